@@ -1,0 +1,1 @@
+//! The room of `admin`; see the crate's map.

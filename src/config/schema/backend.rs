@@ -1,0 +1,89 @@
+//! `[[pool]]` and `[[route]]`.
+
+use super::super::value::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A group of backends.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Name in routes, logs and metrics.
+    pub name: String,
+    /// The backends: `"10.0.0.11:25"`, `"mail.internal:25"` (looked up at start and reload), or
+    /// `{ address = "10.0.0.12:25", weight = 2 }`.
+    pub backends: Vec<Backend>,
+    /// `smtp` or `lmtp`.
+    pub protocol: Protocol,
+    /// `least-loaded` (the better of two picked at random), `hash-recipient` (the same recipient goes to the
+    /// same backend), `first-available` (in the order of the list).
+    pub balance: Balance,
+    /// Connections to each backend at most, all workers together.
+    pub connections: u32,
+    /// Wait for a free connection this long before the client gets 451.
+    pub lease_wait: Time,
+    /// Close a connection that has been idle this long; keep it below the backend's own limit.
+    pub idle: Time,
+    /// Close a connection this old once it is free.
+    pub lifetime: Time,
+    /// Close a connection after this many messages; 0: never.
+    pub messages: u32,
+    /// Use CHUNKING where the backend offers it.
+    pub chunking: bool,
+    /// The name in EHLO to the backends. Default: `hostname`.
+    pub hello: String,
+    /// How failed backends are left out and brought back.
+    pub health: Health,
+}
+
+/// One backend.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Backend {
+    /// `host:port`.
+    Address(String),
+    /// With a weight.
+    Weighted(WeightedBackend),
+}
+
+/// A backend with a weight.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedBackend {
+    /// `host:port`.
+    pub address: String,
+    /// Its share relative to the others; 1 to 1000. Default 1.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+/// How failed backends are left out and brought back.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// Probe an ejected backend first after this long; doubles up to `backoff_max`.
+    pub backoff: Time,
+    /// Longest time between probes of an ejected backend.
+    pub backoff_max: Time,
+    /// Probe each healthy backend this often as well; `0s`: only ejected ones.
+    pub interval: Time,
+    /// A probe takes this long at most.
+    pub timeout: Time,
+    /// A backend that came back gets its full share only after this long.
+    pub slow_start: Time,
+    /// Never eject more than this share of a pool, in percent; the last backend is always tried.
+    pub eject_max: u32,
+}
+
+/// Which recipient domains go to which pool.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Route {
+    /// `example.net` is that domain, `.example.org` is every domain below it, `*` is every other.
+    pub domains: Vec<String>,
+    /// Name of the pool.
+    pub pool: String,
+    /// `verify`: ask the backend whether it takes the recipient, at RCPT, and remember the answer;
+    /// `accept`: take every recipient of these domains.
+    pub recipients: Recipients,
+}

@@ -1,0 +1,134 @@
+//! `[policy]`.
+
+use super::super::value::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What is judged, and how.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Scores of all checks add up; a message at or above this is rejected at the end of data.
+    pub reject_score: f64,
+    /// At or above this it is deferred (451); 0 turns deferring by score off.
+    pub defer_score: f64,
+    /// Client address lists, asked at connect in this order; the first that holds the address decides.
+    pub client_list: Vec<List>,
+    /// Lists of HELO names.
+    pub helo_list: Vec<List>,
+    /// Lists of sender addresses and domains.
+    pub sender_list: Vec<List>,
+    /// Lists of recipient addresses and domains.
+    pub recipient_list: Vec<List>,
+    /// Sessions and rates of a client address (IPv6: of a /64).
+    pub client_rate: Rate,
+    /// The same of its prefix (IPv4 /24, IPv6 /48).
+    pub prefix_rate: Rate,
+    /// Messages and recipients of a sender domain.
+    pub sender_rate: Rate,
+    /// What a HELO name must be.
+    pub helo: HeloRules,
+    /// What happens to a client that talks before the greeting, or past a synchronisation point.
+    pub early_talk: Outcome,
+    /// What happens to a client that is not trusted and asks for a domain that is not ours.
+    pub relay: Outcome,
+    /// Rules on header fields, asked at the end of the header in this order.
+    pub header: Vec<HeaderRule>,
+}
+
+/// What a check does once it matches. All checks share these keys.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outcome {
+    /// `accept`, `defer`, `reject`, `close`, or `score` to add `score` and go on.
+    pub then: Then,
+    /// Added to the message's score with `then = "score"`.
+    pub score: f64,
+    /// The reply instead of the built-in one: `"550 5.7.1 Not from there"`.
+    pub reply: Option<String>,
+    /// `on`, `shadow` (only record what it would have done), `off`.
+    pub mode: Mode,
+}
+
+/// A named list.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct List {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// Entries in the file itself. Client lists: addresses and networks. Names and domains: `example.net`
+    /// that domain, `.example.net` all below it, `user@example.net` an address, `/…/` a regular expression.
+    pub entries: Vec<String>,
+    /// Files with an entry a line; `#` starts a comment. Read again at a reload.
+    #[schemars(with = "Vec<String>")]
+    pub files: Vec<PathBuf>,
+    /// `accept`, `defer`, `reject`, `close`, or `score`.
+    pub then: Then,
+    /// Added to the message's score with `then = "score"`.
+    pub score: f64,
+    /// The reply instead of the built-in one.
+    pub reply: Option<String>,
+    /// `on`, `shadow`, `off`.
+    pub mode: Mode,
+}
+
+/// Limits of one key (an address, a prefix, a domain). 0 is no limit.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rate {
+    /// Sessions at once.
+    pub sessions: u32,
+    /// Connections in `per`.
+    pub connections: u32,
+    /// Messages in `per`.
+    pub messages: u32,
+    /// Recipients in `per`.
+    pub recipients: u32,
+    /// Octets of message text in `per`.
+    pub bytes: Size,
+    /// The time the numbers are for.
+    pub per: Time,
+    /// Keys remembered at most; the least recently seen goes first.
+    pub table: u32,
+    /// What happens above a limit; the default defers (for connections: 421 and close).
+    pub then: Then,
+    /// The reply instead of the built-in one.
+    pub reply: Option<String>,
+    /// `on`, `shadow`, `off`.
+    pub mode: Mode,
+}
+
+/// What a HELO name must be.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeloRules {
+    /// A name without a dot (`localhost`, `user-pc`).
+    pub unqualified: Outcome,
+    /// A bare address (`192.0.2.1` without brackets), or a literal that is not the client's own address.
+    pub address: Outcome,
+    /// Our own name, said by a stranger.
+    pub ours: Outcome,
+}
+
+/// A rule on one header field.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeaderRule {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// The field, in any case: `Subject`.
+    pub field: String,
+    /// `present`, `absent`, or `matches` with `pattern`.
+    pub when: HeaderTest,
+    /// A regular expression over the field's unfolded body, for `when = "matches"`.
+    pub pattern: Option<String>,
+    /// `accept`, `defer`, `reject`, `close`, or `score`.
+    pub then: Then,
+    /// Added to the message's score with `then = "score"`.
+    pub score: f64,
+    /// The reply instead of the built-in one.
+    pub reply: Option<String>,
+    /// `on`, `shadow`, `off`.
+    pub mode: Mode,
+}

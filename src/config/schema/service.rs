@@ -1,0 +1,100 @@
+//! `[admin]`, `[limits]`, `[timeouts]`, `[log]`, `[maildir]`.
+
+use super::super::value::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// The HTTP endpoint with metrics, health and control.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address, or `"off"`. Keep it off the internet: it has no password.
+    pub listen: AdminListen,
+    /// Write interval histograms in the HdrHistogram log format to this file.
+    #[schemars(with = "Option<String>")]
+    pub histogram_log: Option<PathBuf>,
+    /// Length of the interval.
+    pub histogram_interval: Time,
+}
+
+/// Sizes and counts that nothing may exceed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest message, announced in SIZE.
+    pub message_size: Size,
+    /// Recipients of one message; more get 452 (RFC 5321 asks for at least 100).
+    pub recipients: u32,
+    /// Longest line of a message with its CRLF; longer: 550 at the end of data.
+    pub line: Size,
+    /// Received fields above which a message is taken to loop.
+    pub received: u32,
+    /// Messages of one session; more get 421. 0: no limit.
+    pub messages: u32,
+    /// 4xx and 5xx replies to one session before 421 and close.
+    pub errors: u32,
+    /// Commands that do nothing (NOOP, RSET without need, VRFY, HELP, …) before 421 and close.
+    pub junk: u32,
+    /// A body up to this size is read and judged whole before a backend is asked; larger ones stream.
+    pub window: Size,
+    /// Memory for body windows of one worker; above it new bodies stream, wait, or get 452.
+    pub body_memory: Size,
+    /// Largest header section that is kept for checks; a larger one is rejected.
+    pub header: Size,
+    /// A message with a bare CR or LF: `reject` (550 5.6.11 at the end of data) or `normalize`.
+    pub bare_newline: BareNewline,
+    /// Sessions of one worker at most; more get 421.
+    pub sessions: u32,
+}
+
+/// How long each stage may take.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// Until the next command (RFC 5321 §4.5.3.2.7).
+    pub command: Time,
+    /// Until the next piece of a body.
+    pub data: Time,
+    /// Slowest body in octets a second, averaged, after the first `data`; slower: 421. 0: no limit.
+    pub body_rate: Size,
+    /// Until a client has taken a reply.
+    pub send: Time,
+    /// Until a backend has taken the connection and greeted.
+    pub connect: Time,
+    /// Until a backend has answered a command.
+    pub backend: Time,
+    /// Until a backend has answered the end of data (RFC 5321 §4.5.3.2.6: 10 minutes).
+    pub commit: Time,
+    /// How long SIGTERM lets running messages finish.
+    pub drain: Time,
+    /// A recipient that a backend took is remembered this long.
+    pub verify_good: Time,
+    /// One that it refused is remembered this long.
+    pub verify_bad: Time,
+}
+
+/// The transaction log.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `stdout`, `stderr`, `off`, or a file's path (opened again at a reload).
+    pub to: String,
+    /// `logfmt` or `json`.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`: of messages about the service itself.
+    pub level: LogLevel,
+    /// Lines that wait to be written at most; more are counted and dropped.
+    pub queue: u32,
+}
+
+/// A backend that writes what it accepts to a Maildir, for a first try.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Maildir {
+    /// Where it listens, or `"off"`.
+    pub listen: AdminListen,
+    /// The Maildir (made when missing).
+    #[schemars(with = "String")]
+    pub directory: PathBuf,
+}

@@ -1,0 +1,15 @@
+//! Gatepost: an SMTP edge proxy. The map of the house.
+//!
+//! ```text
+//! main → supervisor → worker, admin → proxy → policy, upstream → net → smtp, metrics
+//! ```
+
+pub mod admin;
+pub mod config;
+pub mod metrics;
+pub mod net;
+pub mod policy;
+pub mod proxy;
+pub mod smtp;
+pub mod spool;
+pub mod upstream;

@@ -1,0 +1,1 @@
+//! The room of `metrics`; see the crate's map.

@@ -1,0 +1,1 @@
+//! The room of `net`; see the crate's map.

@@ -1,0 +1,1 @@
+//! The room of `policy`; see the crate's map.

@@ -1,0 +1,1 @@
+//! The room of `proxy`; see the crate's map.

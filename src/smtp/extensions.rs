@@ -1,0 +1,78 @@
+//! Service extensions (RFC 5321 §2.2): which exist, and what a server said in its EHLO reply.
+
+use std::ops::BitOr;
+
+/// A set of service extensions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Extensions(pub u32);
+
+impl Extensions {
+    /// Nothing.
+    pub const NONE: Extensions = Extensions(0);
+    /// RFC 2920.
+    pub const PIPELINING: Extensions = Extensions(1);
+    /// RFC 1870.
+    pub const SIZE: Extensions = Extensions(1 << 1);
+    /// RFC 6152.
+    pub const EIGHTBITMIME: Extensions = Extensions(1 << 2);
+    /// RFC 6531.
+    pub const SMTPUTF8: Extensions = Extensions(1 << 3);
+    /// RFC 3030.
+    pub const CHUNKING: Extensions = Extensions(1 << 4);
+    /// RFC 3030.
+    pub const BINARYMIME: Extensions = Extensions(1 << 5);
+    /// RFC 2034.
+    pub const ENHANCEDSTATUSCODES: Extensions = Extensions(1 << 6);
+    /// RFC 3461.
+    pub const DSN: Extensions = Extensions(1 << 7);
+    /// RFC 3207.
+    pub const STARTTLS: Extensions = Extensions(1 << 8);
+    /// RFC 4954.
+    pub const AUTH: Extensions = Extensions(1 << 9);
+    /// RFC 9422.
+    pub const LIMITS: Extensions = Extensions(1 << 10);
+    /// RFC 8689.
+    pub const REQUIRETLS: Extensions = Extensions(1 << 11);
+    /// Postfix's XCLIENT.
+    pub const XCLIENT: Extensions = Extensions(1 << 12);
+    /// Postfix's XFORWARD.
+    pub const XFORWARD: Extensions = Extensions(1 << 13);
+
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub const fn has(self, other: Extensions) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Without those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Extensions) -> Extensions {
+        Extensions(self.0 & !other.0)
+    }
+
+    /// Those in both.
+    #[must_use]
+    pub const fn common(self, other: Extensions) -> Extensions {
+        Extensions(self.0 & other.0)
+    }
+}
+
+impl BitOr for Extensions {
+    type Output = Extensions;
+    fn bitor(self, other: Extensions) -> Extensions {
+        Extensions(self.0 | other.0)
+    }
+}
+
+/// What a server's EHLO reply said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The extensions offered.
+    pub extensions: Extensions,
+    /// The largest message in octets; 0 where SIZE named no limit, or was not offered.
+    pub size_max: u64,
+    /// RCPTMAX of LIMITS; 0 where none was named.
+    pub recipients_max: u32,
+    /// MAILMAX of LIMITS; 0 where none was named.
+    pub messages_max: u32,
+}

@@ -1,0 +1,15 @@
+//! The pure protocol core: bytes to actions, answers to bytes.
+
+pub mod envelope;
+pub mod extensions;
+pub mod reply;
+pub mod span;
+pub mod status;
+pub mod tick;
+
+pub use envelope::Envelope;
+pub use extensions::{Capabilities, Extensions};
+pub use reply::{Known, Reply, Text};
+pub use span::Span;
+pub use status::Status;
+pub use tick::Tick;

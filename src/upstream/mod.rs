@@ -1,0 +1,1 @@
+//! The room of `upstream`; see the crate's map.
