@@ -1,0 +1,257 @@
+//! The style of the house, enforced: import direction, size of files and functions, a doc on each module.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What each room may import (`crate::room`). Downwards only; the map is in `src/lib.rs`.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("smtp", &[]),
+    ("metrics", &[]),
+    ("config", &["smtp"]),
+    ("net", &["smtp", "metrics", "config"]),
+    ("policy", &["smtp", "metrics", "config"]),
+    ("upstream", &["net", "smtp", "metrics", "config"]),
+    ("spool", &["upstream", "net", "smtp", "metrics", "config"]),
+    (
+        "proxy",
+        &[
+            "policy", "upstream", "spool", "net", "smtp", "metrics", "config",
+        ],
+    ),
+    ("maildir", &["net", "smtp", "metrics", "config"]),
+    ("admin", &["metrics", "config"]),
+    (
+        "worker",
+        &[
+            "proxy", "policy", "upstream", "spool", "net", "smtp", "metrics", "config",
+        ],
+    ),
+];
+
+const LINES_PER_FILE_MAX: usize = 500;
+const LINES_PER_FUNCTION_MAX: usize = 70;
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        for entry in entries {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).expect("readable");
+                found.push((path, text));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    walk(&root.join(folder), &mut found);
+    for (path, _) in &mut found {
+        *path = path
+            .strip_prefix(root)
+            .expect("below the root")
+            .to_path_buf();
+    }
+    found
+}
+
+fn report(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
+}
+
+/// The room of `src/room.rs` or `src/room/…`.
+fn room(path: &Path) -> String {
+    let part = path
+        .components()
+        .nth(1)
+        .expect("src/…")
+        .as_os_str()
+        .to_string_lossy();
+    part.trim_end_matches(".rs").to_string()
+}
+
+/// The line without a comment at its end.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+#[test]
+fn imports_point_downwards() {
+    let mut bad = Vec::new();
+    for (path, text) in sources("src") {
+        let here = room(&path);
+        let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == here) else {
+            continue;
+        };
+        for (at, line) in text.lines().enumerate() {
+            for (i, found) in code(line).match_indices("crate::") {
+                let rest = &line[i + found.len()..];
+                let target: String = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let known = ROOMS.iter().any(|(name, _)| *name == target);
+                if known && target != here && !allowed.contains(&&*target) {
+                    bad.push(format!(
+                        "{}:{}: {here} must not know {target}",
+                        path.display(),
+                        at + 1
+                    ));
+                }
+            }
+        }
+    }
+    report("imports that point upwards", &bad);
+}
+
+#[test]
+fn engine_types_stay_in_their_rooms() {
+    let mut bad = Vec::new();
+    for (path, text) in sources("src") {
+        if matches!(&*room(&path), "net" | "admin" | "supervisor") {
+            continue;
+        }
+        for (at, line) in text.lines().enumerate() {
+            if code(line).contains("tokio::") || code(line).contains("tokio_uring") {
+                bad.push(format!("{}:{}", path.display(), at + 1));
+            }
+        }
+    }
+    report("tokio outside net, admin and supervisor", &bad);
+}
+
+#[test]
+fn the_core_is_pure() {
+    let mut bad = Vec::new();
+    for (path, text) in sources("src/smtp") {
+        for (at, line) in text.lines().enumerate() {
+            for word in [
+                "std::net",
+                "std::io",
+                "std::fs",
+                "Instant",
+                "SystemTime",
+                "thread::",
+            ] {
+                if code(line).contains(word) {
+                    bad.push(format!("{}:{}: {word}", path.display(), at + 1));
+                }
+            }
+        }
+    }
+    report("I/O or a clock in smtp/", &bad);
+}
+
+#[test]
+fn unsafe_is_allowed_by_name_and_explained() {
+    let mut bad = Vec::new();
+    for (path, text) in sources("src") {
+        let allowed = room(&path) == "net" || path.to_string_lossy().starts_with("src/smtp/scan");
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !(code(line).contains("unsafe {") || code(line).contains("unsafe impl")) {
+                continue;
+            }
+            let explained = lines[at.saturating_sub(6)..=at]
+                .iter()
+                .any(|l| l.contains("SAFETY:"));
+            if !allowed {
+                bad.push(format!(
+                    "{}:{}: unsafe outside net/ and smtp/scan",
+                    path.display(),
+                    at + 1
+                ));
+            } else if !explained {
+                bad.push(format!(
+                    "{}:{}: unsafe without a SAFETY comment",
+                    path.display(),
+                    at + 1
+                ));
+            }
+        }
+    }
+    report("unsafe", &bad);
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let mut bad = Vec::new();
+    for folder in ["src", "tests", "benches", "loadtest/src"] {
+        for (path, text) in sources(folder) {
+            if !text.starts_with("//!") {
+                bad.push(path.display().to_string());
+            }
+        }
+    }
+    report("files that don't open with //!", &bad);
+}
+
+/// Functions of a file that are too long: a function's head, to the brace at the same depth.
+fn long_functions(path: &Path, lines: &[&str], bad: &mut Vec<String>) {
+    let mut under_way: Option<(usize, usize)> = None; // its first line, its indent
+    for (at, line) in lines.iter().enumerate() {
+        let trimmed = line.trim_start();
+        let indent = line.len() - trimmed.len();
+        match under_way {
+            None => {
+                let head = trimmed.split('(').next().unwrap_or_default();
+                let opens =
+                    head.split_whitespace().any(|w| w == "fn") && !trimmed.starts_with("//");
+                under_way = (opens && !line.ends_with([';', '}'])).then_some((at, indent));
+            }
+            Some((from, depth)) if indent == depth && trimmed.starts_with('}') => {
+                if at - from + 1 > LINES_PER_FUNCTION_MAX {
+                    bad.push(format!(
+                        "{}:{}: a function of {} lines",
+                        path.display(),
+                        from + 1,
+                        at - from + 1
+                    ));
+                }
+                under_way = None;
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    let mut bad = Vec::new();
+    for folder in ["src", "loadtest/src"] {
+        for (path, text) in sources(folder) {
+            let lines: Vec<&str> = text.lines().collect();
+            if lines.len() > LINES_PER_FILE_MAX {
+                bad.push(format!("{}: {} lines", path.display(), lines.len()));
+            }
+            long_functions(&path, &lines, &mut bad);
+        }
+    }
+    report("too long", &bad);
+}
+
+#[test]
+fn nothing_is_left_open() {
+    let mut bad = Vec::new();
+    for folder in ["src", "tests", "benches", "loadtest/src"] {
+        for (path, text) in sources(folder) {
+            if path.ends_with("tidy.rs") {
+                continue;
+            }
+            for (at, line) in text.lines().enumerate() {
+                if ["todo!(", "unimplemented!(", "FIXME", "XXX", "#[ignore"]
+                    .iter()
+                    .any(|w| line.contains(w))
+                {
+                    bad.push(format!("{}:{}", path.display(), at + 1));
+                }
+            }
+        }
+    }
+    report("left open", &bad);
+}
