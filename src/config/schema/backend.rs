@@ -1,11 +1,11 @@
 //! `[[pool]]` and `[[route]]`.
 
-use super::super::value::*;
+use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A group of backends.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pool {
     /// Name in routes, logs and metrics.
@@ -37,7 +37,7 @@ pub struct Pool {
 }
 
 /// One backend.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Backend {
     /// `host:port`.
@@ -47,7 +47,7 @@ pub enum Backend {
 }
 
 /// A backend with a weight.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedBackend {
     /// `host:port`.
@@ -58,7 +58,7 @@ pub struct WeightedBackend {
 }
 
 /// How failed backends are left out and brought back.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
     /// Probe an ejected backend first after this long; doubles up to `backoff_max`.
@@ -76,7 +76,7 @@ pub struct Health {
 }
 
 /// Which recipient domains go to which pool.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
     /// `example.net` is that domain, `.example.org` is every domain below it, `*` is every other.
@@ -86,4 +86,9 @@ pub struct Route {
     /// `verify`: ask the backend whether it takes the recipient, at RCPT, and remember the answer;
     /// `accept`: take every recipient of these domains.
     pub recipients: Recipients,
+}
+
+/// A weight that isn't given.
+const fn one() -> u32 {
+    1
 }

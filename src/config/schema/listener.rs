@@ -1,12 +1,12 @@
 //! `[[listener]]`.
 
-use super::super::value::*;
+use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// One group of addresses that behave alike.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
     /// Name in logs and metrics.

@@ -4,6 +4,7 @@
 //! Every key has a default; unknown keys are errors.
 
 mod backend;
+mod default;
 mod listener;
 mod policy;
 mod service;
@@ -13,12 +14,13 @@ pub use listener::*;
 pub use policy::*;
 pub use service::*;
 
+use super::{choice::*, value::*};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The whole file.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Worker threads, each pinned to one core: a number, or `"auto"` for one a core of the affinity mask.

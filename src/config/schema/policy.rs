@@ -1,12 +1,12 @@
 //! `[policy]`.
 
-use super::super::value::*;
+use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// What is judged, and how.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Scores of all checks add up; a message at or above this is rejected at the end of data.
@@ -38,7 +38,7 @@ pub struct Policy {
 }
 
 /// What a check does once it matches. All checks share these keys.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outcome {
     /// `accept`, `defer`, `reject`, `close`, or `score` to add `score` and go on.
@@ -52,7 +52,7 @@ pub struct Outcome {
 }
 
 /// A named list.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct List {
     /// Name in logs and metrics.
@@ -74,7 +74,7 @@ pub struct List {
 }
 
 /// Limits of one key (an address, a prefix, a domain). 0 is no limit.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rate {
     /// Sessions at once.
@@ -100,7 +100,7 @@ pub struct Rate {
 }
 
 /// What a HELO name must be.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeloRules {
     /// A name without a dot (`localhost`, `user-pc`).
@@ -112,7 +112,7 @@ pub struct HeloRules {
 }
 
 /// A rule on one header field.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderRule {
     /// Name in logs and metrics.

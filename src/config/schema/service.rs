@@ -1,12 +1,12 @@
 //! `[admin]`, `[limits]`, `[timeouts]`, `[log]`, `[maildir]`.
 
-use super::super::value::*;
+use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 /// The HTTP endpoint with metrics, health and control.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     /// Address, or `"off"`. Keep it off the internet: it has no password.
@@ -19,7 +19,7 @@ pub struct Admin {
 }
 
 /// Sizes and counts that nothing may exceed.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Largest message, announced in SIZE.
@@ -49,7 +49,7 @@ pub struct Limits {
 }
 
 /// How long each stage may take.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
     /// Until the next command (RFC 5321 §4.5.3.2.7).
@@ -75,7 +75,7 @@ pub struct Timeouts {
 }
 
 /// The transaction log.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// `stdout`, `stderr`, `off`, or a file's path (opened again at a reload).
@@ -89,7 +89,7 @@ pub struct Log {
 }
 
 /// A backend that writes what it accepts to a Maildir, for a first try.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Maildir {
     /// Where it listens, or `"off"`.

@@ -1,0 +1,192 @@
+//! Keys whose value is one word out of a few. One definition gives the type, its spelling in the file and on
+//! the command line, and its place in the manual.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Defines an enum whose variants are words of the file; the first is the default.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $(#[$first_meta:meta])* $first:ident = $first_word:literal,
+        $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum $name {
+            $(#[$first_meta])* #[default] #[serde(rename = $first_word)] $first,
+            $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// Every value, in the order of the manual.
+            pub const ALL: &'static [$name] = &[$name::$first, $($name::$variant,)*];
+
+            /// The word that the file uses.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $name::$first => $first_word,
+                    $($name::$variant => $word,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+            fn from_str(word: &str) -> Result<$name, String> {
+                $name::ALL.iter().copied().find(|value| value.as_str() == word).ok_or_else(|| {
+                    let words: Vec<_> = $name::ALL.iter().map(|value| value.as_str()).collect();
+                    format!("`{word}` is none of {}", words.join(", "))
+                })
+            }
+        }
+    };
+}
+
+choice! {
+    /// The I/O engine.
+    Io {
+        /// io_uring where the kernel lets us, epoll otherwise; the log says which, and why.
+        Auto = "auto",
+        /// io_uring, or the start fails.
+        Uring = "uring",
+        /// epoll.
+        Epoll = "epoll",
+    }
+}
+
+choice! {
+    /// What a listener is for.
+    Role {
+        /// Takes mail from strangers for our own domains.
+        Mx = "mx",
+        /// Takes mail from our users for any domain; the client must be trusted.
+        Submission = "submission",
+    }
+}
+
+choice! {
+    /// What a pool's backends speak.
+    Protocol {
+        /// SMTP (RFC 5321).
+        Smtp = "smtp",
+        /// LMTP (RFC 2033): one final reply a recipient.
+        Lmtp = "lmtp",
+    }
+}
+
+choice! {
+    /// How a backend is picked.
+    Balance {
+        /// The less loaded of two picked at random by weight.
+        LeastLoaded = "least-loaded",
+        /// The same recipient goes to the same backend, as long as that one is up.
+        HashRecipient = "hash-recipient",
+        /// The first of the list that is up.
+        FirstAvailable = "first-available",
+    }
+}
+
+choice! {
+    /// Which recipients of a route are taken.
+    Recipients {
+        /// Ask the backend at RCPT, and remember the answer.
+        Verify = "verify",
+        /// Take every recipient; the backend's refusal comes only with the message.
+        Accept = "accept",
+    }
+}
+
+choice! {
+    /// What a check does once it matches.
+    Then {
+        /// Refuse for good (5xx).
+        Reject = "reject",
+        /// Refuse for now (4xx).
+        Defer = "defer",
+        /// Refuse and close the connection (421, or the reply given).
+        Close = "close",
+        /// Add `score` to the message's score and go on.
+        Score = "score",
+        /// Take it, and skip the checks that follow in this stage.
+        Accept = "accept",
+    }
+}
+
+choice! {
+    /// Whether a check is in force.
+    Mode {
+        /// In force.
+        On = "on",
+        /// Only record what it would have done.
+        Shadow = "shadow",
+        /// Not asked at all.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// What a header rule looks for.
+    HeaderTest {
+        /// The field's body matches `pattern`.
+        Matches = "matches",
+        /// The field is there.
+        Present = "present",
+        /// The field is missing.
+        Absent = "absent",
+    }
+}
+
+choice! {
+    /// What happens to a message with a bare CR or LF.
+    BareNewline {
+        /// Read it to its true end, then 550 5.6.11.
+        Reject = "reject",
+        /// Make each of them a CRLF; a line that becomes a lone dot is stuffed.
+        Normalize = "normalize",
+    }
+}
+
+choice! {
+    /// The form of a log line.
+    LogFormat {
+        /// `key=value` pairs.
+        Logfmt = "logfmt",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// The least important message that is still logged.
+    LogLevel {
+        /// Starts, stops, reloads, backends that go and come.
+        Info = "info",
+        /// Only what somebody has to look at.
+        Warn = "warn",
+        /// Only what makes the service fail.
+        Error = "error",
+        /// Everything, for the search of a fault.
+        Debug = "debug",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_reads_as_it_is_written() {
+        for value in Balance::ALL {
+            assert_eq!(value.to_string().parse::<Balance>().as_ref(), Ok(value));
+        }
+        assert_eq!(
+            "urng".parse::<Io>(),
+            Err("`urng` is none of auto, uring, epoll".into())
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! The default of every key: useful for a first start, and safe on the internet.
+
+use super::*;
+use crate::config::{AdminListen, Io, Mode, Role, Size, Then, Time, Workers};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+impl Default for Config {
+    fn default() -> Config {
+        let loopback_v4 = IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
+        let loopback_v6 = IpNet::new_assert(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
+        Config {
+            workers: Workers::default(),
+            io: Io::default(),
+            hostname: String::new(),
+            trusted: vec![loopback_v4, loopback_v6],
+            admin: Admin::default(),
+            listener: Vec::new(),
+            pool: Vec::new(),
+            route: Vec::new(),
+            policy: Policy::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            log: Log::default(),
+            maildir: Maildir::default(),
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Listener {
+        Listener {
+            name: String::new(),
+            address: Vec::new(),
+            role: Role::default(),
+            banner: "Gatepost".into(),
+            sessions_max: 20_000,
+            greeting_delay: Time::secs(0),
+            backlog: 4096,
+        }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool {
+            name: String::new(),
+            backends: Vec::new(),
+            protocol: Default::default(),
+            balance: Default::default(),
+            connections: 64,
+            lease_wait: Time::secs(10),
+            idle: Time::secs(60),
+            lifetime: Time::secs(600),
+            messages: 1000,
+            chunking: true,
+            hello: String::new(),
+            health: Health::default(),
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        Health {
+            backoff: Time::secs(1),
+            backoff_max: Time::secs(60),
+            interval: Time::secs(30),
+            timeout: Time::secs(5),
+            slow_start: Time::secs(10),
+            eject_max: 50,
+        }
+    }
+}
+
+impl Default for Route {
+    fn default() -> Route {
+        Route {
+            domains: Vec::new(),
+            pool: String::new(),
+            recipients: Default::default(),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        let score = |score| Outcome {
+            then: Then::Score,
+            score,
+            ..Outcome::default()
+        };
+        Policy {
+            reject_score: 10.0,
+            defer_score: 0.0,
+            client_list: Vec::new(),
+            helo_list: Vec::new(),
+            sender_list: Vec::new(),
+            recipient_list: Vec::new(),
+            // Generous: far above what a busy provider's one address does to one site, far below a flood.
+            client_rate: Rate {
+                sessions: 100,
+                connections: 600,
+                messages: 3000,
+                recipients: 10_000,
+                ..Rate::default()
+            },
+            prefix_rate: Rate {
+                sessions: 500,
+                connections: 3000,
+                messages: 15_000,
+                recipients: 50_000,
+                ..Rate::default()
+            },
+            // Off: a large provider's domain sends from thousands of addresses, and only a site knows its own traffic.
+            sender_rate: Rate::default(),
+            helo: HeloRules {
+                unqualified: score(2.0),
+                address: score(4.0),
+                ours: Outcome::default(),
+            },
+            early_talk: Outcome {
+                then: Then::Close,
+                ..Outcome::default()
+            },
+            relay: Outcome {
+                reply: Some("550 5.7.1 Relaying denied".into()),
+                ..Outcome::default()
+            },
+            header: Vec::new(),
+        }
+    }
+}
+
+impl Default for Outcome {
+    fn default() -> Outcome {
+        Outcome {
+            then: Then::Reject,
+            score: 0.0,
+            reply: None,
+            mode: Mode::On,
+        }
+    }
+}
+
+impl Default for List {
+    fn default() -> List {
+        List {
+            name: String::new(),
+            entries: Vec::new(),
+            files: Vec::new(),
+            then: Then::Reject,
+            score: 0.0,
+            reply: None,
+            mode: Mode::On,
+        }
+    }
+}
+
+impl Default for Rate {
+    fn default() -> Rate {
+        Rate {
+            sessions: 0,
+            connections: 0,
+            messages: 0,
+            recipients: 0,
+            bytes: Size(0),
+            per: Time::secs(60),
+            table: 100_000,
+            then: Then::Defer,
+            reply: None,
+            mode: Mode::On,
+        }
+    }
+}
+
+impl Default for HeloRules {
+    fn default() -> HeloRules {
+        Policy::default().helo
+    }
+}
+
+impl Default for HeaderRule {
+    fn default() -> HeaderRule {
+        HeaderRule {
+            name: String::new(),
+            field: String::new(),
+            when: Default::default(),
+            pattern: None,
+            then: Then::Reject,
+            score: 0.0,
+            reply: None,
+            mode: Mode::On,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin {
+            listen: AdminListen::At(SocketAddr::from(([127, 0, 0, 1], 9025))),
+            histogram_log: None,
+            histogram_interval: Time::secs(60),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message_size: Size::mib(50),
+            recipients: 1000,
+            line: Size::kib(8),
+            received: 100,
+            messages: 0,
+            errors: 20,
+            junk: 100,
+            window: Size::kib(256),
+            body_memory: Size::mib(64),
+            header: Size::kib(128),
+            bare_newline: Default::default(),
+            sessions: 20_000,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            command: Time::secs(300),
+            data: Time::secs(180),
+            body_rate: Size(500),
+            send: Time::secs(60),
+            connect: Time::secs(10),
+            backend: Time::secs(60),
+            commit: Time::secs(600),
+            drain: Time::secs(60),
+            verify_good: Time::secs(3600),
+            verify_bad: Time::secs(300),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            to: "stdout".into(),
+            format: Default::default(),
+            level: Default::default(),
+            queue: 8192,
+        }
+    }
+}
+
+impl Default for Maildir {
+    fn default() -> Maildir {
+        Maildir {
+            listen: AdminListen::Off,
+            directory: "var/maildir".into(),
+        }
+    }
+}
