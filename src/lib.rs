@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod policy;

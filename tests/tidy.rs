@@ -9,19 +9,23 @@ use std::{
 const ROOMS: &[(&str, &[&str])] = &[
     ("smtp", &[]),
     ("metrics", &[]),
+    ("log", &[]),
     ("config", &["smtp"]),
-    ("net", &["smtp", "metrics", "config"]),
-    ("policy", &["smtp", "metrics", "config"]),
-    ("upstream", &["net", "smtp", "metrics", "config"]),
-    ("spool", &["upstream", "net", "smtp", "metrics", "config"]),
+    ("net", &["smtp", "metrics", "log", "config"]),
+    ("policy", &["smtp", "metrics", "log", "config"]),
+    ("upstream", &["net", "smtp", "metrics", "log", "config"]),
+    (
+        "spool",
+        &["upstream", "net", "smtp", "metrics", "log", "config"],
+    ),
     (
         "proxy",
         &[
             "policy", "upstream", "spool", "net", "smtp", "metrics", "config",
         ],
     ),
-    ("maildir", &["net", "smtp", "metrics", "config"]),
-    ("admin", &["metrics", "config"]),
+    ("maildir", &["net", "smtp", "metrics", "log", "config"]),
+    ("admin", &["metrics", "log", "config"]),
     (
         "worker",
         &[
