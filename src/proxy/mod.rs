@@ -1,1 +1,12 @@
-//! The room of `proxy`; see the crate's map.
+//! The join: one client's session on one side, backends on the other, verdicts in between.
+//!
+//! This room awaits; it does not parse (`smtp`), decide (`policy`) or know an engine (`net`). The way of a
+//! message: [`connection`] drives the server machine and asks policy; [`transaction`] keeps the body and the
+//! verdicts; [`relay`] sends it over a lease and waits for the backend's word; [`trace`] writes the log line.
+//!
+//! Rejected: a third state machine that joins server and client. Two machines and short async code read as
+//! the story goes; a joint machine was the 1,000-line function again.
+
+pub mod message_id;
+pub mod received;
+pub mod window;

@@ -1,0 +1,163 @@
+//! The window: where a body waits to be judged, and the memory that all windows of a worker share.
+//!
+//! A body that fits is read whole before a backend is asked, so that a slow client holds no connection. The
+//! budget counts capacity, not length: what was taken from the machine is what must stay bounded.
+
+use std::{cell::Cell, rc::Rc};
+
+/// First allocation of a window, octets. Most mail is smaller than two of them.
+const FIRST: usize = 8 * 1024;
+
+/// The memory of one worker's windows.
+#[derive(Debug)]
+pub struct BodyMemory {
+    used: Cell<u64>,
+    max: Cell<u64>,
+}
+
+impl BodyMemory {
+    /// A budget of `max` octets.
+    #[must_use]
+    pub fn new(max: u64) -> Rc<BodyMemory> {
+        Rc::new(BodyMemory {
+            used: Cell::new(0),
+            max: Cell::new(max),
+        })
+    }
+
+    /// Changes the budget (a reload). What is in use above it stays until it is given back.
+    pub fn set_max(&self, max: u64) {
+        self.max.set(max);
+    }
+
+    /// Octets in use.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.get()
+    }
+
+    /// Whether a new body may begin.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.used.get() + FIRST as u64 <= self.max.get()
+    }
+
+    fn take(&self, octets: u64) -> bool {
+        let fits = self.used.get() + octets <= self.max.get();
+        if fits {
+            self.used.set(self.used.get() + octets);
+        }
+        fits
+    }
+}
+
+/// One body's window.
+#[derive(Debug)]
+pub struct Window {
+    memory: Rc<BodyMemory>,
+    bytes: Vec<u8>,
+    charged: u64,
+    max: usize,
+}
+
+impl Window {
+    /// An empty window that may grow to `max` octets. `expected` is the size that the client declared, 0
+    /// where it declared none: room for it is made at once, when the budget allows, to spare the growing.
+    #[must_use]
+    pub fn open(memory: &Rc<BodyMemory>, max: usize, expected: u64) -> Window {
+        let mut window = Window {
+            memory: Rc::clone(memory),
+            bytes: Vec::new(),
+            charged: 0,
+            max,
+        };
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        if expected > FIRST && expected <= max {
+            window.grow(expected);
+        }
+        window
+    }
+
+    /// Keeps `bytes`. `false`, and nothing kept, where the window or the worker's budget is full.
+    #[must_use]
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        let needed = self.bytes.len() + bytes.len();
+        if needed > self.max {
+            return false;
+        }
+        if needed > self.bytes.capacity() {
+            let wanted = needed
+                .max(self.bytes.capacity() * 2)
+                .clamp(FIRST, self.max.max(FIRST));
+            if !self.grow(wanted) && !self.grow(needed) {
+                return false;
+            }
+        }
+        self.bytes.extend_from_slice(bytes);
+        true
+    }
+
+    /// What has come so far.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Gives all memory back.
+    pub fn release(&mut self) {
+        self.bytes = Vec::new();
+        self.memory.used.set(self.memory.used.get() - self.charged);
+        self.charged = 0;
+    }
+
+    fn grow(&mut self, capacity: usize) -> bool {
+        let more = (capacity as u64).saturating_sub(self.charged);
+        if !self.memory.take(more) {
+            return false;
+        }
+        self.charged += more;
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        true
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_to_its_bound_and_gives_back() {
+        let memory = BodyMemory::new(1 << 20);
+        let mut window = Window::open(&memory, 100_000, 0);
+        assert_eq!(memory.used(), 0);
+        for _ in 0..100 {
+            assert!(window.push(&[7; 1000]));
+        }
+        assert!(!window.push(&[7]));
+        assert_eq!(window.bytes().len(), 100_000);
+        assert_eq!(memory.used(), 100_000);
+        drop(window);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn the_budget_is_shared() {
+        let memory = BodyMemory::new(20_000);
+        let mut one = Window::open(&memory, 50_000, 15_000);
+        assert_eq!(memory.used(), 15_000);
+        assert!(!memory.has_room());
+        let mut two = Window::open(&memory, 50_000, 0);
+        assert!(two.push(&[1; 4000]), "exactly what is needed still fits");
+        assert!(!two.push(&[1; 4000]));
+        assert!(one.push(&[1; 15_000]) && !one.push(&[1; 5000]));
+        one.release();
+        assert!(two.push(&[1; 4000]));
+        assert_eq!(two.bytes().len(), 8000);
+    }
+}
