@@ -1,0 +1,264 @@
+//! What is counted (only ever grows) and gauged (goes up and down).
+//!
+//! A variant is one time series for each scope; variants of one family differ in fixed labels. One
+//! definition makes the enums, the export and the manual.
+
+use super::registry::Kind;
+
+/// What the exports and the manual say of a [`Counter`] or a [`Gauge`].
+#[derive(Debug)]
+pub struct Meta {
+    /// Name of the metric, without labels.
+    pub family: &'static str,
+    /// Help of the family.
+    pub help: &'static str,
+    /// The kind of scope it is recorded under.
+    pub kind: Kind,
+    /// Fixed labels, apart from those of the scope.
+    pub labels: &'static [(&'static str, &'static str)],
+    /// What this variant says; empty where the family's help says it all.
+    pub doc: &'static str,
+}
+
+macro_rules! metrics {
+    (
+        $(#[$attr:meta])* $name:ident
+        $( $family:literal $kind:ident $help:literal {
+            $( $variant:ident $([$($key:ident = $value:literal),+])? $doc:literal, )+
+        } )+
+    ) => {
+        $(#[$attr])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $( $( #[doc = $help] #[doc = ""] #[doc = $doc] $variant, )+ )+
+        }
+
+        impl $name {
+            /// All of them, families together.
+            pub const ALL: &'static [$name] = &[$( $( $name::$variant, )+ )+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Name, labels and documentation.
+            #[must_use]
+            pub fn meta(self) -> &'static Meta {
+                const TABLE: &[Meta] = &[$( $( Meta {
+                    family: $family,
+                    help: $help,
+                    kind: Kind::$kind,
+                    labels: &[$( $( (stringify!($key), $value) ),+ )?],
+                    doc: $doc,
+                }, )+ )+];
+                &TABLE[self as usize]
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Something that is counted.
+    Counter
+
+    "gatepost_connections_accepted_total" Listener "Connections accepted." {
+        Accepted "",
+    }
+    "gatepost_connections_refused_total" Listener "Connections closed before a session began." {
+        RefusedSessions [reason = "sessions"] "The worker holds as many sessions as it may.",
+        RefusedClient [reason = "client"] "The client's address or network holds as many sessions as it may, or comes too fast.",
+        RefusedPolicy [reason = "policy"] "A check at connect refused it.",
+        RefusedDrain [reason = "drain"] "The process is going down.",
+        RefusedHandshake [reason = "tls"] "The TLS handshake of an implicit-TLS listener failed.",
+        RefusedProxyHeader [reason = "proxy_header"] "A PROXY header was due and missing, broken or too long.",
+    }
+    "gatepost_accept_pauses_total" Listener "Pauses of accept for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)." {
+        AcceptPauses "",
+    }
+    "gatepost_sessions_ended_total" End "Sessions ended, by who ended them (`client`, `gatepost`, `backend`) and in which phase." {
+        Ended "",
+    }
+    "gatepost_timeouts_total" Phase "Deadlines that passed, by the phase of the session." {
+        Timeouts "",
+    }
+    "gatepost_tls_handshakes_total" Listener "TLS handshakes with clients." {
+        HandshakeFull [outcome = "full"] "Full handshake.",
+        HandshakeResumed [outcome = "resumed"] "Resumed from a ticket.",
+        HandshakeFailed [outcome = "failed"] "Failed, or the client went.",
+    }
+    "gatepost_authentications_total" Listener "AUTH exchanges." {
+        AuthAccepted [outcome = "accepted"] "The credentials were right.",
+        AuthRejected [outcome = "rejected"] "They were not.",
+    }
+    "gatepost_received_bytes_total" Listener "Octets read from clients, as they were on the wire." {
+        BytesIn "",
+    }
+    "gatepost_sent_bytes_total" Listener "Octets written to clients, as they were on the wire." {
+        BytesOut "",
+    }
+    "gatepost_body_bytes_total" Listener "Octets of message bodies taken, dots unstuffed." {
+        BodyBytes "",
+    }
+    "gatepost_recipients_total" Listener "Answers to RCPT." {
+        RecipientAccepted [verdict = "accepted"] "2xx.",
+        RecipientDeferred [verdict = "deferred"] "4xx.",
+        RecipientRejected [verdict = "rejected"] "5xx.",
+    }
+    "gatepost_messages_total" Listener "Transactions ended, by what the client was told." {
+        MessageAccepted [verdict = "accepted"] "250 after the end of data.",
+        MessageDeferred [verdict = "deferred"] "4xx at MAIL, DATA or the end of data.",
+        MessageRejected [verdict = "rejected"] "5xx at MAIL, DATA or the end of data.",
+        MessageAbandoned [verdict = "abandoned"] "The client went, or said RSET or EHLO, with at least one recipient accepted.",
+    }
+    "gatepost_messages_streamed_total" Listener "Bodies larger than the window, streamed to the backend while they came." {
+        Streamed "",
+    }
+    "gatepost_bodies_refused_total" Listener "Bodies refused with 452 because body memory was spent." {
+        BodyRefused "",
+    }
+    "gatepost_check_hits_total" Check "Hits of a check; `shadow=\"true\"` had no effect." {
+        HitAccept [verdict = "accept", shadow = "false"] "Accepted at once.",
+        HitScore [verdict = "score", shadow = "false"] "Added to the score.",
+        HitDefer [verdict = "defer", shadow = "false"] "Asked for a 4xx.",
+        HitReject [verdict = "reject", shadow = "false"] "Asked for a 5xx.",
+        HitClose [verdict = "close", shadow = "false"] "Asked to close the connection.",
+        ShadowAccept [verdict = "accept", shadow = "true"] "Would have accepted at once.",
+        ShadowScore [verdict = "score", shadow = "true"] "Would have added to the score.",
+        ShadowDefer [verdict = "defer", shadow = "true"] "Would have asked for a 4xx.",
+        ShadowReject [verdict = "reject", shadow = "true"] "Would have asked for a 5xx.",
+        ShadowClose [verdict = "close", shadow = "true"] "Would have asked to close.",
+    }
+    "gatepost_verifications_total" Pool "Recipients verified, by where the answer came from." {
+        VerifyHitGood [result = "hit_good"] "The cache knew it as good.",
+        VerifyHitBad [result = "hit_bad"] "The cache knew it as bad.",
+        VerifyMiss [result = "miss"] "A backend was asked.",
+        VerifyJoined [result = "joined"] "Waited for an answer that another session had asked for.",
+        VerifyFailed [result = "failed"] "No backend could say.",
+    }
+    "gatepost_leases_total" Backend "Connections leased for a message." {
+        LeaseReused [source = "pool"] "A warm connection.",
+        LeaseFresh [source = "connect"] "A connection opened for it.",
+        LeaseMoved [source = "worker"] "An idle connection handed over by another worker.",
+    }
+    "gatepost_leases_failed_total" Pool "Messages that got no backend connection." {
+        LeaseTimeout [reason = "timeout"] "None came free, or none was opened, in time.",
+        LeaseDown [reason = "down"] "No backend of the pool is usable.",
+        LeaseBusy [reason = "busy"] "Too many were waiting already.",
+    }
+    "gatepost_backend_connections_opened_total" Backend "Connections opened to a backend, greeted and ready." {
+        BackendOpened "",
+    }
+    "gatepost_backend_connections_failed_total" Backend "Attempts to open a connection to a backend that failed." {
+        ConnectRefused [reason = "refused"] "Connection refused, or reset at once.",
+        ConnectTimeout [reason = "timeout"] "No connection or no greeting in time.",
+        ConnectUnreachable [reason = "unreachable"] "No route, no address, no descriptor.",
+        ConnectGreeting [reason = "greeting"] "Greeted with something else than 220.",
+        ConnectHello [reason = "hello"] "EHLO and HELO refused.",
+        ConnectTls [reason = "tls"] "STARTTLS missing or refused where required, or the handshake failed.",
+        ConnectProtocol [reason = "protocol"] "Spoke nonsense, or too much.",
+        ConnectOther [reason = "other"] "Anything else.",
+    }
+    "gatepost_backend_connections_closed_total" Backend "Connections to a backend closed." {
+        ClosedIdle [reason = "idle"] "Idle for too long, or one idle too many.",
+        ClosedStale [reason = "stale"] "Found closed or talking while idle.",
+        ClosedAge [reason = "age"] "Carried as many messages, or lived as long, as it may.",
+        ClosedFailed [reason = "failed"] "Failed during a transaction.",
+        ClosedAborted [reason = "aborted"] "A transaction was broken off on purpose, so that the backend discards it.",
+        ClosedShed [reason = "shed"] "Given up so that another worker may open one.",
+        ClosedDrain [reason = "drain"] "The process goes down or the backend left the configuration.",
+    }
+    "gatepost_backend_messages_total" Backend "Final replies of a backend to a message." {
+        BackendAccepted [reply = "2xx"] "Accepted.",
+        BackendDeferred [reply = "4xx"] "Deferred.",
+        BackendRejected [reply = "5xx"] "Rejected.",
+        BackendNonsense [reply = "invalid"] "No reply that SMTP knows.",
+    }
+    "gatepost_backend_retries_total" Backend "Transactions begun again, unseen by the client, after this backend failed before the end of data." {
+        RetryStale [reason = "stale"] "On a fresh connection, the pooled one being stale.",
+        RetryOther [reason = "failover"] "On another backend.",
+    }
+    "gatepost_uncertain_total" Backend "Connections lost between the end of data sent and the final reply: delivered or not, nobody knows." {
+        Uncertain "",
+    }
+    "gatepost_backend_health_changes_total" Backend "Changes of a backend's health." {
+        HealthUp [to = "up"] "It became usable.",
+        HealthDown [to = "down"] "It became unusable.",
+    }
+    "gatepost_log_lines_dropped_total" None "Log lines dropped because the queue was full or the write failed." {
+        LogDropped "",
+    }
+    "gatepost_panics_total" None "Panics caught; each cost one session." {
+        Panics "",
+    }
+    "gatepost_reloads_total" None "Reloads of the configuration." {
+        ReloadApplied [result = "applied"] "The new file is in force.",
+        ReloadRefused [result = "refused"] "It had an error; the old one stays in force.",
+    }
+}
+
+metrics! {
+    /// A level that goes up and down. Those of all workers are added up.
+    Gauge
+
+    "gatepost_sessions_open" Listener "Sessions open." {
+        Sessions "",
+    }
+    "gatepost_body_memory_bytes" None "Memory in use for bodies that wait or stream." {
+        BodyMemory "",
+    }
+    "gatepost_backend_connections" Backend "Connections to a backend." {
+        BackendIdle [state = "idle"] "Warm, in a pool.",
+        BackendLeased [state = "leased"] "Carrying a message or a verification.",
+        BackendOpening [state = "opening"] "Being opened.",
+    }
+    "gatepost_lease_waiters" Pool "Messages that wait for a backend connection." {
+        LeaseWaiters "",
+    }
+    "gatepost_backend_up" Backend "1 while a backend is usable, else 0." {
+        BackendUp "",
+    }
+    "gatepost_backend_weight" Backend "Share of the traffic that a backend is given, relative to the others of its pool." {
+        BackendWeight "",
+    }
+    "gatepost_verification_cache_entries" None "Recipients that the verification cache remembers." {
+        VerifyEntries "",
+    }
+    "gatepost_draining" None "1 while the process goes down, else 0." {
+        Draining "",
+    }
+    "gatepost_config_applied_timestamp_seconds" None "When the configuration in force was applied, in seconds since 1970." {
+        ConfigApplied "",
+    }
+}
+
+/// A fact told by labels; its value is always 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Info {
+    /// `version`, `revision`, …
+    Build,
+    /// `engine` and `why` it was chosen.
+    Engine,
+}
+
+impl Info {
+    /// All of them.
+    pub const ALL: &'static [Info] = &[Info::Build, Info::Engine];
+
+    /// Name of the metric.
+    #[must_use]
+    pub fn family(self) -> &'static str {
+        match self {
+            Info::Build => "gatepost_build_info",
+            Info::Engine => "gatepost_engine_info",
+        }
+    }
+
+    /// Help of the metric.
+    #[must_use]
+    pub fn help(self) -> &'static str {
+        match self {
+            Info::Build => "The build: its version, and whatever else it knows of itself.",
+            Info::Engine => "The I/O engine in use and why it was chosen.",
+        }
+    }
+}

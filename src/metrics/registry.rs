@@ -1,0 +1,305 @@
+//! The names under which things are recorded, and the sheets of all who record.
+//!
+//! A name is interned once, at configuration time or when a phase is first seen; from then on a [`Scope`]
+//! of two bytes stands for it. The only locks of `metrics` are here, none of them on a message's path.
+
+use super::{
+    counter::{Counter, Gauge, Info},
+    recorder::Recorder,
+    sheet::Sheet,
+    snapshot::{Distribution, Snapshot, View},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime},
+};
+
+/// Names that a process may ever know. What comes later is recorded under [`Scope::NONE`], so a DNS name
+/// whose addresses change every day can't eat the memory.
+pub const SCOPES_MAX: usize = 4096;
+
+/// What a scope is the name of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Nothing: the process as a whole.
+    None,
+    /// A listener's name. Label: `listener`.
+    Listener,
+    /// A pool's name. Label: `pool`.
+    Pool,
+    /// A backend: `pool/address`. Labels: `pool`, `backend`.
+    Backend,
+    /// A check's or a rule's name. Label: `check`.
+    Check,
+    /// The phase of a session. Label: `phase`.
+    Phase,
+    /// Who ended a session and when: `who@phase`. Labels: `by`, `phase`.
+    End,
+}
+
+impl Kind {
+    /// The labels of a scope of this kind.
+    #[must_use]
+    pub fn labels<'a>(self, name: &'a str) -> Vec<(&'static str, &'a str)> {
+        match self {
+            Kind::None => vec![],
+            Kind::Listener => vec![("listener", name)],
+            Kind::Pool => vec![("pool", name)],
+            Kind::Backend => match name.rsplit_once('/') {
+                Some((pool, backend)) => vec![("pool", pool), ("backend", backend)],
+                None => vec![("backend", name)],
+            },
+            Kind::Check => vec![("check", name)],
+            Kind::Phase => vec![("phase", name)],
+            Kind::End => match name.split_once('@') {
+                Some((by, phase)) => vec![("by", by), ("phase", phase)],
+                None => vec![("by", name)],
+            },
+        }
+    }
+
+    /// The names of the labels, for the manual.
+    #[must_use]
+    pub fn label_names(self) -> Vec<&'static str> {
+        let name = if self == Kind::End { "@" } else { "/" };
+        self.labels(name).into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+/// An interned name. Cheap to copy; make it once, not for each record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope(u16);
+
+impl Scope {
+    /// The process as a whole.
+    pub const NONE: Scope = Scope(0);
+
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    pub(super) fn numbered(number: u16) -> Scope {
+        Scope(number)
+    }
+}
+
+struct Names {
+    by_name: HashMap<(Kind, Arc<str>), Scope>,
+    list: Vec<(Kind, Arc<str>)>,
+}
+
+/// Interned names and all sheets. One for a process, shared by all threads.
+pub struct Registry {
+    names: Mutex<Names>,
+    sheets: Mutex<Vec<Arc<Sheet>>>,
+    process: Sheet,
+    infos: Mutex<BTreeMap<Info, Vec<(String, String)>>>,
+    started: Instant,
+    started_at: SystemTime,
+}
+
+/// A panic while a name was added leaves at worst a name that nobody uses.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    /// An empty registry; the process's uptime counts from here.
+    #[must_use]
+    pub fn new() -> Arc<Registry> {
+        let registry = Registry {
+            names: Mutex::new(Names {
+                by_name: HashMap::new(),
+                list: vec![(Kind::None, Arc::from(""))],
+            }),
+            sheets: Mutex::default(),
+            process: Sheet::new(),
+            infos: Mutex::default(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        };
+        registry.info(Info::Build, &[("version", env!("CARGO_PKG_VERSION"))]);
+        Arc::new(registry)
+    }
+
+    /// The scope of a name, made when new. The same name always gives the same scope. [`Scope::NONE`] for
+    /// [`Kind::None`] and when [`SCOPES_MAX`] names are known.
+    pub fn scope(&self, kind: Kind, name: &str) -> Scope {
+        if kind == Kind::None {
+            return Scope::NONE;
+        }
+        let mut names = lock(&self.names);
+        let name: Arc<str> = Arc::from(name);
+        if let Some(scope) = names.by_name.get(&(kind, name.clone())) {
+            return *scope;
+        }
+        if names.list.len() >= SCOPES_MAX {
+            return Scope::NONE;
+        }
+        let Ok(number) = u16::try_from(names.list.len()) else {
+            return Scope::NONE;
+        };
+        names.list.push((kind, name.clone()));
+        names.by_name.insert((kind, name), Scope(number));
+        Scope(number)
+    }
+
+    /// The scope of a listener.
+    pub fn listener(&self, name: &str) -> Scope {
+        self.scope(Kind::Listener, name)
+    }
+
+    /// The scope of a pool.
+    pub fn pool(&self, name: &str) -> Scope {
+        self.scope(Kind::Pool, name)
+    }
+
+    /// The scope of a backend in a pool.
+    pub fn backend(&self, pool: &str, address: &str) -> Scope {
+        self.scope(Kind::Backend, &format!("{pool}/{address}"))
+    }
+
+    /// The scope of a check.
+    pub fn check(&self, name: &str) -> Scope {
+        self.scope(Kind::Check, name)
+    }
+
+    /// A recorder for a worker. Call it on the worker's thread, once for each worker: the recorder stays
+    /// there, its counters are read through this registry.
+    pub fn worker(self: &Arc<Self>) -> Recorder {
+        let sheet = Arc::new(Sheet::new());
+        lock(&self.sheets).push(sheet.clone());
+        Recorder::new(self.clone(), sheet)
+    }
+
+    /// Counts something from outside the workers (the log's thread, the control thread).
+    pub fn count(&self, counter: Counter, scope: Scope, n: u64) {
+        self.process.count_shared(counter, scope, n);
+    }
+
+    /// Adds to a gauge from outside the workers.
+    pub fn add(&self, gauge: Gauge, scope: Scope, delta: i64) {
+        self.process.add_shared(gauge, scope, delta);
+    }
+
+    /// Sets a gauge from outside the workers: for what is one level of the whole process, like a backend's
+    /// health. Don't mix it with the workers' own writes to the same gauge: all are added up.
+    pub fn set(&self, gauge: Gauge, scope: Scope, value: i64) {
+        self.process.set(gauge, scope, value);
+    }
+
+    /// States a fact by labels; stating it again replaces it.
+    pub fn info(&self, info: Info, labels: &[(&str, &str)]) {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        lock(&self.infos).insert(info, labels);
+    }
+
+    /// A counter's sum over all who write it.
+    #[must_use]
+    pub fn counter(&self, counter: Counter, scope: Scope) -> u64 {
+        self.counter_of(&lock(&self.sheets), counter, scope)
+    }
+
+    fn counter_of(&self, sheets: &[Arc<Sheet>], counter: Counter, scope: Scope) -> u64 {
+        let process = self.process.counter(counter, scope);
+        sheets.iter().fold(process, |sum, sheet| {
+            sum.wrapping_add(sheet.counter(counter, scope))
+        })
+    }
+
+    /// A gauge's sum over all who write it.
+    #[must_use]
+    pub fn gauge(&self, gauge: Gauge, scope: Scope) -> i64 {
+        self.gauge_of(&lock(&self.sheets), gauge, scope)
+    }
+
+    fn gauge_of(&self, sheets: &[Arc<Sheet>], gauge: Gauge, scope: Scope) -> i64 {
+        let process = self.process.gauge(gauge, scope);
+        sheets.iter().fold(process, |sum, sheet| {
+            sum.wrapping_add(sheet.gauge(gauge, scope))
+        })
+    }
+
+    /// Everything at this moment: the given snapshots merged, and the counters and gauges of all.
+    pub fn view<'a>(&self, snapshots: impl IntoIterator<Item = &'a Snapshot>) -> View {
+        let scopes = lock(&self.names).list.clone();
+        let sheets = lock(&self.sheets).clone();
+        let mut distributions: BTreeMap<_, Distribution> = BTreeMap::new();
+        for (stage, scope, track) in snapshots.into_iter().flat_map(Snapshot::entries) {
+            distributions
+                .entry((*stage, *scope))
+                .or_default()
+                .absorb(track);
+        }
+        let numbers = || (0..scopes.len()).filter_map(|n| u16::try_from(n).ok().map(Scope));
+        let mut counters = Vec::new();
+        for counter in Counter::ALL {
+            for scope in numbers() {
+                let value = self.counter_of(&sheets, *counter, scope);
+                if value != 0 || scopes[scope.index()].0 == counter.meta().kind {
+                    counters.push((*counter, scope, value));
+                }
+            }
+        }
+        let mut gauges = Vec::new();
+        for gauge in Gauge::ALL {
+            for scope in numbers() {
+                let value = self.gauge_of(&sheets, *gauge, scope);
+                if value != 0 || scopes[scope.index()].0 == gauge.meta().kind {
+                    gauges.push((*gauge, scope, value));
+                }
+            }
+        }
+        View {
+            distributions,
+            counters,
+            gauges,
+            scopes,
+            infos: lock(&self.infos).clone(),
+            stalled: Vec::new(),
+            uptime: self.started.elapsed(),
+            started_at: self.started_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_interned_once_for_each_kind() {
+        let registry = Registry::new();
+        assert_eq!(registry.listener("mx"), registry.listener("mx"));
+        assert_ne!(registry.listener("mx"), registry.check("mx"));
+        assert_eq!(registry.scope(Kind::None, "x"), Scope::NONE);
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let registry = Registry::new();
+        for n in 0..SCOPES_MAX + 10 {
+            registry.backend("p", &n.to_string());
+        }
+        assert_eq!(registry.backend("p", "late"), Scope::NONE);
+        assert_eq!(lock(&registry.names).list.len(), SCOPES_MAX);
+    }
+
+    #[test]
+    fn counters_and_gauges_add_up_over_workers_and_the_process() {
+        let registry = Registry::new();
+        let mx = registry.listener("mx");
+        let (one, two) = (registry.worker(), registry.worker());
+        one.count(Counter::Accepted, mx, 2);
+        two.count(Counter::Accepted, mx, 3);
+        registry.count(Counter::Accepted, mx, 1);
+        one.add(Gauge::Sessions, mx, 5);
+        two.add(Gauge::Sessions, mx, -1);
+        assert_eq!(registry.counter(Counter::Accepted, mx), 6);
+        assert_eq!(registry.gauge(Gauge::Sessions, mx), 4);
+    }
+}

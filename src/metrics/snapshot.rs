@@ -1,0 +1,250 @@
+//! Histograms: how a worker keeps one, how it is copied, and how those of all workers become one.
+
+use super::{
+    counter::{Counter, Gauge, Info},
+    registry::{Kind, Scope},
+    stage::Stage,
+};
+use hdrhistogram::Histogram;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// The longest latency that is told apart, in microseconds: one hour.
+pub const MICROS_MAX: u64 = 3_600_000_000;
+
+/// Significant digits: a value is known to a thousandth.
+const DIGITS: u8 = 3;
+
+/// A bucket of 32 bits halves the memory; long before one can be full it is poured into one of 64.
+const POUR_AT: u64 = 1 << 31;
+
+fn empty<T: hdrhistogram::Counter>() -> Histogram<T> {
+    Histogram::new(DIGITS).expect("3 significant digits are within 0..=5")
+}
+
+/// Latencies of one stage in one scope, on a worker. Begins with 8 KiB and grows with the longest latency.
+#[derive(Clone)]
+pub struct Track {
+    recent: Histogram<u32>,
+    poured: Option<Box<Histogram<u64>>>,
+    sum: u64,
+    min: u64,
+    max: u64,
+}
+
+impl Default for Track {
+    fn default() -> Self {
+        Track {
+            recent: empty(),
+            poured: None,
+            sum: 0,
+            min: u64::MAX,
+            max: 0,
+        }
+    }
+}
+
+impl Track {
+    #[inline]
+    pub(super) fn record(&mut self, micros: u64) {
+        let micros = micros.min(MICROS_MAX);
+        self.sum = self.sum.wrapping_add(micros);
+        self.min = self.min.min(micros);
+        self.max = self.max.max(micros);
+        // It grows by itself; an error would mean no memory address is large enough.
+        let _ = self.recent.record(micros);
+        if self.recent.len() >= POUR_AT {
+            self.pour();
+        }
+    }
+
+    #[cold]
+    fn pour(&mut self) {
+        let poured = self.poured.get_or_insert_with(|| Box::new(empty()));
+        pour(&self.recent, poured);
+        self.recent.reset();
+    }
+}
+
+fn pour<T: hdrhistogram::Counter>(from: &Histogram<T>, into: &mut Histogram<u64>) {
+    for step in from.iter_recorded() {
+        let value = from.median_equivalent(step.value_iterated_to());
+        let _ = into.record_n(value, step.count_at_value().as_u64());
+    }
+}
+
+/// A copy of a worker's histograms, made on its thread and sent to another.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    entries: Vec<(Stage, Scope, Track)>,
+}
+
+impl Snapshot {
+    pub(super) fn new(entries: Vec<(Stage, Scope, Track)>) -> Snapshot {
+        Snapshot { entries }
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &(Stage, Scope, Track)> {
+        self.entries.iter()
+    }
+
+    /// Adds what another worker has recorded. Both must come from the same registry.
+    pub fn merge(&mut self, other: Snapshot) {
+        self.entries.extend(other.entries);
+    }
+
+    /// The latencies of one stage in one scope, or in all of them.
+    #[must_use]
+    pub fn distribution(&self, stage: Stage, scope: Option<Scope>) -> Distribution {
+        let mut all = Distribution::default();
+        for (its_stage, its_scope, track) in &self.entries {
+            if *its_stage == stage && scope.is_none_or(|scope| scope == *its_scope) {
+                all.absorb(track);
+            }
+        }
+        all
+    }
+}
+
+/// Latencies of one stage in one scope, of all workers. Count, sum, least and greatest are exact; a
+/// percentile is right to a thousandth.
+#[derive(Clone)]
+pub struct Distribution {
+    histogram: Histogram<u64>,
+    sum: u64,
+    min: u64,
+    max: u64,
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Distribution {
+            histogram: empty(),
+            sum: 0,
+            min: u64::MAX,
+            max: 0,
+        }
+    }
+}
+
+impl Distribution {
+    pub(super) fn absorb(&mut self, track: &Track) {
+        pour(&track.recent, &mut self.histogram);
+        if let Some(poured) = &track.poured {
+            pour(poured, &mut self.histogram);
+        }
+        self.sum = self.sum.wrapping_add(track.sum);
+        self.min = self.min.min(track.min);
+        self.max = self.max.max(track.max);
+    }
+
+    /// Number of samples.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// Sum of all samples in microseconds.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// The least sample in microseconds; 0 where there is none.
+    #[must_use]
+    pub fn min(&self) -> u64 {
+        if self.count() == 0 { 0 } else { self.min }
+    }
+
+    /// The greatest sample in microseconds.
+    #[must_use]
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The mean in microseconds; 0 where there is no sample.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a mean of so many is not exact anyhow"
+    )]
+    pub fn mean(&self) -> f64 {
+        if self.count() == 0 {
+            0.0
+        } else {
+            self.sum as f64 / self.count() as f64
+        }
+    }
+
+    /// The latency in microseconds that this share of the samples (0.0 to 1.0) does not exceed.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> u64 {
+        self.histogram
+            .value_at_quantile(share)
+            .clamp(self.min(), self.max)
+    }
+
+    /// Samples not above each of these bounds, which must ascend.
+    #[must_use]
+    pub fn not_above(&self, bounds: &[u64]) -> Vec<u64> {
+        let mut counts = vec![0; bounds.len()];
+        for step in self.histogram.iter_recorded() {
+            let value = self.histogram.median_equivalent(step.value_iterated_to());
+            if let Some(count) = counts.get_mut(bounds.partition_point(|bound| *bound < value)) {
+                *count += step.count_at_value();
+            }
+        }
+        let mut sum = 0;
+        for count in &mut counts {
+            sum += *count;
+            *count = sum;
+        }
+        counts
+    }
+
+    /// What came since an earlier state of the same distribution.
+    #[must_use]
+    pub fn since(&self, earlier: Option<&Distribution>) -> Histogram<u64> {
+        let mut recent = self.histogram.clone();
+        if let Some(earlier) = earlier
+            && recent.subtract(&earlier.histogram).is_err()
+        {
+            // Not a later state of it: a worker began anew. Better the whole than a wrong difference.
+            recent = self.histogram.clone();
+        }
+        recent
+    }
+}
+
+/// All there is to tell at one moment.
+pub struct View {
+    /// Latencies by stage and scope.
+    pub distributions: BTreeMap<(Stage, Scope), Distribution>,
+    /// Counters by scope, families together.
+    pub counters: Vec<(Counter, Scope, u64)>,
+    /// Gauges by scope, families together.
+    pub gauges: Vec<(Gauge, Scope, i64)>,
+    /// Kind and name of each scope, by its number.
+    pub scopes: Vec<(Kind, Arc<str>)>,
+    /// Facts.
+    pub infos: BTreeMap<Info, Vec<(String, String)>>,
+    /// Workers that did not answer in time; their histograms here are those of their last answer.
+    pub stalled: Vec<(usize, bool)>,
+    /// Time since the registry was made.
+    pub uptime: Duration,
+    /// When the registry was made.
+    pub started_at: SystemTime,
+}
+
+impl View {
+    /// Kind and name of a scope.
+    #[must_use]
+    pub fn scope(&self, scope: Scope) -> (Kind, &str) {
+        self.scopes
+            .get(scope.index())
+            .map_or((Kind::None, ""), |(kind, name)| (*kind, name))
+    }
+}
