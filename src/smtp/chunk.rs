@@ -1,0 +1,135 @@
+//! The body that comes in BDAT chunks (RFC 3030): its payload is what is in the chunks, and the same facts
+//! are wanted of it as of a DATA body.
+//!
+//! A chunk has no terminator and no dot-stuffing: its length is all. But a backend without CHUNKING gets the
+//! payload as DATA, where a bare newline would be as dangerous as if it had come so; hence the same check. A
+//! chunk may end anywhere, between CR and LF too: the state lives on from chunk to chunk.
+//!
+//! A BINARYMIME body (RFC 3030 §3) may hold bare newlines by right: scan it with [`BareNewline::Reject`] and
+//! don't look at that fact.
+
+use super::body::{BareNewline, BodyFacts, Kind, Piece, clip};
+use super::scan::{Engine, Tally, walk};
+
+/// Looks through the chunks of one message. One for each message, not for each chunk.
+#[derive(Clone, Debug)]
+pub struct ChunkScan {
+    at: At,
+    mode: BareNewline,
+    engine: Engine,
+    tally: Tally,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Anywhere but in one of the others.
+    Text,
+    /// Behind a CR.
+    Cr,
+    /// Before a bare LF, for which a CR was just inserted.
+    CrAdded,
+}
+
+impl ChunkScan {
+    /// For the first octet of the first chunk.
+    #[must_use]
+    pub fn new(mode: BareNewline) -> ChunkScan {
+        ChunkScan::with_engine(mode, Engine::best())
+    }
+
+    /// The same with a chosen engine: for tests and benches.
+    #[must_use]
+    pub fn with_engine(mode: BareNewline, engine: Engine) -> ChunkScan {
+        ChunkScan {
+            at: At::Text,
+            mode,
+            engine,
+            tally: Tally::default(),
+        }
+    }
+
+    /// What is known of the body so far.
+    #[must_use]
+    pub fn facts(&self) -> &BodyFacts {
+        &self.tally.facts
+    }
+
+    /// The next piece of `input`, which holds octets of chunks only: the caller counts and cuts. Call it
+    /// until it says `More`; it never says `End`.
+    pub fn scan(&mut self, input: &[u8]) -> Piece {
+        let piece = match self.mode {
+            BareNewline::Reject => self.advance::<false>(clip(input)),
+            BareNewline::Normalize => self.advance::<true>(clip(input)),
+        };
+        match piece.kind {
+            Kind::Payload(span) => self.tally.facts.size += span.len() as u64,
+            Kind::Insert(octets) => self.tally.facts.size += octets.len() as u64,
+            _ => {}
+        }
+        piece
+    }
+
+    /// Behind the last octet of the LAST chunk: a CR that stands there is bare after all. Returns the LF
+    /// to hand on behind it where that is to be mended.
+    pub fn finish(&mut self) -> Option<&'static [u8]> {
+        if self.at != At::Cr {
+            return None;
+        }
+        self.at = At::Text;
+        self.tally.facts.bare_newline = true;
+        if self.mode == BareNewline::Reject {
+            return None;
+        }
+        self.tally.octet(b'\n');
+        self.tally.facts.size += 1;
+        Some(b"\n")
+    }
+
+    fn advance<const NORMALIZE: bool>(&mut self, input: &[u8]) -> Piece {
+        let mut at = 0;
+        while at < input.len() {
+            if at >= 1 {
+                at = walk::<false, NORMALIZE>(self.engine, input, at, &mut self.tally);
+                self.at = behind(input[at - 1]);
+                if at == input.len() {
+                    break;
+                }
+            }
+            let octet = input[at];
+            let bare = (self.at == At::Cr) != (octet == b'\n') && self.at != At::CrAdded;
+            if bare && NORMALIZE {
+                return self.mend(at);
+            }
+            self.tally.facts.bare_newline |= bare;
+            self.tally.octet(octet);
+            self.at = behind(octet);
+            at += 1;
+        }
+        if at > 0 {
+            Piece::payload(0, at, at)
+        } else {
+            Piece::more(0)
+        }
+    }
+
+    /// A bare newline shows at `at`: hands on what stands before it, then the half that it lacks.
+    fn mend(&mut self, at: usize) -> Piece {
+        if at > 0 {
+            return Piece::payload(0, at, at); // and comes back here with the next call
+        }
+        self.tally.facts.bare_newline = true;
+        if self.at == At::Cr {
+            self.tally.octet(b'\n');
+            self.at = At::Text;
+            Piece::insert(b"\n", 0)
+        } else {
+            self.tally.octet(b'\r');
+            self.at = At::CrAdded;
+            Piece::insert(b"\r", 0)
+        }
+    }
+}
+
+fn behind(octet: u8) -> At {
+    if octet == b'\r' { At::Cr } else { At::Text }
+}

@@ -1,0 +1,182 @@
+//! The header section of a message (RFC 5322 §2.2), as a proxy has to take it: read, never repaired.
+//!
+//! The internet's headers are worse than their grammar, so nothing here fails. A line that is no field
+//! (an mbox `From ` line, a name with a space or a control character in it, a continuation of nothing) comes
+//! out as a [`Field`] with an empty name, and the next line is looked at by itself. Lines end at LF, with or
+//! without CR before it: a bare newline never gets here from the wire, but files given to `explain` have
+//! them. Nothing is allocated but by [`Field::unfold`], into the caller's buffer.
+
+use super::Span;
+
+/// One field: its name, and its body as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The whole of it in the header section, its folded lines and its last line end included: what to cut
+    /// out in order to remove it.
+    pub span: Span,
+    /// The name without colon and white space before it, in the writer's case. Empty: the line is no field.
+    pub name: &'a [u8],
+    /// What follows the colon, folds and all, without the last line end. Of a line that is no field: the line.
+    pub body: &'a [u8],
+}
+
+impl Field<'_> {
+    /// Whether it has this name, in any case.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Appends the body to `out` on one line (RFC 5322 §2.2.3: the line ends of folds go, their white space
+    /// stays), without white space at either end. Stray CR, LF and NUL are left out.
+    pub fn unfold(&self, out: &mut Vec<u8>) {
+        let body = self.body.trim_ascii();
+        let mut rest = body;
+        while let Some(at) = rest.iter().position(|o| matches!(o, b'\r' | b'\n' | 0)) {
+            out.extend_from_slice(&rest[..at]);
+            rest = &rest[at + 1..];
+        }
+        out.extend_from_slice(rest);
+    }
+}
+
+/// The fields of a header section, top down. Ends at the empty line, or where the octets end.
+#[must_use]
+pub fn fields(header: &[u8]) -> Fields<'_> {
+    Fields { header, at: 0 }
+}
+
+/// Iterator over the fields of a header section; see [`fields`].
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    header: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        let start = self.at;
+        let first = line(self.header, start);
+        let text = strip(&self.header[start..first]);
+        if text.is_empty() {
+            self.at = self.header.len(); // the empty line, or nothing left
+            return None;
+        }
+        let colon = name_end(text);
+        let mut end = first;
+        if colon.is_some() {
+            while matches!(self.header.get(end), Some(b' ' | b'\t')) {
+                end = line(self.header, end);
+            }
+        }
+        self.at = end;
+        let whole = strip(&self.header[start..end]);
+        let (name, body) = match colon {
+            Some(at) => (text[..at].trim_ascii_end(), &whole[at + 1..]),
+            None => (&whole[..0], whole),
+        };
+        Some(Field {
+            span: Span::new(start, end),
+            name,
+            body,
+        })
+    }
+}
+
+/// The end of the line that begins at `from`: one past its LF, or the length.
+fn line(header: &[u8], from: usize) -> usize {
+    memchr::memchr(b'\n', &header[from..]).map_or(header.len(), |at| from + at + 1)
+}
+
+/// A line without its line end.
+fn strip(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Where the colon of a field stands: behind a name of printing ASCII, and perhaps blanks (RFC 5322 §4.5.8).
+fn name_end(line: &[u8]) -> Option<usize> {
+    let colon = memchr::memchr(b':', line)?;
+    let name = line[..colon].trim_ascii_end();
+    let sound = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+    sound.then_some(colon)
+}
+
+/// How many `Received` fields the section holds: above a limit the message is in a loop (RFC 5321 §6.3).
+#[must_use]
+pub fn received(header: &[u8]) -> usize {
+    fields(header).filter(|field| field.is("received")).count()
+}
+
+/// The length of the header section at the front of a payload, its empty line included. `None`: it has not
+/// ended yet.
+#[must_use]
+pub fn end(payload: &[u8]) -> Option<usize> {
+    HeaderEnd::new().feed(payload)
+}
+
+/// Finds the end of the header section in a payload that comes in pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderEnd {
+    at: At,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    LineStart,
+    LineStartCr,
+    Text,
+    Done,
+}
+
+impl Default for HeaderEnd {
+    fn default() -> HeaderEnd {
+        HeaderEnd::new()
+    }
+}
+
+impl HeaderEnd {
+    /// For the first octet of a payload.
+    #[must_use]
+    pub const fn new() -> HeaderEnd {
+        HeaderEnd { at: At::LineStart }
+    }
+
+    /// Looks at the next piece. `Some(n)`, once: the empty line ends with its octet `n - 1`. Afterwards, and
+    /// before, `None`.
+    pub fn feed(&mut self, piece: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < piece.len() {
+            match (self.at, piece[at]) {
+                (At::Done, _) => return None,
+                (At::LineStart | At::LineStartCr, b'\n') => {
+                    self.at = At::Done;
+                    return Some(at + 1);
+                }
+                (At::LineStart, b'\r') => {
+                    self.at = At::LineStartCr;
+                    at += 1;
+                }
+                _ => match memchr::memchr(b'\n', &piece[at..]) {
+                    Some(lf) => {
+                        self.at = At::LineStart;
+                        at += lf + 1;
+                    }
+                    None => {
+                        self.at = At::Text;
+                        return None;
+                    }
+                },
+            }
+        }
+        None
+    }
+
+    /// Whether the end has been seen.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.at == At::Done
+    }
+}
