@@ -1,0 +1,110 @@
+//! A client that sends just what it is told.
+
+use crate::harness::PATIENCE;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+};
+
+/// One SMTP connection.
+pub struct Client {
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects and reads the greeting, which is returned with it.
+    pub fn greeted(address: SocketAddr) -> (Client, String) {
+        let mut client = Client::silent(address);
+        let greeting = client.reply();
+        (client, greeting)
+    }
+
+    /// Connects, expects 220, says EHLO.
+    pub fn hello(address: SocketAddr) -> Client {
+        let (mut client, greeting) = Client::greeted(address);
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        client.expect("EHLO client.example", "250");
+        client
+    }
+
+    /// Connects and reads nothing.
+    pub fn silent(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("connects");
+        stream.set_nodelay(true).expect("set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("set");
+        Client {
+            reader: BufReader::new(stream),
+        }
+    }
+
+    /// Sends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).expect("sent");
+    }
+
+    /// Sends bytes; whether they could be sent.
+    pub fn try_raw(&mut self, bytes: &[u8]) -> bool {
+        self.reader.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// One reply, all its lines; empty where the connection ended.
+    pub fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let mut line = Vec::new();
+            if self.reader.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+                return reply;
+            }
+            reply.push_str(&String::from_utf8_lossy(&line));
+            if line.get(3) != Some(&b'-') {
+                return reply;
+            }
+        }
+    }
+
+    /// Sends a command, returns its reply.
+    pub fn command(&mut self, command: &str) -> String {
+        self.raw(format!("{command}\r\n").as_bytes());
+        self.reply()
+    }
+
+    /// Sends a command whose reply must start with `code`.
+    #[track_caller]
+    pub fn expect(&mut self, command: &str, code: &str) -> String {
+        let reply = self.command(command);
+        assert!(
+            reply.starts_with(code),
+            "{command}: {reply:?} instead of {code}"
+        );
+        reply
+    }
+
+    /// A whole transaction; `body` is stuffed already and gets its final dot here. The final reply.
+    #[track_caller]
+    pub fn send(&mut self, from: &str, to: &[&str], body: &str) -> String {
+        self.expect(&format!("MAIL FROM:<{from}>"), "250");
+        for recipient in to {
+            self.expect(&format!("RCPT TO:<{recipient}>"), "250");
+        }
+        self.expect("DATA", "354");
+        self.raw(body.as_bytes());
+        self.raw(b".\r\n");
+        self.reply()
+    }
+
+    /// Says that nothing more comes.
+    pub fn half_close(&mut self) {
+        self.reader
+            .get_ref()
+            .shutdown(Shutdown::Write)
+            .expect("open");
+    }
+
+    /// Everything until the other side closes.
+    pub fn rest(&mut self) -> String {
+        let mut all = Vec::new();
+        let _ = self.reader.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}

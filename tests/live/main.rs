@@ -1,0 +1,5 @@
+//! Gatepost as a whole: the built program between real clients and backends, on both I/O engines.
+
+mod backend;
+mod client;
+mod harness;
