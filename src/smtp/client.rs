@@ -1,0 +1,447 @@
+//! The machine that talks to a backend, over SMTP (RFC 5321) or LMTP (RFC 2033). Pure: bytes in, bytes
+//! and events out; timers, end of file and the connection are the shell's.
+//!
+//! ```text
+//! new ─ greeting ─ EHLO (HELO where that is unknown) ─ Ready ─┬─ open ─ Sender, Recipient… ─ Go ─ body ─ Final ─┐
+//!                                                             ├─ verify ─ Verified ─ Reset                      │
+//!                                                             └─ (idle, may be pooled) ◄──── reset ◄── refused ─┘
+//! ```
+//!
+//! A state between EHLO and Ready is where STARTTLS and what tells the client's identity belong.
+//!
+//! One script for all dialogues: `open` renders the commands of a transaction once, and a window says how
+//! many of them may be unanswered. It is 1 without PIPELINING (RFC 2920), so step by step and all at once
+//! are the same code. DATA ends the script; BDAT chunks (RFC 3030) follow it without waiting.
+//!
+//! What the caller may rely on:
+//! - Call [`Client::step`] until [`Event::Read`], then send `out` in one write. Replies that nothing asked
+//!   for are an error, also those that came in the same segment ahead of what would have asked for them.
+//! - An event borrows nothing; [`Client::reply`] has the text until the next step.
+//! - A transaction that was opened ends with `Final`, with a `FinalFor` for each accepted recipient (LMTP,
+//!   the last one leaves [`Client::awaits_reply`] false), with `Refused`, or with `Failed`. It may be left
+//!   at any time by [`Client::abort`].
+//! - RSET is written only where it is needed: not after a positive final reply, but after everything else.
+//!   Only [`Client::is_clean`] says that a connection may be pooled, and only where the shell holds no
+//!   unread byte of it.
+//!
+//! Rejected: events that lend the reply (a loop that returns one of them is not accepted by today's
+//! borrow checker), and RSET lazily with the next MAIL (a pool would then hold connections that aren't
+//! known to be clean).
+
+mod body;
+pub mod capabilities;
+mod commands;
+mod dialogue;
+
+use super::{
+    envelope::{Envelope, Path},
+    extensions::{Capabilities, Extensions},
+    reply_parse::{ReplyError, ReplyHead, ReplyLimits, ReplyReader, ReplyRef},
+};
+use dialogue::{Kind, Transaction};
+use std::sync::Arc;
+
+/// Commands unanswered at most where PIPELINING is offered, so that neither side's socket buffer fills
+/// with what the other doesn't read (RFC 2920 §3.1).
+pub const COMMANDS_MAX: usize = 128;
+/// BDAT chunks unanswered at most.
+pub const CHUNKS_MAX: usize = 32;
+
+/// What all connections of one pool have in common.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// The name in EHLO.
+    pub hello: String,
+    /// LMTP: LHLO, and a final reply for each recipient.
+    pub lmtp: bool,
+    /// Whether BDAT may be used where CHUNKING is offered.
+    pub chunking: bool,
+    /// Whether commands may be sent ahead where PIPELINING is offered.
+    pub pipelining: bool,
+    /// How much of a reply is read.
+    pub replies: ReplyLimits,
+}
+
+impl ClientSettings {
+    /// SMTP, with all that the backend offers.
+    #[must_use]
+    pub fn new(hello: &str) -> ClientSettings {
+        ClientSettings {
+            hello: hello.to_owned(),
+            lmtp: false,
+            chunking: true,
+            pipelining: true,
+            replies: ReplyLimits::default(),
+        }
+    }
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientStep {
+    /// So many bytes of the input are done with.
+    pub consumed: usize,
+    /// What to do, or to know, now.
+    pub event: Event,
+}
+
+/// What the backend's bytes mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// All of the input is used: send what is in `out`, then read.
+    Read,
+    /// The session is open: [`Client::capabilities`] are known.
+    Ready,
+    /// The answer to MAIL.
+    Sender(ReplyHead),
+    /// The answer to RCPT for this recipient (its place in the envelope). Not said where MAIL was refused.
+    Recipient(usize, ReplyHead),
+    /// All of the envelope has been answered, a recipient was accepted, and the backend waits for the
+    /// body. Not said where the body was sent ahead (BDAT).
+    Go,
+    /// The backend took a chunk that was not the last.
+    Chunk,
+    /// The final reply. A negative one may come early: to DATA, to a chunk, or in the middle of a body.
+    Final(ReplyHead),
+    /// LMTP: the final reply for this recipient (its place in the envelope).
+    FinalFor(usize, ReplyHead),
+    /// Nothing of the transaction was accepted: MAIL was refused, or each recipient. All of that has been
+    /// told before.
+    Refused,
+    /// The answer to [`Client::verify`]; [`Event::Reset`] follows. A refused MAIL is told as
+    /// [`Event::Sender`] and says nothing about the recipient.
+    Verified(ReplyHead),
+    /// The connection is clean.
+    Reset,
+    /// The backend said goodbye: close.
+    Bye,
+    /// The connection is of no more use: close. Said again at each step.
+    Failed(ClientError),
+}
+
+/// Why a connection is of no more use. The backend is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// What it says is no reply.
+    Nonsense(ReplyError),
+    /// It refused at the greeting.
+    Greeting(ReplyHead),
+    /// It refused EHLO and HELO, or LHLO.
+    Hello(ReplyHead),
+    /// 421: it closes the connection (RFC 5321 §3.8).
+    Closing(ReplyHead),
+    /// It spoke though nothing had been asked.
+    Unasked,
+    /// A reply that makes no sense at its place.
+    Unexpected(ReplyHead),
+    /// RSET failed.
+    Reset(ReplyHead),
+    /// It waits for something that must not be sent (a body nobody may receive), or how many replies
+    /// are to come can't be known.
+    OutOfStep,
+}
+
+impl ClientError {
+    /// A few words for a log line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ClientError::Nonsense(error) => error.as_str(),
+            ClientError::Greeting(_) => "refused at the greeting",
+            ClientError::Hello(_) => "refused EHLO",
+            ClientError::Closing(_) => "closes the connection",
+            ClientError::Unasked => "spoke unasked",
+            ClientError::Unexpected(_) => "an answer that makes no sense",
+            ClientError::Reset(_) => "refused RSET",
+            ClientError::OutOfStep => "left in the middle of a body",
+        }
+    }
+
+    /// The reply that was the reason, where there was one; its text is [`Client::reply`]'s.
+    #[must_use]
+    pub fn head(self) -> Option<ReplyHead> {
+        match self {
+            ClientError::Greeting(head)
+            | ClientError::Hello(head)
+            | ClientError::Closing(head)
+            | ClientError::Unexpected(head)
+            | ClientError::Reset(head) => Some(head),
+            ClientError::Nonsense(_) | ClientError::Unasked | ClientError::OutOfStep => None,
+        }
+    }
+}
+
+/// Why a backend can't take a message; nothing was sent. The enhanced codes are the caller's to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// Larger than its SIZE (5.3.4).
+    Size,
+    /// 8-bit data, and no 8BITMIME (5.6.3).
+    EightBit,
+    /// BODY=BINARYMIME, and no BINARYMIME with CHUNKING (5.6.3).
+    Binary,
+    /// SMTPUTF8 is needed and not offered (5.6.7).
+    Utf8,
+    /// REQUIRETLS is asked for and not offered (5.7.30).
+    RequireTls,
+    /// A control character in a path or a parameter (5.5.4): the server lets none through.
+    Malformed,
+    /// The connection isn't clean, or no recipient was named: the caller's mistake.
+    Busy,
+}
+
+/// What is known of the body when the envelope is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Octets of the body with what is put on top of it; of a stream, those known so far.
+    pub size: u64,
+    /// Whether there are octets above 127. Of a stream: so far.
+    pub eight_bit: bool,
+    /// Whether that is all of the body.
+    pub whole: bool,
+}
+
+/// Which recipients of the envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// All of them.
+    All,
+    /// Those at these places.
+    These(&'a [usize]),
+}
+
+/// What an abort came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Abort {
+    /// The backend drops the message only if the connection is closed, without another byte.
+    Close,
+    /// Send `out` and step until [`Event::Reset`] (clean) or [`Event::Failed`].
+    Reset,
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// Before [`Event::Ready`].
+    Connecting,
+    /// Clean, and nothing is awaited.
+    Idle,
+    /// Envelope or body under way.
+    Open,
+    /// The terminator is sent and the final reply awaited.
+    Committing,
+    /// The transaction is over and left something behind: RSET is needed.
+    Over,
+    /// RSET is under way.
+    Resetting,
+    /// QUIT is under way.
+    Quitting,
+    /// To be closed.
+    Failed,
+}
+
+impl ClientState {
+    /// The name in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ClientState::Connecting => "connect",
+            ClientState::Idle => "idle",
+            ClientState::Open => "open",
+            ClientState::Committing => "commit",
+            ClientState::Over => "over",
+            ClientState::Resetting => "reset",
+            ClientState::Quitting => "quit",
+            ClientState::Failed => "failed",
+        }
+    }
+}
+
+/// What the session as a whole is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Greeting,
+    Ehlo,
+    Helo,
+    Idle,
+    Transaction,
+    Quit,
+    Failed(ClientError),
+}
+
+/// One connection to a backend, seen from its client side. Its memory is bounded by the reply limits and
+/// the largest envelope of late.
+#[derive(Clone, Debug)]
+pub struct Client {
+    settings: Arc<ClientSettings>,
+    replies: ReplyReader,
+    capabilities: Capabilities,
+    phase: Phase,
+    /// Bytes came in one segment behind the last reply that was awaited.
+    ahead: bool,
+    transaction: Transaction,
+}
+
+impl Client {
+    /// A client that waits for the greeting.
+    #[must_use]
+    pub fn new(settings: Arc<ClientSettings>) -> Client {
+        Client {
+            replies: ReplyReader::new(settings.replies),
+            settings,
+            capabilities: Capabilities::default(),
+            phase: Phase::Greeting,
+            ahead: false,
+            transaction: Transaction::default(),
+        }
+    }
+
+    /// What the backend offers; nothing before [`Event::Ready`] and after HELO.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The reply that the last event came from, until the next step.
+    #[must_use]
+    pub fn reply(&self) -> ReplyRef<'_> {
+        self.replies.reply()
+    }
+
+    /// Opens a transaction: MAIL and RCPT, and DATA where the body will not go by BDAT; all in one write
+    /// where PIPELINING is offered.
+    ///
+    /// # Errors
+    /// The backend can't take the message; nothing was written and the connection is as it was.
+    pub fn open(
+        &mut self,
+        envelope: &Envelope,
+        to: To<'_>,
+        load: Load,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        if !self.is_clean() {
+            return Err(Unsupported::Busy);
+        }
+        let chunks = self.chunks();
+        self.transaction.begin(Kind::Message, chunks);
+        let script = &mut self.transaction.script;
+        commands::mail(envelope, load, chunks, &self.capabilities, script)?;
+        match to {
+            To::All => {
+                for at in 0..envelope.recipients().len() {
+                    self.transaction.add(envelope, at, &self.capabilities)?;
+                }
+            }
+            To::These(places) => {
+                for &at in places {
+                    self.transaction.add(envelope, at, &self.capabilities)?;
+                }
+            }
+        }
+        if self.transaction.is_for_nobody() {
+            return Err(Unsupported::Busy);
+        }
+        if !chunks {
+            self.transaction.script.extend_from_slice(b"DATA\r\n");
+        }
+        self.phase = Phase::Transaction;
+        self.send_script(out);
+        Ok(())
+    }
+
+    /// Asks whether the backend takes a recipient: MAIL, RCPT and RSET, in one write where PIPELINING is
+    /// offered.
+    ///
+    /// # Errors
+    /// The backend can't be asked (SMTPUTF8 is needed and not offered, the connection isn't clean);
+    /// nothing was written.
+    pub fn verify(
+        &mut self,
+        sender: &[u8],
+        recipient: Path<'_>,
+        utf8: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        if !self.is_clean() {
+            return Err(Unsupported::Busy);
+        }
+        if utf8 && !self.capabilities.extensions.has(Extensions::SMTPUTF8) {
+            return Err(Unsupported::Utf8);
+        }
+        self.transaction.begin(Kind::Probe, true);
+        commands::probe(sender, recipient, utf8, &mut self.transaction.script)?;
+        self.transaction.add_probed();
+        self.phase = Phase::Transaction;
+        self.send_script(out);
+        self.send_reset(out);
+        Ok(())
+    }
+
+    /// Where the client is.
+    #[must_use]
+    pub fn state(&self) -> ClientState {
+        match self.phase {
+            Phase::Greeting | Phase::Ehlo | Phase::Helo => ClientState::Connecting,
+            Phase::Idle => ClientState::Idle,
+            Phase::Quit => ClientState::Quitting,
+            Phase::Failed(_) => ClientState::Failed,
+            Phase::Transaction => self.transaction.state(),
+        }
+    }
+
+    /// Clean, and nothing is awaited: it may be pooled, if no byte of it lies unread.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.phase == Phase::Idle && !self.ahead && !self.replies.is_midway()
+    }
+
+    /// Nothing is awaited and the connection works: it is clean, or RSET would make it so.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state(), ClientState::Idle | ClientState::Over) && !self.awaits_reply()
+    }
+
+    /// Whether the backend owes a reply.
+    #[must_use]
+    pub fn awaits_reply(&self) -> bool {
+        match self.phase {
+            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::Quit => true,
+            Phase::Idle | Phase::Failed(_) => false,
+            Phase::Transaction => self.transaction.awaits_reply(),
+        }
+    }
+
+    /// Whether the end of the body has been written to `out` in this transaction and its final reply (in
+    /// LMTP: the last of them) has not been read. Still true when the connection failed thereafter.
+    #[must_use]
+    pub fn terminator_sent(&self) -> bool {
+        self.transaction.is_committing()
+    }
+
+    /// Whether the backend may have taken the message, though it has not said so: then it is never sent
+    /// again by itself. Unlike [`Client::terminator_sent`] this knows of a MAIL or of recipients that were
+    /// refused, and of 421, while the body had been sent ahead.
+    #[must_use]
+    pub fn is_uncertain(&self) -> bool {
+        self.transaction.is_committing() && !self.transaction.is_ruled_out()
+    }
+
+    /// The places in the envelope of the recipients that the backend has accepted so far.
+    pub fn accepted(&self) -> impl Iterator<Item = usize> + '_ {
+        self.transaction.accepted()
+    }
+
+    /// Whether bodies go by BDAT on this connection.
+    #[must_use]
+    pub fn chunks(&self) -> bool {
+        self.settings.chunking && self.capabilities.extensions.has(Extensions::CHUNKING)
+    }
+
+    /// Whether commands are sent ahead on this connection.
+    #[must_use]
+    pub fn pipelines(&self) -> bool {
+        self.settings.pipelining && self.capabilities.extensions.has(Extensions::PIPELINING)
+    }
+}

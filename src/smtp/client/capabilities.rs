@@ -1,0 +1,105 @@
+//! What a server offers: its EHLO (or LHLO) reply read (RFC 5321 §4.1.1.1).
+
+use super::super::extensions::{Capabilities, Extensions};
+
+/// Keywords without which nothing would change for us are not kept.
+const KEYWORDS: &[(&str, Extensions)] = &[
+    ("PIPELINING", Extensions::PIPELINING),
+    ("SIZE", Extensions::SIZE),
+    ("8BITMIME", Extensions::EIGHTBITMIME),
+    ("SMTPUTF8", Extensions::SMTPUTF8),
+    ("CHUNKING", Extensions::CHUNKING),
+    ("BINARYMIME", Extensions::BINARYMIME),
+    ("ENHANCEDSTATUSCODES", Extensions::ENHANCEDSTATUSCODES),
+    ("DSN", Extensions::DSN),
+    ("STARTTLS", Extensions::STARTTLS),
+    ("AUTH", Extensions::AUTH),
+    ("LIMITS", Extensions::LIMITS),
+    ("REQUIRETLS", Extensions::REQUIRETLS),
+    ("XCLIENT", Extensions::XCLIENT),
+    ("XFORWARD", Extensions::XFORWARD),
+];
+
+/// Reads the text of an EHLO reply, lines parted by `\n`; the first one is the server's name. Unknown
+/// keywords and parameters that make no sense are passed over, as the RFC asks.
+#[must_use]
+pub fn parse(text: &[u8]) -> Capabilities {
+    let mut capabilities = Capabilities::default();
+    for line in text.split(|c| *c == b'\n').skip(1) {
+        // `AUTH=LOGIN` is an old spelling of `AUTH LOGIN`, which some servers add for old clients.
+        let mut words = line
+            .split(|c| matches!(c, b' ' | b'\t' | b'='))
+            .filter(|word| !word.is_empty());
+        let Some(keyword) = words.next() else {
+            continue;
+        };
+        let known = KEYWORDS
+            .iter()
+            .find(|(name, _)| keyword.eq_ignore_ascii_case(name.as_bytes()));
+        let Some((_, extension)) = known else {
+            continue;
+        };
+        capabilities.extensions = capabilities.extensions | *extension;
+        match *extension {
+            Extensions::SIZE => capabilities.size_max = words.next().map_or(0, number),
+            Extensions::LIMITS => read_limits(line, &mut capabilities),
+            _ => {}
+        }
+    }
+    capabilities
+}
+
+/// `LIMITS MAILMAX=100 RCPTMAX=50` (RFC 9422 §4).
+fn read_limits(line: &[u8], capabilities: &mut Capabilities) {
+    for limit in line.split(|c| *c == b' ').skip(1) {
+        let Some(at) = memchr::memchr(b'=', limit) else {
+            continue;
+        };
+        let (name, value) = (&limit[..at], number(&limit[at + 1..]));
+        let value = u32::try_from(value).unwrap_or(u32::MAX);
+        if name.eq_ignore_ascii_case(b"MAILMAX") {
+            capabilities.messages_max = value;
+        } else if name.eq_ignore_ascii_case(b"RCPTMAX") {
+            capabilities.recipients_max = value;
+        }
+    }
+}
+
+/// A decimal number; 0 ("no limit named") where it is none, saturating where it is huge.
+fn number(digits: &[u8]) -> u64 {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    digits.iter().fold(0u64, |n, digit| {
+        n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_keywords_in_any_case_and_their_parameters() {
+        let text = b"mx.example PIPELINING\nsize 1000\npipelining\nX-WHATEVER a b\n8BITMIME\n\n\
+            AUTH=LOGIN\nLIMITS RCPTMAX=50 MAILMAX=7 FOO=1\nCHUNKING";
+        let seen = parse(text);
+        let wanted = Extensions::SIZE
+            | Extensions::PIPELINING
+            | Extensions::EIGHTBITMIME
+            | Extensions::AUTH
+            | Extensions::LIMITS
+            | Extensions::CHUNKING;
+        assert_eq!(seen.extensions, wanted);
+        assert_eq!(seen.size_max, 1000);
+        assert_eq!((seen.recipients_max, seen.messages_max), (50, 7));
+    }
+
+    #[test]
+    fn the_name_is_no_keyword_and_nonsense_numbers_are_no_limit() {
+        assert_eq!(parse(b"PIPELINING"), Capabilities::default());
+        assert_eq!(parse(b"x\nSIZE 12x").size_max, 0);
+        assert_eq!(parse(b"x\nSIZE").size_max, 0);
+        assert_eq!(parse(b"x\nSIZE 99999999999999999999999").size_max, u64::MAX);
+    }
+}
