@@ -122,10 +122,7 @@ impl Default for Policy {
                 then: Then::Close,
                 ..Outcome::default()
             },
-            relay: Outcome {
-                reply: Some("550 5.7.1 Relaying denied".into()),
-                ..Outcome::default()
-            },
+            relay: Outcome::default(),
             header: Vec::new(),
         }
     }

@@ -1,0 +1,139 @@
+//! The name in EHLO or HELO: lists of names first (one that accepts spares the name the rules), then what a
+//! name must be. RFC 5321 §4.1.1.1: the client's own full name, or its address as a literal (§4.1.3).
+
+use super::{Check, Whom};
+use crate::policy::{
+    At, Facts, Shared,
+    build::Builder,
+    lists::{
+        lower,
+        names::{self, Lists},
+    },
+    replies,
+    rule::{Rule, Say},
+};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+struct Helo {
+    lists: Option<Lists>,
+    unqualified: Option<Rule>,
+    address: Option<Rule>,
+    ours: Option<Rule>,
+    hostname: Vec<u8>,
+}
+
+pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
+    let rules = &builder.config.helo;
+    let mut room = [0; lower::ROOM];
+    let hostname = lower::host(builder.hostname.as_bytes(), &mut room).to_vec();
+    let list_doc = "The HELO name is in this list.";
+    let mut rule = |key, doc, outcome| builder.outcome(key, doc, outcome, &replies::HELO);
+    let unqualified = rule(
+        "helo.unqualified",
+        "The HELO name has no dot.",
+        &rules.unqualified,
+    );
+    let address = rule(
+        "helo.address",
+        "The HELO name is a bare address, or a literal that is not the client's address.",
+        &rules.address,
+    );
+    let ours = rule(
+        "helo.ours",
+        "A stranger said our own name in HELO.",
+        &rules.ours,
+    );
+    let lists = names::build(
+        builder,
+        "helo_list",
+        list_doc,
+        &builder.config.helo_list,
+        &replies::HELO,
+    );
+    if lists.is_none() && unqualified.is_none() && address.is_none() && ours.is_none() {
+        return None;
+    }
+    Some(Arc::new(Helo {
+        lists,
+        unqualified,
+        address,
+        ours,
+        hostname,
+    }))
+}
+
+impl Check for Helo {
+    fn stages(&self) -> &'static [At] {
+        &[At::Hello]
+    }
+
+    fn whom(&self) -> Whom {
+        Whom::Strangers
+    }
+
+    fn look(&self, _: At, facts: &Facts<'_>, _: &Shared, say: &mut Say<'_>) {
+        if self
+            .lists
+            .as_ref()
+            .is_some_and(|lists| lists.look_name(facts.hello, say).is_break())
+        {
+            return;
+        }
+        let (rule, detail) = match kind(facts.hello, &self.hostname) {
+            Kind::Literal(Some(ip)) if ip == facts.client.to_canonical() => return,
+            Kind::Literal(_) => (&self.address, "literal"),
+            Kind::Bare => (&self.address, "bare"),
+            Kind::Ours => (&self.ours, ""),
+            Kind::Unqualified => (&self.unqualified, ""),
+            Kind::Name => return,
+        };
+        if let Some(rule) = rule {
+            let _ = say.hit(rule, detail);
+        }
+    }
+}
+
+/// What a HELO name is.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// `[…]`, and the address in it where it is one.
+    Literal(Option<IpAddr>),
+    Bare,
+    Ours,
+    Unqualified,
+    Name,
+}
+
+fn kind(hello: &[u8], hostname: &[u8]) -> Kind {
+    if let Some(inner) = hello.strip_prefix(b"[") {
+        return Kind::Literal(inner.strip_suffix(b"]").and_then(literal));
+    }
+    let mut room = [0; lower::ROOM];
+    let name = lower::host(hello, &mut room);
+    if name == hostname {
+        Kind::Ours
+    } else if parse::<IpAddr>(name).is_some() {
+        Kind::Bare
+    } else if name.contains(&b'.') {
+        Kind::Name
+    } else {
+        Kind::Unqualified
+    }
+}
+
+/// RFC 5321 §4.1.3: `192.0.2.1`, or `IPv6:2001:db8::1`.
+fn literal(inner: &[u8]) -> Option<IpAddr> {
+    match inner.split_at_checked(5) {
+        Some((tag, rest)) if tag.eq_ignore_ascii_case(b"IPv6:") => {
+            parse::<Ipv6Addr>(rest).map(|ip| IpAddr::V6(ip).to_canonical())
+        }
+        _ => parse::<IpAddr>(inner).filter(IpAddr::is_ipv4),
+    }
+}
+
+fn parse<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}

@@ -1,0 +1,53 @@
+//! The table of checks. A check is one kind of question with one or more rules: it looks at the facts and
+//! reports which of its rules matched. It decides nothing, keeps nothing, and must not know another check.
+
+mod client_list;
+mod early_talk;
+mod header;
+mod helo;
+mod rate;
+mod recipient_list;
+mod relay;
+mod sender_list;
+
+use super::{At, Facts, Shared, build::Builder, rule::Say};
+use std::sync::Arc;
+
+/// Who is asked; see the policy's own documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Clients that are neither trusted nor authenticated nor accepted by a client list.
+    Strangers,
+    /// Clients that are neither trusted nor authenticated.
+    Unknown,
+    /// All.
+    Everybody,
+}
+
+/// One check.
+pub trait Check: Send + Sync {
+    /// At which points it is asked.
+    fn stages(&self) -> &'static [At];
+    /// Whom it is for.
+    fn whom(&self) -> Whom;
+    /// Looks, and says which rules hit. Returns as soon as [`Say::hit`] says `Break`.
+    fn look(&self, at: At, facts: &Facts<'_>, shared: &Shared, say: &mut Say<'_>);
+}
+
+/// Makes a check; `None` where the configuration has no use for it.
+type Build = fn(&mut Builder<'_>) -> Option<Arc<dyn Check>>;
+
+/// Every check, in the order in which they are asked at a point they share: the lists that let in first, then
+/// what costs the client most.
+pub const TABLE: &[Build] = &[
+    client_list::build,
+    early_talk::build,
+    rate::client,
+    rate::prefix,
+    rate::sender,
+    helo::build,
+    sender_list::build,
+    relay::build,
+    recipient_list::build,
+    header::build,
+];

@@ -1,0 +1,197 @@
+//! Sessions at once, and connections, messages, recipients and octets in a time: of a client's address, of
+//! its prefix, of a sender's domain. What a rate admits is in `rates/table.rs`.
+
+use super::{Check, Whom};
+use crate::{
+    config::{Mode, Rate as Wish, Then},
+    policy::{
+        At, Facts, SessionCounts, Shared, What,
+        build::{self, Builder},
+        lists::lower,
+        rates::{
+            key,
+            table::{Limit, Table},
+        },
+        replies,
+        rule::{Rule, Say},
+    },
+    smtp::Reply,
+};
+use std::sync::Arc;
+
+/// What is counted, and so the name of the account.
+#[derive(Clone, Copy)]
+enum Unit {
+    Connections,
+    Messages,
+    Recipients,
+    Bytes,
+}
+
+/// Whose account it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Client,
+    Prefix,
+    Sender,
+}
+
+struct RateCheck {
+    rule: Rule,
+    /// Text and code of a limit on connections: 421, which every client understands at the greeting.
+    greeting: Option<Reply>,
+    owner: Owner,
+    sessions: u32,
+    limits: [Option<Limit>; 4],
+}
+
+pub fn client(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
+    let doc = "The client's address (IPv6: its /64) is above one of its limits.";
+    build(
+        builder,
+        "client_rate",
+        doc,
+        &builder.config.client_rate,
+        Owner::Client,
+    )
+}
+
+pub fn prefix(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
+    let doc = "The client's prefix (IPv4 /24, IPv6 /48) is above one of its limits.";
+    build(
+        builder,
+        "prefix_rate",
+        doc,
+        &builder.config.prefix_rate,
+        Owner::Prefix,
+    )
+}
+
+pub fn sender(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
+    let wish = &builder.config.sender_rate;
+    if wish.sessions > 0 || wish.connections > 0 {
+        builder.fault(
+            "sender_rate",
+            "a sender has no `sessions` and no `connections`, only a client has",
+        );
+    }
+    let doc = "The sender's domain is above one of its limits.";
+    build(builder, "sender_rate", doc, wish, Owner::Sender)
+}
+
+fn build(
+    builder: &mut Builder<'_>,
+    name: &str,
+    doc: &'static str,
+    wish: &Wish,
+    owner: Owner,
+) -> Option<Arc<dyn Check>> {
+    let per = wish.per.0;
+    let limits = [
+        Limit::new(wish.connections.into(), per),
+        Limit::new(wish.messages.into(), per),
+        Limit::new(wish.recipients.into(), per),
+        Limit::new(wish.bytes.0, per),
+    ];
+    if wish.mode == Mode::Off || (wish.sessions == 0 && limits.iter().all(Option::is_none)) {
+        return None;
+    }
+    if matches!(wish.then, Then::Accept | Then::Score) {
+        builder.fault(name, "a rate can only `defer`, `reject` or `close`");
+    }
+    if per.is_zero() {
+        builder.fault(name, "`per` must be longer than nothing");
+    }
+    let reply = wish.reply.as_deref();
+    let outcome = build::Wish {
+        then: wish.then,
+        score: 0.0,
+        reply,
+        mode: wish.mode,
+    };
+    let rule = builder.rule(name.to_string(), doc, name, outcome, &replies::RATE)?;
+    let greeting = (reply.is_none() && wish.then == Then::Defer)
+        .then(|| replies::TOO_MANY_CONNECTIONS.reply());
+    Some(Arc::new(RateCheck {
+        rule,
+        greeting,
+        owner,
+        sessions: wish.sessions,
+        limits,
+    }))
+}
+
+impl RateCheck {
+    /// Charges the owner's account; `false` where that is refused.
+    fn charge(&self, unit: Unit, cost: u64, facts: &Facts<'_>, shared: &Shared) -> bool {
+        let Some(limit) = self.limits[unit as usize] else {
+            return true;
+        };
+        let admit = |table: &Table, key: u128| table.admit(unit as u8, key, limit, cost, facts.now);
+        match self.owner {
+            Owner::Client => admit(&shared.client, key::address(facts.client)),
+            Owner::Prefix => admit(&shared.prefix, key::prefix(facts.client)),
+            Owner::Sender if facts.sender.domain.is_empty() => true, // bounces have no domain
+            Owner::Sender => {
+                let mut room = [0; lower::ROOM];
+                let domain = lower::host(facts.sender.domain, &mut room);
+                shared
+                    .sender
+                    .admit(unit as u8, domain, limit, cost, facts.now)
+            }
+        }
+    }
+
+    /// Above a limit of connections: to defer there means to say 421 and close.
+    fn turn_away(&self, detail: &'static str, say: &mut Say<'_>) {
+        let what = if self.rule.what == What::Defer {
+            What::Close
+        } else {
+            self.rule.what
+        };
+        let _ = say.hit_as(&self.rule, what, detail, |rule| {
+            self.greeting.clone().unwrap_or_else(|| rule.reply.clone())
+        });
+    }
+
+    fn sessions_open(&self, counts: SessionCounts) -> u32 {
+        match self.owner {
+            Owner::Client => counts.client,
+            Owner::Prefix => counts.prefix,
+            Owner::Sender => 0,
+        }
+    }
+}
+
+impl Check for RateCheck {
+    fn stages(&self) -> &'static [At] {
+        match self.owner {
+            Owner::Sender => &[At::Mail, At::Rcpt, At::Body],
+            Owner::Client | Owner::Prefix => &[At::Connect, At::Mail, At::Rcpt, At::Body],
+        }
+    }
+
+    fn whom(&self) -> Whom {
+        Whom::Unknown
+    }
+
+    fn look(&self, at: At, facts: &Facts<'_>, shared: &Shared, say: &mut Say<'_>) {
+        let (unit, cost, detail) = match at {
+            At::Connect => {
+                if self.sessions > 0 && self.sessions_open(facts.sessions) > self.sessions {
+                    self.turn_away("sessions", say);
+                } else if !self.charge(Unit::Connections, 1, facts, shared) {
+                    self.turn_away("connections", say);
+                }
+                return;
+            }
+            At::Mail => (Unit::Messages, 1, "messages"),
+            At::Rcpt => (Unit::Recipients, 1, "recipients"),
+            At::Body => (Unit::Bytes, facts.size, "bytes"),
+            At::Hello => return,
+        };
+        if !self.charge(unit, cost, facts, shared) {
+            let _ = say.hit(&self.rule, detail);
+        }
+    }
+}

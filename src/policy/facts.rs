@@ -1,0 +1,128 @@
+//! What the shell knows when it asks.
+
+use crate::smtp::{Tick, envelope::Path};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::rates::SessionCounts;
+
+/// The points of a session at which the policy is asked, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum At {
+    /// Before the greeting: who is it?
+    Connect,
+    /// EHLO or HELO.
+    Hello,
+    /// MAIL: a sender.
+    Mail,
+    /// RCPT: one recipient.
+    Rcpt,
+    /// The message is here: its header is complete, its size is known, nothing has been committed.
+    Body,
+}
+
+impl At {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+
+    /// The word for it in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            At::Connect => "connect",
+            At::Hello => "hello",
+            At::Mail => "mail",
+            At::Rcpt => "rcpt",
+            At::Body => "body",
+        }
+    }
+}
+
+/// What a client did that a correct one does not (RFC 5321 §3.1, RFC 2920 §3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// It talked before the greeting.
+    pub before_greeting: bool,
+    /// It sent on past EHLO, DATA, STARTTLS or AUTH before the reply.
+    pub past_sync: bool,
+}
+
+/// What is known of the client, its envelope and its message. What is not known yet has the value of
+/// [`Facts::of`], and no check of an earlier point looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The client's address (behind PROXY or XCLIENT: the real one). An IPv4-mapped IPv6 address is taken
+    /// for the IPv4 address that it is.
+    pub client: IpAddr,
+    /// The client is in one of the `trusted` networks.
+    pub trusted: bool,
+    /// Who it has authenticated as.
+    pub authenticated: Option<&'a str>,
+    /// Sessions open now, this one included: [`super::SessionTicket::counts`].
+    pub sessions: SessionCounts,
+    /// What it did out of turn so far.
+    pub signals: Signals,
+    /// The name or literal of EHLO/HELO, as it came.
+    pub hello: &'a [u8],
+    /// The reverse-path.
+    pub sender: Path<'a>,
+    /// The forward-path that is asked for ([`At::Rcpt`] only).
+    pub recipient: Option<Path<'a>>,
+    /// Its domain is ours: in a route or in `domains`. `<postmaster>` counts as ours.
+    pub recipient_is_ours: bool,
+    /// Recipients accepted so far.
+    pub recipients: usize,
+    /// Octets of the message: as declared up to [`At::Rcpt`], as counted at [`At::Body`].
+    pub size: u64,
+    /// The header section as it came, with or without the empty line ([`At::Body`] only).
+    pub header: &'a [u8],
+    /// The moment, coarse is enough.
+    pub now: Tick,
+    /// A finer clock for the times in [`super::Hit`]; read once for each question and hit.
+    pub clock: fn() -> Tick,
+}
+
+const NO_PATH: Path<'static> = Path {
+    whole: b"",
+    local: b"",
+    domain: b"",
+};
+
+impl Facts<'static> {
+    /// A stranger of whom nothing but the address is known, for `Facts { hello, ..Facts::of(client, now) }`.
+    #[must_use]
+    pub fn of(client: IpAddr, now: Tick) -> Facts<'static> {
+        Facts {
+            listener: "",
+            client,
+            trusted: false,
+            authenticated: None,
+            sessions: SessionCounts::default(),
+            signals: Signals::default(),
+            hello: b"",
+            sender: NO_PATH,
+            recipient: None,
+            recipient_is_ours: false,
+            recipients: 0,
+            size: 0,
+            header: b"",
+            now,
+            clock: Tick::default,
+        }
+    }
+}
+
+impl Default for Facts<'static> {
+    fn default() -> Facts<'static> {
+        Facts::of(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Tick::default())
+    }
+}
+
+impl Facts<'_> {
+    /// Whether the client is trusted or has authenticated.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.trusted || self.authenticated.is_some()
+    }
+}

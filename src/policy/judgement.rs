@@ -1,0 +1,155 @@
+//! What one session has earned so far: hits and scores, for the verdict on its messages and for the log.
+
+use super::{At, CheckId, What};
+
+/// Hits that a judgement keeps; those beyond are counted in [`Judgement::lost`], their scores are added.
+pub const HITS_MAX: usize = 32;
+
+/// One rule that matched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// Which: see [`super::Policy::check`].
+    pub check: CheckId,
+    /// At which question.
+    pub at: At,
+    /// What it did; with `shadow`, what it would have done.
+    pub what: What,
+    /// What it added to the score (in shadow: would have added).
+    pub score: f64,
+    /// It only watches.
+    pub shadow: bool,
+    /// What exactly matched, where the check's name does not say it: `connections`, `literal` …
+    pub detail: &'static str,
+    /// Microseconds from the question, or the hit before this one, to this hit.
+    pub micros: u32,
+}
+
+/// Hits and scores of a session. One a session, reused from message to message; empty it owns no memory.
+#[derive(Clone, Debug, Default)]
+pub struct Judgement {
+    hits: Vec<Hit>,
+    lost: u32,
+    scores: [f64; At::COUNT],
+    welcome: bool,
+}
+
+impl Judgement {
+    /// Nothing earned yet.
+    #[must_use]
+    pub fn new() -> Judgement {
+        Judgement::default()
+    }
+
+    /// The score of the present message: what connection, HELO, sender, recipients and header have earned.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        self.scores.iter().sum()
+    }
+
+    /// The rules that matched, for the session and its present message, in order.
+    #[must_use]
+    pub fn hits(&self) -> &[Hit] {
+        &self.hits
+    }
+
+    /// Hits that found no room, since the session's start.
+    #[must_use]
+    pub fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// A client list has accepted this client: stranger checks are skipped.
+    #[must_use]
+    pub fn is_welcome(&self) -> bool {
+        self.welcome
+    }
+
+    /// Forgets what an earlier question of the same kind, and all that came after it, had found. Recipients
+    /// add up.
+    pub(super) fn begin(&mut self, at: At) {
+        if at == At::Connect {
+            self.welcome = false;
+            self.lost = 0;
+        }
+        if at != At::Rcpt {
+            self.hits.retain(|hit| hit.at < at);
+            self.scores[at as usize..].fill(0.0);
+        }
+    }
+
+    pub(super) fn has(&self, check: CheckId) -> bool {
+        self.hits.iter().any(|hit| hit.check == check)
+    }
+
+    pub(super) fn push(&mut self, hit: Hit) {
+        if !hit.shadow {
+            self.scores[hit.at as usize] += hit.score;
+        }
+        if self.hits.len() < HITS_MAX {
+            self.hits.push(hit);
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    pub(super) fn set_welcome(&mut self) {
+        self.welcome = true;
+    }
+
+    pub(super) fn score_at(&self, at: At) -> f64 {
+        self.scores[at as usize]
+    }
+
+    pub(super) fn set_score_at(&mut self, at: At, score: f64) {
+        self.scores[at as usize] = score;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(at: At, score: f64) -> Hit {
+        Hit {
+            check: CheckId(0),
+            at,
+            what: What::Score,
+            score,
+            shadow: false,
+            detail: "",
+            micros: 0,
+        }
+    }
+
+    #[test]
+    fn a_new_message_keeps_what_the_session_earned() {
+        let mut judgement = Judgement::new();
+        for (at, score) in [
+            (At::Connect, 1.0),
+            (At::Hello, 2.0),
+            (At::Mail, 4.0),
+            (At::Rcpt, 8.0),
+        ] {
+            judgement.begin(at);
+            judgement.push(hit(at, score));
+        }
+        judgement.begin(At::Rcpt);
+        judgement.push(hit(At::Rcpt, 8.0));
+        assert_eq!(judgement.score(), 23.0);
+        judgement.begin(At::Mail);
+        assert_eq!((judgement.score(), judgement.hits().len()), (3.0, 2));
+        judgement.begin(At::Hello);
+        assert_eq!(judgement.score(), 1.0);
+    }
+
+    #[test]
+    fn hits_are_bounded_and_scores_are_not_lost() {
+        let mut judgement = Judgement::new();
+        for _ in 0..100 {
+            judgement.push(hit(At::Rcpt, 1.0));
+        }
+        assert_eq!(judgement.hits().len(), HITS_MAX);
+        assert_eq!(judgement.lost() as usize, 100 - HITS_MAX);
+        assert_eq!(judgement.score(), 100.0);
+    }
+}

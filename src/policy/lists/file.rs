@@ -1,0 +1,96 @@
+//! Entries of a list, from the configuration and from its files, one a line.
+//!
+//! `#` or `;` at the start of a line or behind a blank starts a comment, so that public block lists can be
+//! used as they are published.
+
+use crate::{config, policy::build::Builder};
+use std::path::Path;
+
+/// Mistakes reported for one list; more are only counted.
+const FAULTS_MAX: usize = 20;
+
+/// Hands each entry of a list to `add`, and reports what it does not take, with file and line.
+pub fn read(
+    builder: &mut Builder<'_>,
+    key: &str,
+    list: &config::List,
+    add: &mut dyn FnMut(&str) -> Result<(), String>,
+) {
+    let mut faults = Faults {
+        builder,
+        key,
+        count: 0,
+    };
+    for entry in &list.entries {
+        if let Err(why) = add(entry.trim()) {
+            faults.report(why);
+        }
+    }
+    for file in &list.files {
+        read_file(file, &mut faults, add);
+    }
+    if faults.count > FAULTS_MAX {
+        let message = format!("and {} more mistakes", faults.count - FAULTS_MAX);
+        faults.builder.fault(key, message);
+    }
+}
+
+struct Faults<'a, 'b> {
+    builder: &'a mut Builder<'b>,
+    key: &'a str,
+    count: usize,
+}
+
+impl Faults<'_, '_> {
+    fn report(&mut self, why: String) {
+        self.count += 1;
+        if self.count <= FAULTS_MAX {
+            self.builder.fault(self.key, why);
+        }
+    }
+}
+
+fn read_file(
+    file: &Path,
+    faults: &mut Faults<'_, '_>,
+    add: &mut dyn FnMut(&str) -> Result<(), String>,
+) {
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => return faults.report(format!("{}: {error}", file.display())),
+    };
+    for (at, line) in bytes.split(|octet| *octet == b'\n').enumerate() {
+        let taken = match std::str::from_utf8(line) {
+            Ok(line) => match entry(line) {
+                "" => Ok(()),
+                entry => add(entry),
+            },
+            Err(_) => Err("not UTF-8".to_string()),
+        };
+        if let Err(why) = taken {
+            faults.report(format!("{}:{}: {why}", file.display(), at + 1));
+        }
+    }
+}
+
+/// The entry of a line; empty where there is none.
+fn entry(line: &str) -> &str {
+    let starts_comment = |at: usize| at == 0 || line.as_bytes()[at - 1].is_ascii_whitespace();
+    let mut marks = line.match_indices(['#', ';']).map(|(at, _)| at);
+    let end = marks.find(|at| starts_comment(*at)).unwrap_or(line.len());
+    line[..end].trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entry;
+
+    #[test]
+    fn comments_and_blanks_go() {
+        assert_eq!(entry("  192.0.2.0/24 ; SBL1\r"), "192.0.2.0/24");
+        assert_eq!(entry("# all of it"), "");
+        assert_eq!(entry("\t; x"), "");
+        assert_eq!(entry("/a#b;c/ # why"), "/a#b;c/");
+        assert_eq!(entry(""), "");
+    }
+}

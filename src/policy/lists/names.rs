@@ -1,0 +1,272 @@
+//! Lists of names, domains, addresses and patterns, for HELO, MAIL and RCPT.
+//!
+//! Each list answers with a few hash look-ups, however long it is. Entries come from the operator and only
+//! look-ups from strangers, so the hash needs no seed.
+
+use super::{file, lower};
+use crate::{
+    config,
+    policy::{
+        build::Builder,
+        replies::Defaults,
+        rule::{Rule, Say},
+    },
+    smtp::envelope::Path,
+};
+use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+use rustc_hash::FxHashSet;
+use std::ops::ControlFlow;
+
+/// Octets of an entry at most (RFC 5321 §4.5.3.1.3).
+const ENTRY_MAX: usize = 256;
+/// Octets that the compiled patterns of one list may take.
+const PATTERNS_MAX: usize = 64 << 20;
+
+/// Several lists, asked in their order.
+pub struct Lists(Vec<(Rule, Names)>);
+
+/// Makes the lists of `kind` (`sender_list` …); `None` where none is on.
+pub fn build(
+    builder: &mut Builder<'_>,
+    kind: &str,
+    doc: &'static str,
+    wishes: &[config::List],
+    defaults: &'static Defaults,
+) -> Option<Lists> {
+    let mut lists = Vec::new();
+    for list in wishes {
+        let key = format!("{kind} {:?}", list.name);
+        let name = format!("{kind}.{}", list.name);
+        let Some(rule) = builder.rule(name, doc, &key, list.into(), defaults) else {
+            continue;
+        };
+        let mut names = Names::default();
+        let mut patterns = Vec::new();
+        file::read(builder, &key, list, &mut |entry| {
+            if kind == "helo_list" && entry.contains('@') && !entry.starts_with('/') {
+                return Err(format!("{entry:?}: a HELO name has no @"));
+            }
+            names.add(entry, &mut patterns)
+        });
+        if !patterns.is_empty() {
+            match compile(&patterns) {
+                Ok(set) => names.patterns = Some(set),
+                Err(why) => builder.fault(&key, why),
+            }
+        }
+        lists.push((rule, names));
+    }
+    (!lists.is_empty()).then_some(Lists(lists))
+}
+
+impl Lists {
+    /// Reports the lists that hold this address or its domain. `Break`: one has decided.
+    pub fn look_address(&self, path: Path<'_>, say: &mut Say<'_>) -> ControlFlow<()> {
+        let mut room = [0; lower::ROOM];
+        let whole = lower::text(
+            path.whole.strip_suffix(b".").unwrap_or(path.whole),
+            &mut room,
+        );
+        let domain = path.domain.strip_suffix(b".").unwrap_or(path.domain).len();
+        let domain = &whole[whole.len().saturating_sub(domain)..];
+        self.look(say, |names| names.address(path.whole, whole, domain))
+    }
+
+    /// The same of a name.
+    pub fn look_name(&self, name: &[u8], say: &mut Say<'_>) -> ControlFlow<()> {
+        let mut room = [0; lower::ROOM];
+        let lowered = lower::host(name, &mut room);
+        self.look(say, |names| names.name(name, lowered))
+    }
+
+    fn look(
+        &self,
+        say: &mut Say<'_>,
+        find: impl Fn(&Names) -> Option<&'static str>,
+    ) -> ControlFlow<()> {
+        for (rule, names) in &self.0 {
+            if let Some(detail) = find(names) {
+                say.hit(rule, detail)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The entries of one list.
+#[derive(Debug, Default)]
+struct Names {
+    null: bool,
+    domains: FxHashSet<Box<[u8]>>,
+    below: FxHashSet<Box<[u8]>>,
+    addresses: FxHashSet<Box<[u8]>>,
+    patterns: Option<RegexSet>,
+}
+
+impl Names {
+    fn add(&mut self, entry: &str, patterns: &mut Vec<String>) -> Result<(), String> {
+        if let Some(pattern) = entry
+            .strip_prefix('/')
+            .and_then(|rest| rest.strip_suffix('/'))
+        {
+            check(pattern).map_err(|why| format!("{entry:?}: {why}"))?;
+            patterns.push(pattern.to_string());
+            return Ok(());
+        }
+        if entry == "<>" {
+            self.null = true;
+            return Ok(());
+        }
+        let wrong = |why: &str| Err(format!("{entry:?} {why}"));
+        let lowered = entry.to_ascii_lowercase();
+        let plain = lowered.strip_suffix('.').unwrap_or(&lowered);
+        if plain.len() > ENTRY_MAX {
+            return wrong("is longer than 256 octets");
+        }
+        if plain.starts_with('*') {
+            return wrong("has a wildcard: write \".example.net\" for all below example.net");
+        }
+        if let Some((local, domain)) = plain.rsplit_once('@') {
+            if local.is_empty() || domain.is_empty() {
+                return wrong(
+                    "is half an address: write \"user@example.net\", or \"example.net\" for a domain",
+                );
+            }
+            self.addresses.insert(Box::from(plain.as_bytes()));
+            return Ok(());
+        }
+        let (set, name) = match plain.strip_prefix('.') {
+            Some(parent) => (&mut self.below, parent),
+            None => (&mut self.domains, plain),
+        };
+        let odd = |c: char| {
+            c.is_whitespace() || c.is_control() || matches!(c, '/' | ',' | '<' | '>' | '"')
+        };
+        if name.is_empty() || name.contains(odd) || name.starts_with('.') {
+            return wrong(
+                "is no domain (\"example.net\", \".example.net\"), address or \"/pattern/\"",
+            );
+        }
+        set.insert(Box::from(name.as_bytes()));
+        Ok(())
+    }
+
+    /// Which kind of entry holds this path: as it came, in lower case, its domain in lower case.
+    fn address(&self, raw: &[u8], whole: &[u8], domain: &[u8]) -> Option<&'static str> {
+        if raw.is_empty() && self.null {
+            return Some("<>");
+        }
+        if !self.addresses.is_empty() && self.addresses.contains(whole) {
+            return Some("address");
+        }
+        self.name(raw, domain)
+    }
+
+    fn name(&self, raw: &[u8], name: &[u8]) -> Option<&'static str> {
+        if !self.domains.is_empty() && self.domains.contains(name) {
+            return Some("domain");
+        }
+        if !self.below.is_empty() && parents(name).any(|parent| self.below.contains(parent)) {
+            return Some("parent domain");
+        }
+        let patterns = self.patterns.as_ref()?;
+        patterns.is_match(raw).then_some("pattern")
+    }
+}
+
+/// `b.c` and `c` of `a.b.c`.
+fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    memchr::memchr_iter(b'.', name).map(|dot| &name[dot + 1..])
+}
+
+/// Reads a pattern as all patterns of the policy are read: in any case, octets instead of Unicode (a stranger's
+/// octets need not be UTF-8, and `.` must not stop at one that isn't). `(?-i)` and `(?u)` turn that round.
+pub fn pattern(pattern: &str) -> RegexBuilder {
+    let mut builder = RegexBuilder::new(pattern);
+    builder.case_insensitive(true).unicode(false);
+    builder
+}
+
+fn check(text: &str) -> Result<(), String> {
+    pattern(text)
+        .build()
+        .map(drop)
+        .map_err(|error| explain(&error))
+}
+
+/// The sentence in a regular expression's error.
+pub fn explain(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let sentence = text.lines().last().unwrap_or_default();
+    sentence
+        .strip_prefix("error: ")
+        .unwrap_or(sentence)
+        .to_string()
+}
+
+fn compile(patterns: &[String]) -> Result<RegexSet, String> {
+    RegexSetBuilder::new(patterns)
+        .case_insensitive(true)
+        .unicode(false)
+        .size_limit(PATTERNS_MAX)
+        .build()
+        .map_err(|error| format!("its patterns together: {}", explain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(entries: &[&str]) -> Names {
+        let (mut names, mut patterns) = (Names::default(), Vec::new());
+        for entry in entries {
+            names.add(entry, &mut patterns).expect("an entry");
+        }
+        names.patterns = (!patterns.is_empty()).then(|| compile(&patterns).expect("patterns"));
+        names
+    }
+
+    fn holds(names: &Names, path: &str) -> Option<&'static str> {
+        let lowered = path.to_ascii_lowercase();
+        let domain = Path::split(lowered.as_bytes()).domain;
+        names.address(path.as_bytes(), lowered.as_bytes(), domain)
+    }
+
+    #[test]
+    fn domains_parents_addresses_patterns() {
+        let names = names(&[
+            "Example.net.",
+            ".example.org",
+            "User@Example.com",
+            "/^bounce-[0-9]+@/",
+        ]);
+        assert_eq!(holds(&names, "a@EXAMPLE.net"), Some("domain"));
+        assert_eq!(holds(&names, "a@sub.example.net"), None);
+        assert_eq!(holds(&names, "a@x.y.example.ORG"), Some("parent domain"));
+        assert_eq!(holds(&names, "a@example.org"), None);
+        assert_eq!(holds(&names, "a@badexample.org"), None);
+        assert_eq!(holds(&names, "user@example.com"), Some("address"));
+        assert_eq!(holds(&names, "other@example.com"), None);
+        assert_eq!(holds(&names, "BOUNCE-12@b.example"), Some("pattern"));
+        assert_eq!(holds(&names, ""), None);
+        assert_eq!(holds(&self::names(&["<>"]), ""), Some("<>"));
+        assert_eq!(holds(&self::names(&["<>"]), "a@b"), None);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (bad, hint) in [
+            ("*.example.net", "wildcard"),
+            ("@example.net", "half an address"),
+            ("a@", "half an address"),
+            ("two words", "is no domain"),
+            ("..", "is no domain"),
+            ("", "is no domain"),
+            (".", "is no domain"),
+            ("/(/", "unclosed group"),
+        ] {
+            let why = Names::default().add(bad, &mut Vec::new()).expect_err(bad);
+            assert!(why.contains(hint), "{bad}: {why}");
+        }
+    }
+}

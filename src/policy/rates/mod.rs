@@ -1,0 +1,74 @@
+//! What all workers count together, and what a reload leaves alone: rates and open sessions.
+
+pub(super) mod key;
+mod sessions;
+pub(super) mod table;
+
+pub use sessions::{SessionCounts, SessionTicket};
+
+use crate::config;
+use sessions::Sessions;
+use std::{net::IpAddr, sync::Arc};
+use table::Table;
+
+/// Rate tables and session counts. Made once a process, cloned freely (it is a handful of `Arc`s). Memory
+/// is bounded: the tables by `policy.*.table`, the counts by the number of open sessions.
+#[derive(Clone)]
+pub struct Shared {
+    sessions: Arc<Sessions>,
+    pub(super) client: Arc<Table>,
+    pub(super) prefix: Arc<Table>,
+    pub(super) sender: Arc<Table>,
+}
+
+impl Shared {
+    /// Empty tables of the sizes that the configuration asks for.
+    #[must_use]
+    pub fn new(config: &config::Policy) -> Shared {
+        let sized = |rate| Arc::new(Table::new(slots(rate)));
+        Shared {
+            sessions: Arc::default(),
+            client: sized(&config.client_rate),
+            prefix: sized(&config.prefix_rate),
+            sender: sized(&config.sender_rate),
+        }
+    }
+
+    /// What to go on with after a reload: the same counts and tables, but for those whose size has changed,
+    /// which start anew.
+    #[must_use]
+    pub fn adapted(&self, config: &config::Policy) -> Shared {
+        let fitting = |table: &Arc<Table>, rate| {
+            let slots = slots(rate);
+            if table.fits(slots) {
+                Arc::clone(table)
+            } else {
+                Arc::new(Table::new(slots))
+            }
+        };
+        Shared {
+            sessions: Arc::clone(&self.sessions),
+            client: fitting(&self.client, &config.client_rate),
+            prefix: fitting(&self.prefix, &config.prefix_rate),
+            sender: fitting(&self.sender, &config.sender_rate),
+        }
+    }
+
+    /// Counts a session from this address until the ticket is dropped. To be taken before
+    /// [`super::At::Connect`] is asked, for every session.
+    #[must_use]
+    pub fn open_session(&self, client: IpAddr) -> SessionTicket {
+        self.sessions.open(client)
+    }
+}
+
+/// A key takes a slot for each limit that is set.
+fn slots(rate: &config::Rate) -> usize {
+    let limits = [
+        u64::from(rate.connections),
+        u64::from(rate.messages),
+        u64::from(rate.recipients),
+        rate.bytes.0,
+    ];
+    limits.iter().filter(|limit| **limit > 0).count() * rate.table as usize
+}

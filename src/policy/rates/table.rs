@@ -1,0 +1,251 @@
+//! Rates of very many keys in bounded memory, without a lock.
+//!
+//! Each key's account is one number, the *theoretical arrival time* of GCRA: the moment at which all that
+//! has been admitted would be paid for at the rate. A moment in the past is an untouched account, so an
+//! account that is paid up needs no slot.
+//!
+//! The table is set-associative: a key's hash picks one line of four slots (one cache line), and only they
+//! are looked at. A new key takes the slot with the *earliest* moment: a slot that says nothing any more, or
+//! else the key that has the least on its account. So a flood of new keys pushes out its own kind and not
+//! those that are over their limit, which is why it is not the least recently seen that goes. The hash is
+//! seeded at start: nobody can aim at a line.
+//!
+//! What two workers can do to each other is bounded: a slot that is given to another key while a third
+//! worker charges it puts one charge on the wrong account. No admission is counted twice, none is lost for
+//! a key that keeps its slot.
+
+use crate::smtp::Tick;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+const WAYS: usize = 4;
+
+/// Four accounts. Tag 0 is a free slot.
+#[derive(Default)]
+#[repr(align(64))]
+struct Line {
+    tags: [AtomicU64; WAYS],
+    dues: [AtomicU64; WAYS],
+}
+
+/// So much in so long: at once, and then at that rate. In any window of length `w` at most
+/// `limit · (1 + w / per)` is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    limit: u64,
+    per_ns: u64,
+}
+
+impl Limit {
+    /// `None` where there is no limit (0).
+    pub fn new(limit: u64, per: Duration) -> Option<Limit> {
+        // A century is for ever, and leaves the sums room.
+        let per_ns = per.as_nanos().clamp(1, 100 * 365 * 86_400 * 1_000_000_000) as u64;
+        (limit > 0).then_some(Limit { limit, per_ns })
+    }
+
+    /// Nanoseconds that it takes to earn `cost`, rounded up.
+    fn price(self, cost: u64) -> u64 {
+        let price = (u128::from(cost) * u128::from(self.per_ns)).div_ceil(u128::from(self.limit));
+        u64::try_from(price)
+            .unwrap_or(u64::MAX / 4)
+            .min(u64::MAX / 4)
+    }
+}
+
+/// Accounts of one kind of key.
+pub struct Table {
+    seed: RandomState,
+    lines: Box<[Line]>,
+}
+
+impl Table {
+    /// Room for about so many accounts, 16 bytes each.
+    pub fn new(slots: usize) -> Table {
+        Table {
+            seed: RandomState::new(),
+            lines: (0..Table::lines(slots)).map(|_| Line::default()).collect(),
+        }
+    }
+
+    /// Whether a new table for so many accounts would be of the same size.
+    pub fn fits(&self, slots: usize) -> bool {
+        self.lines.len() == Table::lines(slots)
+    }
+
+    fn lines(slots: usize) -> usize {
+        slots.div_ceil(WAYS).max(1)
+    }
+
+    /// Charges `cost` to the account of `key`, if it can bear it. `of` keeps the accounts of different limits
+    /// for one key apart. A refusal charges nothing. What costs more than the whole limit passes on an
+    /// untouched account only, and leaves it in debt until it is paid for.
+    pub fn admit(
+        &self,
+        of: u8,
+        key: impl std::hash::Hash,
+        limit: Limit,
+        cost: u64,
+        now: Tick,
+    ) -> bool {
+        let hash = self.seed.hash_one((of, key)).max(1);
+        let line = &self.lines[((u128::from(hash) * self.lines.len() as u128) >> 64) as usize];
+        let now = now.0.saturating_mul(1_000);
+        let due = &line.dues[line.find(hash).unwrap_or_else(|| line.claim(hash))];
+        let price = limit.price(cost);
+        let charge = |was: u64| {
+            let free = was <= now;
+            let then = was.max(now).saturating_add(price);
+            let fits = then - now <= limit.per_ns || (free && cost > limit.limit);
+            fits.then_some(then)
+        };
+        due.fetch_update(Relaxed, Relaxed, charge).is_ok()
+    }
+}
+
+impl Line {
+    /// The first slot with this tag: should two workers have made two, all use the same.
+    fn find(&self, tag: u64) -> Option<usize> {
+        self.tags.iter().position(|t| t.load(Relaxed) == tag)
+    }
+
+    /// Gives the cheapest slot to `tag`. Relaxed is enough: no slot guards other memory, and what another
+    /// worker sees half done is an account of either the old or the new key.
+    fn claim(&self, tag: u64) -> usize {
+        for _ in 0..WAYS {
+            let dues = self.dues.iter().map(|due| due.load(Relaxed));
+            let (at, _) = dues
+                .enumerate()
+                .min_by_key(|(_, due)| *due)
+                .unwrap_or((0, 0));
+            let was = self.tags[at].load(Relaxed);
+            if self.tags[at]
+                .compare_exchange(was, tag, Relaxed, Relaxed)
+                .is_ok()
+            {
+                self.dues[at].store(0, Relaxed);
+                return self.find(tag).unwrap_or(at);
+            }
+            if let Some(at) = self.find(tag) {
+                return at;
+            }
+        }
+        0 // others took every slot while we looked: be charged to whoever has the first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn limit(limit: u64, secs: u64) -> Limit {
+        Limit::new(limit, Duration::from_secs(secs)).expect("a limit")
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let table = Table::new(1_000);
+        let (ten, key) = (limit(10, 10), 7u128);
+        let admitted = |from: u64| {
+            (0..100)
+                .filter(|_| table.admit(0, key, ten, 1, Tick(from)))
+                .count()
+        };
+        assert_eq!(admitted(0), 10);
+        assert_eq!(admitted(SECOND), 1);
+        assert_eq!(admitted(3 * SECOND + SECOND / 2), 2);
+        assert_eq!(admitted(500 * SECOND), 10);
+        assert!(
+            table.admit(1, key, ten, 1, Tick(500 * SECOND)),
+            "another account of the key"
+        );
+        assert!(
+            table.admit(0, 8u128, ten, 1, Tick(500 * SECOND)),
+            "another key"
+        );
+    }
+
+    #[test]
+    fn what_is_larger_than_the_limit_passes_once_and_is_paid_for() {
+        let table = Table::new(10);
+        let limit = limit(100, 100);
+        assert!(table.admit(0, 1u8, limit, 300, Tick(0)));
+        assert!(!table.admit(0, 1u8, limit, 1, Tick(200 * SECOND)));
+        assert!(table.admit(0, 1u8, limit, 1, Tick(201 * SECOND)));
+        assert!(
+            !table.admit(0, 1u8, limit, 300, Tick(202 * SECOND)),
+            "not on a touched account"
+        );
+        assert!(Limit::new(0, Duration::from_secs(1)).is_none());
+        let huge = Limit::new(1, Duration::MAX).expect("a limit");
+        assert!(table.admit(0, 2u8, huge, u64::MAX, Tick(u64::MAX)));
+    }
+
+    #[test]
+    fn a_flood_of_keys_neither_grows_the_table_nor_frees_an_abuser() {
+        let table = Table::new(4_096);
+        let lines = table.lines.len();
+        let limit = limit(100, 100);
+        while table.admit(0, u128::MAX, limit, 1, Tick(0)) {}
+        for key in 0..1_000_000u128 {
+            table.admit(0, key, limit, 1, Tick(0));
+        }
+        assert_eq!(table.lines.len(), lines);
+        assert!(
+            !table.admit(0, u128::MAX, limit, 1, Tick(0)),
+            "still over its limit"
+        );
+    }
+
+    #[test]
+    fn workers_together_admit_no_more_than_one() {
+        let table = Table::new(1_000);
+        let limit = limit(1_000, 1_000);
+        let admitted = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mine = (0..1_000)
+                        .filter(|_| table.admit(0, 1u8, limit, 1, Tick(0)))
+                        .count();
+                    admitted.fetch_add(mine as u64, Relaxed);
+                });
+            }
+        });
+        assert_eq!(admitted.into_inner(), 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_sees_more_than_burst_and_rate(
+            max in 1u64..50,
+            secs in 1u64..60,
+            steps in proptest::collection::vec((0u64..5_000_000, 1u64..5), 1..200),
+        ) {
+            let table = Table::new(64);
+            let limit = limit(max, secs);
+            let (mut now, mut admitted) = (0u64, Vec::new());
+            for (wait, cost) in steps {
+                now += wait;
+                if cost <= max && table.admit(0, 1u8, limit, cost, Tick(now)) {
+                    admitted.push((now, cost));
+                }
+            }
+            for (i, (from, _)) in admitted.iter().enumerate() {
+                let mut sum = 0;
+                for (to, cost) in &admitted[i..] {
+                    sum += cost;
+                    let window = (to - from) as f64 / SECOND as f64;
+                    let most = max as f64 * (1.0 + window / secs as f64);
+                    prop_assert!(sum as f64 <= most + 1e-6, "{sum} in {window} s, at most {most}");
+                }
+            }
+        }
+    }
+}

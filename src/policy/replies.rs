@@ -1,0 +1,131 @@
+//! The replies that the policy originates. Each rule may have its own text instead (`reply = "…"`).
+
+use super::What;
+use crate::smtp::{Known, Status};
+
+/// The replies of one kind of check, by what it does.
+#[derive(Debug)]
+pub(super) struct Defaults {
+    pub defer: &'static Known,
+    pub reject: &'static Known,
+    pub close: &'static Known,
+}
+
+impl Defaults {
+    /// The built-in reply. Rules that refuse nothing have one too; it is never sent.
+    pub fn of(&self, what: What) -> &'static Known {
+        match what {
+            What::Defer => self.defer,
+            What::Reject | What::Accept | What::Score => self.reject,
+            What::Close => self.close,
+        }
+    }
+}
+
+macro_rules! known {
+    ($($name:ident = $code:literal ($class:literal, $subject:literal, $detail:literal) $text:literal:
+        $cause:literal, $advice:literal;)*) => {
+        $(
+            #[doc = $cause]
+            pub const $name: Known = Known {
+                code: $code,
+                status: Status($class, $subject, $detail),
+                text: $text,
+                cause: $cause,
+                advice: $advice,
+            };
+        )*
+        /// All of them, for `docs/replies.md`.
+        pub const ALL: &[Known] = &[$($name),*];
+    };
+}
+
+known! {
+    CLOSED = 421 (4, 7, 0) "Closing the connection":
+        "A rule with `then = \"close\"` matched.",
+        "The sender's administrator should ask the receiving site which rule it was; its log says so.";
+    EARLY_TALK = 554 (5, 5, 1) "Protocol error: you spoke before it was your turn":
+        "The client talked before the greeting, or sent on past EHLO, DATA or STARTTLS without awaiting the reply.",
+        "Mail software that waits for replies does not meet this; spam engines do. Check what is sending.";
+    EARLY_TALK_DEFERRED = 450 (4, 5, 1) "Protocol error: you spoke before it was your turn":
+        "The same, where early talk is set to defer.",
+        "Mail software that waits for replies does not meet this; spam engines do. Check what is sending.";
+    CLIENT_LISTED = 554 (5, 7, 1) "Your address is on our list of clients that are not served":
+        "The client's address is in a client list.",
+        "The sender's administrator should ask the receiving site to take the address off its list.";
+    CLIENT_LISTED_DEFERRED = 450 (4, 7, 1) "Your address is not served at the moment":
+        "The client's address is in a client list that defers.",
+        "The message is tried again by itself; ask the receiving site if it stays.";
+    HELO_REFUSED = 550 (5, 7, 1) "The name you said in HELO is not accepted":
+        "The HELO name has no dot, is a bare or a foreign address, is our own name, or is in a HELO list.",
+        "Set the sending server's HELO name to its own full name in DNS.";
+    HELO_DEFERRED = 450 (4, 7, 1) "The name you said in HELO is not accepted":
+        "The same, where the rule is set to defer.",
+        "Set the sending server's HELO name to its own full name in DNS.";
+    SENDER_REFUSED = 550 (5, 7, 1) "Sender refused":
+        "The envelope sender, or its domain, is in a sender list.",
+        "The sender should ask the receiving site to take the address or domain off its list.";
+    SENDER_DEFERRED = 450 (4, 7, 1) "Sender refused for now":
+        "The envelope sender, or its domain, is in a sender list that defers.",
+        "The message is tried again by itself; ask the receiving site if it stays.";
+    RECIPIENT_REFUSED = 550 (5, 7, 1) "Recipient refused":
+        "The recipient, or its domain, is in a recipient list.",
+        "The address takes no mail from outside; ask the receiving site.";
+    RECIPIENT_DEFERRED = 450 (4, 7, 1) "Recipient refused for now":
+        "The recipient, or its domain, is in a recipient list that defers.",
+        "The message is tried again by itself; ask the receiving site if it stays.";
+    RELAY_DENIED = 550 (5, 7, 1) "Relaying denied":
+        "The recipient's domain is none of ours (or its local part names another host), and the client is not trusted.",
+        "Check the address. Users of this site: send through the submission service. Its administrator: add the \
+         domain to a route, or the client's network to `trusted`.";
+    RELAY_DEFERRED = 450 (4, 7, 1) "Relaying denied":
+        "The same, where relay control is set to defer.",
+        "Check the address. Its administrator: add the domain to a route, or the client's network to `trusted`.";
+    TOO_MANY_CONNECTIONS = 421 (4, 7, 0) "Too many connections from you, come back later":
+        "The client's address or prefix has more sessions open, or connects more often, than its limit.",
+        "The client should send more messages over fewer connections. Limits: `policy.client_rate`, `policy.prefix_rate`.";
+    TOO_MUCH_MAIL = 450 (4, 7, 1) "Too much mail from you for now, slow down":
+        "The client's address, its prefix or the sender's domain is above its rate of messages, recipients or octets.",
+        "The message is tried again by itself. Limits: `policy.client_rate`, `prefix_rate`, `sender_rate`.";
+    TOO_MUCH_MAIL_REFUSED = 550 (5, 7, 1) "Too much mail from you":
+        "The same, where the rate is set to reject.",
+        "Send less in one go. Limits: `policy.client_rate`, `prefix_rate`, `sender_rate`.";
+    HEADER_REFUSED = 550 (5, 7, 1) "Message refused for what its header says":
+        "A header rule matched.",
+        "The sender should ask the receiving site which rule it was; its log says so.";
+    HEADER_DEFERRED = 451 (4, 7, 1) "Message refused for now for what its header says":
+        "A header rule that defers matched.",
+        "The message is tried again by itself; ask the receiving site if it stays.";
+    SCORE_REFUSED = 550 (5, 7, 1) "Message refused: too much speaks against it":
+        "The scores of all checks came to `policy.reject_score`.",
+        "The receiving site's log names each check and its score.";
+    SCORE_DEFERRED = 451 (4, 7, 1) "Message refused for now: much speaks against it":
+        "The scores of all checks came to `policy.defer_score`.",
+        "The message is tried again by itself. The receiving site's log names each check and its score.";
+}
+
+const fn defaults(defer: &'static Known, reject: &'static Known) -> Defaults {
+    Defaults {
+        defer,
+        reject,
+        close: &CLOSED,
+    }
+}
+
+pub(super) const EARLY: Defaults = Defaults {
+    defer: &EARLY_TALK_DEFERRED,
+    reject: &EARLY_TALK,
+    close: &EARLY_TALK,
+};
+pub(super) const CLIENT: Defaults = defaults(&CLIENT_LISTED_DEFERRED, &CLIENT_LISTED);
+pub(super) const HELO: Defaults = defaults(&HELO_DEFERRED, &HELO_REFUSED);
+pub(super) const SENDER: Defaults = defaults(&SENDER_DEFERRED, &SENDER_REFUSED);
+pub(super) const RECIPIENT: Defaults = defaults(&RECIPIENT_DEFERRED, &RECIPIENT_REFUSED);
+pub(super) const RELAY: Defaults = defaults(&RELAY_DEFERRED, &RELAY_DENIED);
+pub(super) const RATE: Defaults = Defaults {
+    defer: &TOO_MUCH_MAIL,
+    reject: &TOO_MUCH_MAIL_REFUSED,
+    close: &TOO_MANY_CONNECTIONS,
+};
+pub(super) const HEADER: Defaults = defaults(&HEADER_DEFERRED, &HEADER_REFUSED);
+pub(super) const SCORE: Defaults = defaults(&SCORE_DEFERRED, &SCORE_REFUSED);

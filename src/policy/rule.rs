@@ -1,0 +1,107 @@
+//! A rule is one named thing that can match, with what it does then; a check holds one or more of them.
+
+use super::{At, Hit, Judgement, Verdict, What};
+use crate::smtp::{Reply, Tick};
+use std::ops::ControlFlow;
+
+/// Which rule: an index of [`super::Policy::checks`]. Numbers change with a reload, names don't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckId(pub u16);
+
+/// What a log or a metric calls a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckInfo {
+    /// `relay`, `helo.unqualified`, `client_list.NAME` …
+    pub name: String,
+    /// What it looks for.
+    pub doc: &'static str,
+}
+
+/// One rule, ready to fire.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub id: CheckId,
+    pub what: What,
+    pub score: f64,
+    pub reply: Reply,
+    pub shadow: bool,
+}
+
+/// Where a check reports to while one question is answered.
+pub(super) struct Say<'a> {
+    at: At,
+    clock: fn() -> Tick,
+    last: Tick,
+    judgement: &'a mut Judgement,
+    refusal: Option<Verdict>,
+}
+
+impl<'a> Say<'a> {
+    pub fn new(at: At, clock: fn() -> Tick, judgement: &'a mut Judgement) -> Say<'a> {
+        Say {
+            at,
+            clock,
+            last: clock(),
+            judgement,
+            refusal: None,
+        }
+    }
+
+    /// The rule has matched. `Break`: the check has nothing more to say.
+    pub fn hit(&mut self, rule: &Rule, detail: &'static str) -> ControlFlow<()> {
+        self.hit_as(rule, rule.what, detail, |rule| rule.reply.clone())
+    }
+
+    /// The same with another reply than the rule's own, and perhaps another deed.
+    pub fn hit_as(
+        &mut self,
+        rule: &Rule,
+        what: What,
+        detail: &'static str,
+        reply: impl FnOnce(&Rule) -> Reply,
+    ) -> ControlFlow<()> {
+        let now = (self.clock)();
+        self.judgement.push(Hit {
+            check: rule.id,
+            at: self.at,
+            what,
+            score: rule.score,
+            shadow: rule.shadow,
+            detail,
+            micros: u32::try_from(now.micros_since(self.last)).unwrap_or(u32::MAX),
+        });
+        self.last = now;
+        if rule.shadow || what == What::Score {
+            return ControlFlow::Continue(());
+        }
+        self.refusal = match what {
+            What::Accept | What::Score => None,
+            What::Defer => Some(Verdict::Defer(reply(rule))),
+            What::Reject => Some(Verdict::Reject(reply(rule))),
+            What::Close => Some(Verdict::Close(reply(rule))),
+        };
+        ControlFlow::Break(())
+    }
+
+    /// A client list accepts the client: no more stranger checks in this session.
+    pub fn welcome(&mut self) {
+        self.judgement.set_welcome();
+    }
+
+    pub fn is_welcome(&self) -> bool {
+        self.judgement.is_welcome()
+    }
+
+    /// Whether the rule has left its hit in this session or message already.
+    pub fn has(&self, rule: &Rule) -> bool {
+        self.judgement.has(rule.id)
+    }
+
+    pub fn score(&self) -> f64 {
+        self.judgement.score()
+    }
+
+    pub fn take_refusal(&mut self) -> Option<Verdict> {
+        self.refusal.take()
+    }
+}
