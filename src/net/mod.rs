@@ -1,1 +1,50 @@
-//! The room of `net`; see the crate's map.
+//! The sockets: the only room that knows tokio, tokio-uring and the kernel.
+//!
+//! A worker is one thread with an engine ([`run_worker`]); on it live [`Listener`]s, [`Stream`]s, [`sleep`]s and tasks
+//! ([`spawn`]), none of which can leave the thread. Threads talk through [`mailbox`]es. Two engines stand behind the same
+//! types: io_uring (through tokio-uring, with operations of our own) and epoll (tokio); [`probe`] finds out which this
+//! kernel allows.
+//!
+//! What it must not know: SMTP. It moves bytes and looks at none.
+//!
+//! The rules that the rest relies on:
+//! - A read is never lost: `recv` goes on where a dropped `recv` left off. Deadlines shut the socket down.
+//! - One read and at most one write in flight for each stream.
+//! - A send is tried at once, without waiting, and waits only for what the peer doesn't take.
+//! - A waiting session owns no buffer.
+//! - A descriptor is closed when the last operation on it is over, and the peer sees that at once.
+//!
+//! Rejected: a trait for engines with generic sessions over it. It would make every session two types and name the
+//! engine everywhere, to save a branch that is always predicted.
+
+#![allow(unsafe_code)]
+
+mod affinity;
+mod buffer;
+mod clock;
+mod connect;
+pub mod deadline;
+mod engine;
+mod epoll;
+mod host;
+mod listener;
+pub mod mailbox;
+mod stream;
+pub mod sync;
+mod sys;
+mod timer;
+mod uring;
+mod worker;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use affinity::{allowed_cores, pin};
+pub use buffer::{CHUNK_MAX, Chunk};
+pub use clock::now;
+pub use engine::{Choice, Engine, Setup, probe};
+pub use listener::{BindOptions, Bound, Listener, Stopper};
+pub use stream::Stream;
+pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};
+pub use worker::{panics, run_worker, spawn};

@@ -1,0 +1,116 @@
+//! Received bytes, lent by the engine.
+//!
+//! A session that waits owns no buffer: one is taken when bytes are there, and goes back when the chunk is dropped.
+//! Chunks therefore should not be kept while waiting for somebody else.
+
+use super::{sys, uring::Ring};
+use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref, os::fd::BorrowedFd, rc::Rc};
+
+/// The most that one receive takes in, in octets.
+pub const CHUNK_MAX: usize = 32 * 1024;
+
+/// Free buffers that a worker keeps for later; more are given back to the allocator.
+const SPARE_MAX: usize = 64;
+
+/// A buffer of [`CHUNK_MAX`] octets, not necessarily initialised.
+type Buffer = Box<[MaybeUninit<u8>]>;
+
+/// The buffers of one worker, the one used last first: it is still in the cache.
+pub(super) struct Pool {
+    spare: RefCell<Vec<Buffer>>,
+}
+
+impl Pool {
+    pub(super) fn new() -> Rc<Pool> {
+        Rc::new(Pool {
+            spare: RefCell::default(),
+        })
+    }
+
+    /// Receives what `fd` has now: the bytes (`None` at the end of input), and whether they filled the buffer.
+    pub(super) fn recv(self: &Rc<Self>, fd: BorrowedFd<'_>) -> io::Result<(Option<Chunk>, bool)> {
+        let mut buffer = self.take();
+        match sys::recv(fd, &mut buffer) {
+            Ok(len) if len > 0 => {
+                let full = len == buffer.len();
+                let pool = Rc::clone(self);
+                Ok((Some(Chunk(Home::Pool { pool, buffer, len })), full))
+            }
+            other => {
+                self.give_back(buffer);
+                other.map(|_| (None, false))
+            }
+        }
+    }
+
+    fn take(&self) -> Buffer {
+        self.spare
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Box::new_uninit_slice(CHUNK_MAX))
+    }
+
+    fn give_back(&self, buffer: Buffer) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(buffer);
+        }
+    }
+}
+
+/// Bytes that were received, lent until it is dropped. Never empty.
+pub struct Chunk(Home);
+
+enum Home {
+    Pool {
+        pool: Rc<Pool>,
+        /// Taken by `drop` alone.
+        buffer: Buffer,
+        len: usize,
+    },
+    Ring {
+        ring: Rc<Ring>,
+        buffer: u16,
+        len: usize,
+    },
+}
+
+impl Chunk {
+    /// The first `len` octets of the ring's buffer with this number.
+    ///
+    /// # Safety
+    /// The kernel has just handed that buffer out, with `len` octets written to it.
+    pub(super) unsafe fn ringed(ring: Rc<Ring>, buffer: u16, len: usize) -> Chunk {
+        Chunk(Home::Ring { ring, buffer, len })
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            // SAFETY: `Pool::recv` says that the kernel wrote these octets.
+            Home::Pool { buffer, len, .. } => unsafe { buffer[..*len].assume_init_ref() },
+            // SAFETY: `ringed` was promised that the kernel wrote them; it won't write again before we give it back.
+            Home::Ring { ring, buffer, len } => unsafe { ring.bytes(*buffer, *len) },
+        }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        match &mut self.0 {
+            Home::Pool { pool, buffer, .. } => {
+                pool.give_back(std::mem::replace(buffer, Box::new([])));
+            }
+            Home::Ring { ring, buffer, .. } => ring.give_back(*buffer),
+        }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} octets)", self.len())
+    }
+}

@@ -1,0 +1,249 @@
+//! Which engine runs the sockets, found out by asking the kernel.
+//!
+//! Containers often forbid io_uring, and the runtime would panic or leak descriptors on a refusal, so a small ring is
+//! tried first and every refusal gets a reason that an operator can act on.
+
+use crate::config::Io;
+use io_uring::{IoUring, Probe, opcode, types};
+use std::{fmt, io};
+
+/// An I/O engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// tokio's current-thread runtime.
+    Epoll,
+    /// tokio-uring, with what the kernel offers.
+    Uring(Setup),
+}
+
+/// How a ring is set up: the best that this kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// `COOP_TASKRUN` and `SINGLE_ISSUER` (Linux 6.0).
+    Single,
+    /// `COOP_TASKRUN` alone (Linux 5.19).
+    Coop,
+    /// No flags.
+    Plain,
+}
+
+impl Setup {
+    /// From the best to the plainest.
+    pub const LADDER: [Setup; 3] = [Setup::Single, Setup::Coop, Setup::Plain];
+
+    /// Sets the flags.
+    pub(super) fn apply(self, builder: &mut io_uring::Builder) {
+        if self != Setup::Plain {
+            builder.setup_coop_taskrun();
+        }
+        if self == Setup::Single {
+            builder.setup_single_issuer();
+        }
+    }
+}
+
+impl Engine {
+    /// `"uring"` or `"epoll"`, as in the configuration and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Engine::Epoll => "epoll",
+            Engine::Uring(_) => "uring",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The engine that will run, and why this one: for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The engine.
+    pub engine: Engine,
+    /// One phrase, without a full stop.
+    pub why: String,
+}
+
+/// Chooses the engine for the configuration's `io`, asking the kernel where that matters.
+///
+/// # Errors
+/// `uring` was insisted on and the kernel refuses it: the reason, and what to do.
+pub fn probe(io: Io) -> Result<Choice, String> {
+    choose(io, try_ring)
+}
+
+/// What stands in the way of io_uring.
+#[derive(Debug)]
+struct Refusal {
+    /// What was asked of the kernel.
+    step: &'static str,
+    error: io::Error,
+}
+
+fn choose(io: Io, try_ring: impl Fn(Setup) -> Result<(), Refusal>) -> Result<Choice, String> {
+    if io == Io::Epoll {
+        return Ok(Choice {
+            engine: Engine::Epoll,
+            why: "the configuration says so".into(),
+        });
+    }
+    let mut refusal = None;
+    for setup in Setup::LADDER {
+        match try_ring(setup) {
+            Ok(()) => {
+                return Ok(Choice {
+                    engine: Engine::Uring(setup),
+                    why: match setup {
+                        Setup::Single => "io_uring is available".into(),
+                        Setup::Coop => {
+                            "io_uring is available, without SINGLE_ISSUER (Linux 6.0)".into()
+                        }
+                        Setup::Plain => {
+                            "io_uring is available, without COOP_TASKRUN (Linux 5.19)".into()
+                        }
+                    },
+                });
+            }
+            // A flag that the kernel doesn't know: the next rung has fewer.
+            Err(found) if found.error.raw_os_error() == Some(libc::EINVAL) => refusal = Some(found),
+            Err(found) => {
+                refusal = Some(found);
+                break;
+            }
+        }
+    }
+    let why = refusal.map_or_else(String::new, |refusal| explain(&refusal));
+    match io {
+        Io::Uring => Err(format!("io = \"uring\", but {why}; or set io = \"auto\"")),
+        Io::Auto | Io::Epoll => Ok(Choice {
+            engine: Engine::Epoll,
+            why,
+        }),
+    }
+}
+
+fn explain(refusal: &Refusal) -> String {
+    let Refusal { step, error } = refusal;
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring, or a seccomp filter hides it (allow the io_uring_* system calls)".into()
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "io_uring is forbidden: a seccomp filter, or the sysctl kernel.io_uring_disabled".into()
+        }
+        Some(libc::ENOMEM) => {
+            "the kernel refuses memory for io_uring: raise the locked-memory limit (ulimit -l, LimitMEMLOCK)".into()
+        }
+        Some(libc::EMFILE | libc::ENFILE) => "no descriptor is left for io_uring (ulimit -n)".into(),
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => {
+            format!("this kernel's io_uring is too old ({step}; Linux 5.19 is needed)")
+        }
+        _ => format!("io_uring failed at {step}: {error}"),
+    }
+}
+
+/// Builds a small ring and tries what the engine depends on; the ring is gone when this returns.
+fn try_ring(setup: Setup) -> Result<(), Refusal> {
+    let refuse = |step| move |error| Refusal { step, error };
+    let mut builder = IoUring::builder();
+    setup.apply(&mut builder);
+    let _alone = super::uring::rings_are_counted();
+    let mut ring: IoUring = builder.build(8).map_err(refuse("setup"))?;
+    let mut probe = Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(refuse("probe"))?;
+    let needed = [
+        opcode::Accept::CODE,
+        opcode::AsyncCancel::CODE,
+        opcode::PollAdd::CODE,
+        opcode::Recv::CODE,
+        opcode::Send::CODE,
+    ];
+    if !needed.into_iter().all(|code| probe.is_supported(code)) {
+        return Err(Refusal {
+            step: "socket operations",
+            error: io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+        });
+    }
+    // Stopping a listener cancels by descriptor, which came last (5.19). Nothing is there to be cancelled: ENOENT.
+    let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(0))).build();
+    // SAFETY: the entry refers to no memory.
+    let pushed = unsafe { ring.submission().push(&cancel) };
+    pushed.expect("a fresh ring of eight has room for one");
+    ring.submit_and_wait(1).map_err(refuse("submit"))?;
+    match ring.completion().next().map_or(0, |done| done.result()) {
+        result if result == -libc::EINVAL => Err(Refusal {
+            step: "cancel by descriptor",
+            error: io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refusing(errno: i32) -> impl Fn(Setup) -> Result<(), Refusal> {
+        move |_| {
+            Err(Refusal {
+                step: "setup",
+                error: io::Error::from_raw_os_error(errno),
+            })
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_a_reason_an_operator_can_act_on() {
+        for (errno, word) in [
+            (libc::EPERM, "seccomp"),
+            (libc::ENOSYS, "no io_uring"),
+            (libc::ENOMEM, "LimitMEMLOCK"),
+            (libc::EINVAL, "5.19"),
+            (libc::EMFILE, "ulimit -n"),
+            (libc::EIO, "setup"),
+        ] {
+            let choice = choose(Io::Auto, refusing(errno)).unwrap();
+            assert_eq!(choice.engine, Engine::Epoll);
+            assert!(choice.why.contains(word), "{}", choice.why);
+            let error = choose(Io::Uring, refusing(errno)).unwrap_err();
+            assert!(error.contains(word) && error.contains("auto"), "{error}");
+        }
+    }
+
+    #[test]
+    fn epoll_asks_nothing() {
+        let choice = choose(Io::Epoll, |_| unreachable!()).unwrap();
+        assert_eq!(choice.engine, Engine::Epoll);
+    }
+
+    #[test]
+    fn an_old_kernel_gets_fewer_flags() {
+        for best in Setup::LADDER {
+            let choice = choose(Io::Auto, |setup| {
+                if setup == best {
+                    Ok(())
+                } else {
+                    refusing(libc::EINVAL)(setup)
+                }
+            });
+            assert_eq!(choice.unwrap().engine, Engine::Uring(best));
+        }
+    }
+
+    #[test]
+    fn the_real_kernel_gives_an_answer_and_keeps_no_descriptor() {
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = count();
+        for _ in 0..10 {
+            println!("{:?}", probe(Io::Auto).unwrap());
+        }
+        assert!(count() <= before + 1);
+    }
+}

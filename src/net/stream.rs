@@ -1,0 +1,314 @@
+//! A connection: receive, send, a deadline, and the ways to end it.
+
+use super::{
+    buffer::Chunk, clock::now, deadline::Expiry, engine::Engine, epoll, sys, uring, worker::Worker,
+};
+use crate::smtp::tick::Tick;
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    net::{Shutdown, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// What a stream and the operations on it share: the descriptor is closed when the last of them is gone.
+pub(super) struct Socket {
+    pub(super) worker: Rc<Worker>,
+    slot: u32,
+    /// `None` only after `into_fd`.
+    fd: Option<OwnedFd>,
+}
+
+impl Socket {
+    pub(super) fn new(worker: Rc<Worker>, fd: OwnedFd) -> Socket {
+        let slot = worker.deadlines.insert(fd.as_raw_fd());
+        Socket {
+            worker,
+            slot,
+            fd: Some(fd),
+        }
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) {
+        sys::shutdown(self.as_raw_fd(), how);
+    }
+
+    pub(super) fn set_deadline(&self, due: Tick) {
+        if self.worker.deadlines.set(self.slot, due) {
+            self.worker.alarm(due);
+        }
+    }
+
+    pub(super) fn expiry(&self) -> Expiry {
+        self.worker.deadlines.expiry(self.slot)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd
+            .as_ref()
+            .expect("only the drop after into_fd is left")
+            .as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Before the descriptor is closed and its number belongs to somebody else.
+        self.worker.deadlines.remove(self.slot);
+    }
+}
+
+/// A connected TCP stream of this worker.
+///
+/// One task uses it. Dropping it closes it, also with a read in flight: nothing is leaked, and the peer sees the end.
+pub struct Stream {
+    io: Transport,
+    peer: SocketAddr,
+}
+
+/// The engine's part.
+enum Transport {
+    Epoll(epoll::Transport),
+    Uring(uring::Transport),
+}
+
+impl Transport {
+    fn socket(&self) -> &Rc<Socket> {
+        match self {
+            Transport::Epoll(io) => io.socket(),
+            Transport::Uring(io) => io.socket(),
+        }
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+        match self {
+            Transport::Epoll(io) => io.poll_recv(cx),
+            Transport::Uring(io) => io.poll_recv(cx),
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn new(worker: Rc<Worker>, fd: OwnedFd, peer: SocketAddr) -> Stream {
+        let engine = worker.engine;
+        let socket = Rc::new(Socket::new(worker, fd));
+        Stream {
+            io: match engine {
+                Engine::Epoll => Transport::Epoll(epoll::Transport::new(socket)),
+                Engine::Uring(_) => Transport::Uring(uring::Transport::new(socket)),
+            },
+            peer,
+        }
+    }
+
+    /// Waits until a connection that was begun stands, or has failed; which of them, the socket knows.
+    pub(super) async fn connected(&mut self) -> io::Result<()> {
+        let waiting = Waiting::new(self.io.socket());
+        let result = match &mut self.io {
+            Transport::Epoll(io) => io.writable().await,
+            Transport::Uring(io) => io.writable().await,
+        };
+        waiting.over();
+        if self.io.socket().expiry() != Expiry::Open {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        result?;
+        match socket2::SockRef::from(&**self.io.socket()).take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The next bytes; `None` is the end of input.
+    ///
+    /// A read that was begun is finished by the next call, should this future be dropped: no byte is lost. All the
+    /// same, don't race it: set a deadline.
+    ///
+    /// # Errors
+    /// `TimedOut` once the deadline has passed; what the socket says otherwise (`ConnectionReset` …).
+    pub async fn recv(&mut self) -> io::Result<Option<Chunk>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// [`Stream::recv`], for a future that watches two things at once.
+    ///
+    /// # Errors
+    /// As `recv`.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+        let result = std::task::ready!(self.io.poll_recv(cx));
+        Poll::Ready(match result {
+            // A shutdown by the sweep looks like the end of input.
+            Ok(Some(chunk)) => Ok(Some(chunk)),
+            other => match self.io.socket().expiry() {
+                Expiry::Open => other,
+                Expiry::Deaf | Expiry::Dead => Err(io::ErrorKind::TimedOut.into()),
+            },
+        })
+    }
+
+    /// Sends all of `bytes`; they come back cleared, with their capacity. At once where the socket takes them,
+    /// otherwise as the peer reads, with no more memory than `bytes`.
+    ///
+    /// Not to be dropped half way: what the peer then has of `bytes` is unknown, so the stream is shut down.
+    ///
+    /// # Errors
+    /// `TimedOut` once the deadline has passed; what the socket says otherwise (`BrokenPipe`, `ConnectionReset` …).
+    pub async fn send(&mut self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let socket = self.io.socket();
+        let mut sent = 0;
+        let mut result = Ok(());
+        if !bytes.is_empty() {
+            match sys::send(socket.as_fd(), &bytes) {
+                Ok(n) => sent = n,
+                Err(error) if sys::would_block(&error) => {}
+                Err(error) => result = Err(error),
+            }
+        }
+        if result.is_ok() && sent < bytes.len() {
+            let waiting = Waiting::new(socket);
+            (result, bytes) = match &mut self.io {
+                Transport::Epoll(io) => io.send_rest(bytes, sent).await,
+                Transport::Uring(io) => io.send_rest(bytes, sent).await,
+            };
+            waiting.over();
+        }
+        if result.is_err() && self.io.socket().expiry() == Expiry::Dead {
+            result = Err(io::ErrorKind::TimedOut.into());
+        }
+        bytes.clear();
+        (result, bytes)
+    }
+
+    /// From when on `recv` and `send` fail with `TimedOut`, within `deadline::RESOLUTION`; those in flight too.
+    /// [`Tick::FAR`]: never. Cheap enough for each command. A read that timed out stays timed out.
+    ///
+    /// After a `recv` timed out, a last reply may be sent, for `deadline::LAST_WORDS` or until a new deadline.
+    pub fn set_deadline(&self, due: Tick) {
+        self.io.socket().set_deadline(due);
+    }
+
+    /// Is there nothing to read, and is the connection still up? For a connection that waits in a pool.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        sys::is_quiet(self.io.socket().as_fd())
+    }
+
+    /// Says that nothing more will be sent; the peer may still talk.
+    pub fn finish(&self) {
+        self.io.socket().shutdown(Shutdown::Write);
+    }
+
+    /// Closes at once. Bytes that the peer has sent and nobody has read make the kernel send a reset, which may
+    /// overtake the last reply: see [`Stream::close_lingering`].
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Closes so that the last reply arrives: ends our side, then swallows what the peer still sends until it closes
+    /// too, for at most `octets_max` and `wait`.
+    pub async fn close_lingering(mut self, octets_max: u64, wait: Duration) {
+        self.finish();
+        self.set_deadline(now().after(wait));
+        let mut left = octets_max;
+        while let Ok(Some(chunk)) = self.recv().await {
+            match left.checked_sub(chunk.len() as u64) {
+                Some(rest) if rest > 0 => left = rest,
+                _ => break,
+            }
+        }
+    }
+
+    /// The other end's address. An IPv4 client is never shown as an IPv6-mapped one.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Our address; asks the kernel.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        let address = socket2::SockRef::from(&**self.io.socket()).local_addr()?;
+        address
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    /// The bare descriptor, to hand an idle connection to another worker; [`Stream::from_fd`] takes it in there.
+    ///
+    /// # Errors
+    /// The stream itself, where a read is in flight.
+    pub fn into_fd(self) -> Result<OwnedFd, Stream> {
+        let Stream { io, peer } = self;
+        let io = match io {
+            Transport::Epoll(io) => io.into_socket().map_err(Transport::Epoll),
+            Transport::Uring(io) => io.into_socket().map_err(Transport::Uring),
+        };
+        match io {
+            Ok(mut socket) => Ok(socket.fd.take().expect("nobody else takes it")),
+            Err(io) => Err(Stream { io, peer }),
+        }
+    }
+
+    /// Takes in a connected descriptor that another worker let go.
+    ///
+    /// # Errors
+    /// It is not connected.
+    ///
+    /// # Panics
+    /// Outside a worker.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
+        let peer = socket2::SockRef::from(&fd).peer_addr()?;
+        let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Stream::new(Worker::current(), fd, peer))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({})", self.peer)
+    }
+}
+
+/// A send that waits for the peer. The sweep ends it both ways; dropping it half way shuts the stream down.
+pub(super) struct Waiting {
+    socket: Rc<Socket>,
+    over: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(socket: &Rc<Socket>) -> Waiting {
+        socket.worker.deadlines.set_writing(socket.slot, true);
+        Waiting {
+            socket: Rc::clone(socket),
+            over: false,
+        }
+    }
+
+    pub(super) fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let socket = &self.socket;
+        socket.worker.deadlines.set_writing(socket.slot, false);
+        if !self.over {
+            socket.shutdown(Shutdown::Both);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The system calls on a socket that both engines share, as safe functions that never block.
+//!
+//! Sockets are left in blocking mode, because io_uring treats a non-blocking one as "fail with EAGAIN"; every call
+//! here says MSG_DONTWAIT instead. Nothing raises SIGPIPE.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+/// Did a non-blocking call say "not now"?
+pub(super) fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+fn check(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Receives into `buffer` what is there; returns how many bytes of it are now initialised, 0 at the end of input.
+pub(super) fn recv(fd: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the kernel writes at most `buffer.len()` bytes to the buffer that we hold exclusively.
+        let result = check(unsafe {
+            libc::recv(
+                fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+            )
+        });
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Sends as much of `bytes` as the socket takes now.
+pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the kernel reads at most `bytes.len()` bytes of a live slice.
+        let result = check(unsafe {
+            libc::send(
+                fd.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        });
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Is there nothing to read, no end of input and no error? Consumes nothing.
+pub(super) fn is_quiet(fd: BorrowedFd<'_>) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: the kernel writes at most the one byte that it is given.
+    let result = check(unsafe {
+        libc::recv(
+            fd.as_raw_fd(),
+            (&raw mut byte).cast(),
+            1,
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+        )
+    });
+    matches!(result, Err(error) if would_block(&error))
+}
+
+/// Ends the reading side, the writing side or both. A socket that is not connected any more is fine.
+pub(super) fn shutdown(fd: RawFd, how: std::net::Shutdown) {
+    let how = match how {
+        std::net::Shutdown::Read => libc::SHUT_RD,
+        std::net::Shutdown::Write => libc::SHUT_WR,
+        std::net::Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: takes no memory; a wrong descriptor is an error, which is of no interest.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+/// Where the kernel writes the address of who connected.
+pub(super) struct Address {
+    pub(super) storage: libc::sockaddr_storage,
+    pub(super) len: libc::socklen_t,
+}
+
+impl Address {
+    pub(super) fn new() -> Address {
+        Address {
+            // SAFETY: plain numbers, for which all zeroes is the unspecified address.
+            storage: unsafe { std::mem::zeroed() },
+            len: size_of::<libc::sockaddr_storage>() as libc::socklen_t,
+        }
+    }
+
+    /// The address; an IPv6-mapped IPv4 one as the IPv4 one that it is.
+    pub(super) fn get(&self) -> Option<SocketAddr> {
+        let storage = &raw const self.storage;
+        match i32::from(self.storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the family says that the kernel wrote this kind of address; the storage has room and
+                // alignment for every kind.
+                let v4 = unsafe { &*storage.cast::<libc::sockaddr_in>() };
+                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Some(SocketAddr::new(ip.into(), u16::from_be(v4.sin_port)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let v6 = unsafe { &*storage.cast::<libc::sockaddr_in6>() };
+                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                let port = u16::from_be(v6.sin6_port);
+                Some(match ip.to_ipv4_mapped() {
+                    Some(ip) => SocketAddr::new(ip.into(), port),
+                    None => SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id).into(),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Accepts one connection from a non-blocking listener.
+pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut address = Address::new();
+    // SAFETY: both places are valid for writing, and `len` says how large the first is.
+    let fd = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            (&raw mut address.storage).cast(),
+            &raw mut address.len,
+            libc::SOCK_CLOEXEC,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let peer = address.get().ok_or(io::ErrorKind::InvalidData)?;
+    Ok((fd, peer))
+}
+
+/// Makes calls on `fd` that don't say otherwise wait. One system call, where `fcntl` takes two.
+pub(super) fn set_blocking(fd: BorrowedFd<'_>) {
+    let mut off: libc::c_int = 0;
+    // SAFETY: FIONBIO reads one int.
+    unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut off) };
+}

@@ -1,0 +1,195 @@
+//! The thread of a worker: pinned, with its engine's runtime, its timers and its deadlines.
+//!
+//! Everything in `net` that needs the worker finds it in a thread-local, so that sessions carry no handle around.
+//! A stream keeps its own reference, so the path of a byte looks nothing up.
+
+use super::{
+    affinity,
+    buffer::Pool,
+    clock::now,
+    deadline::Deadlines,
+    engine::Engine,
+    epoll, host,
+    timer::Timers,
+    uring::{self, Ring},
+};
+use crate::smtp::tick::Tick;
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    rc::Rc,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Poll, Waker},
+};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+}
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// What the streams, timers and tasks of one worker share. Not to be seen outside `net`.
+pub(super) struct Worker {
+    pub(super) engine: Engine,
+    pub(super) timers: Timers,
+    pub(super) deadlines: Deadlines,
+    pub(super) pool: Rc<Pool>,
+    /// The provided buffers of the io_uring engine, where the kernel has them.
+    pub(super) ring: RefCell<Option<Rc<Ring>>>,
+    /// When the alarm will ring next, and whom it wakes to set it anew.
+    armed: Cell<Tick>,
+    alarm: RefCell<Option<Waker>>,
+    /// Memory that an operation in flight may still refer to while the runtime is torn down.
+    grave: RefCell<Vec<Box<dyn Any>>>,
+    ending: Cell<bool>,
+}
+
+impl Worker {
+    fn new(engine: Engine) -> Rc<Worker> {
+        Rc::new(Worker {
+            engine,
+            timers: Timers::default(),
+            deadlines: Deadlines::default(),
+            pool: Pool::new(),
+            ring: RefCell::default(),
+            armed: Cell::new(Tick::FAR),
+            alarm: RefCell::default(),
+            grave: RefCell::default(),
+            ending: Cell::default(),
+        })
+    }
+
+    /// The worker of this thread.
+    ///
+    /// # Panics
+    /// Outside [`run_worker`].
+    pub(super) fn current() -> Rc<Worker> {
+        CURRENT.with_borrow(|current| {
+            current
+                .clone()
+                .expect("streams, timers and tasks live inside net::run_worker")
+        })
+    }
+
+    /// Makes sure that the alarm rings at `due` or before.
+    pub(super) fn alarm(&self, due: Tick) {
+        if due < self.armed.get()
+            && let Some(waker) = self.alarm.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Is the runtime being torn down? Then nothing may be spawned or submitted.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// `main` is done; the runtime comes down next.
+    pub(super) fn end(&self) {
+        self.ending.set(true);
+    }
+
+    /// Keeps `memory` until the runtime, and with it every operation, is gone.
+    pub(super) fn bury(&self, memory: Box<dyn Any>) {
+        self.grave.borrow_mut().push(memory);
+    }
+
+    /// Fires timers and sweeps deadlines, for ever, waiting with the engine's `sleep` for the earliest of them.
+    pub(super) async fn keep_time(self: Rc<Self>) {
+        loop {
+            let now = now();
+            self.timers.fire(now);
+            if self.deadlines.next_sweep() <= now {
+                self.deadlines.sweep(now);
+            }
+            let due = self.timers.earliest().min(self.deadlines.next_sweep());
+            self.armed.set(due);
+            let mut wait = pin!(host::sleep(due.since(now), due == Tick::FAR));
+            let mut first = true;
+            poll_fn(|cx| {
+                if wait.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                // Woken before the time: somebody has an earlier one.
+                if !first && self.alarm.borrow().is_none() {
+                    return Poll::Ready(());
+                }
+                first = false;
+                self.alarm.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+}
+
+/// Runs a worker on this thread until the future that `main` makes is done: pins the thread to `core`, builds the
+/// engine's runtime, and keeps timers and deadlines. Tasks still running at that time are dropped.
+///
+/// # Errors
+/// The core is not ours, or the kernel refuses the engine's descriptors or memory; `main` has not been called then.
+pub fn run_worker<F: Future>(
+    engine: Engine,
+    core: Option<usize>,
+    main: impl FnOnce() -> F,
+) -> io::Result<F::Output> {
+    if let Some(core) = core {
+        affinity::pin(core)?;
+    }
+    let worker = Worker::new(engine);
+    let _current = Enter::new(&worker);
+    let output = match engine {
+        Engine::Epoll => epoll::run(&worker, main),
+        Engine::Uring(setup) => uring::run(&worker, setup, main),
+    };
+    // The runtime is gone, and with it every operation that might touch this.
+    worker.grave.take();
+    output
+}
+
+/// Holds the thread-local for as long as the worker runs.
+struct Enter;
+
+impl Enter {
+    fn new(worker: &Rc<Worker>) -> Enter {
+        let before = CURRENT.replace(Some(Rc::clone(worker)));
+        assert!(before.is_none(), "one worker a thread");
+        Enter
+    }
+}
+
+impl Drop for Enter {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+    }
+}
+
+/// Starts a task on this worker. A panic ends that task alone; it is counted in [`panics`].
+///
+/// # Panics
+/// Outside [`run_worker`].
+pub fn spawn(task: impl Future<Output = ()> + 'static) {
+    host::spawn(async move {
+        let mut task = pin!(task);
+        poll_fn(|cx| {
+            // The task is not polled again after a panic, and what it shared with others is cells and counters
+            // that each step leaves whole.
+            catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|_| {
+                PANICS.fetch_add(1, Ordering::Relaxed);
+                Poll::Ready(())
+            })
+        })
+        .await;
+    });
+}
+
+/// How many tasks of this process have ended in a panic: a bug each. The panic hook has logged where.
+#[must_use]
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
