@@ -32,14 +32,15 @@ mod body;
 pub mod capabilities;
 mod commands;
 mod dialogue;
+mod transaction;
 
 use super::{
     envelope::{Envelope, Path},
     extensions::{Capabilities, Extensions},
     reply_parse::{ReplyError, ReplyHead, ReplyLimits, ReplyReader, ReplyRef},
 };
-use dialogue::{Kind, Transaction};
 use std::sync::Arc;
+use transaction::{Kind, Transaction};
 
 /// Commands unanswered at most where PIPELINING is offered, so that neither side's socket buffer fills
 /// with what the other doesn't read (RFC 2920 §3.1).

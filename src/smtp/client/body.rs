@@ -1,6 +1,6 @@
 //! The body on its way out, and the ways to leave a transaction.
 
-use super::{Abort, Client, ClientError, Phase, commands, dialogue::Kind};
+use super::{Abort, Client, ClientError, Phase, commands, transaction::Kind};
 
 impl Client {
     /// Whether [`Client::body`] may be called: at once after `open` where the body goes by BDAT with

@@ -1,0 +1,311 @@
+//! Where one transaction is: what was sent, what was answered, what is due.
+//!
+//! Replies come in the order of the commands (RFC 2920 §3.1), so what is awaited follows from a few
+//! counters: the script (MAIL, RCPT…, DATA), then chunks, then the final replies, then RSET.
+
+use super::{
+    super::{envelope::Envelope, extensions::Capabilities, stuff::Stuff},
+    CHUNKS_MAX, ClientState, Unsupported, commands,
+};
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A message.
+    #[default]
+    Message,
+    /// To ask about a recipient.
+    Probe,
+    /// RSET alone.
+    Reset,
+}
+
+/// How far RSET is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rset {
+    #[default]
+    No,
+    Wanted,
+    Sent,
+}
+
+/// How far the end of the body is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Last {
+    #[default]
+    No,
+    Sent,
+    Answered,
+}
+
+/// The reply that comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Mail,
+    Rcpt(usize),
+    Data,
+    Chunk,
+    Last,
+    Rset,
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rcpt {
+    /// Its place in the envelope.
+    pub(super) place: usize,
+    pub(super) accepted: bool,
+}
+
+/// One transaction. Its buffers are reused.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transaction {
+    pub(super) kind: Kind,
+    /// The body goes by BDAT.
+    pub(super) chunks: bool,
+    /// The commands, rendered; `written` bytes of them have been sent.
+    pub(super) script: Vec<u8>,
+    written: usize,
+    /// Commands of the script that were sent, and answered.
+    sent: usize,
+    pub(super) answered: usize,
+    pub(super) recipients: Vec<Rcpt>,
+    pub(super) accepted: usize,
+    /// Chunks sent and not answered, without the last.
+    pub(super) chunks_open: usize,
+    /// Something of the body was sent.
+    begun: bool,
+    pub(super) last: Last,
+    /// LMTP: recipients whose final reply is in (or who get none).
+    finals: usize,
+    rset: Rset,
+    /// The caller has turned away: replies are read, and not told.
+    pub(super) muted: bool,
+    /// Nothing will come of it: nothing more of it is sent.
+    pub(super) refused: bool,
+    /// The caller knows how it ended.
+    pub(super) told: bool,
+    /// `Go` was said.
+    pub(super) go: bool,
+    pub(super) stuff: Stuff,
+}
+
+impl Transaction {
+    pub(super) fn begin(&mut self, kind: Kind, chunks: bool) {
+        let mut script = std::mem::take(&mut self.script);
+        let mut recipients = std::mem::take(&mut self.recipients);
+        script.clear();
+        script.shrink_to(16 * 1024);
+        recipients.clear();
+        recipients.shrink_to(256);
+        *self = Transaction {
+            kind,
+            chunks,
+            script,
+            recipients,
+            ..Transaction::default()
+        };
+    }
+
+    /// Adds the recipient at a place of the envelope.
+    pub(super) fn add(
+        &mut self,
+        envelope: &Envelope,
+        place: usize,
+        offered: &Capabilities,
+    ) -> Result<(), Unsupported> {
+        let recipient = envelope.recipients().get(place).ok_or(Unsupported::Busy)?;
+        commands::rcpt(envelope, recipient, offered, &mut self.script)?;
+        self.recipients.push(Rcpt {
+            place,
+            accepted: false,
+        });
+        Ok(())
+    }
+
+    /// The one recipient of a probe.
+    pub(super) fn add_probed(&mut self) {
+        self.recipients.push(Rcpt {
+            place: 0,
+            accepted: false,
+        });
+        self.rset = Rset::Wanted;
+    }
+
+    pub(super) fn is_for_nobody(&self) -> bool {
+        self.recipients.is_empty()
+    }
+
+    pub(super) fn state(&self) -> ClientState {
+        match self {
+            Transaction {
+                last: Last::Sent, ..
+            } => ClientState::Committing,
+            Transaction {
+                kind: Kind::Probe,
+                muted: false,
+                ..
+            } => ClientState::Open,
+            Transaction {
+                rset: Rset::Wanted | Rset::Sent,
+                ..
+            } => ClientState::Resetting,
+            Transaction { told: true, .. } => ClientState::Over,
+            _ => ClientState::Open,
+        }
+    }
+
+    pub(super) fn accepted(&self) -> impl Iterator<Item = usize> + '_ {
+        let accepted = self.recipients.iter().filter(|rcpt| rcpt.accepted);
+        accepted.map(|rcpt| rcpt.place)
+    }
+
+    pub(super) fn is_committing(&self) -> bool {
+        self.last == Last::Sent
+    }
+
+    pub(super) fn is_ruled_out(&self) -> bool {
+        self.refused
+    }
+
+    pub(super) fn awaits_reply(&self) -> bool {
+        self.awaited() != Awaited::Nothing
+    }
+
+    pub(super) fn awaited(&self) -> Awaited {
+        if self.answered < self.sent {
+            match self.answered {
+                0 => Awaited::Mail,
+                n if n <= self.recipients.len() => Awaited::Rcpt(n - 1),
+                _ => Awaited::Data,
+            }
+        } else if self.chunks_open > 0 {
+            Awaited::Chunk
+        } else if self.last == Last::Sent {
+            Awaited::Last
+        } else if self.rset == Rset::Sent {
+            Awaited::Rset
+        } else {
+            Awaited::Nothing
+        }
+    }
+
+    /// Whether more of the body would be of use, and the backend is ready to read it.
+    pub(super) fn takes_body(&self, pipelines: bool) -> bool {
+        if !self.is_live() || self.last != Last::No {
+            return false;
+        }
+        if !self.chunks {
+            self.go
+        } else if pipelines {
+            self.written == self.script.len() && self.chunks_open < CHUNKS_MAX
+        } else {
+            self.accepted > 0 && self.written == self.script.len() && !self.awaits_reply()
+        }
+    }
+
+    /// Whether it may still deliver something.
+    pub(super) fn is_live(&self) -> bool {
+        self.kind == Kind::Message && !self.refused && !self.muted
+    }
+
+    /// Notes that a piece of the body was written.
+    pub(super) fn count_piece(&mut self, last: bool) {
+        self.begun = true;
+        if last {
+            self.last = Last::Sent;
+        } else if self.chunks {
+            self.chunks_open += 1;
+        }
+    }
+
+    /// Whether chunks may be sent: all commands have been, and more than the window isn't the question
+    /// (a caller that disregards it costs memory of its own, not correctness).
+    pub(super) fn takes_chunk(&self, pipelines: bool) -> bool {
+        self.written == self.script.len() && (pipelines || !self.awaits_reply())
+    }
+
+    /// Turns away from it. False where only closing the connection keeps the message from delivery.
+    pub(super) fn abandon(&mut self) -> bool {
+        let body_open = !self.chunks && self.go && !self.told;
+        let committing = self.last == Last::Sent && !self.refused;
+        if self.rset == Rset::No {
+            if body_open || committing {
+                return false;
+            }
+            self.rset = Rset::Wanted;
+        }
+        self.muted = true;
+        true
+    }
+
+    /// DATA was sent and not answered: what comes now may be read as a body.
+    fn is_at_data(&self) -> bool {
+        self.sent == self.recipients.len() + 2 && self.answered < self.sent
+    }
+
+    pub(super) fn is_in_body(&self) -> bool {
+        self.is_live() && (self.go || self.begun) && self.last == Last::No
+    }
+
+    /// Sends what the window allows of the commands.
+    pub(super) fn send_script(&mut self, window: usize, out: &mut Vec<u8>) {
+        if self.refused || self.muted {
+            return;
+        }
+        let rest = &self.script[self.written..];
+        let room = window.saturating_sub(self.sent - self.answered);
+        let mut newlines = memchr::memchr_iter(b'\n', rest);
+        let (mut count, mut bytes) = (0, 0);
+        while count < room {
+            let Some(at) = newlines.next() else { break };
+            count += 1;
+            bytes = at + 1;
+        }
+        out.extend_from_slice(&rest[..bytes]);
+        self.written += bytes;
+        self.sent += count;
+    }
+
+    /// Sends RSET if it is wanted and may be.
+    pub(super) fn send_reset(&mut self, pipelines: bool, out: &mut Vec<u8>) {
+        let rest = !self.refused && !self.muted && self.written < self.script.len();
+        let now = !self.awaits_reply() || (pipelines && !self.is_at_data());
+        if self.rset == Rset::Wanted && !rest && now {
+            out.extend_from_slice(b"RSET\r\n");
+            self.rset = Rset::Sent;
+        }
+    }
+
+    /// What there is to say though no byte came: the end of a refused transaction, or that the backend
+    /// waits for the body.
+    pub(super) fn refused_untold(&mut self) -> bool {
+        let now = self.kind == Kind::Message
+            && self.refused
+            && !self.told
+            && !self.muted
+            && !self.awaits_reply();
+        self.told |= now;
+        now
+    }
+
+    pub(super) fn go_untold(&mut self) -> bool {
+        let now = self.chunks
+            && self.is_live()
+            && !self.go
+            && !self.begun
+            && self.written == self.script.len()
+            && !self.awaits_reply();
+        self.go |= now;
+        now
+    }
+
+    /// The final reply of the next accepted recipient (LMTP): its place, and whether it was the last.
+    pub(super) fn next_final(&mut self) -> Option<(usize, bool)> {
+        let rest = self.recipients.get(self.finals..)?;
+        let at = self.finals + rest.iter().position(|rcpt| rcpt.accepted)?;
+        self.finals = at + 1;
+        let more = self.recipients[at + 1..].iter().any(|rcpt| rcpt.accepted);
+        Some((self.recipients[at].place, !more))
+    }
+}
