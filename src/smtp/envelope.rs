@@ -173,9 +173,12 @@ impl Envelope {
         self.recipients.push(recipient);
     }
 
-    /// Takes the last forward-path back (it was refused). Its bytes stay until [`Envelope::clear`].
+    /// Takes the last forward-path back (it was refused), and all text that was kept since its path: a list
+    /// of bad addresses takes no memory.
     pub fn pop_recipient(&mut self) {
-        self.recipients.pop();
+        if let Some(last) = self.recipients.pop() {
+            self.text.truncate(last.path.whole.start as usize);
+        }
     }
 
     /// Whether MAIL has been accepted.

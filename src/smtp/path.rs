@@ -1,0 +1,318 @@
+//! Paths (RFC 5321 §4.1.2): where mail comes from and where it goes.
+//!
+//! A path is read, checked and handed on as it came: a quoted local part keeps its quotes, case is kept,
+//! nothing is decoded. A source route is dropped (§3.3, appendix C). What is lax, is so because Postfix is:
+//! brackets may be missing, blanks may follow the colon, dots may stand anywhere in a local part (large
+//! Japanese providers gave out such addresses). What is strict, is so because a backend might read it in
+//! another way than we do: no second `@` outside quotes, no control character, no foreign domain syntax.
+
+use super::{
+    command::is_blank,
+    envelope::Path,
+    limits::{DOMAIN_MAX, LOCAL_MAX, PATH_MAX},
+};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// A path and what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed<'a> {
+    /// The path; null for `<>`.
+    pub path: Path<'a>,
+    /// Whether it is not all ASCII, so that it needs SMTPUTF8 (RFC 6531).
+    pub utf8: bool,
+    /// What follows: parameters.
+    pub rest: &'a [u8],
+}
+
+/// Reads the path of MAIL (`<>` is the null one). `None`: it is not a path.
+#[must_use]
+pub fn sender(text: &[u8]) -> Option<Parsed<'_>> {
+    parse(text)
+}
+
+/// Reads the path of RCPT: it has a domain, or is `<postmaster>`. A local part alone gives no hint which
+/// host it means (and `h!u` is one), so it is refused.
+#[must_use]
+pub fn recipient(text: &[u8]) -> Option<Parsed<'_>> {
+    parse(text).filter(|parsed| {
+        !parsed.path.domain.is_empty() || parsed.path.local.eq_ignore_ascii_case(b"postmaster")
+    })
+}
+
+fn parse(text: &[u8]) -> Option<Parsed<'_>> {
+    let start = text.iter().position(|byte| !is_blank(*byte))?;
+    let text = &text[start..];
+    let bracketed = text[0] == b'<';
+    let inner = if bracketed { &text[1..] } else { text };
+    let end = end_of_path(inner, bracketed)?;
+    let (inside, rest) = (&inner[..end], &inner[end + usize::from(bracketed)..]);
+    if rest.first().is_some_and(|byte| !is_blank(*byte)) || inside.len() + 2 > PATH_MAX {
+        return None;
+    }
+    if inside.is_empty() {
+        let utf8 = false;
+        let path = Path::split(inside);
+        return bracketed.then_some(Parsed { path, utf8, rest });
+    }
+    let whole = without_route(inside)?;
+    let path = split(whole)?;
+    let utf8 = !whole.is_ascii();
+    if utf8 && !is_clean_utf8(whole) {
+        return None;
+    }
+    Some(Parsed { path, utf8, rest })
+}
+
+/// Where the path ends: at its `>`, or without brackets at a blank or the end; not inside quotes.
+fn end_of_path(text: &[u8], bracketed: bool) -> Option<usize> {
+    let mut quoted = false;
+    let mut at = 0;
+    while at < text.len() {
+        match text[at] {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => at += 1,
+            b'>' if !quoted => return bracketed.then_some(at),
+            b' ' | b'\t' if !quoted => return (!bracketed).then_some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    (!bracketed && !quoted).then_some(text.len())
+}
+
+/// The mailbox behind a source route, `@a,@b:user@c`.
+fn without_route(path: &[u8]) -> Option<&[u8]> {
+    if path[0] != b'@' {
+        return Some(path);
+    }
+    let colon = memchr::memchr(b':', path)?;
+    let sound = path[..colon].split(|byte| *byte == b',').all(|hop| {
+        hop.split_first()
+            .is_some_and(|(at, name)| *at == b'@' && is_domain(name))
+    });
+    let mailbox = &path[colon + 1..];
+    (sound && !mailbox.is_empty()).then_some(mailbox)
+}
+
+/// Local part and domain of a mailbox, both checked.
+fn split(whole: &[u8]) -> Option<Path<'_>> {
+    let end = if whole[0] == b'"' {
+        end_of_quoted(whole)?
+    } else {
+        whole
+            .iter()
+            .position(|byte| !is_atom(*byte) && *byte != b'.')
+            .unwrap_or(whole.len())
+    };
+    let (local, rest) = whole.split_at(end);
+    if local.is_empty() || local.len() > LOCAL_MAX {
+        return None;
+    }
+    let domain = match rest {
+        [] => rest,
+        [b'@', domain @ ..] if is_domain(domain) || is_literal(domain) => domain,
+        _ => return None,
+    };
+    Some(Path {
+        whole,
+        local,
+        domain,
+    })
+}
+
+/// One past the closing quote of a quoted string (RFC 5321 §4.1.2, `Quoted-string`).
+fn end_of_quoted(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match *text.get(at)? {
+            b'"' => return (at > 1).then_some(at + 1),
+            b'\\' => {
+                at += 1;
+                if !matches!(text.get(at)?, 0x20..=0x7e) {
+                    return None;
+                }
+            }
+            0x20..=0x7e | 0x80.. => {}
+            _ => return None,
+        }
+        at += 1;
+    }
+}
+
+/// `atext` of RFC 5322, and UTF-8 (RFC 6531 §3.3), whose bytes are checked by the caller.
+const fn is_atom(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || byte >= 0x80
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'/'
+                | b'='
+                | b'?'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'{'
+                | b'|'
+                | b'}'
+                | b'~'
+        )
+}
+
+/// Whether it is a domain: labels of 1 to 63 octets, of letters, digits, hyphens and UTF-8; the underscore
+/// too, for it is out there. UTF-8 bytes are checked by the caller.
+#[must_use]
+pub fn is_domain(name: &[u8]) -> bool {
+    if name.len() > DOMAIN_MAX {
+        return false;
+    }
+    let mut label = 0;
+    let mut before = b'.';
+    for &byte in name {
+        match byte {
+            b'.' if before == b'.' || before == b'-' => return false,
+            b'.' => label = 0,
+            b'-' if before == b'.' => return false,
+            b'-' | b'_' | 0x80.. | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => label += 1,
+            _ => return false,
+        }
+        if label > 63 {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.' && before != b'-'
+}
+
+/// Whether it is an address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
+#[must_use]
+pub fn is_literal(text: &[u8]) -> bool {
+    let Some(inner) = text.strip_prefix(b"[").and_then(|t| t.strip_suffix(b"]")) else {
+        return false;
+    };
+    let Ok(inner) = str::from_utf8(inner) else {
+        return false;
+    };
+    match inner.split_at_checked(5) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => {
+            address.parse::<Ipv6Addr>().is_ok()
+        }
+        _ => inner.parse::<Ipv4Addr>().is_ok(),
+    }
+}
+
+/// Whether it is UTF-8 without control characters (C0, DEL, C1) and line separators.
+#[must_use]
+pub fn is_clean_utf8(text: &[u8]) -> bool {
+    str::from_utf8(text).is_ok_and(|text| {
+        !text
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(text: &[u8]) -> Option<String> {
+        let found = recipient(text)?;
+        Some(String::from_utf8_lossy(found.path.whole).into_owned())
+    }
+
+    #[test]
+    fn takes_what_is_a_path() {
+        for (text, expected) in [
+            ("<a@b.example>", "a@b.example"),
+            (" \t<a@b.example> SIZE=1", "a@b.example"),
+            ("a@b.example SIZE=1", "a@b.example"),
+            ("<@x.example,@y:a@b>", "a@b"),
+            ("<\"a b@c\"@d.example>", "\"a b@c\"@d.example"),
+            ("<\"a\\\"> b\"@d.example>", "\"a\\\"> b\"@d.example"),
+            ("<a..b.@docomo.example>", "a..b.@docomo.example"),
+            ("<u%h@d>", "u%h@d"),
+            ("<h!u@d>", "h!u@d"),
+            ("<a@[192.0.2.1]>", "a@[192.0.2.1]"),
+            ("<a@[ipv6:::1]>", "a@[ipv6:::1]"),
+            ("<PostMaster>", "PostMaster"),
+            ("<пример@пример.example>", "пример@пример.example"),
+        ] {
+            assert_eq!(whole(text.as_bytes()).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(
+            sender(b"<> BODY=7BIT").map(|p| p.rest),
+            Some(&b" BODY=7BIT"[..])
+        );
+        let quoted = sender(b"<\"x@y\"@z>").expect("a path").path;
+        assert_eq!((quoted.local, quoted.domain), (&b"\"x@y\""[..], &b"z"[..]));
+    }
+
+    #[test]
+    fn refuses_what_is_not() {
+        for text in [
+            &b""[..],
+            b" ",
+            b"<",
+            b"<>",
+            b"<a@b",
+            b"a@b>",
+            b"<a@b>x",
+            b"<a@b>>",
+            b"<<a@b>>",
+            b"<@>",
+            b"<a@>",
+            b"<@b>",
+            b"<@a:>",
+            b"<@a,b:c@d>",
+            b"<a@b@c>",
+            b"<a b@c>",
+            b"<a\tb@c>",
+            b"<a\0b@c>",
+            b"<a\x7f@c>",
+            b"<a@b\0>",
+            b"<a@b..c>",
+            b"<a@.b>",
+            b"<a@b.>",
+            b"<a@-b>",
+            b"<a@b-.c>",
+            b"<a@b/c>",
+            b"<a@[1.2.3]>",
+            b"<a@[IPv6:1]>",
+            b"<a@[x]>",
+            b"<a@b,c@d>",
+            b"<a(b)@c>",
+            b"<\"\"@c>",
+            b"<\"a@c>",
+            b"<\"a\"b@c>",
+            b"<\"a\x01\"@c>",
+            b"<\"a\\\"@c>",
+            b"<h!u>",
+            b"<nobody>",
+            b"<\xff@b>",
+            b"<a@b\xc3>",
+            "<a\u{85}@b>".as_bytes(),
+        ] {
+            assert_eq!(whole(text), None, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn lengths_have_their_limits() {
+        let path = |local: usize, domain: usize| {
+            let label = "d".repeat(60);
+            let mut name = [&*label; 5].join(".");
+            name.truncate(domain);
+            whole(format!("<{}@{name}>", "l".repeat(local)).as_bytes()).is_some()
+        };
+        assert!(path(64, 100) && !path(65, 100));
+        assert!(path(64, 189) && !path(64, 190));
+        assert!(!is_domain(&[b'd'; 64]) && is_domain(&[b'd'; 63]));
+    }
+}

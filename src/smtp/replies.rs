@@ -1,0 +1,174 @@
+//! The replies that the core itself originates: syntax, sequence, limits, framing. `docs/replies.md` is made
+//! of this list and its like in other folders.
+
+pub use super::reply::Known;
+use super::status::Status;
+
+macro_rules! replies {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $class:literal,$subject:literal,$detail:literal
+        $text:literal, $cause:literal, $advice:literal;)*) => {
+        $($(#[$doc])* pub const $name: Known = Known {
+            code: $code,
+            status: Status($class, $subject, $detail),
+            text: $text,
+            cause: $cause,
+            advice: $advice,
+        };)*
+        /// All of them.
+        pub const ALL: &[Known] = &[$($name),*];
+    };
+}
+
+replies! {
+    /// MAIL accepted.
+    MAIL_OK = 250 2,1,0 "Ok", "The sender was accepted.", "Nothing.";
+    /// RCPT accepted.
+    RCPT_OK = 250 2,1,5 "Ok", "The recipient was accepted.", "Nothing.";
+    /// RSET, NOOP.
+    OK = 250 2,0,0 "Ok", "RSET or NOOP was done.", "Nothing.";
+    /// A chunk that is not the last.
+    CHUNK_OK = 250 2,0,0 "Ok:", "A BDAT chunk was taken; its size follows.", "Nothing.";
+    /// QUIT.
+    BYE = 221 2,0,0 "Bye", "The client said QUIT.", "Nothing.";
+    /// Not SMTP.
+    ALIEN = 221 2,7,0 "This is a mail server. Goodbye", "The client sent an HTTP request, a TLS handshake on a port that begins in clear text, a header field as a command, or a line that doesn't begin with a letter. The connection was closed.", "Connect to the right port: implicit TLS is a listener of its own. A mail server that sends this has lost track of where a message ends.";
+    /// STARTTLS accepted.
+    TLS_READY = 220 2,0,0 "Ready to start TLS", "STARTTLS was accepted.", "Nothing.";
+    /// VRFY.
+    VRFY = 252 2,0,0 "Cannot verify, but will try to deliver", "VRFY is answered alike for every address, so that nobody can collect addresses.", "Nothing.";
+    /// HELP.
+    HELP = 214 2,0,0 "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP\nVRFY HELP STARTTLS QUIT: see RFC 5321 and docs/replies.md", "The client said HELP.", "Nothing.";
+    /// Broken line end in a command.
+    BARE_NEWLINE = 500 5,5,2 "A line of SMTP ends with CR LF; closing", "A command held a CR without LF or an LF without CR: two systems may see different commands in it. The connection was closed.", "Have the client end its lines with CR LF.";
+    /// Command line too long.
+    LINE_TOO_LONG = 500 5,5,2 "Line too long", "A command was longer than 512 octets and what its extensions allow (RFC 5321 section 4.5.3.1.4).", "Look for a client that lost track of where a message ends.";
+    /// Command line without end.
+    LINE_ENDLESS = 500 5,5,2 "Line too long; closing", "A command line was too long and its end didn't come within the limit. The connection was closed.", "Look for a client that lost track of where a message ends.";
+    /// Empty line.
+    LINE_EMPTY = 500 5,5,2 "Empty line is no command", "An empty line came where a command was due.", "Nothing, unless it happens often.";
+    /// Unknown verb.
+    UNKNOWN = 500 5,5,2 "Command not recognized", "The command is none that the proxy knows.", "Look at what the client sends.";
+    /// Known verb, not served.
+    UNSERVED = 502 5,5,1 "Command not implemented", "EXPN, ETRN, TURN, SEND, SOML and SAML are not served; STARTTLS and BDAT only where they are announced.", "Nothing.";
+    /// Hello without name or with a bad one.
+    HELLO_SYNTAX = 501 5,5,4 "Syntax: EHLO hostname", "EHLO or HELO came without a name, with a broken address literal, or with octets that are no text.", "Give the client a host name.";
+    /// MAIL's syntax.
+    MAIL_SYNTAX = 501 5,5,4 "Syntax: MAIL FROM:<address>", "MAIL came without FROM.", "Correct the client.";
+    /// Bad reverse-path.
+    SENDER_SYNTAX = 501 5,1,7 "Bad sender address syntax", "The address in MAIL FROM is malformed, or longer than RFC 5321 section 4.5.3.1 allows.", "Correct the sender address.";
+    /// RCPT's syntax.
+    RCPT_SYNTAX = 501 5,5,4 "Syntax: RCPT TO:<address>", "RCPT came without TO.", "Correct the client.";
+    /// Bad forward-path.
+    RECIPIENT_SYNTAX = 501 5,1,3 "Bad recipient address syntax", "The address in RCPT TO is malformed, has no domain, or is longer than RFC 5321 section 4.5.3.1 allows.", "Correct the recipient address.";
+    /// Non-ASCII path without SMTPUTF8.
+    NEEDS_UTF8 = 553 5,6,7 "Non-ASCII address needs SMTPUTF8", "An address with characters beyond ASCII came without the SMTPUTF8 parameter of MAIL (RFC 6531).", "Use a client that knows SMTPUTF8, or an ASCII address.";
+    /// A parameter that no enabled extension knows.
+    PARAMETER_UNKNOWN = 555 5,5,4 "Unsupported parameter", "A parameter of MAIL or RCPT belongs to no extension that was announced.", "Correct the client: it must look at the EHLO reply.";
+    /// A parameter twice.
+    PARAMETER_TWICE = 501 5,5,4 "Parameter given twice", "A parameter of MAIL or RCPT came more than once.", "Correct the client.";
+    /// A parameter's value.
+    PARAMETER_VALUE = 501 5,5,4 "Bad parameter value", "The value of a parameter of MAIL or RCPT is malformed.", "Correct the client.";
+    /// No arguments wanted.
+    NO_ARGUMENTS = 501 5,5,4 "Command takes no argument", "DATA, RSET or STARTTLS came with an argument.", "Correct the client.";
+    /// VRFY or EXPN without argument.
+    VRFY_SYNTAX = 501 5,5,4 "Syntax: VRFY address", "VRFY came without an address.", "Correct the client.";
+    /// BDAT's syntax.
+    CHUNK_SYNTAX = 501 5,5,4 "Syntax: BDAT size [LAST]", "The size of a BDAT command is missing, not a number, or beyond 64 bits.", "Correct the client.";
+    /// RCPT between chunks.
+    BODY_BEGUN = 503 5,5,1 "A message is being received", "RCPT came between two BDAT chunks.", "Correct the client: RSET first.";
+    /// MAIL without EHLO.
+    NEEDS_HELLO = 503 5,5,1 "Send EHLO or HELO first", "A transaction was begun before EHLO or HELO.", "Correct the client.";
+    /// Nested MAIL.
+    MAIL_NESTED = 503 5,5,1 "Nested MAIL command", "MAIL came while a transaction was open.", "Correct the client: RSET first.";
+    /// RCPT without MAIL.
+    NEEDS_MAIL = 503 5,5,1 "Need MAIL command", "RCPT came before MAIL was accepted.", "See why MAIL was refused.";
+    /// DATA without RCPT.
+    NEEDS_RCPT = 503 5,5,1 "Need RCPT command", "DATA or BDAT came outside a transaction with a recipient.", "Correct the client.";
+    /// DATA after refused RCPTs.
+    NO_RECIPIENTS = 554 5,5,1 "No valid recipients", "DATA or BDAT came after every recipient had been refused.", "See why the recipients were refused.";
+    /// DATA and BDAT mixed, or DATA for BINARYMIME.
+    WANTS_CHUNKS = 503 5,5,1 "This transaction needs BDAT", "DATA came after BDAT in the same transaction, or for a BINARYMIME message (RFC 3030).", "Correct the client.";
+    /// A chunk after a failed one.
+    CHUNK_AFTER_ERROR = 503 5,5,1 "An earlier chunk failed; send RSET", "BDAT came after a chunk of the same message had been refused.", "See the first refusal.";
+    /// Under a refused connection.
+    DENIED = 503 5,7,0 "Access denied", "The connection was refused at the greeting, and yet a command came.", "See the greeting.";
+    /// STARTTLS in a transaction.
+    TLS_IN_TRANSACTION = 503 5,5,1 "STARTTLS is not allowed in a transaction", "STARTTLS came while a transaction was open.", "Correct the client.";
+    /// STARTTLS twice.
+    TLS_ACTIVE = 554 5,5,1 "TLS is active already", "STARTTLS came under TLS.", "Correct the client.";
+    /// TLS needed.
+    NEEDS_TLS = 530 5,7,0 "Must issue a STARTTLS command first", "The listener takes mail under TLS only.", "Switch TLS on in the client.";
+    /// AUTH where there is none.
+    AUTH_OFF = 503 5,5,1 "Authentication not enabled", "AUTH came where it is not configured.", "Use the submission service, or no authentication.";
+    /// Too many recipients.
+    TOO_MANY_RECIPIENTS = 452 4,5,3 "Too many recipients", "The message has more recipients than limits.recipients; the earlier ones are kept.", "Nothing: a sending server sends the rest in another transaction.";
+    /// Declared too large.
+    SIZE_DECLARED = 552 5,3,4 "Message size exceeds limit", "The SIZE parameter of MAIL is beyond limits.message_size.", "Send a smaller message, or raise the limit.";
+    /// Grew too large.
+    SIZE_EXCEEDED = 552 5,3,4 "Message too large", "The message is larger than limits.message_size.", "Send a smaller message, or raise the limit.";
+    /// Bare newline in the message.
+    BODY_BARE_NEWLINE = 550 5,6,11 "Message has a bare CR or LF; lines must end with CR LF", "The message holds a CR without LF or an LF without CR: two systems may see different messages in it (SMTP smuggling).", "Have the sender end its lines with CR LF, or set limits.bare_newline to normalize.";
+    /// Line of the message too long.
+    BODY_LINE_TOO_LONG = 550 5,6,0 "Message has a line that is too long", "A line of the message is longer than limits.line (RFC 5321 allows 1,000 octets).", "Have the sender fold or encode its lines.";
+    /// Too many messages.
+    TOO_MANY_MESSAGES = 421 4,7,0 "Too many messages in one session; closing", "The session has brought limits.messages messages.", "Nothing: a sending server connects again.";
+    /// Too many errors.
+    TOO_MANY_ERRORS = 421 4,7,0 "Too many errors; closing", "The session has had limits.errors replies of 4xx and 5xx since its last good message.", "See the replies before.";
+    /// Too many junk commands.
+    TOO_MUCH_JUNK = 421 4,7,0 "Too many commands without a message; closing", "The session has had limits.junk commands that do nothing since its last good message.", "See what the client does; a monitor should say QUIT.";
+    /// Timer.
+    TIMED_OUT = 421 4,4,2 "Timeout exceeded; closing", "The client took too long for a command or a body, or sent its body slower than timeouts.body_rate.", "Look for a slow or broken path between the client and here.";
+    /// Shutdown.
+    SHUTTING_DOWN = 421 4,3,2 "Service is shutting down; try again", "The proxy is being stopped, restarted or drained.", "Nothing: a sending server tries again.";
+    /// Overload.
+    OVERLOADED = 421 4,3,2 "Service is too busy; try again", "A limit on sessions or memory was reached.", "Nothing, unless it lasts: see the metrics of the limits.";
+}
+
+/// What is written most, ready for the wire.
+pub(super) mod wire {
+    /// [`super::MAIL_OK`].
+    pub const MAIL_OK: &[u8] = b"250 2.1.0 Ok\r\n";
+    /// [`super::RCPT_OK`].
+    pub const RCPT_OK: &[u8] = b"250 2.1.5 Ok\r\n";
+    /// [`super::OK`].
+    pub const OK: &[u8] = b"250 2.0.0 Ok\r\n";
+    /// The intermediate reply to DATA. It has no enhanced code (RFC 2034 §4).
+    pub const GO: &[u8] = b"354 End data with <CR><LF>.<CR><LF>\r\n";
+    /// [`super::BYE`].
+    pub const BYE: &[u8] = b"221 2.0.0 Bye\r\n";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::reply::{LINE_MAX, LINES_MAX};
+
+    #[test]
+    fn every_reply_is_sound_and_explained() {
+        for known in ALL {
+            assert_eq!(
+                u16::from(known.status.0),
+                known.code / 100,
+                "{}",
+                known.text
+            );
+            assert!(!known.cause.is_empty() && !known.advice.is_empty());
+            assert!(known.text.lines().count() <= LINES_MAX);
+            assert!(known.text.lines().all(|line| line.len() < LINE_MAX - 20));
+        }
+    }
+
+    #[test]
+    fn the_wire_forms_say_the_same() {
+        for (known, bytes) in [
+            (MAIL_OK, wire::MAIL_OK),
+            (RCPT_OK, wire::RCPT_OK),
+            (OK, wire::OK),
+            (BYE, wire::BYE),
+        ] {
+            let mut out = Vec::new();
+            known.reply().write(&mut out);
+            assert_eq!(out, bytes);
+        }
+    }
+}

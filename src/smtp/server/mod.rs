@@ -1,0 +1,366 @@
+//! The server's side of a session: bytes in, actions and replies out (RFC 5321).
+//!
+//! [`Server::step`] consumes a prefix of the input, appends replies, and says what the shell must do next. The
+//! core does all syntax, sequence, limits and tallies. It must not know: policy, backends, sockets, clocks,
+//! configuration. Whether a command that is well-formed is *welcome*, it asks ([`Question`]).
+//!
+//! ```text
+//! Start ─ ask Connect ─▶ Command ─┬─ MAIL, RCPT, EHLO: ask ─▶ Command
+//!                           ▲     ├─ DATA: ask Body ─▶ Data ─ "." ─▶ Commit ─ answer ─▶ Command
+//!                           │     ├─ BDAT: ask Body once ─▶ Chunk ─ LAST ─▶ Commit
+//!                           │     │                           └─ else ─▶ Command
+//!                           │     ├─ STARTTLS ─▶ Tls ─ secured() ─▶ Command
+//!                           └─────┴─ QUIT, limits, nonsense ─▶ Closed
+//! ```
+//!
+//! Rejected: a machine that calls back into a handler trait (the design of most SMTP libraries). The handler
+//! would have to be async, and the core would hold its borrows over the await; questions and answers as
+//! values keep the core testable without an executor. Rejected too: handing the command's text out with the
+//! question. All of it is in the envelope, checked, when the question is asked.
+
+mod clock;
+mod commands;
+mod facts;
+mod hello;
+mod line;
+mod transfer;
+mod words;
+
+pub use facts::{Hello, Phase, Signals, Tally};
+pub use words::{Action, Answer, Interrupt, Question, Settings, Step};
+
+use super::{
+    body::BodyFacts,
+    command::Verb,
+    envelope::Envelope,
+    extensions::Extensions,
+    replies,
+    reply::{Known, Reply},
+    span::Span,
+    tick::Tick,
+};
+use clock::Clock;
+use line::Lines;
+use std::sync::Arc;
+use transfer::Transfer;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Start,
+    Asked(Question),
+    Command,
+    Data,
+    Chunk,
+    Commit,
+    Tls,
+    Closed,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Server {
+    settings: Arc<Settings>,
+    state: State,
+    lines: Lines,
+    envelope: Envelope,
+    transfer: Transfer,
+    /// The accepted name; empty before HELO or EHLO.
+    name: Vec<u8>,
+    /// The name that is being judged.
+    candidate: Vec<u8>,
+    esmtp: bool,
+    candidate_esmtp: bool,
+    verb: Verb,
+    tally: Tally,
+    signals: Signals,
+    /// RCPT commands of this transaction, refused ones included.
+    rcpt_tried: bool,
+    /// The greeting refused the session.
+    denied: bool,
+    tls: bool,
+    drain: bool,
+    /// A body that had begun is dead, and the shell doesn't know yet.
+    discard_due: bool,
+    clock: Clock,
+}
+
+impl Server {
+    /// A session that has just been accepted. Its first step asks [`Question::Connect`]; the answer to that
+    /// writes the greeting.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, now: Tick) -> Server {
+        Server {
+            settings,
+            state: State::Start,
+            lines: Lines::default(),
+            envelope: Envelope::new(),
+            transfer: Transfer::default(),
+            name: Vec::new(),
+            candidate: Vec::new(),
+            esmtp: false,
+            candidate_esmtp: false,
+            verb: Verb::Unknown,
+            tally: Tally::default(),
+            signals: Signals::NONE,
+            rcpt_tried: false,
+            denied: false,
+            tls: false,
+            drain: false,
+            discard_due: false,
+            clock: Clock::new(now),
+        }
+    }
+
+    /// Consumes a prefix of `input`, appends replies to `out`, and says what the shell must do next. Call it
+    /// again with the rest of the input until it says [`Action::Read`]; `now` never goes back.
+    pub fn step(&mut self, now: Tick, input: &[u8], out: &mut Vec<u8>) -> Step {
+        self.clock.enter(now);
+        let mut consumed = 0;
+        let action = loop {
+            let rest = &input[consumed..];
+            if std::mem::take(&mut self.discard_due) {
+                break Action::Discard;
+            }
+            let (taken, action) = match self.state {
+                State::Start => {
+                    self.state = State::Asked(Question::Connect);
+                    continue;
+                }
+                State::Asked(question) => break Action::Ask(question),
+                State::Commit => break Action::End,
+                State::Closed => (rest.len(), Some(Action::Close)),
+                State::Tls => (rest.len(), Some(Action::StartTls)),
+                State::Command => self.command(rest, out),
+                State::Data => self.data(rest, out),
+                State::Chunk => self.chunk(rest, out),
+            };
+            let before = consumed;
+            consumed += taken;
+            match action {
+                None => {}
+                Some(Action::Body(span)) => {
+                    let (start, end) = (span.start as usize, span.end as usize);
+                    break Action::Body(Span::new(before + start, before + end));
+                }
+                Some(action) => break action,
+            }
+        };
+        self.clock.leave(action == Action::Read);
+        Step { consumed, action }
+    }
+
+    /// Answers the open question, or [`Action::End`]. Without either it does nothing.
+    pub fn answer(&mut self, answer: Answer, out: &mut Vec<u8>) {
+        self.clock.restart();
+        let state = self.state;
+        if let (State::Asked(_) | State::Commit, Answer::Close(reply)) = (state, &answer) {
+            self.hang_up(reply, out);
+            return;
+        }
+        match state {
+            State::Asked(question) => {
+                self.state = State::Command;
+                match question {
+                    Question::Connect => self.greet(answer, out),
+                    Question::Hello => self.answer_hello(answer, out),
+                    Question::Mail => self.answer_mail(answer, out),
+                    Question::Rcpt => self.answer_rcpt(answer, out),
+                    Question::Body => self.answer_body(answer, out),
+                }
+            }
+            State::Commit => self.answer_end(answer, out),
+            _ => {}
+        }
+    }
+
+    /// The body that is under way is unwanted: swallow the rest of it, then say this. The first word counts.
+    /// Outside a body it does nothing. No [`Action::Discard`] follows: the shell knows.
+    pub fn discard(&mut self, reply: Reply) {
+        if self.phase() == Phase::Body {
+            self.transfer.refuse(reply);
+        }
+    }
+
+    /// Ends the session with a 421 as soon as `why` allows; the next step after that says `Close`.
+    pub fn interrupt(&mut self, why: Interrupt, out: &mut Vec<u8>) {
+        let known = match why {
+            Interrupt::Drain => {
+                self.drain = true;
+                self.drain_if_idle(out);
+                return;
+            }
+            Interrupt::Timeout => &replies::TIMED_OUT,
+            Interrupt::Overload => &replies::OVERLOADED,
+            Interrupt::Shutdown => &replies::SHUTTING_DOWN,
+        };
+        self.hang_up_known(known, out);
+    }
+
+    /// TLS is active: after [`Action::StartTls`], or before the first step of a session that began with it.
+    /// The session is as new (RFC 3207 §4.2): EHLO again, and no STARTTLS.
+    pub fn secured(&mut self) {
+        self.tls = true;
+        if self.state == State::Tls {
+            self.state = State::Command;
+            self.lines.forget();
+            self.name.clear();
+            self.reset();
+            self.clock.restart();
+        }
+    }
+
+    /// When the client must have moved; [`Tick::FAR`] while the shell has the word.
+    #[must_use]
+    pub fn deadline(&self) -> Tick {
+        let timeouts = &self.settings.timeouts;
+        match self.state {
+            State::Data | State::Chunk => self.clock.body(timeouts, self.transfer.taken()),
+            State::Command if self.transfer.is_active() => {
+                self.clock.body(timeouts, self.transfer.taken())
+            }
+            State::Command | State::Tls => self.clock.command(timeouts),
+            _ => Tick::FAR,
+        }
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Start | State::Asked(Question::Connect) => Phase::Connect,
+            State::Asked(Question::Hello) => Phase::Hello,
+            State::Asked(Question::Rcpt) => Phase::Rcpt,
+            State::Data | State::Chunk | State::Asked(Question::Body) => Phase::Body,
+            State::Commit => Phase::Commit,
+            State::Tls => Phase::Tls,
+            State::Closed => Phase::Closed,
+            State::Command | State::Asked(Question::Mail) => {
+                if self.transfer.is_active() {
+                    Phase::Body
+                } else if !self.envelope.recipients().is_empty() {
+                    Phase::Rcpt
+                } else if self.envelope.has_sender() {
+                    Phase::Mail
+                } else if self.name.is_empty() {
+                    Phase::Hello
+                } else {
+                    Phase::Idle
+                }
+            }
+        }
+    }
+
+    /// The client's name: while [`Question::Hello`] is open the one that is asked about, else the accepted one.
+    #[must_use]
+    pub fn hello(&self) -> Option<Hello<'_>> {
+        let (name, esmtp) = match self.state {
+            State::Asked(Question::Hello) => (&self.candidate, self.candidate_esmtp),
+            _ => (&self.name, self.esmtp),
+        };
+        (!name.is_empty()).then_some(Hello { name, esmtp })
+    }
+
+    /// Sender, recipients and parameters of the transaction under way.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// What is known of the body so far; of the last body until its `End` is answered.
+    #[must_use]
+    pub fn body_facts(&self) -> &BodyFacts {
+        self.transfer.facts()
+    }
+
+    /// Counts of the session.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Where the client did not wait for a reply that it had to wait for.
+    #[must_use]
+    pub fn signals(&self) -> Signals {
+        self.signals
+    }
+
+    /// The command that was handled last.
+    #[must_use]
+    pub fn verb(&self) -> Verb {
+        self.verb
+    }
+
+    /// Whether TLS is active.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.tls
+    }
+
+    /// The extensions that hold at this moment.
+    fn offered(&self) -> Extensions {
+        let hidden = if self.tls {
+            Extensions::STARTTLS
+        } else {
+            Extensions::REQUIRETLS
+        };
+        let unserved = Extensions::AUTH | Extensions::XCLIENT | Extensions::XFORWARD;
+        self.settings.extensions.without(hidden | unserved)
+    }
+
+    /// Ends the transaction, and a body that had begun with it.
+    fn reset(&mut self) {
+        self.envelope.clear();
+        self.rcpt_tried = false;
+        self.discard_due |= self.transfer.end();
+    }
+
+    /// Writes a reply and counts it where it is an error; too many errors end the session.
+    fn say(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        reply.write(out);
+        if reply.code >= 400 {
+            self.count_error(out);
+        }
+    }
+
+    fn say_known(&mut self, known: &Known, out: &mut Vec<u8>) {
+        self.say(&known.reply(), out);
+    }
+
+    fn count_error(&mut self, out: &mut Vec<u8>) {
+        self.tally.errors += 1;
+        self.tally.errors_total += 1;
+        let max = self.settings.limits.errors;
+        if max > 0 && self.tally.errors >= max {
+            self.hang_up_known(&replies::TOO_MANY_ERRORS, out);
+        }
+    }
+
+    fn count_junk(&mut self, out: &mut Vec<u8>) {
+        self.tally.junk += 1;
+        let max = self.settings.limits.junk;
+        if max > 0 && self.tally.junk >= max && self.state != State::Closed {
+            self.hang_up_known(&replies::TOO_MUCH_JUNK, out);
+        }
+    }
+
+    fn hang_up(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        if self.state != State::Closed {
+            reply.write(out);
+            self.state = State::Closed;
+        }
+    }
+
+    fn hang_up_known(&mut self, known: &Known, out: &mut Vec<u8>) {
+        self.hang_up(&known.reply(), out);
+    }
+
+    fn drain_if_idle(&mut self, out: &mut Vec<u8>) {
+        let idle = self.state == State::Command
+            && !self.envelope.has_sender()
+            && !self.transfer.is_active()
+            && !self.lines.is_partial();
+        if self.drain && idle {
+            self.hang_up_known(&replies::SHUTTING_DOWN, out);
+        }
+    }
+}

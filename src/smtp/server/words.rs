@@ -1,0 +1,128 @@
+//! The words between the core and its shell: settings, actions, questions, answers.
+
+use crate::smtp::{
+    body::BareNewline,
+    extensions::Extensions,
+    limits::{Limits, Timeouts},
+    reply::Reply,
+    span::Span,
+};
+
+/// What all sessions of a listener share.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our name: in the banner, the hello replies.
+    pub hostname: String,
+    /// Text of the banner behind `220 hostname ESMTP`; may be empty.
+    pub banner: String,
+    /// What is announced, and thereby allowed. STARTTLS is left out once TLS is active, REQUIRETLS until it
+    /// is (RFC 8689 §2). AUTH, XCLIENT and XFORWARD are not served by this machine and never announced.
+    pub extensions: Extensions,
+    /// Octets of the largest message; 0: no limit.
+    pub size_max: u64,
+    /// Whether anything but EHLO, HELO, NOOP, HELP, STARTTLS and QUIT gets 530 before TLS is active.
+    pub requires_tls: bool,
+    /// Counts and sizes.
+    pub limits: Limits,
+    /// Waits.
+    pub timeouts: Timeouts,
+    /// What becomes of a bare CR or LF in a message.
+    pub bare_newline: BareNewline,
+}
+
+impl Settings {
+    /// Settings with the defaults of everything but the name.
+    #[must_use]
+    pub fn new(hostname: &str) -> Settings {
+        Settings {
+            hostname: hostname.to_string(),
+            banner: String::new(),
+            extensions: Extensions::PIPELINING
+                | Extensions::SIZE
+                | Extensions::EIGHTBITMIME
+                | Extensions::SMTPUTF8
+                | Extensions::CHUNKING
+                | Extensions::ENHANCEDSTATUSCODES
+                | Extensions::DSN
+                | Extensions::LIMITS,
+            size_max: 25 * 1024 * 1024,
+            requires_tls: false,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            bare_newline: BareNewline::Reject,
+        }
+    }
+}
+
+/// What a call of [`Server::step`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Octets of the input that are done with.
+    pub consumed: usize,
+    /// What the shell must do.
+    pub action: Action,
+}
+
+/// What the shell must do next. Spans are of the input of this very step, within `consumed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send what was written, then read more. All of the input was consumed: nothing need be kept.
+    Read,
+    /// Decide, then call [`Server::answer`]. Until then nothing is consumed; a further step asks again.
+    Ask(Question),
+    /// Payload: the message without stuffing, its last CRLF included. The same for DATA and BDAT.
+    Body(Span),
+    /// Payload that the input doesn't hold: the half of a CRLF that a bare newline lacked, with
+    /// [`BareNewline::Normalize`], or a CR that had been held back at the end of the input before.
+    Insert(&'static [u8]),
+    /// The message is dead (too large, a line too long, a bare newline, RSET or EHLO between chunks): drop
+    /// what came of it. No `End` follows for it; the core swallows the rest and writes the reply itself.
+    Discard,
+    /// The body is complete and sound: commit it, then call [`Server::answer`] with `AcceptWith` or `Refuse`.
+    End,
+    /// Send what was written, shake hands, call [`Server::secured`]. Input that followed was discarded.
+    StartTls,
+    /// Send what was written, then close. A body under way is dead.
+    Close,
+}
+
+/// What the shell is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// May it connect? `Refuse` greets with that reply, and then only QUIT gets anywhere (RFC 5321 §3.1).
+    Connect,
+    /// May it have this name ([`Server::hello`])? `Refuse` leaves everything as it was before.
+    Hello,
+    /// May this sender mail (`envelope().sender()`, `params()`)? `Refuse` empties the envelope.
+    Mail,
+    /// May this recipient have mail (the last of `envelope().recipients()`)? `Refuse` takes it out again.
+    Rcpt,
+    /// May the body come? Asked at DATA, and at the first BDAT of a transaction.
+    Body,
+}
+
+/// The answer to a [`Question`], or to [`Action::End`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes, with the standard reply.
+    Accept,
+    /// Yes, with this reply. EHLO and DATA have only one reply that means yes: there it is as `Accept`.
+    AcceptWith(Reply),
+    /// No, with this reply.
+    Refuse(Reply),
+    /// No, with this reply, and the session ends.
+    Close(Reply),
+}
+
+/// Why a session is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// [`Server::deadline`] has passed.
+    Timeout,
+    /// The process stops: the session ends as soon as no transaction is open and no command half read.
+    Drain,
+    /// Too much load: it ends now.
+    Overload,
+    /// The process stops without waiting: it ends now.
+    Shutdown,
+}
