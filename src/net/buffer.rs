@@ -3,7 +3,7 @@
 //! A session that waits owns no buffer: one is taken when bytes are there, and goes back when the chunk is dropped.
 //! Chunks therefore should not be kept while waiting for somebody else.
 
-use super::{sys, uring::Ring};
+use super::{ring::Ring, sys};
 use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref, os::fd::BorrowedFd, rc::Rc};
 
 /// The most that one receive takes in, in octets.

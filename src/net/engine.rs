@@ -151,7 +151,7 @@ fn try_ring(setup: Setup) -> Result<(), Refusal> {
     let refuse = |step| move |error| Refusal { step, error };
     let mut builder = IoUring::builder();
     setup.apply(&mut builder);
-    let _alone = super::uring::rings_are_counted();
+    let _alone = super::ring::counting();
     let mut ring: IoUring = builder.build(8).map_err(refuse("setup"))?;
     let mut probe = Probe::new();
     ring.submitter()

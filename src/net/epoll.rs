@@ -62,7 +62,7 @@ impl Transport {
 
     pub(super) fn into_socket(mut self) -> Result<Socket, Transport> {
         self.io = None;
-        Rc::try_unwrap(self.socket).map_err(|socket| Transport::new(socket))
+        Rc::try_unwrap(self.socket).map_err(Transport::new)
     }
 
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {

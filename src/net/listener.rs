@@ -147,10 +147,11 @@ impl Listener {
     /// Outside a worker.
     pub fn adopt(bound: Bound) -> io::Result<Listener> {
         let Bound { fd, address } = bound;
+        let worker = Worker::current();
         Ok(Listener {
-            io: match Worker::current().engine {
+            io: match worker.engine {
                 Engine::Epoll => Acceptor::Epoll(epoll::Acceptor::new(fd)?),
-                Engine::Uring(_) => Acceptor::Uring(uring::Acceptor::new(fd)?),
+                Engine::Uring(_) => Acceptor::Uring(uring::Acceptor::new(worker, fd)),
             },
             stop: Rc::default(),
             address,

@@ -29,6 +29,7 @@ mod epoll;
 mod host;
 mod listener;
 pub mod mailbox;
+mod ring;
 mod stream;
 pub mod sync;
 mod sys;

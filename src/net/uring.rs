@@ -1,88 +1,421 @@
-//! The io_uring engine.
+//! The io_uring engine: tokio-uring's runtime with operations of our own, submitted through its `UnsubmittedOneshot`.
+//!
+//! - A receive takes its buffer from a ring of provided buffers, at the moment when bytes are there. It lives in the
+//!   stream, not in the future of `recv`, because tokio-uring does not cancel what is dropped.
+//! - What an operation refers to (descriptor, buffer, address) is owned by the operation until it is over. At the end
+//!   of the runtime tokio-uring frees that before the kernel is done; then it goes to the worker's grave instead.
+//! - A send is tried directly first; what doesn't pass is queued with MSG_WAITALL.
+//!
+//! Rejected: tokio-uring's own `TcpStream` (a buffer pinned for each idle session, no flags on a send; 6 % more CPU).
 
-use super::{buffer::Chunk, engine::Setup, stream::Socket, worker::Worker};
+use super::{
+    buffer::Chunk,
+    engine::Setup,
+    ring::{self, Ring},
+    stream::Socket,
+    sys::{self, Address},
+    worker::Worker,
+};
+use io_uring::{
+    cqueue, opcode,
+    squeue::{Entry, Flags},
+    types::{CancelBuilder, Fd},
+};
 use std::{
     future::Future,
     io,
+    marker::PhantomData,
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    pin::Pin,
     rc::Rc,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
+use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
-static RINGS: Mutex<()> = Mutex::new(());
+/// Entries of the submission queue: what one turn of the loop may queue before it has to be flushed early.
+const ENTRIES: u32 = 4096;
 
-/// Held while a ring is made.
-pub(super) fn rings_are_counted() -> MutexGuard<'static, ()> {
-    RINGS.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// The most octets that one queued send is given.
+const SEND_MAX: usize = 1 << 30;
 
 /// Runs a worker's thread.
 pub(super) fn run<F: Future>(
-    _: &Rc<Worker>,
-    _: Setup,
-    _: impl FnOnce() -> F,
+    worker: &Rc<Worker>,
+    setup: Setup,
+    main: impl FnOnce() -> F,
 ) -> io::Result<F::Output> {
-    Err(io::ErrorKind::Unsupported.into())
+    let mut flags = tokio_uring::uring_builder();
+    setup.apply(&mut flags);
+    let mut builder = tokio_uring::builder();
+    builder.entries(ENTRIES).uring_builder(&flags);
+    let (runtime, fd) = ring::find(|| tokio_uring::Runtime::new(&builder))?;
+    // SAFETY: the descriptor is that of the runtime just built on this thread. The worker holds the ring until after
+    // the runtime is dropped, which waits for every operation.
+    let ring = fd.and_then(|fd| unsafe { Ring::register(fd) }.ok());
+    worker.ring.replace(ring);
+    let output = runtime.block_on(async {
+        super::host::spawn(Rc::clone(worker).keep_time());
+        main().await
+    });
+    worker.end();
+    drop(runtime);
+    Ok(output)
 }
 
-pub(super) struct Ring;
+/// What the kernel said, with what the operation owned.
+struct Done<D> {
+    data: D,
+    result: io::Result<usize>,
+    /// The provided buffer that it used.
+    buffer: Option<u16>,
+}
 
-impl Ring {
-    pub(super) unsafe fn bytes(&self, _: u16, _: usize) -> &[u8] {
-        &[]
+/// Makes a [`Done`] of a completion.
+struct Finish<D>(PhantomData<D>);
+
+impl<D> OneshotOutputTransform for Finish<D> {
+    type Output = Done<D>;
+    type StoredData = D;
+
+    fn transform_oneshot_output(self, data: D, cqe: cqueue::Entry) -> Done<D> {
+        Done {
+            data,
+            result: usize::try_from(cqe.result())
+                .map_err(|_| io::Error::from_raw_os_error(-cqe.result())),
+            buffer: cqueue::buffer_select(cqe.flags()),
+        }
     }
-    pub(super) fn give_back(&self, _: u16) {}
 }
 
-pub(super) struct Transport(Rc<Socket>);
+/// An operation on its way. Dropped, it goes on to its end all the same, with its data.
+type InFlight<D> = InFlightOneshot<D, Finish<D>>;
+
+/// Queues an operation, which owns `data` until it is over: everything that `entry` points to must be in there.
+fn submit<D: Unpin>(data: D, entry: Entry) -> InFlight<D> {
+    UnsubmittedOneshot::new(data, Finish(PhantomData), entry).submit()
+}
+
+fn poll<D: Unpin>(op: &mut InFlight<D>, cx: &mut Context<'_>) -> Poll<Done<D>> {
+    Pin::new(op).poll(cx)
+}
+
+/// Waits for one of `events` (POLLIN …), or an error or hang-up.
+fn submit_poll<D: AsRawFd + Unpin>(data: D, events: libc::c_short) -> InFlight<D> {
+    let fd = Fd(data.as_raw_fd());
+    let events = u32::from(events.cast_unsigned());
+    submit(data, opcode::PollAdd::new(fd, events).build())
+}
+
+/// Is it worth another try, unasked?
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINTR | libc::EAGAIN | libc::ECANCELED)
+    )
+}
+
+/// A stream's part of this engine.
+pub(super) struct Transport {
+    socket: Rc<Socket>,
+    reading: Reading,
+}
+
+/// The read in flight.
+enum Reading {
+    None,
+    /// A receive into a buffer of this ring, which the kernel will pick.
+    Receive(Rc<Ring>, InFlight<Rc<Socket>>),
+    /// Readability, where there is no ring or it ran dry.
+    Poll(InFlight<Rc<Socket>>),
+}
 
 impl Transport {
     pub(super) fn new(socket: Rc<Socket>) -> Transport {
-        Transport(socket)
+        Transport {
+            socket,
+            reading: Reading::None,
+        }
     }
 
     pub(super) fn socket(&self) -> &Rc<Socket> {
-        &self.0
+        &self.socket
     }
 
     pub(super) fn into_socket(self) -> Result<Socket, Transport> {
-        Err(self)
+        if !matches!(self.reading, Reading::None) {
+            return Err(self);
+        }
+        let socket = Rc::clone(&self.socket);
+        drop(self);
+        Rc::try_unwrap(socket).map_err(Transport::new)
     }
 
-    pub(super) fn poll_recv(&mut self, _: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
-        Poll::Ready(Ok(None))
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+        loop {
+            match &mut self.reading {
+                Reading::None => {
+                    self.reading = match &*self.socket.worker.ring.borrow() {
+                        Some(ring) => Reading::Receive(Rc::clone(ring), self.submit_receive()),
+                        None => Reading::Poll(self.submit_readable()),
+                    };
+                }
+                Reading::Receive(ring, op) => {
+                    let done = ready!(poll(op, cx));
+                    let ring = Rc::clone(ring);
+                    self.reading = Reading::None;
+                    match finish_receive(ring, done) {
+                        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                            self.reading = Reading::Poll(self.submit_readable());
+                        }
+                        Err(error) if is_passing(&error) => {}
+                        other => return Poll::Ready(other),
+                    }
+                }
+                Reading::Poll(op) => {
+                    let done = ready!(poll(op, cx));
+                    self.reading = Reading::None;
+                    match done
+                        .result
+                        .and_then(|_| self.socket.worker.pool.recv(self.socket.as_fd()))
+                    {
+                        Ok((chunk, _)) => return Poll::Ready(Ok(chunk)),
+                        Err(error) if is_passing(&error) => {
+                            self.reading = Reading::Poll(self.submit_readable());
+                        }
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+            }
+        }
     }
 
+    fn submit_receive(&self) -> InFlight<Rc<Socket>> {
+        let socket = Rc::clone(&self.socket);
+        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+            .buf_group(ring::GROUP)
+            .build()
+            .flags(Flags::BUFFER_SELECT);
+        submit(socket, entry)
+    }
+
+    fn submit_readable(&self) -> InFlight<Rc<Socket>> {
+        submit_poll(Rc::clone(&self.socket), libc::POLLIN)
+    }
+
+    /// Waits until the socket can be written to, or has failed.
     pub(super) async fn writable(&mut self) -> io::Result<()> {
-        Ok(())
+        let done = submit_poll(Rc::clone(&self.socket), libc::POLLOUT).await;
+        done.result.map(|_| ())
     }
 
+    /// Sends `bytes` from `sent` on, as the peer reads.
     pub(super) async fn send_rest(
         &mut self,
         bytes: Vec<u8>,
-        _: usize,
+        mut sent: usize,
     ) -> (io::Result<()>, Vec<u8>) {
-        (Ok(()), bytes)
+        let mut data = Sending {
+            socket: Rc::clone(&self.socket),
+            bytes,
+        };
+        while sent < data.bytes.len() {
+            let rest = &data.bytes[sent..];
+            let len = rest.len().min(SEND_MAX) as u32;
+            let entry = opcode::Send::new(Fd(data.socket.as_raw_fd()), rest.as_ptr(), len)
+                .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+                .build();
+            let done = submit(data, entry).await;
+            data = done.data;
+            match done.result {
+                Ok(n) => sent += n,
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return (Err(error), std::mem::take(&mut data.bytes)),
+            }
+        }
+        (Ok(()), std::mem::take(&mut data.bytes))
     }
 }
 
-pub(super) struct Acceptor;
+/// The outcome of a receive. A buffer that holds nothing goes straight back.
+fn finish_receive(ring: Rc<Ring>, done: Done<Rc<Socket>>) -> io::Result<Option<Chunk>> {
+    match (done.result, done.buffer) {
+        // SAFETY: the completion says that the kernel wrote so many octets to this buffer, which is ours until it is
+        // given back.
+        (Ok(len), Some(buffer)) if len > 0 => Ok(Some(unsafe { Chunk::ringed(ring, buffer, len) })),
+        (result, buffer) => {
+            if let Some(buffer) = buffer {
+                ring.give_back(buffer);
+            }
+            result.map(|_| None)
+        }
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        let reading = std::mem::replace(&mut self.reading, Reading::None);
+        if matches!(reading, Reading::None) {
+            return;
+        }
+        // The read holds the descriptor open; this ends it, and the peer sees it.
+        self.socket.shutdown(std::net::Shutdown::Both);
+        if let Reading::Receive(ring, op) = reading
+            && !self.socket.worker.is_ending()
+        {
+            // It may have taken a buffer.
+            super::host::spawn(async move { drop(finish_receive(ring, op.await)) });
+        }
+    }
+}
+
+/// What a queued send owns.
+struct Sending {
+    socket: Rc<Socket>,
+    bytes: Vec<u8>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.socket.worker.is_ending() {
+            let bytes = std::mem::take(&mut self.bytes);
+            self.socket.worker.bury(Box::new(bytes));
+        }
+    }
+}
+
+/// A listener's part of this engine.
+pub(super) struct Acceptor {
+    worker: Rc<Worker>,
+    fd: Rc<OwnedFd>,
+    pending: Option<Pending>,
+    /// This kernel fails an accept on a non-blocking listener (before 5.19 or so): wait for readability, then accept.
+    polls: bool,
+    cancelled: bool,
+}
+
+enum Pending {
+    Accept(InFlight<Accepting>),
+    Poll(InFlight<Rc<OwnedFd>>),
+}
+
+/// What a queued accept owns.
+struct Accepting {
+    worker: Rc<Worker>,
+    fd: Rc<OwnedFd>,
+    address: Box<Address>,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        if self.worker.is_ending() {
+            let address = std::mem::replace(&mut self.address, Box::new(Address::new()));
+            self.worker.bury(address);
+        }
+    }
+}
 
 impl Acceptor {
-    pub(super) fn new(_: OwnedFd) -> io::Result<Acceptor> {
-        Ok(Acceptor)
+    pub(super) fn new(worker: Rc<Worker>, fd: OwnedFd) -> Acceptor {
+        Acceptor {
+            worker,
+            fd: Rc::new(fd),
+            pending: None,
+            polls: false,
+            cancelled: false,
+        }
     }
 
     pub(super) fn poll_accept(
         &mut self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<io::Result<(OwnedFd, SocketAddr)>> {
-        Poll::Pending
+        loop {
+            let pending = match &mut self.pending {
+                Some(pending) => pending,
+                None => self.pending.insert(if self.polls {
+                    Pending::Poll(submit_poll(Rc::clone(&self.fd), libc::POLLIN))
+                } else {
+                    Pending::Accept(submit_accept(&self.worker, &self.fd))
+                }),
+            };
+            let result = match pending {
+                Pending::Accept(op) => finish_accept(ready!(poll(op, cx))),
+                Pending::Poll(op) => ready!(poll(op, cx))
+                    .result
+                    .and_then(|_| sys::accept(self.fd.as_fd())),
+            };
+            self.pending = None;
+            match result {
+                Err(error) if sys::would_block(&error) => self.polls = true,
+                // Cancelled on behalf of somebody who shares the socket.
+                Err(error) if is_passing(&error) && !self.cancelled => {}
+                other => return Poll::Ready(other),
+            }
+        }
     }
 
-    pub(super) fn poll_stop(&mut self, _: &mut Context<'_>) -> Poll<Option<(OwnedFd, SocketAddr)>> {
+    /// Cancels the accept in flight and waits for its end; the connection that it got before that.
+    pub(super) fn poll_stop(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(OwnedFd, SocketAddr)>> {
+        if self.pending.is_none() {
+            return Poll::Ready(None);
+        }
+        self.cancel();
+        if let Some(Pending::Accept(op)) = &mut self.pending {
+            let done = ready!(poll(op, cx));
+            self.pending = None;
+            return Poll::Ready(finish_accept(done).ok());
+        }
+        self.pending = None;
         Poll::Ready(None)
     }
+
+    fn cancel(&mut self) {
+        if !std::mem::replace(&mut self.cancelled, true) {
+            let builder = CancelBuilder::fd(Fd(self.fd.as_raw_fd())).all();
+            let entry = opcode::AsyncCancel2::new(builder).build();
+            drop(submit(Rc::clone(&self.fd), entry));
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if self.pending.is_none() || self.worker.is_ending() {
+            return;
+        }
+        self.cancel();
+        if let Some(Pending::Accept(op)) = self.pending.take() {
+            // It may have got a connection, which nobody is there to serve.
+            super::host::spawn(async move { drop(finish_accept(op.await)) });
+        }
+    }
+}
+
+fn submit_accept(worker: &Rc<Worker>, fd: &Rc<OwnedFd>) -> InFlight<Accepting> {
+    let mut data = Accepting {
+        worker: Rc::clone(worker),
+        fd: Rc::clone(fd),
+        address: Box::new(Address::new()),
+    };
+    let address = &mut *data.address;
+    let entry = opcode::Accept::new(
+        Fd(data.fd.as_raw_fd()),
+        (&raw mut address.storage).cast(),
+        &raw mut address.len,
+    )
+    .flags(libc::SOCK_CLOEXEC)
+    .build();
+    submit(data, entry)
+}
+
+fn finish_accept(done: Done<Accepting>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let fd = done.result? as i32;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let peer = done.data.address.get().ok_or(io::ErrorKind::InvalidData)?;
+    Ok((fd, peer))
 }

@@ -4,14 +4,8 @@
 //! A stream keeps its own reference, so the path of a byte looks nothing up.
 
 use super::{
-    affinity,
-    buffer::Pool,
-    clock::now,
-    deadline::Deadlines,
-    engine::Engine,
-    epoll, host,
-    timer::Timers,
-    uring::{self, Ring},
+    affinity, buffer::Pool, clock::now, deadline::Deadlines, engine::Engine, epoll, host,
+    ring::Ring, timer::Timers, uring,
 };
 use crate::smtp::tick::Tick;
 use std::{

@@ -21,7 +21,7 @@ pub fn engines() -> Vec<Engine> {
         println!("io_uring is skipped: {}", choice.why);
         return vec![Engine::Epoll];
     }
-    vec![Engine::Epoll]
+    vec![Engine::Epoll, choice.engine]
 }
 
 /// Runs `test` on a thread of its own for each engine. A test that hangs fails with its name.
