@@ -1,0 +1,233 @@
+//! One backend: an address that belongs to a pool, with what all workers know of it.
+//!
+//! Everything that changes is an atomic: no worker waits for another to learn a backend's health, load or
+//! capabilities. A backend that a reload leaves as it was keeps this state (and its number) over it.
+
+use super::{balance, budget::Budget, health::Health, queue::Queue};
+use crate::smtp::{Capabilities, Extensions, Tick};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::Duration,
+};
+
+/// A backend's number; none is used twice in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u32);
+
+impl BackendId {
+    /// The next number.
+    pub(super) fn next() -> BackendId {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        BackendId(NEXT.fetch_add(1, Relaxed))
+    }
+}
+
+/// What makes two backends the same over a reload: connections are kept apart by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The pool's name.
+    pub pool: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Whether it's spoken to in LMTP.
+    pub lmtp: bool,
+    /// Whether BDAT may be used.
+    pub chunking: bool,
+    /// What we call ourselves.
+    pub hello: String,
+}
+
+/// One backend.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its number.
+    pub id: BackendId,
+    /// What it is.
+    pub identity: Identity,
+    /// Its name in metrics and logs: `pool/address`.
+    pub label: String,
+    /// Connections, over all workers.
+    pub budget: Budget,
+    /// Whether it can be used, and when it's probed.
+    pub health: Health,
+    /// What it offered last.
+    pub seen: Seen,
+    /// What stands for it in a hash.
+    pub seed: u64,
+    /// The queue of its pool.
+    pub(super) queue: Arc<Queue>,
+    weight: AtomicU32,
+    waiting: AtomicU32,
+    leases: AtomicU32,
+    idle: AtomicU32,
+}
+
+impl Backend {
+    /// A backend that nothing is known of.
+    #[must_use]
+    pub fn new(identity: Identity, weight: u32, connections: u32, queue: Arc<Queue>) -> Backend {
+        let label = format!("{}/{}", identity.pool, identity.address);
+        // Of the address alone: renaming a pool moves no recipient.
+        let seed = balance::hash(identity.address.to_string().as_bytes());
+        Backend {
+            id: BackendId::next(),
+            identity,
+            label,
+            budget: Budget::new(connections),
+            health: Health::default(),
+            seen: Seen::default(),
+            seed,
+            queue,
+            weight: AtomicU32::new(weight),
+            waiting: AtomicU32::new(0),
+            leases: AtomicU32::new(0),
+            idle: AtomicU32::new(0),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.identity.address
+    }
+
+    /// Its share relative to the others of its pool.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Changes weight and budget (a reload).
+    pub(super) fn adjust(&self, weight: u32, connections: u32) {
+        self.weight.store(weight, Relaxed);
+        self.budget.set_limit(connections);
+    }
+
+    /// Leases in flight, over all workers.
+    #[must_use]
+    pub fn leases(&self) -> u32 {
+        self.leases.load(Relaxed)
+    }
+
+    /// Idle connections, over all workers.
+    #[must_use]
+    pub fn idle(&self) -> u32 {
+        self.idle.load(SeqCst)
+    }
+
+    /// Whether somebody waits for a connection to it.
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
+    pub(super) fn waiter_came(&self) {
+        self.waiting.fetch_add(1, SeqCst);
+    }
+
+    pub(super) fn waiter_went(&self) {
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+
+    pub(super) fn lease_begun(&self) {
+        self.leases.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn lease_ended(&self) {
+        self.leases.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn idle_came(&self) {
+        self.idle.fetch_add(1, SeqCst);
+    }
+
+    pub(super) fn idle_went(&self) {
+        self.idle.fetch_sub(1, SeqCst);
+    }
+
+    /// What an operator sees of it.
+    #[must_use]
+    pub fn view(&self, now: Tick, slow_start: Duration) -> BackendView {
+        BackendView {
+            label: self.label.clone(),
+            address: self.address(),
+            weight: self.weight(),
+            up: !self.health.is_ejected(),
+            share_percent: self.health.share(now, slow_start) / 10,
+            failures: self.health.failures(),
+            connections: self.budget.used(),
+            connections_max: self.budget.limit(),
+            idle: self.idle(),
+            leases: self.leases(),
+            capabilities: self.seen.get(),
+        }
+    }
+}
+
+/// What an operator sees of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendView {
+    /// `pool/address`.
+    pub label: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Its configured weight.
+    pub weight: u32,
+    /// Not ejected.
+    pub up: bool,
+    /// What it gets of its weight: less than 100 in its slow start.
+    pub share_percent: u32,
+    /// Failures since it was well for long.
+    pub failures: u32,
+    /// Open connections.
+    pub connections: u32,
+    /// Open connections at most.
+    pub connections_max: u32,
+    /// Those that are idle.
+    pub idle: u32,
+    /// Leases in flight.
+    pub leases: u32,
+    /// What it offered last; `None` until it has been reached.
+    pub capabilities: Option<Capabilities>,
+}
+
+/// The capabilities that a backend showed last.
+#[derive(Debug, Default)]
+pub struct Seen {
+    known: AtomicBool,
+    extensions: AtomicU32,
+    size_max: AtomicU64,
+    recipients_max: AtomicU32,
+    messages_max: AtomicU32,
+}
+
+impl Seen {
+    /// Remembers what an EHLO reply said. A reader may see two replies mixed for a moment: they are of the
+    /// same machine, and each field is right by itself.
+    pub fn set(&self, capabilities: &Capabilities) {
+        self.extensions.store(capabilities.extensions.0, Relaxed);
+        self.size_max.store(capabilities.size_max, Relaxed);
+        self.recipients_max
+            .store(capabilities.recipients_max, Relaxed);
+        self.messages_max.store(capabilities.messages_max, Relaxed);
+        self.known.store(true, SeqCst);
+    }
+
+    /// What it said last; `None` until it has been reached.
+    #[must_use]
+    pub fn get(&self) -> Option<Capabilities> {
+        self.known.load(SeqCst).then(|| Capabilities {
+            extensions: Extensions(self.extensions.load(Relaxed)),
+            size_max: self.size_max.load(Relaxed),
+            recipients_max: self.recipients_max.load(Relaxed),
+            messages_max: self.messages_max.load(Relaxed),
+        })
+    }
+}

@@ -1,0 +1,353 @@
+//! All pools and routes of one configuration, shared by all workers, and how they are made of it.
+//!
+//! A reload builds a new one beside the old. A pool keeps its number by its name, and a backend whose
+//! [`Identity`] is as before keeps all its state; so a session that began under the old configuration may
+//! use the numbers that it holds, and learns at worst that its pool is gone.
+
+use super::{
+    backend::{Backend, BackendView, Identity},
+    changes::Changes,
+    health::Rules,
+    pool::{Pool, Waits},
+    queue::{Bells, Queue},
+    route::{Route, RouteId, RouteTable},
+    verify_cache::Cache,
+};
+use crate::{
+    config::{self, Config, Protocol},
+    smtp::{Capabilities, Tick, client::ClientSettings},
+};
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+};
+
+/// A pool's number: the same for the same name for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub u32);
+
+/// Why the pools and routes of a configuration can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError {
+    /// The key, as `pool[0].backends[1]` (counted from 0).
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.problem)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// All pools and routes.
+#[derive(Debug, Default)]
+pub struct Backends {
+    /// By number; `None` for a pool of an earlier configuration.
+    pools: Vec<Option<Arc<Pool>>>,
+    /// By number, also those of earlier configurations.
+    names: Vec<String>,
+    routes: RouteTable,
+    bells: Arc<Bells>,
+    changes: Arc<Changes>,
+    verified: Arc<Cache>,
+}
+
+impl Backends {
+    /// Makes them of a configuration. `previous` gives its numbers, its unchanged backends' state and its
+    /// verified recipients. Looks host names up, so it may block for seconds: not for a worker.
+    ///
+    /// # Errors
+    /// Every backend that is no address or whose name is not found, and every route without a pool.
+    pub fn build(
+        config: &Config,
+        previous: Option<&Backends>,
+    ) -> Result<Backends, Vec<BuildError>> {
+        let mut errors = Vec::new();
+        let mut made = Backends {
+            names: previous.map(|p| p.names.clone()).unwrap_or_default(),
+            bells: previous.map(|p| Arc::clone(&p.bells)).unwrap_or_default(),
+            changes: previous.map(|p| Arc::clone(&p.changes)).unwrap_or_default(),
+            verified: previous
+                .map(|p| Arc::clone(&p.verified))
+                .unwrap_or_default(),
+            ..Backends::default()
+        };
+        made.pools = vec![None; made.names.len()];
+        for (i, pool) in config.pool.iter().enumerate() {
+            made.add_pool(config, i, pool, previous, &mut errors);
+        }
+        for (i, route) in config.route.iter().enumerate() {
+            made.add_route(i, route, &mut errors);
+        }
+        if errors.is_empty() {
+            Ok(made)
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn add_pool(
+        &mut self,
+        config: &Config,
+        i: usize,
+        pool: &config::Pool,
+        previous: Option<&Backends>,
+        errors: &mut Vec<BuildError>,
+    ) {
+        let id = self.name_pool(&pool.name);
+        if self.pool(id).is_some() {
+            errors.push(BuildError {
+                key: format!("pool[{i}].name"),
+                problem: format!("there is another pool `{}`", pool.name),
+            });
+            return;
+        }
+        let old = previous.and_then(|p| p.pool(id));
+        let queue = match old {
+            Some(old) => Arc::clone(&old.queue),
+            None => Arc::<Queue>::default(),
+        };
+        let mut backends: Vec<Arc<Backend>> = Vec::new();
+        for (address, weight) in resolve(i, pool, errors) {
+            let identity = identity(config, pool, address);
+            if backends.iter().any(|b| b.identity == identity) {
+                continue;
+            }
+            let same = |b: &&Arc<Backend>| b.identity == identity;
+            backends.push(match old.and_then(|old| old.backends.iter().find(same)) {
+                Some(kept) => {
+                    kept.adjust(weight, pool.connections);
+                    Arc::clone(kept)
+                }
+                None => Arc::new(Backend::new(
+                    identity,
+                    weight,
+                    pool.connections,
+                    Arc::clone(&queue),
+                )),
+            });
+        }
+        self.pools[id.0 as usize] = Some(Arc::new(Pool {
+            id,
+            name: pool.name.clone(),
+            client: Arc::new(client_settings(config, pool)),
+            rules: rules(&pool.health),
+            balance: pool.balance,
+            waits: waits(config, pool),
+            messages_max: pool.messages,
+            backends,
+            queue,
+        }));
+    }
+
+    /// The number of a pool's name, a new one where it has none. Numbers are as many as names were ever
+    /// configured in this process.
+    fn name_pool(&mut self, name: &str) -> PoolId {
+        let at = self.names.iter().position(|n| n == name);
+        let at = at.unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.pools.push(None);
+            self.names.len() - 1
+        });
+        PoolId(at as u32)
+    }
+
+    fn add_route(&mut self, i: usize, route: &config::Route, errors: &mut Vec<BuildError>) {
+        let Some(pool) = self.pool_named(&route.pool) else {
+            errors.push(BuildError {
+                key: format!("route[{i}].pool"),
+                problem: format!("there is no pool `{}`", route.pool),
+            });
+            return;
+        };
+        let made = Route {
+            id: RouteId(i as u32),
+            pool,
+            recipients: route.recipients,
+        };
+        for (j, domain) in route.domains.iter().enumerate() {
+            if let Err(other) = self.routes.add(domain, made) {
+                errors.push(BuildError {
+                    key: format!("route[{i}].domains[{j}]"),
+                    problem: format!("route[{}] has `{domain}` already", other.0),
+                });
+            }
+        }
+    }
+
+    /// A pool; `None` where a reload has taken it away.
+    #[must_use]
+    pub fn pool(&self, id: PoolId) -> Option<&Arc<Pool>> {
+        self.pools.get(id.0 as usize)?.as_ref()
+    }
+
+    /// The number of the pool of this name.
+    #[must_use]
+    pub fn pool_named(&self, name: &str) -> Option<PoolId> {
+        self.pools().find(|p| p.name == name).map(|p| p.id)
+    }
+
+    /// All pools.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.iter().flatten()
+    }
+
+    /// Which domain goes to which pool.
+    #[must_use]
+    pub fn routes(&self) -> &RouteTable {
+        &self.routes
+    }
+
+    /// What every usable backend of a pool offers: what the front may advertise for it. `None` until one has
+    /// been reached, which the first probes see to, and for a pool that is gone.
+    #[must_use]
+    pub fn common_capabilities(&self, pool: PoolId) -> Option<Capabilities> {
+        self.pool(pool)?.common_capabilities()
+    }
+
+    /// The same over all pools that are known: what the front may advertise before it knows the recipient.
+    #[must_use]
+    pub fn offered(&self) -> Option<Capabilities> {
+        let all = self.pools().filter_map(|p| p.common_capabilities());
+        all.reduce(|a, b| common(&a, &b))
+    }
+
+    /// Whether each backend has been probed once, or used, with whatever result.
+    #[must_use]
+    pub fn is_surveyed(&self) -> bool {
+        let mut all = self.pools().flat_map(|p| &p.backends);
+        all.all(|b| b.seen.get().is_some() || b.health.failures() > 0)
+    }
+
+    /// What an operator sees of all backends, in the order of the file.
+    #[must_use]
+    pub fn view(&self, now: Tick) -> Vec<BackendView> {
+        let of = |pool: &Arc<Pool>| {
+            let slow_start = pool.rules.slow_start;
+            let views = pool.backends.iter().map(move |b| b.view(now, slow_start));
+            views.collect::<Vec<_>>()
+        };
+        self.pools().flat_map(of).collect()
+    }
+
+    /// The changes of health, over reloads.
+    #[must_use]
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
+    }
+
+    pub(super) fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+
+    pub(super) fn verified(&self) -> &Arc<Cache> {
+        &self.verified
+    }
+}
+
+/// What two servers both offer; of two limits the lower one (0 is none).
+pub(super) fn common(a: &Capabilities, b: &Capabilities) -> Capabilities {
+    fn lower<N: Copy + Ord + Default>(a: N, b: N) -> N {
+        let none = N::default();
+        if a == none || b == none {
+            a.max(b)
+        } else {
+            a.min(b)
+        }
+    }
+    Capabilities {
+        extensions: a.extensions.common(b.extensions),
+        size_max: lower(a.size_max, b.size_max),
+        recipients_max: lower(a.recipients_max, b.recipients_max),
+        messages_max: lower(a.messages_max, b.messages_max),
+    }
+}
+
+/// Every address of every backend of a pool, with its weight.
+fn resolve(i: usize, pool: &config::Pool, errors: &mut Vec<BuildError>) -> Vec<(SocketAddr, u32)> {
+    let mut found = Vec::new();
+    for (j, backend) in pool.backends.iter().enumerate() {
+        let (name, weight) = match backend {
+            config::Backend::Address(name) => (name, 1),
+            config::Backend::Weighted(weighted) => (&weighted.address, weighted.weight),
+        };
+        let addresses: Result<Vec<SocketAddr>, String> = match name.to_socket_addrs() {
+            Ok(addresses) => Ok(addresses.collect()),
+            Err(error) => Err(error.to_string()),
+        };
+        let problem = match addresses {
+            Ok(addresses) if !addresses.is_empty() => {
+                found.extend(addresses.into_iter().map(|a| (a, weight.max(1))));
+                continue;
+            }
+            Ok(_) => format!("`{name}` has no address"),
+            Err(error) => format!("`{name}` is not found ({error}); write it as host:port"),
+        };
+        errors.push(BuildError {
+            key: format!("pool[{i}].backends[{j}]"),
+            problem,
+        });
+    }
+    if pool.backends.is_empty() {
+        errors.push(BuildError {
+            key: format!("pool[{i}].backends"),
+            problem: format!("pool `{}` has no backend", pool.name),
+        });
+    }
+    found
+}
+
+fn hello<'a>(config: &'a Config, pool: &'a config::Pool) -> &'a str {
+    let names = [&*pool.hello, &*config.hostname, "localhost"];
+    names
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or("localhost")
+}
+
+fn identity(config: &Config, pool: &config::Pool, address: SocketAddr) -> Identity {
+    Identity {
+        pool: pool.name.clone(),
+        address,
+        lmtp: pool.protocol == Protocol::Lmtp,
+        chunking: pool.chunking,
+        hello: hello(config, pool).to_owned(),
+    }
+}
+
+fn client_settings(config: &Config, pool: &config::Pool) -> ClientSettings {
+    ClientSettings {
+        lmtp: pool.protocol == Protocol::Lmtp,
+        chunking: pool.chunking,
+        ..ClientSettings::new(hello(config, pool))
+    }
+}
+
+fn rules(health: &config::Health) -> Rules {
+    Rules {
+        backoff: health.backoff.0,
+        backoff_max: health.backoff_max.0,
+        interval: health.interval.0,
+        timeout: health.timeout.0,
+        slow_start: health.slow_start.0,
+        eject_max: health.eject_max,
+    }
+}
+
+fn waits(config: &Config, pool: &config::Pool) -> Waits {
+    Waits {
+        lease: pool.lease_wait.0,
+        idle: pool.idle.0,
+        lifetime: pool.lifetime.0,
+        connect: config.timeouts.connect.0,
+        reply: config.timeouts.backend.0,
+        commit: config.timeouts.commit.0,
+        verify_good: config.timeouts.verify_good.0,
+        verify_bad: config.timeouts.verify_bad.0,
+    }
+}

@@ -1,0 +1,205 @@
+//! Which backend gets the next message. Arithmetic over candidates; no clock, no state, no allocation.
+//!
+//! A candidate is asked for by its place in the pool's list; `None` is one that can't be had now.
+
+/// A backend that may be picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its share: the configured weight times what a slow start leaves of it.
+    pub weight: u64,
+    /// Leases in flight, over all workers.
+    pub load: u32,
+    /// What stands for it in a hash: the same in every worker, process and run.
+    pub seed: u64,
+}
+
+/// The better of two picked at random by their weights: the one with fewer leases for its weight, and the
+/// first one where they are equal, so that without load the shares are those of the weights.
+///
+/// `random` gives 64 evenly spread bits. Rejected: the least loaded of all. Every worker would send to the
+/// same one until the counters catch up.
+pub fn least_loaded(
+    count: usize,
+    at: impl Fn(usize) -> Option<Candidate>,
+    mut random: impl FnMut() -> u64,
+) -> Option<usize> {
+    let total: u64 = (0..count).filter_map(&at).map(|c| c.weight).sum();
+    let mut draw = || {
+        // The high half of the product spreads evenly over 0..total, without a division.
+        let mut left = ((u128::from(random()) * u128::from(total)) >> 64) as u64;
+        (0..count)
+            .filter_map(|i| at(i).map(|c| (i, c)))
+            .find(|(_, c)| match left.checked_sub(c.weight) {
+                Some(rest) => {
+                    left = rest;
+                    false
+                }
+                None => true,
+            })
+    };
+    let first = draw()?;
+    let second = draw()?;
+    // a.load / a.weight <= b.load / b.weight, without the division.
+    let burden = |a: &Candidate, b: &Candidate| u128::from(a.load) * u128::from(b.weight);
+    let better = burden(&first.1, &second.1) <= burden(&second.1, &first.1);
+    Some(if better { first.0 } else { second.0 })
+}
+
+/// The highest score of a weighted rendezvous: each key has its own order of the candidates, one that goes
+/// takes only its own keys along, and more weight only draws keys towards it.
+pub fn rendezvous(
+    count: usize,
+    at: impl Fn(usize) -> Option<Candidate>,
+    key: u64,
+) -> Option<usize> {
+    let mut best: Option<(f64, usize)> = None;
+    for (i, candidate) in (0..count).filter_map(|i| at(i).map(|c| (i, c))) {
+        let drawn = mix(key ^ candidate.seed);
+        // 53 bits, in the open interval from 0 to 1: the logarithm is finite and below zero.
+        let unit = ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let score = -(candidate.weight as f64) / unit.ln();
+        if best.is_none_or(|(top, _)| score > top) {
+            best = Some((score, i));
+        }
+    }
+    best.map(|(_, i)| i)
+}
+
+/// The first of the list that can be had.
+pub fn first_available(count: usize, at: impl Fn(usize) -> Option<Candidate>) -> Option<usize> {
+    (0..count).find(|i| at(*i).is_some())
+}
+
+/// A hash of bytes without regard to case: FNV-1a, then mixed. It is part of what operators rely on (the
+/// same recipient goes to the same backend over restarts and versions), so it is written out here.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> u64 {
+    let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
+    });
+    mix(fnv)
+}
+
+/// The finalizer of splitmix64: each bit of the input reaches each bit of the output.
+#[must_use]
+pub fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pool(weights: &[u64]) -> Vec<Option<Candidate>> {
+        let made = weights.iter().enumerate().map(|(i, &weight)| Candidate {
+            weight,
+            load: 0,
+            seed: hash(format!("192.0.2.{i}:25").as_bytes()),
+        });
+        made.map(Some).collect()
+    }
+
+    fn randoms() -> impl FnMut() -> u64 {
+        let mut state = 7u64;
+        move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            mix(state)
+        }
+    }
+
+    fn close(share: usize, of: usize, wanted: f64) {
+        let share = share as f64 / of as f64;
+        assert!((share - wanted).abs() < 0.02, "{share} for {wanted}");
+    }
+
+    #[test]
+    fn shares_follow_the_weights_where_nobody_is_busy() {
+        let pool = pool(&[1, 2, 5]);
+        let mut random = randoms();
+        let mut got = [0usize; 3];
+        for _ in 0..40_000 {
+            got[least_loaded(3, |i| pool[i], &mut random).expect("all can be had")] += 1;
+        }
+        close(got[0], 40_000, 0.125);
+        close(got[1], 40_000, 0.25);
+        close(got[2], 40_000, 0.625);
+    }
+
+    #[test]
+    fn load_settles_in_proportion_to_the_weights() {
+        let mut pool = pool(&[1, 3]);
+        let mut random = randoms();
+        for _ in 0..400 {
+            let i = least_loaded(2, |i| pool[i], &mut random).expect("all can be had");
+            pool[i].as_mut().expect("made above").load += 1;
+        }
+        let loads: Vec<u32> = pool.iter().flatten().map(|c| c.load).collect();
+        assert!((95..=105).contains(&loads[0]), "{loads:?}");
+    }
+
+    #[test]
+    fn who_can_not_be_had_is_not_picked() {
+        let mut pool = pool(&[1, 1, 1]);
+        pool[0] = None;
+        let mut random = randoms();
+        for key in 0..200 {
+            assert_ne!(least_loaded(3, |i| pool[i], &mut random), Some(0));
+            assert_ne!(rendezvous(3, |i| pool[i], mix(key)), Some(0));
+        }
+        assert_eq!(first_available(3, |i| pool[i]), Some(1));
+        let nobody = |_| None;
+        assert_eq!(least_loaded(3, nobody, &mut random), None);
+        assert_eq!(rendezvous(3, nobody, 1), None);
+        assert_eq!(first_available(3, nobody), None);
+    }
+
+    #[test]
+    fn the_hash_has_weights_and_knows_no_case() {
+        assert_eq!(hash(b"User@Example.NET"), hash(b"user@example.net"));
+        // Written down: a change would move every recipient at an upgrade.
+        assert_eq!(hash(b"user@example.net"), 0xdb4f_6f35_42f2_a9f6);
+        let pool = pool(&[1, 3]);
+        let mut got = [0usize; 2];
+        for n in 0..20_000u32 {
+            let key = hash(format!("user{n}@example.net").as_bytes());
+            got[rendezvous(2, |i| pool[i], key).expect("all can be had")] += 1;
+        }
+        close(got[0], 20_000, 0.25);
+    }
+
+    proptest! {
+        #[test]
+        fn one_that_goes_takes_only_its_own_keys(
+            weights in prop::collection::vec(1u64..1000, 2..9),
+            gone in 0usize..9,
+            keys in prop::collection::vec(any::<u64>(), 1..60),
+        ) {
+            let full = pool(&weights);
+            let gone = gone % weights.len();
+            for key in keys {
+                let before = rendezvous(full.len(), |i| full[i], key);
+                let after = rendezvous(full.len(), |i| full[i].filter(|_| i != gone), key);
+                prop_assert!(before == Some(gone) || after == before);
+            }
+        }
+
+        #[test]
+        fn more_weight_only_draws_keys(
+            weights in prop::collection::vec(1u64..100, 2..6),
+            more in 1u64..100,
+            keys in prop::collection::vec(any::<u64>(), 1..60),
+        ) {
+            let old = pool(&weights);
+            let mut new = old.clone();
+            new[0].as_mut().expect("made above").weight += more;
+            for key in keys {
+                let before = rendezvous(old.len(), |i| old[i], key);
+                let after = rendezvous(new.len(), |i| new[i], key);
+                prop_assert!(after == before || after == Some(0));
+            }
+        }
+    }
+}

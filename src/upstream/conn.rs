@@ -1,0 +1,257 @@
+//! One connection to a backend: its stream, its protocol machine and its permit, kept together for life.
+
+use super::{budget::Permit, health::Trouble, pool::Pool, queue::Grant};
+use crate::{
+    metrics::Counter,
+    net::{Chunk, Stream, now},
+    smtp::{
+        Tick,
+        client::{Client, ClientError, Event},
+    },
+};
+use std::{
+    fmt,
+    io::{self, Write},
+    mem,
+    net::TcpStream,
+    os::fd::OwnedFd,
+    time::Duration,
+};
+
+/// A connection keeps at most this much of the memory that a large message took.
+const SPARE_MAX: usize = 32 * 1024;
+/// How long a backend may take to answer QUIT before the connection is closed all the same.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A connection of this worker.
+pub(super) struct Conn {
+    pub(super) stream: Stream,
+    pub(super) client: Client,
+    /// What the client wants to be sent.
+    pub(super) out: Vec<u8>,
+    /// Received, and used up to `used`.
+    unread: Option<Chunk>,
+    used: usize,
+    /// Why the client is of no more use.
+    failure: Option<ClientError>,
+    pub(super) born: Tick,
+    /// When it was last put into the pool.
+    pub(super) idle_since: Tick,
+    /// Messages and verifications that it has carried.
+    pub(super) uses: u32,
+    // Behind the stream: the descriptor is closed before the permit is somebody else's.
+    pub(super) permit: Permit,
+}
+
+impl Conn {
+    pub(super) fn new(stream: Stream, client: Client, permit: Permit) -> Conn {
+        Conn {
+            stream,
+            client,
+            out: Vec::new(),
+            unread: None,
+            used: 0,
+            failure: None,
+            born: now(),
+            idle_since: Tick::default(),
+            uses: 0,
+            permit,
+        }
+    }
+
+    /// Sends what the client wants to be sent.
+    pub(super) async fn flush(&mut self, due: Tick) -> Result<(), Trouble> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.stream.set_deadline(due);
+        let (sent, out) = self.stream.send(mem::take(&mut self.out)).await;
+        self.out = out;
+        sent.map_err(|error| trouble_of(&error))
+    }
+
+    /// The next event that is not `Read`; sends and receives as it must, each until `due`.
+    pub(super) async fn next(&mut self, due: Tick) -> Result<Event, Trouble> {
+        loop {
+            match self.step() {
+                Event::Read => {}
+                Event::Failed(error) => {
+                    self.failure = Some(error);
+                    return Err(blame(error));
+                }
+                event => return Ok(event),
+            }
+            // What could not be sent may have been answered all the same: the backend that refuses a body
+            // in its middle says so before it closes.
+            let sent = self.flush(due).await;
+            self.stream.set_deadline(due);
+            match self.stream.recv().await {
+                Ok(Some(chunk)) => self.unread = Some(chunk),
+                Ok(None) => return Err(sent.err().unwrap_or(Trouble::Lost)),
+                Err(error) => return Err(trouble_of(&error)),
+            }
+        }
+    }
+
+    fn step(&mut self) -> Event {
+        let input = self.unread.as_deref().unwrap_or_default();
+        let step = self.client.step(&input[self.used..], &mut self.out);
+        self.used += step.consumed;
+        if self.unread.as_ref().is_some_and(|c| self.used >= c.len()) {
+            self.unread = None;
+            self.used = 0;
+        }
+        step.event
+    }
+
+    /// What the backend said or did that no SMTP server should.
+    pub(super) fn failure(&self) -> Option<ClientError> {
+        self.failure
+    }
+
+    /// Nothing is under way, unread or unsent: it may serve another transaction.
+    pub(super) fn is_clean(&self) -> bool {
+        self.client.is_clean() && self.unread.is_none() && self.out.is_empty()
+    }
+
+    /// Why it may not serve another transaction though it is clean; `None` where it may.
+    pub(super) fn is_spent(&self, pool: &Pool, now: Tick) -> Option<Counter> {
+        let offered = self.client.capabilities().messages_max;
+        let worn = |max: u32| max > 0 && self.uses >= max;
+        let over = |limit: Duration, from: Tick| !limit.is_zero() && now.since(from) >= limit;
+        if worn(pool.messages_max) || worn(offered) || over(pool.waits.lifetime, self.born) {
+            return Some(Counter::ClosedAge);
+        }
+        // Only of one that is in the pool.
+        let idle = self.idle_since != Tick::default() && over(pool.waits.idle, self.idle_since);
+        idle.then_some(Counter::ClosedIdle)
+    }
+
+    /// Makes it ready for the pool.
+    pub(super) fn rest(&mut self) {
+        self.stream.set_deadline(Tick::FAR);
+        self.out.shrink_to(SPARE_MAX);
+        self.idle_since = now();
+    }
+
+    /// Says QUIT and closes. The answer is waited for, so that the backend's log shows an orderly end, but
+    /// not long, and not at all where somebody waits for the permit.
+    pub(super) async fn quit(mut self) {
+        self.client.quit(&mut self.out);
+        let due = now().after(GOODBYE);
+        if self.flush(due).await.is_ok() && !self.permit.backend().has_waiters() {
+            let _ = self.next(due).await;
+        }
+    }
+
+    /// Closes it after a QUIT that nobody answers, and keeps the right to another.
+    pub(super) fn into_permit(self) -> Permit {
+        let Conn { stream, permit, .. } = self;
+        match stream.into_fd() {
+            Ok(fd) => farewell(fd),
+            Err(stream) => stream.close(),
+        }
+        permit
+    }
+
+    /// Packs it for another worker.
+    pub(super) fn pack(self) -> Result<Parcel, Box<Conn>> {
+        let Conn {
+            stream,
+            client,
+            out,
+            unread,
+            used,
+            failure,
+            born,
+            idle_since,
+            uses,
+            permit,
+        } = self;
+        match stream.into_fd() {
+            Ok(fd) => Ok(Parcel {
+                fd,
+                client,
+                born,
+                uses,
+                permit,
+            }),
+            Err(stream) => Err(Box::new(Conn {
+                stream,
+                client,
+                out,
+                unread,
+                used,
+                failure,
+                born,
+                idle_since,
+                uses,
+                permit,
+            })),
+        }
+    }
+}
+
+/// An idle connection on its way to another worker.
+pub struct Parcel {
+    fd: OwnedFd,
+    client: Client,
+    born: Tick,
+    uses: u32,
+    permit: Permit,
+}
+
+impl Parcel {
+    /// Takes it in on this worker.
+    pub(super) fn unpack(self) -> io::Result<Conn> {
+        let stream = Stream::from_fd(self.fd)?;
+        let mut conn = Conn::new(stream, self.client, self.permit);
+        conn.born = self.born;
+        conn.uses = self.uses;
+        Ok(conn)
+    }
+
+    /// Whoever it was meant for has gone: gives it to the next who waits, or closes it.
+    pub(super) fn pass_on(self) {
+        let mut parcel = self;
+        loop {
+            let backend = parcel.permit.backend();
+            let Some(waiter) = backend.queue.next_for(backend) else {
+                break;
+            };
+            match waiter.grant(Grant::Parcel(parcel)) {
+                Err(Grant::Parcel(back)) => parcel = back,
+                _ => return,
+            }
+        }
+        farewell(parcel.fd);
+    }
+}
+
+impl fmt::Debug for Parcel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Parcel").field(&self.permit).finish()
+    }
+}
+
+/// Says QUIT to an idle connection and closes it. Its send buffer is empty, so this does not wait.
+fn farewell(fd: OwnedFd) {
+    let _ = TcpStream::from(fd).write(b"QUIT\r\n");
+}
+
+fn trouble_of(error: &io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Trouble::Timeout,
+        _ => Trouble::Lost,
+    }
+}
+
+/// What a failure of the protocol says about the backend.
+fn blame(error: ClientError) -> Trouble {
+    match error {
+        ClientError::Greeting(_) | ClientError::Hello(_) | ClientError::Closing(_) => {
+            Trouble::Unavailable
+        }
+        _ => Trouble::Nonsense,
+    }
+}

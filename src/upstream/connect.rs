@@ -1,0 +1,70 @@
+//! Opening a connection: TCP, greeting, EHLO. What comes between EHLO and the first MAIL (STARTTLS, XCLIENT)
+//! belongs here too.
+
+use super::{backend::Backend, budget::Permit, conn::Conn, health::Trouble, pool::Pool};
+use crate::{
+    metrics::Counter,
+    net::Stream,
+    smtp::{
+        Tick,
+        client::{Client, ClientError, Event},
+    },
+};
+use std::{io, sync::Arc};
+
+/// Why a connection could not be opened.
+#[derive(Debug)]
+pub(super) struct ConnectError {
+    pub(super) trouble: Trouble,
+    pub(super) counter: Counter,
+}
+
+/// Connects to the permit's backend, reads its greeting and its capabilities; all until `due`.
+pub(super) async fn connect(pool: &Pool, permit: Permit, due: Tick) -> Result<Conn, ConnectError> {
+    let backend: Arc<Backend> = Arc::clone(permit.backend());
+    let stream = match Stream::connect(backend.address(), due).await {
+        Ok(stream) => stream,
+        Err(error) => return Err(no_connection(&error)),
+    };
+    let client = Client::new(Arc::clone(&pool.client));
+    let mut conn = Conn::new(stream, client, permit);
+    match conn.next(due).await {
+        Ok(Event::Ready) if conn.is_clean() => {
+            backend.seen.set(conn.client.capabilities());
+            Ok(conn)
+        }
+        // It talks behind its EHLO reply, or says something that is no part of a beginning.
+        Ok(_) => Err(ConnectError {
+            trouble: Trouble::Nonsense,
+            counter: Counter::ConnectProtocol,
+        }),
+        Err(trouble) => Err(ConnectError {
+            trouble,
+            counter: counter_of(&conn, trouble),
+        }),
+    }
+}
+
+fn no_connection(error: &io::Error) -> ConnectError {
+    let (trouble, counter) = match error.kind() {
+        io::ErrorKind::TimedOut => (Trouble::Timeout, Counter::ConnectTimeout),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+            (Trouble::Connect, Counter::ConnectRefused)
+        }
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::AddrNotAvailable => (Trouble::Connect, Counter::ConnectUnreachable),
+        _ => (Trouble::Connect, Counter::ConnectOther),
+    };
+    ConnectError { trouble, counter }
+}
+
+fn counter_of(conn: &Conn, trouble: Trouble) -> Counter {
+    match (trouble, conn.failure()) {
+        (Trouble::Timeout, _) => Counter::ConnectTimeout,
+        (Trouble::Unavailable, Some(ClientError::Hello(_))) => Counter::ConnectHello,
+        (Trouble::Unavailable, _) => Counter::ConnectGreeting,
+        (Trouble::Nonsense, _) => Counter::ConnectProtocol,
+        _ => Counter::ConnectRefused,
+    }
+}

@@ -1,0 +1,263 @@
+//! Whether a backend can be used: ejected at once on a failure, probed with a growing back-off, brought
+//! back with a slow start. Arithmetic over atomics; time is passed in.
+//!
+//! Rejected: a success rate over a window. The failures that count here (no connection, no greeting, 421,
+//! silence) don't come in shares: a mail server that shows one is down or overloaded, and a message that
+//! waits for the next sample waits for a client's patience.
+
+use crate::smtp::Tick;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
+    time::Duration,
+};
+
+/// What a backend did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// No TCP connection.
+    Connect,
+    /// Nothing came in time.
+    Timeout,
+    /// It closed or reset the connection where a reply was due.
+    Lost,
+    /// It said 421, or another refusal in its greeting.
+    Unavailable,
+    /// What it said is no SMTP.
+    Nonsense,
+}
+
+impl Trouble {
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Trouble::Connect => "connect",
+            Trouble::Timeout => "timeout",
+            Trouble::Lost => "lost",
+            Trouble::Unavailable => "unavailable",
+            Trouble::Nonsense => "nonsense",
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Trouble::Connect => "it can't be connected to",
+            Trouble::Timeout => "it did not answer in time",
+            Trouble::Lost => "it closed the connection",
+            Trouble::Unavailable => "it said that it is not available",
+            Trouble::Nonsense => "what it said is not SMTP",
+        })
+    }
+}
+
+/// The pool's rules, as durations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Until the first probe of an ejected backend.
+    pub backoff: Duration,
+    /// Between its probes at most.
+    pub backoff_max: Duration,
+    /// Between probes of a healthy one; zero: none.
+    pub interval: Duration,
+    /// For one probe.
+    pub timeout: Duration,
+    /// From its return to its full share.
+    pub slow_start: Duration,
+    /// Percent of a pool that may be left out.
+    pub eject_max: u32,
+}
+
+/// A returned backend starts with this much of its share, in permille.
+const SHARE_MIN: u32 = 100;
+
+/// One backend's health. New ones are taken for well, and are due for a probe at once: that is how the
+/// capabilities of all are known soon after the start.
+#[derive(Debug, Default)]
+pub struct Health {
+    ejected: AtomicBool,
+    failures: AtomicU32,
+    /// When the next probe is due, in ticks; 0 until it has been set the first time.
+    probe_at: AtomicU64,
+    /// When it came back; 0: never away.
+    back_at: AtomicU64,
+    /// When it was ejected.
+    out_at: AtomicU64,
+}
+
+impl Health {
+    /// Whether it's left out.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.ejected.load(SeqCst)
+    }
+
+    /// Failures since it was last well for longer than the longest back-off.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures.load(SeqCst)
+    }
+
+    /// How bad it is among the ejected: fewer failures are better, and then the one that failed longest ago.
+    #[must_use]
+    pub fn badness(&self) -> (u32, u64) {
+        (self.failures(), self.out_at.load(SeqCst))
+    }
+
+    /// Takes note of a failure. True where this one ejected it.
+    ///
+    /// The many leases that notice the same crash count as one failure: an ejected backend's back-off grows
+    /// only by an attempt that was made after its probe was due.
+    pub fn fail(&self, now: Tick, rules: &Rules) -> bool {
+        let first = !self.ejected.swap(true, SeqCst);
+        if !first && now.0 < self.probe_at.load(SeqCst) {
+            return false;
+        }
+        self.punish(now, rules, first);
+        first
+    }
+
+    /// Takes note of a failed probe. True where this one ejected it.
+    pub fn probe_failed(&self, now: Tick, rules: &Rules) -> bool {
+        let first = !self.ejected.swap(true, SeqCst);
+        self.punish(now, rules, first);
+        first
+    }
+
+    fn punish(&self, now: Tick, rules: &Rules, first: bool) {
+        if first {
+            self.out_at.store(now.0, SeqCst);
+            let back_at = self.back_at.load(SeqCst);
+            if now.since(Tick(back_at)) > rules.backoff_max {
+                self.failures.store(0, SeqCst);
+            }
+        }
+        let failures = self.failures.load(SeqCst).saturating_add(1);
+        self.failures.store(failures, SeqCst);
+        let wait = backoff(failures, rules);
+        self.probe_at.store(now.after(wait).0, SeqCst);
+    }
+
+    /// Takes note of a connection that was greeted. True where it came back by that.
+    pub fn succeed(&self, now: Tick, rules: &Rules) -> bool {
+        let came_back = self.ejected.swap(false, SeqCst);
+        if came_back {
+            self.back_at.store(now.0.max(1), SeqCst);
+        }
+        self.probe_at.store(
+            match rules.interval.is_zero() {
+                true => Tick::FAR.0,
+                false => now.after(rules.interval).0,
+            },
+            SeqCst,
+        );
+        came_back
+    }
+
+    /// Claims the probe that is due: of all workers that look, one gets true.
+    pub fn claim_probe(&self, now: Tick, rules: &Rules) -> bool {
+        let due = self.probe_at.load(SeqCst);
+        // The claim holds for as long as the probe can take; its result sets the true time.
+        let held = now.after(rules.timeout + rules.backoff).0;
+        due <= now.0
+            && self
+                .probe_at
+                .compare_exchange(due, held, SeqCst, SeqCst)
+                .is_ok()
+    }
+
+    /// What it gets of its weight, in permille: less than 1000 in a slow start of this length.
+    #[must_use]
+    pub fn share(&self, now: Tick, slow_start: Duration) -> u32 {
+        let back_at = self.back_at.load(SeqCst);
+        let since = now.since(Tick(back_at));
+        if back_at == 0 || since >= slow_start {
+            return 1000;
+        }
+        let part = since.as_micros() * 1000 / slow_start.as_micros().max(1);
+        (part as u32).clamp(SHARE_MIN, 1000)
+    }
+}
+
+/// The wait after so many failures: doubles from `backoff` up to `backoff_max`.
+#[must_use]
+pub fn backoff(failures: u32, rules: &Rules) -> Duration {
+    let factor = 1u32 << failures.saturating_sub(1).min(20);
+    rules.backoff.saturating_mul(factor).min(rules.backoff_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules {
+        backoff: Duration::from_secs(1),
+        backoff_max: Duration::from_secs(60),
+        interval: Duration::ZERO,
+        timeout: Duration::from_secs(5),
+        slow_start: Duration::from_secs(10),
+        eject_max: 50,
+    };
+
+    fn at(secs: u64) -> Tick {
+        Tick(secs * 1_000_000)
+    }
+
+    #[test]
+    fn the_back_off_doubles_to_its_bound() {
+        let waits: Vec<u64> = [1, 2, 3, 6, 7, 8, 1000]
+            .iter()
+            .map(|n| backoff(*n, &RULES).as_secs())
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn one_crash_seen_by_many_is_one_failure() {
+        let health = Health::default();
+        assert!(health.fail(at(100), &RULES));
+        for _ in 0..50 {
+            assert!(!health.fail(at(100), &RULES));
+        }
+        assert_eq!(health.failures(), 1);
+        assert!(!health.claim_probe(at(100), &RULES));
+        assert!(health.claim_probe(at(101), &RULES));
+        assert!(!health.claim_probe(at(101), &RULES), "one prober is enough");
+        health.probe_failed(at(102), &RULES);
+        assert_eq!(health.failures(), 2);
+        assert!(!health.claim_probe(at(103), &RULES));
+        assert!(health.claim_probe(at(104), &RULES));
+    }
+
+    #[test]
+    fn a_flapping_backend_waits_longer_each_time() {
+        let health = Health::default();
+        health.fail(at(100), &RULES);
+        assert!(health.succeed(at(101), &RULES));
+        assert!(!health.succeed(at(101), &RULES));
+        health.fail(at(102), &RULES);
+        assert_eq!(health.failures(), 2);
+        health.succeed(at(104), &RULES);
+        // Well for longer than the longest back-off: forgiven.
+        health.fail(at(200), &RULES);
+        assert_eq!(health.failures(), 1);
+    }
+
+    #[test]
+    fn a_new_one_is_probed_once_and_a_returned_one_starts_slowly() {
+        let health = Health::default();
+        assert!(health.claim_probe(at(0), &RULES));
+        health.succeed(at(1), &RULES);
+        assert!(!health.claim_probe(at(1_000_000), &RULES));
+        assert_eq!(health.share(at(1), RULES.slow_start), 1000, "never away");
+        health.fail(at(10), &RULES);
+        health.succeed(at(20), &RULES);
+        let shares: Vec<u32> = [20, 22, 25, 30, 99]
+            .iter()
+            .map(|s| health.share(at(*s), RULES.slow_start))
+            .collect();
+        assert_eq!(shares, [100, 200, 500, 1000, 1000]);
+    }
+}

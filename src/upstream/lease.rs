@@ -1,0 +1,340 @@
+//! A connection that is borrowed for one transaction.
+//!
+//! ```text
+//! open ─ flush ─ next … Go ─ body ─ flush ─ … ─ body(last) ─ next … Final ─ give_back
+//! ```
+//!
+//! A lease that failed between its first byte and its final reply is closed, never given back (invariant
+//! 9); dropping a lease closes it. Each stage has its own deadline: [`Lease::next`] waits for the reply to
+//! the end of data as long as `timeouts.commit` says, for any other as long as `timeouts.backend`.
+
+use super::{
+    backend::{Backend, BackendId},
+    conn::Conn,
+    health::Trouble,
+    pools::{Local, Pools},
+    replies,
+};
+use crate::{
+    metrics::{Counter, Gauge, Scope},
+    net::now,
+    smtp::{
+        Capabilities, Envelope, Reply, Tick,
+        client::{Abort, Client, ClientState, Event, Load, To, Unsupported},
+        envelope::Path,
+        reply_parse::ReplyRef,
+    },
+};
+use std::{fmt, rc::Rc, sync::Arc};
+
+/// Why no connection could be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseError {
+    /// A reload has taken the pool away.
+    NoPool,
+    /// Each backend that was tried failed, the last one like this; `None` where there was none to try.
+    Down(Option<Trouble>),
+    /// None came free, or none was opened, in time.
+    Timeout,
+    /// Too many wait already.
+    Busy,
+}
+
+impl LeaseError {
+    /// What the client is told.
+    #[must_use]
+    pub fn reply(self) -> Reply {
+        match self {
+            LeaseError::NoPool | LeaseError::Down(_) => replies::DOWN.reply(),
+            LeaseError::Timeout | LeaseError::Busy => replies::BUSY.reply(),
+        }
+    }
+}
+
+impl fmt::Display for LeaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeaseError::NoPool => f.write_str("the pool is gone"),
+            LeaseError::Down(Some(trouble)) => write!(f, "no backend can be used: {trouble}"),
+            LeaseError::Down(None) => f.write_str("no backend is left to try"),
+            LeaseError::Timeout => f.write_str("no connection came free in time"),
+            LeaseError::Busy => f.write_str("too many wait for a connection"),
+        }
+    }
+}
+
+impl std::error::Error for LeaseError {}
+
+/// A lease failed under way. The connection will be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// What happened.
+    pub trouble: Trouble,
+    /// The backend that it happened to.
+    pub backend: BackendId,
+    /// It was a pooled connection on which nothing has been heard since: try a fresh one, unseen by the
+    /// client, if the body is still at hand. Never set together with `uncertain`.
+    pub stale: bool,
+    /// The backend may have taken the message: never send it again by itself (invariant 4).
+    pub uncertain: bool,
+}
+
+impl Broken {
+    /// What the client is told where nothing else can be done.
+    #[must_use]
+    pub fn reply(self) -> Reply {
+        match self.uncertain {
+            true => replies::UNCERTAIN.reply(),
+            false => replies::LOST.reply(),
+        }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.trouble.fmt(f)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A borrowed connection. Dropping it closes it without a word, so that the backend discards what is open.
+pub struct Lease {
+    /// `None` only while it is being given back.
+    conn: Option<Conn>,
+    pools: Rc<Pools>,
+    local: Rc<Local>,
+    place: usize,
+    reused: bool,
+    heard: bool,
+    broken: bool,
+}
+
+impl Lease {
+    pub(super) fn new(
+        conn: Conn,
+        pools: Rc<Pools>,
+        local: Rc<Local>,
+        place: usize,
+        reused: bool,
+    ) -> Lease {
+        conn.permit.backend().lease_begun();
+        pools
+            .recorder
+            .add(Gauge::BackendLeased, local.scopes[place], 1);
+        Lease {
+            conn: Some(conn),
+            pools,
+            local,
+            place,
+            reused,
+            heard: false,
+            broken: false,
+        }
+    }
+
+    fn conn(&self) -> &Conn {
+        self.conn
+            .as_ref()
+            .expect("taken only when it is given back")
+    }
+
+    fn conn_mut(&mut self) -> &mut Conn {
+        self.conn
+            .as_mut()
+            .expect("taken only when it is given back")
+    }
+
+    /// The backend.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.conn().permit.backend()
+    }
+
+    /// The backend's scope in the metrics.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.local.scopes[self.place]
+    }
+
+    /// Whether the connection has carried something before: it may turn out to be stale.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// What the backend offers on this connection.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        self.conn().client.capabilities()
+    }
+
+    /// The protocol machine, to be asked.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.conn().client
+    }
+
+    /// The reply that the last event came from.
+    #[must_use]
+    pub fn reply(&self) -> ReplyRef<'_> {
+        self.conn().client.reply()
+    }
+
+    /// Writes the envelope for sending: see [`Client::open`].
+    ///
+    /// # Errors
+    /// The backend can't take the message; nothing was written, the lease is as it was.
+    pub fn open(&mut self, envelope: &Envelope, to: To<'_>, load: Load) -> Result<(), Unsupported> {
+        let conn = self.conn_mut();
+        conn.client.open(envelope, to, load, &mut conn.out)?;
+        conn.uses += 1;
+        Ok(())
+    }
+
+    /// Whether [`Lease::body`] may be called now: see [`Client::takes_body`].
+    #[must_use]
+    pub fn takes_body(&self) -> bool {
+        self.conn().client.takes_body()
+    }
+
+    /// Writes a part of the body for sending; `last` ends it. What was written and not sent yet goes in one
+    /// write with it.
+    pub fn body(&mut self, pieces: &[&[u8]], last: bool) {
+        let conn = self.conn_mut();
+        conn.client.body(pieces, last, &mut conn.out);
+    }
+
+    /// Writes the question whether the backend takes a recipient: see [`Client::verify`].
+    ///
+    /// # Errors
+    /// The backend can't be asked; nothing was written.
+    pub fn verify(&mut self, recipient: Path<'_>) -> Result<(), Unsupported> {
+        let utf8 = !recipient.whole.is_ascii();
+        let conn = self.conn_mut();
+        conn.client.verify(b"", recipient, utf8, &mut conn.out)?;
+        conn.uses += 1;
+        Ok(())
+    }
+
+    /// Sends what was written. [`Lease::next`] does so by itself; this is for a body that goes on.
+    ///
+    /// # Errors
+    /// The connection failed. The backend may have said why: [`Lease::next`] still reads it.
+    pub async fn flush(&mut self) -> Result<(), Broken> {
+        let due = self.due();
+        let sent = self.conn_mut().flush(due).await;
+        sent.map_err(|trouble| self.broke(trouble))
+    }
+
+    /// Sends what was written and waits for the next thing the backend says; never `Read`, `Failed`.
+    ///
+    /// # Errors
+    /// The connection failed, the backend did not answer in time, said 421 or something that makes no
+    /// sense. Its health has taken note of it.
+    pub async fn next(&mut self) -> Result<Event, Broken> {
+        let due = self.due();
+        match self.conn_mut().next(due).await {
+            Ok(event) => {
+                self.heard = true;
+                Ok(event)
+            }
+            Err(trouble) => {
+                let broken = self.broke(trouble);
+                self.take_note(&broken);
+                Err(broken)
+            }
+        }
+    }
+
+    /// Whether the backend has said something, or has gone, while nothing was asked of it: in the middle of
+    /// a streamed body, call [`Lease::next`] then. One system call.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.conn().stream.is_quiet()
+    }
+
+    fn due(&self) -> Tick {
+        let waits = &self.local.pool.waits;
+        now().after(match self.conn().client.state() {
+            ClientState::Committing => waits.commit,
+            _ => waits.reply,
+        })
+    }
+
+    fn broke(&mut self, trouble: Trouble) -> Broken {
+        self.broken = true;
+        let uncertain = self.conn().client.is_uncertain();
+        Broken {
+            trouble,
+            backend: self.backend().id,
+            stale: self.reused && !self.heard && !uncertain && trouble != Trouble::Timeout,
+            uncertain,
+        }
+    }
+
+    fn take_note(&self, broken: &Broken) {
+        if broken.uncertain {
+            self.pools
+                .recorder
+                .count(Counter::Uncertain, self.scope(), 1);
+        }
+        // An idle connection that the backend was just closing says nothing about its health.
+        if !broken.stale && matches!(broken.trouble, Trouble::Timeout | Trouble::Unavailable) {
+            self.pools.failed(&self.local, self.place, broken.trouble);
+        }
+    }
+
+    /// Ends the lease: the connection goes back to the pool if it is clean, or after a RSET if that makes it
+    /// clean; else it is closed.
+    pub fn give_back(mut self) {
+        let Some(mut conn) = self.conn.take() else {
+            return;
+        };
+        self.over(&conn);
+        let (pools, local, place) = (&self.pools, &self.local, self.place);
+        if self.broken {
+            pools.closed(Counter::ClosedFailed, local.scopes[place]);
+        } else if conn.is_clean() {
+            pools.take_back(conn, local, place);
+        } else if conn.client.abort(&mut conn.out) == Abort::Reset {
+            pools.tidy(conn, local, place);
+        } else {
+            pools.closed(Counter::ClosedAborted, local.scopes[place]);
+        }
+    }
+
+    /// Leaves the transaction so that the backend delivers nothing of it: closes the connection without
+    /// another byte, or keeps it with a RSET where that has the same effect (no body is open, or BDAT).
+    pub fn abandon(self) {
+        self.give_back();
+    }
+
+    fn over(&self, conn: &Conn) {
+        conn.permit.backend().lease_ended();
+        let scope = self.local.scopes[self.place];
+        self.pools.recorder.add(Gauge::BackendLeased, scope, -1);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.over(&conn);
+            let counter = match self.broken {
+                true => Counter::ClosedFailed,
+                false => Counter::ClosedAborted,
+            };
+            self.pools.closed(counter, self.local.scopes[self.place]);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("backend", &self.backend().label)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,291 @@
+//! Lending: from a pool's name to a connection that can carry a message.
+//!
+//! Where an idle connection of this worker is at hand, none of this waits, locks or allocates. Else a
+//! connection is opened, or waited for; a backend that fails is left out of the next try, up to
+//! [`TRIES_MAX`] of them within the deadline.
+
+use super::{
+    backend::{Backend, BackendId},
+    backends::PoolId,
+    budget::Permit,
+    conn::Conn,
+    connect::connect,
+    health::Trouble,
+    lease::{Lease, LeaseError},
+    pool::Choice,
+    pools::{Level, Local, Pools},
+    queue::Grant,
+};
+use crate::{
+    config::Balance,
+    metrics::{Counter, Gauge, Stage},
+    net::now,
+    smtp::Tick,
+};
+use std::{rc::Rc, sync::Arc};
+
+/// Backends that one lease tries at most.
+pub const TRIES_MAX: usize = 4;
+
+/// What one lease is after, and what it has met.
+struct Search<'a> {
+    key: &'a [u8],
+    avoid: &'a [BackendId],
+    deadline: Tick,
+    fresh: bool,
+    begun: Tick,
+    tried: [BackendId; TRIES_MAX],
+    tries: usize,
+    last: Option<Trouble>,
+}
+
+impl Search<'_> {
+    fn failed(&mut self, id: BackendId, trouble: Trouble) {
+        self.tried[self.tries] = id;
+        self.tries += 1;
+        self.last = Some(trouble);
+    }
+
+    fn lists(&self) -> [&[BackendId]; 2] {
+        [self.avoid, &self.tried[..self.tries]]
+    }
+}
+
+impl Pools {
+    /// A connection to a backend of the pool, until `deadline` and for no longer than the pool's
+    /// `lease_wait` where all are in use. `key` is the recipient, for `hash-recipient`; backends of `avoid`
+    /// are not used.
+    ///
+    /// # Errors
+    /// See [`LeaseError`]; [`LeaseError::reply`] is for the client.
+    pub async fn lease(
+        self: &Rc<Self>,
+        pool: PoolId,
+        key: &[u8],
+        avoid: &[BackendId],
+        deadline: Tick,
+    ) -> Result<Lease, LeaseError> {
+        self.search(pool, key, avoid, deadline, false).await
+    }
+
+    /// [`Pools::lease`] with a connection that has carried nothing yet: for the retry after one from the
+    /// pool was stale.
+    ///
+    /// # Errors
+    /// As `lease`.
+    pub async fn lease_fresh(
+        self: &Rc<Self>,
+        pool: PoolId,
+        key: &[u8],
+        avoid: &[BackendId],
+        deadline: Tick,
+    ) -> Result<Lease, LeaseError> {
+        self.search(pool, key, avoid, deadline, true).await
+    }
+
+    async fn search(
+        self: &Rc<Self>,
+        pool: PoolId,
+        key: &[u8],
+        avoid: &[BackendId],
+        deadline: Tick,
+        fresh: bool,
+    ) -> Result<Lease, LeaseError> {
+        let mut search = Search {
+            key,
+            avoid,
+            deadline,
+            fresh,
+            begun: now(),
+            tried: [BackendId(u32::MAX); TRIES_MAX],
+            tries: 0,
+            last: None,
+        };
+        let local = self.local(pool).ok_or(LeaseError::NoPool)?;
+        let result = self.try_all(local, &mut search).await;
+        if let Err((local, error)) = &result {
+            let counter = match error {
+                LeaseError::NoPool | LeaseError::Down(_) => Counter::LeaseDown,
+                LeaseError::Timeout => Counter::LeaseTimeout,
+                LeaseError::Busy => Counter::LeaseBusy,
+            };
+            self.recorder.count(counter, local.scope, 1);
+        }
+        result.map_err(|(_, error)| error)
+    }
+
+    async fn try_all(
+        self: &Rc<Self>,
+        mut local: Rc<Local>,
+        search: &mut Search<'_>,
+    ) -> Result<Lease, (Rc<Local>, LeaseError)> {
+        let pool = local.pool.id;
+        loop {
+            let (place, permit) = match self.next_step(&local, search) {
+                Next::Hit(place, conn) => {
+                    return Ok(self.lend(conn, local, place, Counter::LeaseReused, search));
+                }
+                Next::Open(place, permit) => (place, permit),
+                Next::Nobody => return Err((local, LeaseError::Down(search.last))),
+                Next::Wait(wants) => {
+                    let since = now();
+                    let until = search
+                        .begun
+                        .after(local.pool.waits.lease)
+                        .min(search.deadline);
+                    let granted = self.wait(&local, wants, until).await;
+                    let waited = now().micros_since(since);
+                    self.recorder.record(Stage::LeaseWait, local.scope, waited);
+                    let grant = granted.map_err(|error| (Rc::clone(&local), error))?;
+                    // Meanwhile another configuration may have come.
+                    local = self.local(pool).ok_or((local, LeaseError::NoPool))?;
+                    match self.accept(grant, &local, search) {
+                        Some((place, Accepted::Conn(conn))) => {
+                            return Ok(self.lend(*conn, local, place, Counter::LeaseMoved, search));
+                        }
+                        Some((place, Accepted::Permit(permit))) => (place, permit),
+                        None => continue,
+                    }
+                }
+            };
+            match self.open(&local, place, permit, search).await {
+                Ok(conn) => {
+                    return Ok(self.lend(conn, local, place, Counter::LeaseFresh, search));
+                }
+                Err(trouble) => search.failed(local.pool.backends[place].id, trouble),
+            }
+            if search.tries == TRIES_MAX || now() >= search.deadline {
+                return Err((local, LeaseError::Down(search.last)));
+            }
+        }
+    }
+
+    /// Finds an idle connection, or a permit to open one.
+    fn next_step(self: &Rc<Self>, local: &Rc<Local>, search: &Search<'_>) -> Next {
+        let pool = &local.pool;
+        loop {
+            let now = now();
+            let eligible = pool.eligible(search.lists());
+            let ready =
+                |b: &Arc<Backend>| self.has_idle(b.id) || (b.budget.has_room() && !b.has_waiters());
+            match pool.choose(&eligible, search.key, now, || self.random(), ready) {
+                Choice::This(place) => {
+                    if !search.fresh
+                        && let Some(conn) = self.take_idle(local, place)
+                    {
+                        return Next::Hit(place, conn);
+                    }
+                    let permit = Permit::try_take(&pool.backends[place]);
+                    let permit = permit.or_else(|| self.shed(local, place));
+                    // Where another worker was faster, what was ready is not ready any more: look again.
+                    if let Some(permit) = permit {
+                        return Next::Open(place, permit);
+                    }
+                }
+                Choice::Wait if pool.balance == Balance::HashRecipient => {
+                    let target = pool.hashed(&eligible, search.key, now);
+                    return Next::Wait(
+                        target
+                            .map(|i| Arc::clone(&pool.backends[i]))
+                            .into_iter()
+                            .collect(),
+                    );
+                }
+                Choice::Wait => return Next::Wait(eligible.all()),
+                Choice::None => return Next::Nobody,
+            }
+        }
+    }
+
+    /// What to do with what the queue gave; `None`: choose again.
+    fn accept(
+        self: &Rc<Self>,
+        grant: Grant,
+        local: &Rc<Local>,
+        search: &Search<'_>,
+    ) -> Option<(usize, Accepted)> {
+        match grant {
+            Grant::Again => None,
+            Grant::Permit(permit) => {
+                let place = local.pool.place(permit.backend().id)?;
+                Some((place, Accepted::Permit(permit)))
+            }
+            Grant::Parcel(parcel) => {
+                let conn = parcel.unpack().ok()?;
+                let place = local.pool.place(conn.permit.backend().id)?;
+                if search.fresh {
+                    self.closed(Counter::ClosedShed, local.scopes[place]);
+                    return Some((place, Accepted::Permit(conn.into_permit())));
+                }
+                Some((place, Accepted::Conn(Box::new(conn))))
+            }
+        }
+    }
+
+    async fn open(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        place: usize,
+        permit: Permit,
+        search: &Search<'_>,
+    ) -> Result<Conn, Trouble> {
+        let since = now();
+        let mut due = since.after(local.pool.waits.connect).min(search.deadline);
+        // One that hangs must leave time for another.
+        if search.tries + 1 < TRIES_MAX.min(local.pool.backends.len())
+            && search.deadline != Tick::FAR
+        {
+            due = due.min(since.after(search.deadline.since(since) / 2));
+        }
+        let scope = local.scopes[place];
+        let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
+        let opened = connect(&local.pool, permit, due).await;
+        drop(level);
+        match opened {
+            Ok(conn) => {
+                self.recorder.count(Counter::BackendOpened, scope, 1);
+                self.recorder
+                    .record(Stage::LeaseConnect, scope, now().micros_since(since));
+                self.succeeded(local, place);
+                Ok(conn)
+            }
+            Err(error) => {
+                self.recorder.count(error.counter, scope, 1);
+                self.failed(local, place, error.trouble);
+                Err(error.trouble)
+            }
+        }
+    }
+
+    fn lend(
+        self: &Rc<Self>,
+        conn: Conn,
+        local: Rc<Local>,
+        place: usize,
+        source: Counter,
+        search: &Search<'_>,
+    ) -> Lease {
+        let scope = local.scopes[place];
+        self.recorder.count(source, scope, 1);
+        if source == Counter::LeaseReused {
+            let micros = now().micros_since(search.begun);
+            self.recorder.record(Stage::LeaseHit, scope, micros);
+        }
+        let reused = source != Counter::LeaseFresh;
+        Lease::new(conn, Rc::clone(self), local, place, reused)
+    }
+}
+
+/// The next step of a search.
+enum Next {
+    Hit(usize, Conn),
+    Open(usize, Permit),
+    Wait(Vec<Arc<Backend>>),
+    Nobody,
+}
+
+/// What the queue gave.
+enum Accepted {
+    Permit(Permit),
+    Conn(Box<Conn>),
+}

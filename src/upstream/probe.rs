@@ -1,0 +1,89 @@
+//! Keeping house on a worker: probes, idle connections that end, and those that another worker waits for.
+//!
+//! Every worker looks for backends that are due; claiming one is an atomic step, so each is probed once,
+//! by whichever worker came first. No worker is in charge, and none that hangs keeps a backend away.
+//!
+//! A probe connects, reads the greeting, says EHLO and QUIT. It needs a permit as any connection does; a
+//! backend whose connections are all in use needs no probe.
+
+use super::{
+    budget::Permit,
+    connect::connect,
+    pools::{Level, Local, Pools},
+};
+use crate::{
+    metrics::Gauge,
+    net::{self, now},
+    smtp::Tick,
+};
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+/// How often a worker looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often it goes through its idle connections.
+const REAP: Duration = Duration::from_secs(1);
+
+impl Pools {
+    /// Starts the tasks; they end with the pools.
+    pub(super) fn keep_house(self: &Rc<Self>) {
+        let (weak, bell) = (Rc::downgrade(self), Arc::clone(&self.bell));
+        net::spawn(async move {
+            loop {
+                bell.heard().await;
+                match weak.upgrade() {
+                    Some(pools) => pools.serve_all(),
+                    None => return,
+                }
+            }
+        });
+        let weak = Rc::downgrade(self);
+        net::spawn(async move {
+            let mut reap_at = Tick::default();
+            while let Some(pools) = weak.upgrade() {
+                pools.probe_all();
+                // What a bell that rang at a bad moment has missed.
+                pools.serve_all();
+                if now() >= reap_at {
+                    pools.reap();
+                    reap_at = now().after(REAP);
+                }
+                drop(pools);
+                net::sleep(LOOK).await;
+            }
+        });
+    }
+
+    fn probe_all(self: &Rc<Self>) {
+        let now = now();
+        for local in self.all() {
+            for (place, backend) in local.pool.backends.iter().enumerate() {
+                if backend.health.claim_probe(now, &local.pool.rules)
+                    && let Some(permit) = Permit::try_take(backend)
+                {
+                    net::spawn(Rc::clone(self).probe(Rc::clone(&local), place, permit));
+                }
+            }
+        }
+    }
+
+    async fn probe(self: Rc<Self>, local: Rc<Local>, place: usize, permit: Permit) {
+        let scope = local.scopes[place];
+        let due = now().after(local.pool.rules.timeout);
+        let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
+        let opened = connect(&local.pool, permit, due).await;
+        drop(level);
+        match opened {
+            Ok(conn) => {
+                self.succeeded(&local, place);
+                conn.quit().await;
+            }
+            Err(error) => {
+                self.recorder.count(error.counter, scope, 1);
+                let backend = &local.pool.backends[place];
+                if backend.health.probe_failed(now(), &local.pool.rules) {
+                    self.changed(&local, place, Some(error.trouble));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Does a backend take this recipient? Asked with MAIL FROM:<>, RCPT, RSET over a pooled connection, and
+//! remembered.
+//!
+//! Sessions of one worker that ask about the same recipient at the same time ask once. The null sender is
+//! the one that every recipient must take (RFC 5321 §4.5.5), so the answer is about the recipient alone.
+
+use super::{
+    backends::PoolId,
+    lease::{Broken, Lease, LeaseError},
+    pools::{Local, Pools},
+    replies,
+    verify_cache::{Key, Known},
+};
+use crate::{
+    metrics::{Counter, Stage},
+    net::{self, now},
+    smtp::{
+        Reply, Status, Tick,
+        client::{Event, Unsupported},
+        envelope::Path,
+        reply_parse::ReplyRef,
+    },
+};
+use rustc_hash::FxHashMap;
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+/// How long a 4xx is remembered: long enough for the other sessions of a burst.
+const DEFERRED_FOR: Duration = Duration::from_secs(10);
+
+/// What is known of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// A backend takes it.
+    Accepted,
+    /// It doesn't (5xx); the reply is the backend's, made ours.
+    Refused(Reply),
+    /// It doesn't now (4xx).
+    Deferred(Reply),
+    /// No backend could be asked; the reply is a 4xx of ours.
+    Unknown(Reply),
+}
+
+impl Verification {
+    /// The reply to RCPT; `None` where the recipient is taken.
+    #[must_use]
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Verification::Accepted => None,
+            Verification::Refused(reply)
+            | Verification::Deferred(reply)
+            | Verification::Unknown(reply) => Some(reply),
+        }
+    }
+}
+
+impl From<Known> for Verification {
+    fn from(known: Known) -> Verification {
+        match known {
+            Known::Good => Verification::Accepted,
+            Known::Bad(reply) if reply.is_permanent() => Verification::Refused(reply),
+            Known::Bad(reply) => Verification::Deferred(reply),
+        }
+    }
+}
+
+/// A question that is under way.
+#[derive(Default)]
+struct Flight {
+    answer: RefCell<Option<Verification>>,
+    /// Who asked is done, or has gone.
+    over: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+/// Questions under way on this worker. As many as sessions that ask.
+#[derive(Default)]
+pub(super) struct Flights {
+    by_key: RefCell<FxHashMap<Box<[u8]>, Rc<Flight>>>,
+}
+
+/// Ends a flight when the one who asks is done, or is gone without an answer.
+struct Landing<'a> {
+    flights: &'a Flights,
+    key: Key,
+    flight: Rc<Flight>,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.flights.by_key.borrow_mut().remove(self.key.as_bytes());
+        self.flight.over.set(true);
+        self.flight.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Flights {
+    /// The flight of a key: `Err` is one that somebody else has begun.
+    fn board(&self, key: Key) -> Result<Landing<'_>, Rc<Flight>> {
+        let mut by_key = self.by_key.borrow_mut();
+        if let Some(flight) = by_key.get(key.as_bytes()) {
+            return Err(Rc::clone(flight));
+        }
+        let flight = Rc::<Flight>::default();
+        by_key.insert(key.as_bytes().into(), Rc::clone(&flight));
+        Ok(Landing {
+            flights: self,
+            key,
+            flight,
+        })
+    }
+}
+
+impl Flight {
+    /// Its answer; `None` where the one who asked has gone without.
+    async fn landed(self: Rc<Self>) -> Option<Verification> {
+        poll_fn(|cx| {
+            if self.over.get() {
+                return Poll::Ready(self.answer.borrow().clone());
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Pools {
+    /// Whether the pool's backends take a recipient: from the cache, from another session's question, or by
+    /// asking one, until `deadline`.
+    pub async fn verify(
+        self: &Rc<Self>,
+        pool: PoolId,
+        recipient: Path<'_>,
+        deadline: Tick,
+    ) -> Verification {
+        let begun = now();
+        let Some(local) = self.local(pool) else {
+            return Verification::Unknown(replies::UNVERIFIED.reply());
+        };
+        let (counter, answer) = self.find_out(&local, recipient, begun, deadline).await;
+        self.recorder.count(counter, local.scope, 1);
+        let micros = now().micros_since(begun);
+        self.recorder.record(Stage::Verify, local.scope, micros);
+        answer
+    }
+
+    async fn find_out(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        recipient: Path<'_>,
+        begun: Tick,
+        deadline: Tick,
+    ) -> (Counter, Verification) {
+        let unknown = || {
+            let reply = replies::UNVERIFIED.reply();
+            (Counter::VerifyFailed, Verification::Unknown(reply))
+        };
+        let Some(key) = Key::new(local.pool.id, recipient) else {
+            return unknown();
+        };
+        if let Some(known) = self.backends().verified().look(&key, begun) {
+            let counter = match known {
+                Known::Good => Counter::VerifyHitGood,
+                Known::Bad(_) => Counter::VerifyHitBad,
+            };
+            return (counter, known.into());
+        }
+        loop {
+            let landing = match self.flights.board(key) {
+                Ok(landing) => landing,
+                Err(flight) => match net::timeout_at(deadline, flight.landed()).await {
+                    Some(Some(answer)) => return (Counter::VerifyJoined, answer),
+                    // Who asked has gone: ask.
+                    Some(None) => continue,
+                    None => return unknown(),
+                },
+            };
+            let answer = match self.ask(local, recipient, &key, deadline).await {
+                Some(answer) => (Counter::VerifyMiss, answer),
+                None => unknown(),
+            };
+            landing.flight.answer.replace(Some(answer.1.clone()));
+            return answer;
+        }
+    }
+
+    /// Asks a backend, another one where the first fails, and remembers the answer.
+    async fn ask(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        recipient: Path<'_>,
+        key: &Key,
+        deadline: Tick,
+    ) -> Option<Verification> {
+        let pool = local.pool.id;
+        let mut lease = self.lease(pool, recipient.whole, &[], deadline).await;
+        for _ in 0..2 {
+            let error = match self.ask_on(lease.ok()?, local, recipient, key).await {
+                Ok(answer) => return Some(answer),
+                Err(error) => error,
+            };
+            lease = self.ask_again(local, recipient, error, deadline).await;
+        }
+        self.ask_on(lease.ok()?, local, recipient, key).await.ok()
+    }
+
+    async fn ask_again(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        recipient: Path<'_>,
+        error: Broken,
+        deadline: Tick,
+    ) -> Result<Lease, LeaseError> {
+        let pool = local.pool.id;
+        if error.stale {
+            self.lease_fresh(pool, recipient.whole, &[], deadline).await
+        } else {
+            let avoid = [error.backend];
+            self.lease(pool, recipient.whole, &avoid, deadline).await
+        }
+    }
+
+    async fn ask_on(
+        self: &Rc<Self>,
+        mut lease: Lease,
+        local: &Rc<Local>,
+        recipient: Path<'_>,
+        key: &Key,
+    ) -> Result<Verification, Broken> {
+        match lease.verify(recipient) {
+            Ok(()) => {}
+            Err(Unsupported::Utf8) => {
+                lease.give_back();
+                return Ok(Verification::Refused(replies::NO_UTF8.reply()));
+            }
+            Err(_) => {
+                lease.give_back();
+                return Ok(Verification::Unknown(replies::UNVERIFIED.reply()));
+            }
+        }
+        // A backend that refuses MAIL has said nothing about the recipient.
+        let mut answer = Verification::Unknown(replies::UNVERIFIED.reply());
+        loop {
+            match lease.next().await? {
+                Event::Verified(_) => answer = self.learn(local, key, &lease.reply()),
+                Event::Reset => break,
+                _ => {}
+            }
+        }
+        lease.give_back();
+        Ok(answer)
+    }
+
+    /// Remembers an answer to RCPT.
+    fn learn(&self, local: &Local, key: &Key, reply: &ReplyRef<'_>) -> Verification {
+        let waits = &local.pool.waits;
+        let head = reply.head;
+        let (known, wait) = if head.is_positive() {
+            (Known::Good, waits.verify_good)
+        } else if head.is_permanent() {
+            (Known::Bad(reply.to_reply()), waits.verify_bad)
+        } else {
+            let brief = DEFERRED_FOR.min(waits.verify_bad);
+            (Known::Bad(reply.to_reply()), brief)
+        };
+        let until = now().after(wait);
+        self.backends().verified().learn(key, known.clone(), until);
+        known.into()
+    }
+
+    /// Remembers what a delivery found out: the backend's answer to RCPT in a transaction. Its sender may
+    /// have been the reason for a refusal, so that is remembered only where its code is about the mailbox
+    /// (RFC 3463: 5.1.1, 5.1.2, 5.1.3, 5.1.6, 5.1.10, 5.2.1); any other makes us ask anew.
+    pub fn note(&self, pool: PoolId, recipient: Path<'_>, reply: &ReplyRef<'_>) {
+        let (Some(local), Some(key)) = (self.local(pool), Key::new(pool, recipient)) else {
+            return;
+        };
+        let head = reply.head;
+        let about_mailbox = matches!(
+            head.status,
+            Status(5, 1, 1 | 2 | 3 | 6 | 10) | Status(5, 2, 1)
+        );
+        if head.is_positive() || (head.is_permanent() && about_mailbox) {
+            self.learn(&local, &key, reply);
+        } else if head.is_permanent() {
+            self.backends().verified().forget(&key);
+        }
+    }
+}

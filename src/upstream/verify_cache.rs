@@ -1,0 +1,225 @@
+//! What backends said about recipients, remembered for all workers and over reloads.
+//!
+//! Bounded: each shard has two generations; when the young one is full it becomes the old one and the old
+//! one is forgotten, while what is asked for again moves to the young. That is nearly "the least recently
+//! used goes first", for the price of two maps. A shard's lock is held for one look-up.
+
+use super::backends::PoolId;
+use crate::smtp::{Reply, Tick, envelope::Path};
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+const SHARDS: usize = 16;
+/// Recipients of one generation of one shard; at most twice as many are remembered in it.
+const GENERATION: usize = 2048;
+/// Octets of a key: the number of the pool, and a path (RFC 5321 §4.5.3.1.3: 256).
+const KEY_MAX: usize = 4 + 256;
+
+/// What is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// The backend takes it.
+    Good,
+    /// It does not, and says this; a 4xx reply is kept only briefly.
+    Bad(Reply),
+}
+
+/// Pool and address: the domain in lower case, the local part as it came (RFC 5321 §2.4).
+#[derive(Clone, Copy)]
+pub struct Key {
+    bytes: [u8; KEY_MAX],
+    len: usize,
+}
+
+impl Key {
+    /// `None` for an address that is longer than any can be.
+    #[must_use]
+    pub fn new(pool: PoolId, recipient: Path<'_>) -> Option<Key> {
+        let mut key = Key {
+            bytes: [0; KEY_MAX],
+            len: 4 + recipient.whole.len(),
+        };
+        key.bytes[..4].copy_from_slice(&pool.0.to_ne_bytes());
+        let path = key.bytes.get_mut(4..key.len)?;
+        path.copy_from_slice(recipient.whole);
+        let domain = path.len() - recipient.domain.len();
+        path[domain..].make_ascii_lowercase();
+        // `<Postmaster>` in any case is one mailbox (§4.5.1).
+        if recipient.domain.is_empty() {
+            path.make_ascii_lowercase();
+        }
+        Some(key)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    known: Known,
+    until: Tick,
+}
+
+type Generation = HashMap<Box<[u8]>, Entry, RandomState>;
+
+#[derive(Debug, Default)]
+struct Shard {
+    young: Generation,
+    old: Generation,
+}
+
+impl Shard {
+    fn put(&mut self, key: Box<[u8]>, entry: Entry, most: usize) {
+        if self.young.len() >= most {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(key, entry);
+    }
+}
+
+/// The cache.
+#[derive(Debug)]
+pub struct Cache {
+    // An attacker chooses the addresses: the hash has a secret.
+    state: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+    generation: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache::new(GENERATION)
+    }
+}
+
+impl Cache {
+    /// A cache with so many recipients a generation and shard.
+    #[must_use]
+    pub fn new(generation: usize) -> Cache {
+        Cache {
+            state: RandomState::new(),
+            shards: Default::default(),
+            generation,
+        }
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        let hash = self.state.hash_one(key.as_bytes());
+        let shard = &self.shards[hash as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a recipient at this moment.
+    #[must_use]
+    pub fn look(&self, key: &Key, now: Tick) -> Option<Known> {
+        let mut shard = self.shard(key);
+        if let Some(entry) = shard.young.get(key.as_bytes()) {
+            return (now < entry.until).then(|| entry.known.clone());
+        }
+        let (key, entry) = shard.old.remove_entry(key.as_bytes())?;
+        if now >= entry.until {
+            return None;
+        }
+        let known = entry.known.clone();
+        shard.put(key, entry, self.generation);
+        Some(known)
+    }
+
+    /// Remembers something until a moment.
+    pub fn learn(&self, key: &Key, known: Known, until: Tick) {
+        let mut shard = self.shard(key);
+        shard.old.remove(key.as_bytes());
+        let entry = Entry { known, until };
+        match shard.young.get_mut(key.as_bytes()) {
+            Some(before) => *before = entry,
+            None => shard.put(key.as_bytes().into(), entry, self.generation),
+        }
+    }
+
+    /// Forgets a recipient.
+    pub fn forget(&self, key: &Key) {
+        let mut shard = self.shard(key);
+        shard.old.remove(key.as_bytes());
+        shard.young.remove(key.as_bytes());
+    }
+
+    /// How many recipients are remembered, also those whose time is over and that nobody asked for since.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let lock = |s: &Mutex<Shard>| {
+            let shard = s.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.young.len() + shard.old.len()
+        };
+        self.shards.iter().map(lock).sum()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::Status;
+
+    fn key(pool: u32, path: &[u8]) -> Key {
+        Key::new(PoolId(pool), Path::split(path)).expect("short")
+    }
+
+    fn bad() -> Known {
+        Known::Bad(Reply::fixed(550, Status(5, 1, 1), "no"))
+    }
+
+    #[test]
+    fn the_local_part_has_case_and_the_pool_counts() {
+        let cache = Cache::default();
+        cache.learn(&key(1, b"Joe@Example.NET"), Known::Good, Tick(10));
+        let look = |pool, path| cache.look(&key(pool, path), Tick(9));
+        assert_eq!(look(1, b"Joe@example.net"), Some(Known::Good));
+        assert_eq!(look(1, b"joe@example.net"), None);
+        assert_eq!(look(2, b"Joe@example.net"), None);
+        cache.learn(&key(1, b"POSTMASTER"), Known::Good, Tick(10));
+        assert_eq!(look(1, b"Postmaster"), Some(Known::Good));
+        assert!(Key::new(PoolId(1), Path::split(&[b'a'; 257])).is_none());
+    }
+
+    #[test]
+    fn it_ends_is_replaced_and_forgotten() {
+        let cache = Cache::default();
+        let joe = key(1, b"joe@example.net");
+        cache.learn(&joe, bad(), Tick(10));
+        assert_eq!(cache.look(&joe, Tick(9)), Some(bad()));
+        assert_eq!(cache.look(&joe, Tick(10)), None);
+        cache.learn(&joe, Known::Good, Tick(20));
+        assert_eq!(cache.look(&joe, Tick(10)), Some(Known::Good));
+        cache.forget(&joe);
+        assert_eq!(cache.look(&joe, Tick(10)), None);
+    }
+
+    #[test]
+    fn it_is_bounded_and_keeps_what_is_asked_for() {
+        let cache = Cache::new(8);
+        let joe = key(1, b"joe@example.net");
+        cache.learn(&joe, Known::Good, Tick(10));
+        for n in 0..5000 {
+            cache.learn(
+                &key(1, format!("x{n}@example.net").as_bytes()),
+                bad(),
+                Tick(10),
+            );
+            assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));
+        }
+        assert!(cache.len() <= SHARDS * 2 * 8, "{}", cache.len());
+    }
+}
