@@ -4,7 +4,7 @@
 //! [`Counter`], a level into a [`Gauge`], each under a [`Scope`] (a listener, a backend, a check, …).
 //! Counters and gauges are atomics that only their worker writes and anybody reads. Histograms belong to
 //! the worker alone; whoever wants them asks for a [`Snapshot`] and merges those of all workers into a
-//! [`View`], from which `export` writes Prometheus text and exact percentiles, and `IntervalLog` the
+//! [`View`], from which [`export`] writes Prometheus text and exact percentiles, and [`IntervalLog`] the
 //! HdrHistogram log.
 //!
 //! It must not know what a worker, a session or a backend is: it is told names and numbers. It imports
@@ -16,14 +16,21 @@
 //! (memory without a limit).
 
 pub mod counter;
+pub mod export;
+pub mod interval;
+pub mod process;
 pub mod recorder;
+pub mod reference;
 pub mod registry;
 pub mod sheet;
 pub mod snapshot;
 pub mod stage;
 
 pub use counter::{Counter, Gauge, Info};
+pub use interval::IntervalLog;
+pub use process::Process;
 pub use recorder::Recorder;
+pub use reference::reference;
 pub use registry::{Kind, Registry, SCOPES_MAX, Scope};
 pub use snapshot::{Distribution, MICROS_MAX, Snapshot, View};
 pub use stage::Stage;

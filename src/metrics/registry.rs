@@ -41,7 +41,7 @@ pub enum Kind {
 impl Kind {
     /// The labels of a scope of this kind.
     #[must_use]
-    pub fn labels<'a>(self, name: &'a str) -> Vec<(&'static str, &'a str)> {
+    pub fn labels(self, name: &str) -> Vec<(&'static str, &str)> {
         match self {
             Kind::None => vec![],
             Kind::Listener => vec![("listener", name)],

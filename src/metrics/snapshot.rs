@@ -141,6 +141,14 @@ impl Distribution {
         self.max = self.max.max(track.max);
     }
 
+    /// Adds the samples of another.
+    pub fn merge(&mut self, other: &Distribution) {
+        pour(&other.histogram, &mut self.histogram);
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
     /// Number of samples.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -231,8 +239,9 @@ pub struct View {
     pub scopes: Vec<(Kind, Arc<str>)>,
     /// Facts.
     pub infos: BTreeMap<Info, Vec<(String, String)>>,
-    /// Workers that did not answer in time; their histograms here are those of their last answer.
-    pub stalled: Vec<(usize, bool)>,
+    /// By worker: whether it did not answer in time; its histograms are those of its last answer then.
+    /// Empty as [`super::Registry::view`] gives it; whoever asked the workers fills it.
+    pub stalled: Vec<bool>,
     /// Time since the registry was made.
     pub uptime: Duration,
     /// When the registry was made.
@@ -246,5 +255,38 @@ impl View {
         self.scopes
             .get(scope.index())
             .map_or((Kind::None, ""), |(kind, name)| (*kind, name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_track_is_poured_and_nothing_is_lost() {
+        let mut track = Track::default();
+        for micros in [3, 70_000, MICROS_MAX + 1] {
+            track.record(micros);
+            track.pour();
+        }
+        track.record(70_000);
+        let mut all = Distribution::default();
+        all.absorb(&track);
+        assert_eq!((all.count(), all.min(), all.max()), (4, 3, MICROS_MAX));
+        assert_eq!(
+            all.quantile(0.75),
+            70_015,
+            "the end of the bucket that 70,000 lies in"
+        );
+    }
+
+    #[test]
+    fn nothing_recorded_is_zeros() {
+        let none = Distribution::default();
+        assert_eq!(
+            (none.count(), none.min(), none.max(), none.quantile(0.5)),
+            (0, 0, 0, 0)
+        );
+        assert!(none.mean().abs() < f64::EPSILON);
     }
 }

@@ -1,0 +1,83 @@
+//! Asks all workers at once and makes one view of their answers.
+
+use super::source::Source;
+use crate::metrics::{Registry, Snapshot, View};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{task::JoinSet, time::timeout};
+
+/// How long a worker may take to answer.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks the workers of a source. Share it: a stalled worker is shown with its last answer, whoever asked.
+pub struct Collector {
+    source: Arc<dyn Source>,
+    registry: Arc<Registry>,
+    last: Mutex<Vec<Arc<Snapshot>>>,
+}
+
+impl Collector {
+    /// A collector of what the workers of `source` record in `registry`.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>, registry: Arc<Registry>) -> Arc<Collector> {
+        Arc::new(Collector {
+            source,
+            registry,
+            last: Mutex::default(),
+        })
+    }
+
+    /// Who is asked.
+    #[must_use]
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// Everything there is to tell. Takes [`PATIENCE`] at most.
+    pub async fn view(&self) -> View {
+        let mut asked = JoinSet::new();
+        for worker in 0..self.source.workers() {
+            let answer = self.source.snapshot(worker);
+            asked.spawn(async move { (worker, timeout(PATIENCE, answer).await.ok().flatten()) });
+        }
+        let mut stalled = vec![true; self.source.workers()];
+        while let Some(answer) = asked.join_next().await {
+            if let Ok((worker, Some(snapshot))) = answer {
+                stalled[worker] = false;
+                let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.len() <= worker {
+                    last.resize(worker + 1, Arc::default());
+                }
+                last[worker] = Arc::new(snapshot);
+            }
+        }
+        // A counter that fell and rose again with a stalled worker would look like a restart to whoever
+        // draws rates, so the last answer stands in for it.
+        let last = self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut view = self.registry.view(last.iter().map(|snapshot| &**snapshot));
+        view.stalled = stalled;
+        view
+    }
+
+    /// The workers that do not answer. Takes [`PATIENCE`] at most.
+    pub async fn stalled(&self) -> Vec<usize> {
+        let mut asked = JoinSet::new();
+        for worker in 0..self.source.workers() {
+            let answer = self.source.ping(worker);
+            asked.spawn(async move { (worker, timeout(PATIENCE, answer).await == Ok(true)) });
+        }
+        let mut stalled: Vec<usize> = (0..self.source.workers()).collect();
+        while let Some(answer) = asked.join_next().await {
+            if let Ok((worker, true)) = answer {
+                stalled.retain(|other| *other != worker);
+            }
+        }
+        stalled
+    }
+}

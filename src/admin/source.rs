@@ -1,0 +1,90 @@
+//! What the admin endpoint asks of the rest of the process.
+
+use crate::metrics::Snapshot;
+use serde::Serialize;
+use std::pin::Pin;
+
+/// An answer that may take a while.
+pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The process, seen from the admin endpoint. Whoever runs the workers implements it, with mailboxes.
+/// A future that is dropped (its worker took too long) must do no harm.
+pub trait Source: Send + Sync + 'static {
+    /// How many workers there are; they are numbered from 0.
+    fn workers(&self) -> usize;
+
+    /// The histograms of a worker, copied on its thread. `None`: it can't be asked (gone, mailbox full).
+    fn snapshot(&self, worker: usize) -> Answer<Option<Snapshot>>;
+
+    /// Whether a worker's loop runs: answers from its thread.
+    fn ping(&self, worker: usize) -> Answer<bool> {
+        let snapshot = self.snapshot(worker);
+        Box::pin(async move { snapshot.await.is_some() })
+    }
+
+    /// What the process can do at this moment. Must not wait.
+    fn status(&self) -> Status;
+
+    /// Reads the configuration again and applies it. Says what happened, or why nothing did.
+    fn reload(&self) -> Answer<Result<String, String>>;
+
+    /// Begins to go down. Answers when it has begun, not when it is done.
+    fn drain(&self) -> Answer<Result<String, String>>;
+}
+
+/// What the process can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// It takes no new sessions and ends when the running ones have.
+    pub draining: bool,
+    /// The listeners are not open yet.
+    pub starting: bool,
+    /// All pools.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// A pool and its backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Its backends.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BackendStatus {
+    /// Its address.
+    pub address: String,
+    /// Whether messages may go to it.
+    pub usable: bool,
+    /// Its share of the traffic.
+    pub weight: u32,
+    /// Why it is not usable; empty when it is.
+    pub why: String,
+}
+
+impl Status {
+    /// Why no traffic should come here; `None` when it may.
+    #[must_use]
+    pub fn unready(&self) -> Option<String> {
+        if self.draining {
+            return Some("draining".to_owned());
+        }
+        if self.starting {
+            return Some("starting".to_owned());
+        }
+        let down: Vec<_> = self
+            .pools
+            .iter()
+            .filter(|pool| !pool.backends.iter().any(|backend| backend.usable))
+            .map(|pool| pool.name.as_str())
+            .collect();
+        match down.as_slice() {
+            [] if self.pools.is_empty() => Some("no pool is configured".to_owned()),
+            [] => None,
+            down => Some(format!("no usable backend in pool {}", down.join(", "))),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Real HTTP over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::metrics::{Counter, Recorder, Registry, Scope, Snapshot, Stage};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+};
+
+/// Two workers: 0 answers, 1 does when `stalled` is false.
+#[derive(Default)]
+struct Fake {
+    snapshots: Mutex<[Snapshot; 2]>,
+    stalled: Mutex<bool>,
+    status: Mutex<Status>,
+    reload: Mutex<Option<String>>,
+}
+
+impl Source for Fake {
+    fn workers(&self) -> usize {
+        2
+    }
+    fn snapshot(&self, worker: usize) -> Answer<Option<Snapshot>> {
+        if worker == 1 && *self.stalled.lock().unwrap() {
+            return Box::pin(std::future::pending());
+        }
+        let snapshot = self.snapshots.lock().unwrap()[worker].clone();
+        Box::pin(async { Some(snapshot) })
+    }
+    fn status(&self) -> Status {
+        self.status.lock().unwrap().clone()
+    }
+    fn reload(&self) -> Answer<Result<String, String>> {
+        let error = self.reload.lock().unwrap().clone();
+        Box::pin(async { error.map_or(Ok("applied".to_owned()), Err) })
+    }
+    fn drain(&self) -> Answer<Result<String, String>> {
+        self.status.lock().unwrap().draining = true;
+        Box::pin(async { Ok("draining".to_owned()) })
+    }
+}
+
+fn pool(name: &str, usable: bool) -> PoolStatus {
+    PoolStatus {
+        name: name.to_owned(),
+        backends: vec![BackendStatus {
+            address: "10.0.0.1:25".to_owned(),
+            usable,
+            weight: 1,
+            why: if usable { "" } else { "connection refused" }.to_owned(),
+        }],
+    }
+}
+
+/// Runs `work` against a server on a free port; its arguments are the address and the fake.
+fn with_server<F: Future<Output = ()>>(
+    work: impl FnOnce(SocketAddr, Arc<Fake>, Arc<Registry>) -> F,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (fake, registry) = (Arc::new(Fake::default()), Registry::new());
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let collector = Collector::new(fake.clone(), registry.clone());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(serve(listener, collector, async {
+            let _ = stopped.await;
+        }));
+        work(address, fake, registry).await;
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+    });
+}
+
+/// Status and body.
+async fn ask(address: SocketAddr, method: &str, path: &str, more: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let (status, _, body) = ask(address, "GET", path, "").await;
+    (status, body)
+}
+
+fn recorded(recorder: &Recorder) -> Snapshot {
+    recorder.record(Stage::Banner, Scope::NONE, 40);
+    recorder.count(Counter::Panics, Scope::NONE, 1);
+    recorder.snapshot()
+}
+
+#[test]
+fn metrics_of_all_workers_are_merged() {
+    with_server(async |address, fake, registry| {
+        let workers = [registry.worker(), registry.worker()];
+        *fake.snapshots.lock().unwrap() = [recorded(&workers[0]), recorded(&workers[1])];
+        let (status, head, body) = ask(address, "GET", "/metrics", "").await;
+        assert_eq!(status, 200);
+        assert!(
+            head.contains("content-type: text/plain; version=0.0.4"),
+            "{head}"
+        );
+        assert!(
+            body.contains("\ngatepost_stage_seconds_count{stage=\"banner\"} 2\n"),
+            "{body}"
+        );
+        assert!(body.contains("\ngatepost_panics_total 2\n"));
+        assert!(body.contains("\ngatepost_worker_stalled{worker=\"1\"} 0\n"));
+        let (_, body) = get(address, "/stages").await;
+        let stages: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(stages["stages"][0]["stage"], "banner");
+        assert_eq!(stages["stages"][0]["p99.99"], 40);
+    });
+}
+
+#[test]
+fn a_stalled_worker_is_told_and_keeps_what_it_said() {
+    with_server(async |address, fake, registry| {
+        let workers = [registry.worker(), registry.worker()];
+        *fake.snapshots.lock().unwrap() = [recorded(&workers[0]), recorded(&workers[1])];
+        assert_eq!(get(address, "/health").await.0, 200);
+        get(address, "/metrics").await;
+        *fake.stalled.lock().unwrap() = true;
+        let (_, body) = get(address, "/metrics").await;
+        assert!(
+            body.contains("\ngatepost_worker_stalled{worker=\"1\"} 1\n"),
+            "{body}"
+        );
+        assert!(body.contains("\ngatepost_stage_seconds_count{stage=\"banner\"} 2\n"));
+        let (status, body) = get(address, "/health").await;
+        assert_eq!(status, 503);
+        assert!(body.contains("\"stalled\":[1]"), "{body}");
+    });
+}
+
+#[test]
+fn ready_needs_a_usable_backend_in_each_pool_and_no_drain() {
+    with_server(async |address, fake, _| {
+        assert_eq!(get(address, "/ready").await.0, 503);
+        fake.status.lock().unwrap().pools = vec![pool("a", true), pool("b", false)];
+        let (status, body) = get(address, "/ready").await;
+        assert_eq!(status, 503);
+        assert!(body.contains("no usable backend in pool b"), "{body}");
+        assert!(body.contains("connection refused"), "{body}");
+        fake.status.lock().unwrap().pools = vec![pool("a", true)];
+        assert_eq!(get(address, "/ready").await.0, 200);
+        let (status, _, _) = ask(address, "POST", "/drain", "Content-Length: 0\r\n").await;
+        assert_eq!(status, 202);
+        let (status, body) = get(address, "/ready").await;
+        assert_eq!(status, 503);
+        assert!(body.contains("\"why\":\"draining\""), "{body}");
+    });
+}
+
+#[test]
+fn a_reload_says_what_happened() {
+    with_server(async |address, fake, _| {
+        let (status, _, body) = ask(address, "POST", "/reload", "").await;
+        assert_eq!((status, body.contains("applied")), (200, true));
+        *fake.reload.lock().unwrap() = Some("line 3: unknown key".to_owned());
+        let (status, _, body) = ask(address, "POST", "/reload", "").await;
+        assert_eq!((status, body.contains("line 3: unknown key")), (422, true));
+    });
+}
+
+#[test]
+fn a_web_page_can_not_drain_and_a_get_changes_nothing() {
+    with_server(async |address, fake, _| {
+        let (status, ..) = ask(address, "POST", "/drain", "Origin: http://evil.example\r\n").await;
+        assert_eq!(status, 403);
+        assert_eq!(get(address, "/drain").await.0, 405);
+        assert!(!fake.status().draining);
+        assert_eq!(get(address, "/nothing").await.0, 404);
+        assert!(get(address, "/").await.1.contains("/metrics"));
+    });
+}
+
+#[test]
+fn a_huge_head_is_refused() {
+    with_server(async |address, _, _| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\n").await;
+        let _ = stream.write_all(&[b'a'; 64 * 1024]).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await; // Either 431, 400 or a reset: never a page.
+        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_the_end() {
+    let mut idle = None;
+    with_server(async |address, _, _| {
+        idle = Some(std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(get(address, "/").await.0, 200);
+    });
+    let left = io::Read::read(&mut idle.unwrap(), &mut [0; 1]);
+    assert!(!matches!(left, Ok(1..)), "closed without a word: {left:?}");
+}
+
+#[test]
+fn a_taken_port_is_told_with_the_key_and_advice() {
+    let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let error = bind(first.local_addr().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(
+        error.to_string().starts_with("admin.listen = \"127.0.0.1:"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("is another gatepost running"),
+        "{error}"
+    );
+    let error = bind("192.0.2.1:9025".parse().unwrap()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("192.0.2.1 is no address of this machine"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_address_that_others_reach_is_warned_of() {
+    for (address, warned) in [
+        ("127.0.0.1:1", false),
+        ("[::1]:1", false),
+        ("[::ffff:127.0.0.1]:1", false),
+        ("0.0.0.0:1", true),
+        ("[::]:1", true),
+        ("192.0.2.1:1", true),
+    ] {
+        assert_eq!(
+            exposure(address.parse().unwrap()).is_some(),
+            warned,
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn the_histogram_log_is_written_at_its_interval_and_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hlog");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (fake, registry) = (Arc::new(Fake::default()), Registry::new());
+        let worker = registry.worker();
+        fake.snapshots.lock().unwrap()[0] = recorded(&worker);
+        let collector = Collector::new(fake.clone(), registry);
+        let log = Histograms::open(&path).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let panics = |error: io::Error| panic!("{error}");
+        let mut run = pin!(log.run(collector, Duration::from_millis(1), stopped, panics));
+        let text = || std::fs::read_to_string(&path).unwrap();
+        while !text().contains("Tag=banner,") {
+            let _ = tokio::time::timeout(Duration::from_millis(20), run.as_mut()).await;
+        }
+        fake.snapshots.lock().unwrap()[0] = recorded(&worker);
+        stop.send(()).unwrap();
+        run.await;
+        assert_eq!(text().matches("Tag=banner,").count(), 2);
+    });
+}
