@@ -1,3 +1,130 @@
 //! The command line; nothing else.
 
-fn main() {}
+mod cli;
+
+use clap::{CommandFactory, Parser};
+use cli::{About, Cli, Command};
+use gatepost::config::{self, Loaded, Problem, Source};
+use std::{io::Write, path::Path, process::ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit codes of sysexits.h.
+mod exit {
+    pub const USAGE: u8 = 64;
+    pub const UNAVAILABLE: u8 = 69;
+    pub const OUTPUT: u8 = 74;
+    pub const CONFIG: u8 = 78;
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(why) => {
+            // A closed pipe is nobody's fault.
+            let _ = why.print();
+            return if why.use_stderr() {
+                exit::USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match cli.command {
+        Command::Run(place) => run(place.source()),
+        Command::Check(place) => check(&place.source()),
+        Command::Config(About::Reference) => say(&config::reference()),
+        Command::Config(About::Schema) => say(&config::schema_text()),
+        Command::Config(About::Show(place)) => show(&place.source()),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { to } => man(to.as_deref()),
+    }
+}
+
+fn run(source: Source) -> ExitCode {
+    let loaded = match load(&source) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    // The one call site of the supervisor: `gatepost::supervisor::run(loaded.config, source)`.
+    drop((loaded, source));
+    eprintln!("gatepost: this build can't serve yet");
+    exit::UNAVAILABLE.into()
+}
+
+fn check(source: &Source) -> ExitCode {
+    match load(source) {
+        Err(code) => code,
+        Ok(_) => {
+            let name = source
+                .file
+                .as_deref()
+                .map_or("the command line".into(), Path::to_string_lossy);
+            say(&format!("{name}: no errors\n"))
+        }
+    }
+}
+
+fn show(source: &Source) -> ExitCode {
+    match load(source) {
+        Err(code) => code,
+        Ok(loaded) => say(&config::show(&loaded.config)),
+    }
+}
+
+/// Loads, and tells what is wrong.
+fn load(source: &Source) -> Result<Loaded, ExitCode> {
+    let (result, problems) = match source.load() {
+        Ok(mut loaded) => {
+            let warnings = std::mem::take(&mut loaded.warnings);
+            (Ok(loaded), warnings)
+        }
+        Err(problems) => (Err(exit::CONFIG.into()), problems),
+    };
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    if result.is_err() {
+        match problems
+            .iter()
+            .filter(|problem: &&Problem| problem.is_error())
+            .count()
+        {
+            1 => eprintln!("gatepost: 1 error in the configuration"),
+            count => eprintln!("gatepost: {count} errors in the configuration"),
+        }
+    }
+    result
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "gatepost", &mut script);
+    say(&String::from_utf8_lossy(&script))
+}
+
+fn man(to: Option<&Path>) -> ExitCode {
+    let outcome = match to {
+        Some(folder) => clap_mangen::generate_to(Cli::command(), folder),
+        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()),
+    };
+    written(outcome)
+}
+
+fn say(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What became of the output. A reader that has seen enough (`| head`) is no error.
+fn written(outcome: std::io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("gatepost: can't write: {why}");
+            exit::OUTPUT.into()
+        }
+    }
+}

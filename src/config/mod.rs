@@ -7,10 +7,26 @@
 //! operator with three typos wants three errors. So the document is walked against the schema with its spans
 //! first, and only a clean one is deserialized.
 
+mod check;
 pub mod choice;
+mod difference;
+mod document;
+pub mod entry;
+mod kind;
+mod later;
+mod overrides;
+mod parse;
+mod problem;
+mod reference;
 pub mod schema;
+mod shape;
 pub mod value;
 
 pub use choice::*;
+pub use difference::difference;
+pub use overrides::Overrides;
+pub use parse::{Loaded, Source, load, parse};
+pub use problem::{Problem, Severity};
+pub use reference::{reference, schema_text, show};
 pub use schema::*;
 pub use value::*;

@@ -1,5 +1,6 @@
 //! Values that TOML has no type for: durations (`30s`), sizes (`25MiB`), a number or a word.
 
+use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::{borrow::Cow, fmt, net::SocketAddr, str::FromStr, time::Duration};
@@ -153,7 +154,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match SIZE_UNITS
             .iter()
-            .find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0)
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
         {
             Some((unit, factor)) if *factor > 1 => f.pad(&format!("{}{unit}", self.0 / factor)),
             _ => f.pad(&self.0.to_string()),
@@ -327,6 +328,49 @@ as_text!(
     json_schema!({ "type": "string", "format": "listen" }),
     |_| None
 );
+
+/// A text that is checked by its `format`: the schema's name for a type from another crate.
+macro_rules! format_of {
+    ($(#[$meta:meta])* $name:ident, $format:literal) => {
+        $(#[$meta])*
+        pub struct $name;
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "format": $format })
+            }
+        }
+    };
+}
+
+format_of!(
+    /// The schema of an `ip:port`.
+    SocketText,
+    "socket"
+);
+format_of!(
+    /// The schema of a network, or of an address for the network of just that one.
+    NetworkText,
+    "network"
+);
+
+/// Reads networks, lone addresses among them.
+///
+/// # Errors
+/// If a text is neither.
+pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts
+        .iter()
+        .map(|text| super::entry::network(text).map_err(D::Error::custom))
+        .collect()
+}
 
 #[cfg(test)]
 mod tests {

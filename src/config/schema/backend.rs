@@ -76,7 +76,7 @@ pub struct Health {
 }
 
 /// Which recipient domains go to which pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
     /// `example.net` is that domain, `.example.org` is every domain below it, `*` is every other.

@@ -72,16 +72,6 @@ impl Default for Health {
     }
 }
 
-impl Default for Route {
-    fn default() -> Route {
-        Route {
-            domains: Vec::new(),
-            pool: String::new(),
-            recipients: Default::default(),
-        }
-    }
-}
-
 impl Default for Policy {
     fn default() -> Policy {
         let score = |score| Outcome {

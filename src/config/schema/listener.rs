@@ -12,7 +12,7 @@ pub struct Listener {
     /// Name in logs and metrics.
     pub name: String,
     /// Addresses to listen on, as `ip:port`; `[::]:25` and `0.0.0.0:25` are two.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<SocketText>")]
     pub address: Vec<SocketAddr>,
     /// `mx` takes mail from strangers for our own domains; `submission` takes it from our users (and needs
     /// trust or, later, AUTH for every message).

@@ -30,7 +30,8 @@ pub struct Config {
     /// The name that Gatepost calls itself in greetings, EHLO and Received. Default: the machine's host name.
     pub hostname: String,
     /// Networks whose clients may send to any domain and skip the checks meant for strangers.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<NetworkText>")]
+    #[serde(deserialize_with = "networks")]
     pub trusted: Vec<IpNet>,
     /// The HTTP endpoint with metrics, health and control.
     pub admin: Admin,

@@ -1,0 +1,166 @@
+//! `[limits]`, `[timeouts]`, `[log]`, `[maildir]`: what the RFCs ask for at least, and what contradicts itself.
+
+use crate::config::{Config, Limits, Size, Time, document::Document};
+use std::path::Path;
+
+pub fn check(config: &Config, at: &mut Document) {
+    limits(&config.limits, at);
+    timeouts(config, at);
+    log(config, at);
+}
+
+fn limits(limits: &Limits, at: &mut Document) {
+    for (key, value, least, why) in [
+        (
+            "message_size",
+            limits.message_size,
+            Size::kib(64),
+            "RFC 5321 §4.5.3.1.7",
+        ),
+        ("line", limits.line, Size(1000), "RFC 5321 §4.5.3.1.6"),
+        (
+            "window",
+            limits.window,
+            Size::kib(4),
+            "a smaller one costs more than it saves",
+        ),
+        (
+            "header",
+            limits.header,
+            Size::kib(4),
+            "ordinary mail has more",
+        ),
+    ] {
+        if value < least {
+            at.error(
+                &format!("limits.{key}"),
+                format!("`{key}` is {least} at least ({why})"),
+                None,
+            );
+        }
+    }
+    for (key, value, least, why) in [
+        ("recipients", limits.recipients, 100, "RFC 5321 §4.5.3.1.8"),
+        (
+            "received",
+            limits.received,
+            10,
+            "ordinary mail passes that many hosts",
+        ),
+        (
+            "errors",
+            limits.errors,
+            1,
+            "0 would close at the first mistake",
+        ),
+        ("junk", limits.junk, 1, "0 would close at the first NOOP"),
+        ("sessions", limits.sessions, 1, "0 lets nobody in"),
+    ] {
+        if value < least {
+            at.error(
+                &format!("limits.{key}"),
+                format!("`{key}` is {least} at least ({why})"),
+                None,
+            );
+        }
+    }
+    // Told at the key that the file has, if it has only one of the two.
+    let mut order = |small: &str, small_value: Size, large: &str, large_value: Size| {
+        if small_value > large_value {
+            let path = |key: &str| format!("limits.{key}");
+            let key = if at.has(&path(small)) { small } else { large };
+            let message = format!(
+                "`{small}` ({small_value}) must not be larger than `{large}` ({large_value})"
+            );
+            at.error(&path(key), message, None);
+        }
+    };
+    order("header", limits.header, "window", limits.window);
+    order("window", limits.window, "body_memory", limits.body_memory);
+    order("line", limits.line, "message_size", limits.message_size);
+}
+
+fn timeouts(config: &Config, at: &mut Document) {
+    let timeouts = &config.timeouts;
+    for (key, value) in [
+        ("command", timeouts.command),
+        ("data", timeouts.data),
+        ("send", timeouts.send),
+        ("connect", timeouts.connect),
+        ("backend", timeouts.backend),
+        ("commit", timeouts.commit),
+        ("verify_good", timeouts.verify_good),
+        ("verify_bad", timeouts.verify_bad),
+    ] {
+        if value.is_zero() {
+            at.error(
+                &format!("timeouts.{key}"),
+                format!("`{key}` must be longer than 0s"),
+                None,
+            );
+        }
+    }
+    if timeouts.commit < timeouts.backend && at.has("timeouts.commit") {
+        let hint = "a backend may take its time over a message: RFC 5321 §4.5.3.2.6 asks for 10m"
+            .to_string();
+        at.warning(
+            "timeouts.commit",
+            "`commit` is shorter than `backend`".into(),
+            hint,
+        );
+    }
+}
+
+fn log(config: &Config, at: &mut Document) {
+    if config.log.queue == 0 {
+        at.error(
+            "log.queue",
+            "`queue = 0` drops every line".into(),
+            "write to = \"off\"".to_string(),
+        );
+    }
+    match &*config.log.to {
+        "" => at.error(
+            "log.to",
+            "`to` is empty".into(),
+            "write \"stdout\", \"stderr\", \"off\" or a path".to_string(),
+        ),
+        "stdout" | "stderr" | "off" => {}
+        file => folder_of("log.to", Path::new(file), at),
+    }
+    if let Some(file) = &config.admin.histogram_log {
+        folder_of("admin.histogram_log", file, at);
+    }
+    if config.admin.histogram_interval < Time::secs(1) {
+        at.error(
+            "admin.histogram_interval",
+            "`histogram_interval` is 1s at least".into(),
+            None,
+        );
+    }
+    if config.maildir.listen.address().is_some() && config.maildir.directory.as_os_str().is_empty()
+    {
+        at.error("maildir.directory", "`directory` is empty".into(), None);
+    }
+}
+
+/// A file that will be written needs a folder that is there.
+fn folder_of(key: &str, file: &Path, at: &mut Document) {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        at.error(
+            key,
+            format!("there is no folder {}", folder.display()),
+            "make it first".to_string(),
+        );
+    } else if file.is_dir() {
+        at.error(
+            key,
+            format!("{} is a folder, not a file", file.display()),
+            None,
+        );
+    }
+}

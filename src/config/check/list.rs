@@ -1,0 +1,111 @@
+//! Lists and the files that hold their entries.
+
+use crate::config::{List, document::Document, entry};
+use std::path::Path;
+
+/// A list file larger than this is refused: it is read into memory at each reload.
+const FILE_MAX: u64 = 64 << 20;
+
+/// What the entries of a list are.
+#[derive(Clone, Copy)]
+pub enum Entries {
+    /// Addresses and networks.
+    Networks,
+    /// Domains, addresses of mail, regular expressions.
+    Names,
+}
+
+impl Entries {
+    fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Entries::Networks => entry::network(text).map(drop),
+            Entries::Names => entry::name_entry(text),
+        }
+    }
+}
+
+pub fn check(section: &str, lists: &[List], entries: Entries, at: &mut Document) {
+    super::names(section, lists.iter().map(|list| &*list.name), at);
+    for (i, list) in lists.iter().enumerate() {
+        let path = format!("{section}[{i}]");
+        if list.entries.is_empty() && list.files.is_empty() {
+            let hint = "give it `entries` or `files`".to_string();
+            at.error(
+                &format!("{path}.entries"),
+                format!("`{path}` is empty"),
+                hint,
+            );
+        }
+        for (j, text) in list.entries.iter().enumerate() {
+            if let Err(hint) = entries.check(text) {
+                at.error(
+                    &format!("{path}.entries[{j}]"),
+                    format!("\"{text}\" can't be an entry of this list"),
+                    hint,
+                );
+            }
+        }
+        for (j, file) in list.files.iter().enumerate() {
+            read(file, &format!("{path}.files[{j}]"), entries, at);
+        }
+    }
+}
+
+fn read(file: &Path, path: &str, entries: Entries, at: &mut Document) {
+    let size = match std::fs::metadata(file) {
+        Ok(facts) if facts.is_dir() => {
+            at.error(path, format!("{} is a directory", file.display()), None);
+            return;
+        }
+        Ok(facts) => facts.len(),
+        Err(why) => {
+            at.error(
+                path,
+                format!("can't read {}: {why}", file.display()),
+                missing(file),
+            );
+            return;
+        }
+    };
+    if size > FILE_MAX {
+        at.error(
+            path,
+            format!("{} has {size} octets, more than {FILE_MAX}", file.display()),
+            None,
+        );
+        return;
+    }
+    match std::fs::read_to_string(file) {
+        Err(why) => at.error(path, format!("can't read {}: {why}", file.display()), None),
+        Ok(text) => {
+            for (number, line) in text.lines().enumerate() {
+                let Some(text) = entry_of(line) else { continue };
+                if let Err(hint) = entries.check(text) {
+                    let message = format!("\"{text}\" can't be an entry of this list");
+                    at.error_in(file, number + 1, line, path, message, Some(hint));
+                }
+            }
+        }
+    }
+}
+
+/// The entry of a line of a list file, without its comment; `None` for an empty one.
+fn entry_of(line: &str) -> Option<&str> {
+    // In a regular expression `#` is a character like any other.
+    let text = if line.trim_start().starts_with('/') {
+        line
+    } else {
+        line.split('#').next().unwrap_or_default()
+    };
+    Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+fn missing(file: &Path) -> Option<String> {
+    let from = std::env::current_dir().ok()?;
+    file.is_relative().then(|| {
+        format!(
+            "relative paths start in the working directory, {}",
+            from.display()
+        )
+    })
+}

@@ -1,0 +1,132 @@
+//! Listeners, the admin endpoint, the host name, trusted networks.
+
+use crate::config::{Config, document::Document, entry};
+use std::{collections::HashMap, net::SocketAddr};
+
+pub fn check(config: &Config, at: &mut Document) {
+    hostname(config, at);
+    trusted(config, at);
+    if config.listener.is_empty() {
+        let hint = "add a `[[listener]]` with `name` and `address`, or --listen 127.0.0.1:2525";
+        at.error(
+            "listener",
+            "there is nothing to listen on".into(),
+            hint.to_string(),
+        );
+    }
+    super::names(
+        "listener",
+        config.listener.iter().map(|listener| &*listener.name),
+        at,
+    );
+    addresses(config, at);
+    for (i, listener) in config.listener.iter().enumerate() {
+        let path = |key: &str| format!("listener[{i}].{key}");
+        if listener.banner.len() > 200 || listener.banner.chars().any(|c| !matches!(c, ' '..='~')) {
+            let message = "`banner` is printable ASCII, 200 characters at most".to_string();
+            at.error(&path("banner"), message, None);
+        }
+        for (key, value) in [
+            ("sessions_max", listener.sessions_max),
+            ("backlog", listener.backlog),
+        ] {
+            if value == 0 {
+                at.error(
+                    &path(key),
+                    format!("`{key} = 0` lets nobody in"),
+                    "write 1 or more".to_string(),
+                );
+            }
+        }
+        if listener.greeting_delay.0.as_secs() >= 60 {
+            let hint = "clients give up on a silent server; a few seconds do".to_string();
+            at.error(
+                &path("greeting_delay"),
+                "`greeting_delay` must stay below 1m".into(),
+                hint,
+            );
+        }
+    }
+}
+
+fn hostname(config: &Config, at: &mut Document) {
+    if !entry::is_host(&config.hostname) {
+        let message = format!("\"{}\" is no host name", config.hostname);
+        at.error(
+            "hostname",
+            message,
+            "write hostname = \"mx.example.net\"".to_string(),
+        );
+        return;
+    }
+    let public = config
+        .listener
+        .iter()
+        .flat_map(|listener| &listener.address)
+        .any(|a| !a.ip().is_loopback());
+    if public && !config.hostname.contains('.') {
+        let message = format!("\"{}\" is no name that the internet knows", config.hostname);
+        at.warning(
+            "hostname",
+            message,
+            "write hostname = \"mx.example.net\"".to_string(),
+        );
+    }
+}
+
+fn trusted(config: &Config, at: &mut Document) {
+    for (i, net) in config.trusted.iter().enumerate() {
+        if net.prefix_len() == 0 {
+            let message =
+                format!("`trusted` with {net} is an open relay: everybody may send to everywhere");
+            at.error(
+                &format!("trusted[{i}]"),
+                message,
+                "name the networks of your own clients".to_string(),
+            );
+        }
+    }
+}
+
+fn addresses(config: &Config, at: &mut Document) {
+    let mut seen: HashMap<SocketAddr, String> = HashMap::new();
+    let mut take = |address: SocketAddr, path: String, at: &mut Document| {
+        // Port 0 is a different port each time.
+        if address.port() == 0 {
+            return;
+        }
+        if let Some(first) = seen.get(&address) {
+            at.error(&path, format!("{address} is taken by `{first}`"), None);
+        } else {
+            seen.insert(address, path);
+        }
+    };
+    for (i, listener) in config.listener.iter().enumerate() {
+        if listener.address.is_empty() {
+            let hint = "write address = [\"127.0.0.1:2525\"]".to_string();
+            at.error(
+                &format!("listener[{i}].address"),
+                format!("`listener[{i}]` has no address"),
+                hint,
+            );
+        }
+        for (j, address) in listener.address.iter().enumerate() {
+            take(*address, format!("listener[{i}].address[{j}]"), at);
+        }
+    }
+    if let Some(address) = config.admin.listen.address() {
+        take(address, "admin.listen".into(), at);
+        if !address.ip().is_loopback() {
+            let hint =
+                "keep it on loopback or a management network; it has no password".to_string();
+            at.warning(
+                "admin.listen",
+                format!("the admin endpoint listens on {address}"),
+                hint,
+            );
+        }
+    }
+    if let Some(address) = config.maildir.listen.address() {
+        take(address, "maildir.listen".into(), at);
+    }
+}

@@ -1,0 +1,226 @@
+//! `[policy]`: replies that fit their verdict, scores that have an effect, rules that can match.
+
+use super::list::{self, Entries};
+use crate::config::{HeaderRule, HeaderTest, Mode, Policy, Rate, Then, document::Document, entry};
+
+pub fn check(policy: &Policy, at: &mut Document) {
+    scores(policy, at);
+    for (section, lists, entries) in [
+        ("policy.client_list", &policy.client_list, Entries::Networks),
+        ("policy.helo_list", &policy.helo_list, Entries::Names),
+        ("policy.sender_list", &policy.sender_list, Entries::Names),
+        (
+            "policy.recipient_list",
+            &policy.recipient_list,
+            Entries::Names,
+        ),
+    ] {
+        list::check(section, lists, entries, at);
+        for (i, list) in lists.iter().enumerate() {
+            outcome(
+                &format!("{section}[{i}]"),
+                list.then,
+                list.score,
+                list.reply.as_deref(),
+                at,
+            );
+        }
+    }
+    for (section, rates) in [
+        ("policy.client_rate", &policy.client_rate),
+        ("policy.prefix_rate", &policy.prefix_rate),
+        ("policy.sender_rate", &policy.sender_rate),
+    ] {
+        rate(section, rates, at);
+    }
+    for (section, rule) in [
+        ("policy.helo.unqualified", &policy.helo.unqualified),
+        ("policy.helo.address", &policy.helo.address),
+        ("policy.helo.ours", &policy.helo.ours),
+        ("policy.early_talk", &policy.early_talk),
+        ("policy.relay", &policy.relay),
+    ] {
+        outcome(section, rule.then, rule.score, rule.reply.as_deref(), at);
+    }
+    relay(policy, at);
+    super::names(
+        "policy.header",
+        policy.header.iter().map(|rule| &*rule.name),
+        at,
+    );
+    for (i, rule) in policy.header.iter().enumerate() {
+        header(&format!("policy.header[{i}]"), rule, at);
+    }
+}
+
+fn scores(policy: &Policy, at: &mut Document) {
+    if policy.reject_score <= 0.0 {
+        let hint = "a message without any hit has the score 0".to_string();
+        at.error(
+            "policy.reject_score",
+            "`reject_score` must be above 0".into(),
+            hint,
+        );
+    }
+    if policy.defer_score < 0.0 {
+        at.error(
+            "policy.defer_score",
+            "`defer_score` must be 0 (off) or above".into(),
+            None,
+        );
+    }
+    if policy.defer_score >= policy.reject_score && policy.defer_score > 0.0 {
+        let message = format!(
+            "`defer_score` ({}) never takes effect: at {} the message is rejected",
+            policy.defer_score, policy.reject_score
+        );
+        at.error(
+            "policy.defer_score",
+            message,
+            "make it smaller, or 0 for off".to_string(),
+        );
+    }
+}
+
+/// The keys that every check shares.
+fn outcome(path: &str, then: Then, score: f64, text: Option<&str>, at: &mut Document) {
+    let scored = format!("{path}.score");
+    if then == Then::Score && score == 0.0 {
+        let hint = "give it `score`, or `then = \"reject\"`".to_string();
+        at.error(
+            &scored,
+            "`then = \"score\"` with a score of 0 does nothing".into(),
+            hint,
+        );
+    }
+    // A score that only the default has is no contradiction.
+    if then != Then::Score && score != 0.0 && at.has(&scored) {
+        let message = format!("`score` has no effect with `then = \"{then}\"`");
+        at.error(
+            &scored,
+            message,
+            "write then = \"score\", or remove the score".to_string(),
+        );
+    }
+    let Some(text) = text else { return };
+    let path = format!("{path}.reply");
+    match (entry::reply(text), then) {
+        (Err(why), _) => at.error(&path, format!("\"{text}\" is no reply"), why),
+        (Ok(_), Then::Accept | Then::Score) => {
+            let message = format!("`reply` is never said with `then = \"{then}\"`");
+            at.error(&path, message, "remove it, or change `then`".to_string());
+        }
+        (Ok(4), Then::Reject) => {
+            at.error(
+                &path,
+                "a 4xx reply defers, it doesn't reject".into(),
+                "write 5xx, or then = \"defer\"".to_string(),
+            );
+        }
+        (Ok(5), Then::Defer) => {
+            at.error(
+                &path,
+                "a 5xx reply rejects, it doesn't defer".into(),
+                "write 4xx, or then = \"reject\"".to_string(),
+            );
+        }
+        _ => {}
+    }
+}
+
+fn rate(path: &str, rate: &Rate, at: &mut Document) {
+    if matches!(rate.then, Then::Accept | Then::Score) {
+        let message = format!("a rate can't `{}`", rate.then);
+        let hint = "use \"defer\", \"reject\" or \"close\", or `mode = \"shadow\"` to only watch"
+            .to_string();
+        at.error(&format!("{path}.then"), message, hint);
+    } else {
+        outcome(path, rate.then, 0.0, rate.reply.as_deref(), at);
+    }
+    if rate.per.is_zero() {
+        at.error(
+            &format!("{path}.per"),
+            "`per` must be longer than 0s".into(),
+            None,
+        );
+    }
+    if rate.table == 0 {
+        let hint = "write 1 or more; `mode = \"off\"` turns the rate off".to_string();
+        at.error(
+            &format!("{path}.table"),
+            "`table = 0` remembers nobody".into(),
+            hint,
+        );
+    }
+}
+
+/// Whatever else is turned off: nobody becomes an open relay by a typo.
+fn relay(policy: &Policy, at: &mut Document) {
+    let hint = || "put the clients that may relay into `trusted`".to_string();
+    if matches!(policy.relay.then, Then::Accept | Then::Score) {
+        let message = format!(
+            "`relay` with `then = \"{}\"` is an open relay",
+            policy.relay.then
+        );
+        at.error("policy.relay.then", message, hint());
+    }
+    if policy.relay.mode != Mode::On {
+        let message = format!(
+            "`relay` with `mode = \"{}\"` is an open relay",
+            policy.relay.mode
+        );
+        at.error("policy.relay.mode", message, hint());
+    }
+}
+
+fn header(path: &str, rule: &HeaderRule, at: &mut Document) {
+    outcome(path, rule.then, rule.score, rule.reply.as_deref(), at);
+    // RFC 5322 §3.6.8: printable, no colon, no space.
+    if rule.field.is_empty() {
+        at.error(
+            &format!("{path}.field"),
+            format!("`{path}` has no field"),
+            "write field = \"Subject\"".to_string(),
+        );
+    } else if rule
+        .field
+        .chars()
+        .any(|c| !matches!(c, '!'..='~') || c == ':')
+    {
+        let hint = "write the name alone, without a colon".to_string();
+        at.error(
+            &format!("{path}.field"),
+            format!("\"{}\" is no field name", rule.field),
+            hint,
+        );
+    }
+    let pattern = format!("{path}.pattern");
+    match (rule.when, &rule.pattern) {
+        (HeaderTest::Matches, None) => {
+            let hint = "write pattern = '…', or when = \"present\"".to_string();
+            at.error(
+                &pattern,
+                "`when = \"matches\"` needs a `pattern`".into(),
+                hint,
+            );
+        }
+        (HeaderTest::Matches, Some(text)) => {
+            if let Err(why) = entry::regex(text) {
+                at.error(
+                    &pattern,
+                    format!("the pattern is no regular expression: {why}"),
+                    None,
+                );
+            }
+        }
+        (when, Some(_)) => {
+            let message = format!("`pattern` has no effect with `when = \"{when}\"`");
+            at.error(
+                &pattern,
+                message,
+                "write when = \"matches\", or remove the pattern".to_string(),
+            );
+        }
+        (_, None) => {}
+    }
+}

@@ -1,0 +1,228 @@
+//! Pools and routes: names that refer to each other, backends, loops, domains.
+
+use crate::config::{Backend, Config, Pool, Protocol, document::Document, entry, shape::nearest};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
+
+pub fn check(config: &Config, at: &mut Document) {
+    if config.pool.is_empty() {
+        let hint =
+            "add a `[[pool]]` with `name` and `backends`, or --backend 127.0.0.1:2600".to_string();
+        at.error("pool", "there is no backend to hand mail to".into(), hint);
+    }
+    super::names("pool", config.pool.iter().map(|pool| &*pool.name), at);
+    for (i, pool) in config.pool.iter().enumerate() {
+        backends(config, i, pool, at);
+        numbers(i, pool, at);
+    }
+    routes(config, at);
+    unused(config, at);
+}
+
+/// The address of a backend as the file has it.
+fn address(backend: &Backend) -> &str {
+    match backend {
+        Backend::Address(address) => address,
+        Backend::Weighted(weighted) => &weighted.address,
+    }
+}
+
+fn backends(config: &Config, i: usize, pool: &Pool, at: &mut Document) {
+    let list = format!("pool[{i}].backends");
+    if pool.backends.is_empty() {
+        let hint = "write backends = [\"10.0.0.11:25\"]".to_string();
+        at.error(&list, format!("`pool[{i}]` has no backends"), hint);
+    }
+    let mut seen = HashSet::new();
+    for (j, backend) in pool.backends.iter().enumerate() {
+        let mut path = format!("{list}[{j}]");
+        if let Backend::Weighted(weighted) = backend {
+            if !(1..=1000).contains(&weighted.weight) {
+                let message = format!("`weight` is 1 to 1000, not {}", weighted.weight);
+                at.error(
+                    &format!("{path}.weight"),
+                    message,
+                    "take a backend out by removing it".to_string(),
+                );
+            }
+            path += ".address";
+        }
+        let text = address(backend);
+        match entry::backend(text) {
+            Err((message, hint)) => at.error(&path, message, hint),
+            Ok((host, port)) => {
+                if !seen.insert((host.to_ascii_lowercase(), port)) {
+                    at.error(
+                        &path,
+                        format!("{text} is in the pool twice"),
+                        "use `weight`".to_string(),
+                    );
+                }
+                if let Some(listener) = ourselves(config, text) {
+                    let message =
+                        format!("{text} is our own `{listener}`: mail would go round in circles");
+                    at.error(&path, message, None);
+                }
+                if port == 25 && pool.protocol == Protocol::Lmtp {
+                    let message =
+                        format!("{text} speaks LMTP on the SMTP port, which RFC 2033 §5 forbids");
+                    at.warning(&path, message, "24 is the usual one".to_string());
+                }
+            }
+        }
+    }
+}
+
+/// The listener that a backend's address is.
+fn ourselves(config: &Config, backend: &str) -> Option<String> {
+    let backend: SocketAddr = backend.parse().ok()?;
+    config
+        .listener
+        .iter()
+        .enumerate()
+        .find_map(|(i, listener)| {
+            let own = |address: &SocketAddr| {
+                let wildcard = address.ip().is_unspecified() && backend.ip().is_loopback();
+                let same_family = address.is_ipv4() == backend.is_ipv4();
+                *address == backend || (wildcard && same_family && address.port() == backend.port())
+            };
+            listener
+                .address
+                .iter()
+                .any(own)
+                .then(|| format!("listener[{i}]"))
+        })
+}
+
+fn numbers(i: usize, pool: &Pool, at: &mut Document) {
+    let path = |key: &str| format!("pool[{i}].{key}");
+    if pool.connections == 0 {
+        at.error(
+            &path("connections"),
+            "`connections = 0` reaches no backend".into(),
+            "write 1 or more".to_string(),
+        );
+    }
+    if !pool.hello.is_empty()
+        && !entry::is_host(&pool.hello)
+        && !at.is_broken("hostname")
+        && at.has(&path("hello"))
+    {
+        at.error(
+            &path("hello"),
+            format!("\"{}\" is no host name", pool.hello),
+            None,
+        );
+    }
+    let health = &pool.health;
+    for (key, value) in [
+        ("lease_wait", pool.lease_wait),
+        ("idle", pool.idle),
+        ("lifetime", pool.lifetime),
+        ("health.backoff", health.backoff),
+        ("health.timeout", health.timeout),
+    ] {
+        if value.is_zero() {
+            at.error(&path(key), format!("`{key}` must be longer than 0s"), None);
+        }
+    }
+    if health.backoff > health.backoff_max {
+        let message = format!(
+            "`backoff` ({}) is longer than `backoff_max` ({})",
+            health.backoff, health.backoff_max
+        );
+        let key = if at.has(&path("health.backoff")) {
+            "health.backoff"
+        } else {
+            "health.backoff_max"
+        };
+        at.error(&path(key), message, None);
+    }
+    if health.eject_max > 100 {
+        at.error(
+            &path("health.eject_max"),
+            "`eject_max` is a share of 0 to 100 percent".into(),
+            None,
+        );
+    }
+}
+
+fn routes(config: &Config, at: &mut Document) {
+    if config.route.is_empty() {
+        let hint =
+            "add a `[[route]]` with `domains` and `pool`, or --domain example.net".to_string();
+        at.error(
+            "route",
+            "no domain has a route: every recipient would be refused".into(),
+            hint,
+        );
+    }
+    let pools: Vec<&str> = config.pool.iter().map(|pool| &*pool.name).collect();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (i, route) in config.route.iter().enumerate() {
+        let pool = format!("route[{i}].pool");
+        if route.pool.is_empty() {
+            at.error(
+                &pool,
+                format!("`route[{i}]` has no pool"),
+                "write pool = \"…\"".to_string(),
+            );
+        } else if !pools.contains(&&*route.pool) && !at.is_broken("pool") {
+            let hint = match nearest(&route.pool, pools.iter().copied()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("the pools are {}", pools.join(", ")),
+            };
+            at.error(&pool, format!("there is no pool \"{}\"", route.pool), hint);
+        }
+        if route.domains.is_empty() {
+            let hint = "write domains = [\"example.net\"]".to_string();
+            at.error(
+                &format!("route[{i}].domains"),
+                format!("`route[{i}]` has no domains"),
+                hint,
+            );
+        }
+        for (j, domain) in route.domains.iter().enumerate() {
+            let path = format!("route[{i}].domains[{j}]");
+            if let Err(hint) = entry::route_domain(domain) {
+                at.error(&path, format!("\"{domain}\" is no domain"), hint);
+            } else if let Some(first) = seen.insert(domain.to_lowercase(), i) {
+                at.error(
+                    &path,
+                    format!("{domain} has a route already, `route[{first}]`"),
+                    None,
+                );
+            }
+        }
+    }
+}
+
+fn unused(config: &Config, at: &mut Document) {
+    for (i, pool) in config.pool.iter().enumerate() {
+        if !config.route.is_empty()
+            && !config.route.iter().any(|route| route.pool == pool.name)
+            && !at.is_broken("route")
+        {
+            at.warning(
+                &format!("pool[{i}].name"),
+                format!("no route leads to the pool \"{}\"", pool.name),
+                None,
+            );
+        }
+    }
+    if let Some(own) = config.maildir.listen.address() {
+        let own = own.to_string();
+        if !config
+            .pool
+            .iter()
+            .flat_map(|pool| &pool.backends)
+            .any(|backend| address(backend) == own)
+        {
+            let message =
+                format!("the built-in Maildir listens on {own}, but no pool has it as a backend");
+            at.warning("maildir.listen", message, None);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A configuration's text with the place of every key, and the problems found in it so far.
+//!
+//! Checks name a key by its path (`pool[0].backends[1]`); the document knows where that stands, whether it
+//! came from a flag, and whether it was found broken already, so that one mistake gives one error.
+
+use super::problem::{Problem, Severity};
+use std::{collections::HashMap, ops::Range, path::Path};
+
+/// Problems told at most; a file with more of them is no configuration.
+const PROBLEMS_MAX: usize = 100;
+
+/// Where a key and its value stand.
+#[derive(Clone, Debug)]
+struct Mark {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+/// The text, the places, the problems.
+#[derive(Debug)]
+pub struct Document {
+    name: String,
+    text: String,
+    marks: HashMap<String, Mark>,
+    flags: HashMap<String, &'static str>,
+    broken: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+impl Document {
+    /// A document without marks; `name` is what problems call it.
+    #[must_use]
+    pub fn new(name: &str, text: &str) -> Document {
+        Document {
+            name: name.into(),
+            text: text.into(),
+            marks: HashMap::new(),
+            flags: HashMap::new(),
+            broken: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Remembers where a key stands.
+    pub fn mark(&mut self, path: &str, key: Range<usize>, value: Range<usize>) {
+        self.marks.insert(path.into(), Mark { key, value });
+    }
+
+    /// Remembers that a value came from a flag.
+    pub fn mark_flag(&mut self, path: &str, flag: &'static str) {
+        self.marks.retain(|marked, _| !covers(path, marked));
+        self.flags.insert(path.into(), flag);
+    }
+
+    /// Whether the key is written in the file or given by a flag.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.marks.contains_key(path) || self.flags.contains_key(path)
+    }
+
+    /// A path already known to be wrong: nothing more is said of it, of what it holds, or of what holds it.
+    pub fn mark_broken(&mut self, path: &str) {
+        self.broken.push(path.into());
+    }
+
+    /// Whether something was found wrong at the path, in it, or around it.
+    #[must_use]
+    pub fn is_broken(&self, path: &str) -> bool {
+        self.broken
+            .iter()
+            .any(|broken| covers(broken, path) || covers(path, broken))
+    }
+
+    /// An error at a value.
+    pub fn error(&mut self, path: &str, message: String, hint: impl Into<Option<String>>) {
+        self.say(Severity::Error, path, message, hint.into());
+    }
+
+    /// A warning at a value.
+    pub fn warning(&mut self, path: &str, message: String, hint: impl Into<Option<String>>) {
+        self.say(Severity::Warning, path, message, hint.into());
+    }
+
+    /// An error at a place in the text, for what has no path yet (syntax) or only a key (an unknown one).
+    pub fn error_at(
+        &mut self,
+        span: Range<usize>,
+        key: &str,
+        message: String,
+        hint: Option<String>,
+    ) {
+        let problem = self.place(
+            span,
+            Problem {
+                key: key.into(),
+                ..Problem::of_file(&self.name, message, hint)
+            },
+        );
+        self.push(problem);
+    }
+
+    /// An error in a line of another file that the configuration names.
+    pub fn error_in(
+        &mut self,
+        file: &Path,
+        line: usize,
+        text: &str,
+        key: &str,
+        message: String,
+        hint: Option<String>,
+    ) {
+        let indent = text.chars().take_while(|c| c.is_whitespace()).count();
+        self.push(Problem {
+            line,
+            column: indent + 1,
+            width: text.trim().chars().count(),
+            text: text.into(),
+            key: key.into(),
+            ..Problem::of_file(&file.display().to_string(), message, hint)
+        });
+    }
+
+    /// Every problem, in the order of the file; errors alone decide whether it may be used.
+    #[must_use]
+    pub fn into_problems(mut self) -> Vec<Problem> {
+        self.problems
+            .sort_by_key(|problem| (problem.file != self.name, problem.line, problem.column));
+        self.problems
+    }
+
+    /// Whether nothing was found that stops a start.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.problems
+            .iter()
+            .all(|problem| problem.severity == Severity::Warning)
+    }
+
+    /// The text of a span.
+    #[must_use]
+    pub fn slice(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
+    }
+
+    /// The text of the line that holds an offset.
+    #[must_use]
+    pub fn line_at(&self, offset: usize) -> &str {
+        let offset = self.floor(offset);
+        let start = self.text[..offset].rfind('\n').map_or(0, |at| at + 1);
+        self.text[start..].lines().next().unwrap_or_default()
+    }
+
+    fn say(&mut self, severity: Severity, path: &str, message: String, hint: Option<String>) {
+        if self.is_broken(path) {
+            return;
+        }
+        let problem = Problem {
+            severity,
+            key: path.into(),
+            ..Problem::of_file(&self.name, message, hint)
+        };
+        // What is missing is told at what should hold it.
+        let mut holder = Some(path);
+        while let Some(at) = holder {
+            if let Some(flag) = self.flags.get(at) {
+                self.push(Problem {
+                    file: "command line".into(),
+                    key: (*flag).into(),
+                    ..problem
+                });
+                return;
+            }
+            if let Some(mark) = self.marks.get(at) {
+                let span = if at == path {
+                    mark.value.clone()
+                } else {
+                    mark.key.clone()
+                };
+                let problem = self.place(span, problem);
+                self.push(problem);
+                return;
+            }
+            holder = parent(at);
+        }
+        self.push(problem);
+    }
+
+    fn push(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Gives a problem its line and column.
+    fn place(&self, span: Range<usize>, problem: Problem) -> Problem {
+        let start = self.floor(span.start);
+        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let text = self.line_at(start);
+        let end = self.floor(span.end.min(line_start + text.len()).max(start));
+        Problem {
+            line: self.text[..start].matches('\n').count() + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            width: self.text[start..end].chars().count().max(1),
+            text: text.into(),
+            ..problem
+        }
+    }
+
+    /// The nearest offset at or below this one that a slice may start at.
+    fn floor(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+}
+
+/// Whether `inner` is `outer` or lies in it.
+fn covers(outer: &str, inner: &str) -> bool {
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| outer.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The path that holds this one: `a[0].b` → `a[0]` → `a`.
+fn parent(path: &str) -> Option<&str> {
+    path.rfind(['.', '[']).map(|at| &path[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_at_its_holder() {
+        let text = "a = 1\n[[pool]]\nnäme = 'x'\n";
+        let mut document = Document::new("t", text);
+        document.mark("pool[0]", 6..14, 6..26);
+        document.error("pool[0].backends", "none".into(), None);
+        document.error("else", "where".into(), None);
+        let problems = document.into_problems();
+        assert_eq!(
+            (problems[0].line, problems[0].column, problems[0].width),
+            (0, 0, 0)
+        );
+        assert_eq!(
+            (problems[1].line, problems[1].column, problems[1].width),
+            (2, 1, 8)
+        );
+    }
+
+    #[test]
+    fn one_mistake_is_one_error() {
+        let mut document = Document::new("t", "");
+        document.mark_broken("pool[0].backends[1]");
+        document.error("pool[0].backends", "no backends".into(), None);
+        document.error("pool[0].backends[1].weight", "weight".into(), None);
+        assert!(document.is_sound());
+        document.error("pool[0].backends_max", "other".into(), None);
+        assert!(!document.is_sound());
+    }
+}

@@ -1,0 +1,351 @@
+//! Texts with a form of their own: networks, domains, list entries, backends, replies. One place says whether
+//! such a text is right and what to write instead; the rooms that use them parse what passed here.
+
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+/// A network, or a lone address for the network of just that one. The error says what to write instead.
+///
+/// # Errors
+/// If it is neither, or has bits set behind the prefix (`10.0.0.5/8`).
+pub fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let net: IpNet = text.parse().map_err(|_| match text.split_once('/') {
+        Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
+            format!(
+                "the prefix length is 0 to {}",
+                if address.contains(':') { 128 } else { 32 }
+            )
+        }
+        _ => "write an address or a network like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_string(),
+    })?;
+    match net.trunc() {
+        whole if whole == net => Ok(net),
+        whole => Err(format!(
+            "bits are set behind the prefix; write \"{whole}\" or \"{}\"",
+            net.addr()
+        )),
+    }
+}
+
+/// What to write instead of a text that is no `ip:port`.
+#[must_use]
+pub fn instead_of_address(text: &str) -> Option<String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(format!(
+            "a port is missing; write \"{}\"",
+            SocketAddr::new(address, 25)
+        ));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    match host {
+        "" | "*" => Some(format!(
+            "write \"0.0.0.0:{port}\" and \"[::]:{port}\" for every address"
+        )),
+        "localhost" => Some(format!("write \"127.0.0.1:{port}\"")),
+        host if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+            Some(format!("write \"[{host}]:{port}\""))
+        }
+        _ => Some("names are not looked up here; write the address".into()),
+    }
+}
+
+/// A host name: letters, digits, hyphens (and underscores, which SRV names and containers have), dots.
+#[must_use]
+pub fn is_host(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 255 && name.split('.').all(label)
+}
+
+/// A recipient domain, in UTF-8 or as the `xn--` form of it.
+#[must_use]
+pub fn is_domain(name: &str) -> bool {
+    let ascii: String = name
+        .chars()
+        .map(|c| if c.is_alphanumeric() { 'x' } else { c })
+        .collect();
+    !name.is_empty() && name.len() <= 255 && is_host(&ascii)
+}
+
+/// `host:port` of a backend. The error is a message and what to write instead.
+///
+/// # Errors
+/// If it's not of that form, or a form that isn't there yet.
+pub fn backend(text: &str) -> Result<(&str, u16), (String, String)> {
+    if text.starts_with("srv:") || text.starts_with("mx:") {
+        let hint = "list the backends themselves, as \"host:port\"".to_string();
+        return Err((
+            format!("\"{text}\" needs a look-up that is not there yet"),
+            hint,
+        ));
+    }
+    let wrong = |hint: String| (format!("\"{text}\" is no backend"), hint);
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Err(wrong(format!("write \"[{text}]:25\"")));
+    }
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
+        let hint = if is_host(bare) || bare.parse::<IpAddr>().is_ok() {
+            format!("a port is missing; write \"{text}:25\"")
+        } else {
+            "write \"host:port\"".into()
+        };
+        return Err(wrong(hint));
+    };
+    let port = port
+        .parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| wrong("the port is 1 to 65535".into()))?;
+    let inside = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let sound = match inside {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+            return Err(wrong(format!("write \"[{host}]:{port}\"")));
+        }
+        None if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') => {
+            host.parse::<std::net::Ipv4Addr>().is_ok()
+        }
+        None => is_host(host),
+    };
+    if sound {
+        Ok((host, port))
+    } else {
+        Err(wrong("write \"host:port\"".into()))
+    }
+}
+
+/// A domain of a route: `example.net`, `.example.org`, `*`.
+///
+/// # Errors
+/// With what to write instead.
+pub fn route_domain(text: &str) -> Result<(), String> {
+    if text == "*" {
+        return Ok(());
+    }
+    if let Some(below) = text.strip_prefix("*.") {
+        return Err(format!("write \".{below}\" for every domain below {below}"));
+    }
+    if let Some((_, domain)) = text.rsplit_once('@') {
+        return Err(format!("routes go by domain; write \"{domain}\""));
+    }
+    if let Some(domain) = text.strip_suffix('.').filter(|domain| is_domain(domain)) {
+        return Err(format!("write \"{domain}\", without the dot at the end"));
+    }
+    if is_domain(text.strip_prefix('.').unwrap_or(text)) {
+        Ok(())
+    } else {
+        Err(
+            "write \"example.net\", \".example.net\" for all below it, or \"*\" for every other"
+                .into(),
+        )
+    }
+}
+
+/// An entry of a list of names or addresses: `example.net`, `.example.net`, `user@example.net`, `/…/`.
+///
+/// # Errors
+/// With what is wrong or what to write instead.
+pub fn name_entry(text: &str) -> Result<(), String> {
+    if let Some(rest) = text.strip_prefix('/') {
+        let pattern = rest
+            .strip_suffix('/')
+            .ok_or("a regular expression ends with a slash: \"/…/\"".to_string())?;
+        return regex(pattern);
+    }
+    if let Some(below) = text.strip_prefix("*.") {
+        return Err(format!("write \".{below}\" for every domain below {below}"));
+    }
+    let domain = match text.rsplit_once('@') {
+        Some(("", domain)) => {
+            return Err(format!(
+                "write \"{domain}\" for every address of that domain"
+            ));
+        }
+        Some((_, domain)) => domain,
+        None if text == "<>" => return Ok(()),
+        None => text.strip_prefix('.').unwrap_or(text),
+    };
+    let literal = text.starts_with('[') && text.ends_with(']');
+    if literal || is_domain(domain) {
+        Ok(())
+    } else {
+        Err("write \"example.net\", \".example.net\", \"user@example.net\" or \"/regular expression/\"".into())
+    }
+}
+
+/// Whether a regular expression compiles.
+///
+/// # Errors
+/// With the last line of the compiler's message, which says why.
+pub fn regex(pattern: &str) -> Result<(), String> {
+    match regex::Regex::new(pattern) {
+        Ok(_) => Ok(()),
+        Err(why) => {
+            let text = why.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            Err(last.trim_start_matches("error: ").to_string())
+        }
+    }
+}
+
+/// A reply: `550 5.7.1 Text`. Returns the first digit of its code.
+///
+/// # Errors
+/// With what is wrong.
+pub fn reply(text: &str) -> Result<u8, String> {
+    let example = "write one like \"550 5.7.1 Not from there\"";
+    let code = text
+        .get(..3)
+        .filter(|code| code.bytes().all(|b| b.is_ascii_digit()));
+    let rest = code.and_then(|_| text[3..].strip_prefix(' '));
+    let (Some(code), Some(rest)) = (code, rest) else {
+        return Err(example.into());
+    };
+    let class = code.as_bytes()[0] - b'0';
+    if !matches!(class, 4 | 5) || code.as_bytes()[1] > b'5' {
+        return Err(format!("{code} is no code for a refusal; {example}"));
+    }
+    if text.len() > 400 || text.chars().any(|c| !matches!(c, ' '..='~')) {
+        return Err("a reply is one line of printable ASCII, 400 characters at most".into());
+    }
+    let status = rest.split(' ').next().unwrap_or_default();
+    let parts: Vec<&str> = status.split('.').collect();
+    let numeric = parts
+        .iter()
+        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    if parts.len() == 3 && numeric && parts[0] != class.to_string() {
+        return Err(format!(
+            "the enhanced code of {code} starts with {class}, not {}",
+            parts[0]
+        ));
+    }
+    Ok(class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        assert_eq!(
+            network("::1").map(|net| net.to_string()),
+            Ok("::1/128".into())
+        );
+        assert!(network("10.0.0.0/8").is_ok());
+        for (text, hint) in [
+            (
+                "10.0.0.5/8",
+                "bits are set behind the prefix; write \"10.0.0.0/8\" or \"10.0.0.5\"",
+            ),
+            ("10.0.0.0/33", "the prefix length is 0 to 32"),
+            ("::/129", "the prefix length is 0 to 128"),
+            (
+                "ten",
+                "write an address or a network like \"10.0.0.0/8\" or \"2001:db8::/32\"",
+            ),
+        ] {
+            assert_eq!(network(text), Err(hint.into()));
+        }
+    }
+
+    #[test]
+    fn backends() {
+        for text in ["10.0.0.1:25", "[::1]:25", "mail.internal:2525", "mail_1:25"] {
+            assert!(backend(text).is_ok(), "{text}");
+        }
+        for (text, hint) in [
+            ("10.0.0.1", "a port is missing; write \"10.0.0.1:25\""),
+            ("[::1]", "a port is missing; write \"[::1]:25\""),
+            ("::1", "write \"[::1]:25\""),
+            ("2001:db8::1:25", "write \"[2001:db8::1:25]:25\""),
+            ("mail:0", "the port is 1 to 65535"),
+            ("mail:smtp", "the port is 1 to 65535"),
+            ("10.0.0.256:25", "write \"host:port\""),
+            ("", "write \"host:port\""),
+            (
+                "srv:_smtp._tcp.mail.internal",
+                "list the backends themselves, as \"host:port\"",
+            ),
+        ] {
+            assert_eq!(
+                backend(text).map_err(|(_, hint)| hint),
+                Err(hint.into()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn names() {
+        for text in [
+            "example.net",
+            ".example.net",
+            "a@example.net",
+            "/^x/",
+            "müller.example",
+            "<>",
+            "[192.0.2.1]",
+        ] {
+            assert_eq!(name_entry(text), Ok(()), "{text}");
+        }
+        assert_eq!(
+            name_entry("@example.net"),
+            Err("write \"example.net\" for every address of that domain".into())
+        );
+        assert!(name_entry("/a(/").is_err_and(|why| why == "unclosed group"));
+        assert!(route_domain("*").is_ok() && route_domain(".example.org").is_ok());
+        for (text, hint) in [
+            (
+                "*.example.org",
+                "write \".example.org\" for every domain below example.org",
+            ),
+            (
+                "a@example.org",
+                "routes go by domain; write \"example.org\"",
+            ),
+            (
+                "example.org.",
+                "write \"example.org\", without the dot at the end",
+            ),
+        ] {
+            assert_eq!(route_domain(text), Err(hint.into()));
+        }
+    }
+
+    #[test]
+    fn replies() {
+        assert_eq!(reply("550 5.7.1 No"), Ok(5));
+        assert_eq!(reply("451 Later"), Ok(4));
+        assert_eq!(
+            reply("550 4.7.1 No"),
+            Err("the enhanced code of 550 starts with 5, not 4".into())
+        );
+        for text in [
+            "",
+            "No",
+            "55",
+            "250 Ok",
+            "550",
+            "550 é",
+            "550 a\r\n250 b",
+            "5é0 x",
+            "590 x",
+        ] {
+            assert!(reply(text).is_err(), "{text}");
+        }
+    }
+}

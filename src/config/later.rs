@@ -1,0 +1,99 @@
+//! Keys of the design that this version doesn't have. They get a plain answer instead of a wrong suggestion,
+//! and none of them is taken and ignored.
+
+/// Keys and what to say: the path without its indices, and what this version does instead.
+const LATER: &[(&str, &str)] = &[
+    (
+        "certificate",
+        "this version speaks no TLS; let something else end it, or wait",
+    ),
+    (
+        "listener.tls",
+        "this version speaks plain SMTP only; remove the key",
+    ),
+    (
+        "listener.certificate",
+        "this version speaks plain SMTP only; remove the key",
+    ),
+    (
+        "listener.auth",
+        "this version has no AUTH; put the clients' networks into `trusted`",
+    ),
+    (
+        "listener.proxy_protocol_from",
+        "clients must connect to Gatepost itself; remove the key",
+    ),
+    (
+        "listener.xclient_from",
+        "clients must connect to Gatepost itself; remove the key",
+    ),
+    (
+        "pool.tls",
+        "this version speaks plain SMTP to backends; keep them on a private network and remove the key",
+    ),
+    (
+        "pool.identity",
+        "the backend sees Gatepost's address, and the client's in the Received field; remove the key",
+    ),
+    (
+        "pool.when_down",
+        "without a spool a client gets 451 and tries again (what `defer` would do); remove the key",
+    ),
+    (
+        "policy.rule",
+        "use the lists, `helo`, and `[[policy.header]]` rules",
+    ),
+    (
+        "policy.greylist",
+        "this version doesn't greylist; remove it",
+    ),
+    (
+        "spool",
+        "this version keeps nothing on disk: 250 is said only after a backend said it; remove the section",
+    ),
+];
+
+/// Keys that take words now and tables later.
+const LATER_AS_TABLE: &[(&str, &str)] = &[(
+    "route.recipients",
+    "write \"verify\" to ask the backend, or \"accept\"; `policy.recipient_list` holds lists",
+)];
+
+/// What to say of a key, if it's one of them.
+#[must_use]
+pub fn later(path: &str) -> Option<&'static str> {
+    find(LATER, path)
+}
+
+/// What to say of a table where this version wants a word.
+#[must_use]
+pub fn later_as_table(path: &str) -> Option<&'static str> {
+    find(LATER_AS_TABLE, path)
+}
+
+fn find(keys: &'static [(&str, &str)], path: &str) -> Option<&'static str> {
+    let path = plain(path);
+    keys.iter()
+        .find(|(key, _)| *key == path)
+        .map(|(_, advice)| *advice)
+}
+
+/// The path without its indices: `pool[0].tls` → `pool.tls`.
+#[must_use]
+pub fn plain(path: &str) -> String {
+    path.split('[')
+        .map(|part| part.split_once(']').map_or(part, |(_, rest)| rest))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_don_t_matter() {
+        assert!(later("pool[12].when_down").is_some());
+        assert!(later("spool").is_some());
+        assert!(later("pool[0].backends").is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! The manual and the other views of the schema: `docs/config.md`, the JSON schema, the effective values.
+//!
+//! Everything here is read from the schema's doc comments, so the manual can't fall behind the code.
+
+use super::{
+    Config,
+    kind::{Kind, resolve},
+    shape::SCHEMA,
+};
+use serde_json::Value as Schema;
+use std::fmt::Write;
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Generated from src/config/schema by `gatepost config reference`; a test keeps it equal. -->
+
+One TOML file. Every key has a default, and an unknown key is an error. `gatepost check -c FILE` prints every
+error in a file with its place and what to write instead; `gatepost config show` prints the values that are in
+force. `SIGHUP` reloads: new connections get the new values, a file with errors changes nothing.
+
+A *duration* is written `250ms`, `30s`, `5m`, `1h30m`, `7d`. A *size* is written `512`, `64KiB`, `25MiB`, `1GiB`,
+or with `KB`, `MB`, `GB` for powers of 1000. An *address* is `192.0.2.1:25` or `[2001:db8::1]:25`. A *network* is
+`10.0.0.0/8`, `2001:db8::/32`, or one address. Relative paths start in the working directory.
+
+`config/quickstart.toml` is the shortest useful file, `config/cluster.toml` a realistic one, and
+`config/edge.toml` names every key.
+";
+
+/// The manual as Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut out = String::from(INTRODUCTION);
+    let defaults = serde_json::to_value(Config::default()).expect("the defaults are plain data");
+    section(&mut out, "", &SCHEMA, &defaults);
+    out
+}
+
+/// The JSON schema of the file.
+#[must_use]
+pub fn schema_text() -> String {
+    let mut text = serde_json::to_string_pretty(&*SCHEMA).expect("a schema is plain data");
+    text.push('\n');
+    text
+}
+
+/// The configuration as a file that says the same.
+#[must_use]
+pub fn show(config: &Config) -> String {
+    toml::to_string_pretty(config).expect("every value has a TOML form")
+}
+
+/// One table of the file: its meaning, an example, its keys, then the tables below it.
+fn section(out: &mut String, path: &str, schema: &Schema, defaults: &Schema) {
+    let keys = schema["properties"].as_object();
+    let mut below = Vec::new();
+    let mut rows = String::new();
+    for (name, property) in keys.into_iter().flatten() {
+        let schema = resolve(property);
+        let kind = Kind::of(schema);
+        let here = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        match &kind {
+            Kind::Table(inner) => below.push((
+                format!("[{here}]"),
+                here,
+                property,
+                *inner,
+                defaults[name].clone(),
+            )),
+            Kind::List(items) if matches!(Kind::of(resolve(items)), Kind::Table(_)) => {
+                let inner = resolve(items);
+                below.push((
+                    format!("[[{here}]]"),
+                    here,
+                    property,
+                    inner,
+                    element_defaults(inner),
+                ));
+            }
+            kind => row(&mut rows, name, property, kind, &defaults[name]),
+        }
+    }
+    if !rows.is_empty() {
+        out.push_str("\n| key | type | default | meaning |\n|---|---|---|---|\n");
+        out.push_str(&rows);
+    }
+    for (header, here, property, inner, defaults) in below {
+        let depth = "#".repeat(2 + here.matches('.').count());
+        let _ = write!(out, "\n{depth} `{header}`\n\n{}\n", text(property));
+        if let Some(example) = inner["x-example"]
+            .as_str()
+            .filter(|_| !same_seen(out, inner))
+        {
+            let _ = write!(out, "\n```toml\n{}\n```\n", example.trim());
+        }
+        section(out, &here, inner, &defaults);
+    }
+}
+
+/// Whether the example of a type that stands in several places was shown already.
+fn same_seen(out: &str, schema: &Schema) -> bool {
+    schema["x-example"]
+        .as_str()
+        .is_some_and(|example| out.contains(example.trim()))
+}
+
+/// The defaults of a list's elements: those of the schema's properties.
+fn element_defaults(schema: &Schema) -> Schema {
+    let keys = schema["properties"].as_object().into_iter().flatten();
+    Schema::Object(
+        keys.map(|(name, property)| (name.clone(), property["default"].clone()))
+            .collect(),
+    )
+}
+
+fn row(out: &mut String, name: &str, property: &Schema, kind: &Kind<'_>, default: &Schema) {
+    let default = match property["x-default"].as_str() {
+        Some(words) => words.into(),
+        None => match default {
+            Schema::Null => "none".into(),
+            Schema::String(text) if text.is_empty() => "required".into(),
+            default => format!("`{}`", inline(default)),
+        },
+    };
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+    let (kind, meaning) = (cell(&kind.named()), cell(&text(property)));
+    let _ = writeln!(
+        out,
+        "| `{name}` | {kind} | {} | {meaning} |",
+        cell(&default)
+    );
+}
+
+/// A value as TOML would have it on one line.
+fn inline(value: &Schema) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn text(schema: &Schema) -> String {
+    schema["description"].as_str().unwrap_or_default().into()
+}
