@@ -4,6 +4,8 @@ use super::{At, CheckId, What};
 
 /// Hits that a judgement keeps; those beyond are counted in [`Judgement::lost`], their scores are added.
 pub const HITS_MAX: usize = 32;
+/// Of these, so many are kept free for the message's own: a thousand recipients must not crowd them out.
+const HITS_FOR_BODY: usize = 8;
 
 /// One rule that matched.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,10 +26,12 @@ pub struct Hit {
     pub micros: u32,
 }
 
-/// Hits and scores of a session. One a session, reused from message to message; empty it owns no memory.
+/// Hits and scores of a session. One a session, reused from message to message; empty it owns no memory. Its
+/// check ids are those of the policy that was asked: a session keeps its policy to its end, also over a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
     hits: Vec<Hit>,
+    fresh_from: usize,
     lost: u32,
     scores: [f64; At::COUNT],
     welcome: bool,
@@ -50,6 +54,12 @@ impl Judgement {
     #[must_use]
     pub fn hits(&self) -> &[Hit] {
         &self.hits
+    }
+
+    /// Those of the latest question alone, to be counted once.
+    #[must_use]
+    pub fn fresh(&self) -> &[Hit] {
+        self.hits.get(self.fresh_from..).unwrap_or_default()
     }
 
     /// Hits that found no room, since the session's start.
@@ -75,6 +85,7 @@ impl Judgement {
             self.hits.retain(|hit| hit.at < at);
             self.scores[at as usize..].fill(0.0);
         }
+        self.fresh_from = self.hits.len();
     }
 
     pub(super) fn has(&self, check: CheckId) -> bool {
@@ -85,7 +96,12 @@ impl Judgement {
         if !hit.shadow {
             self.scores[hit.at as usize] += hit.score;
         }
-        if self.hits.len() < HITS_MAX {
+        let room = if hit.at == At::Body {
+            HITS_MAX
+        } else {
+            HITS_MAX - HITS_FOR_BODY
+        };
+        if self.hits.len() < room {
             self.hits.push(hit);
         } else {
             self.lost = self.lost.saturating_add(1);
@@ -148,8 +164,17 @@ mod tests {
         for _ in 0..100 {
             judgement.push(hit(At::Rcpt, 1.0));
         }
-        assert_eq!(judgement.hits().len(), HITS_MAX);
-        assert_eq!(judgement.lost() as usize, 100 - HITS_MAX);
+        let kept = HITS_MAX - HITS_FOR_BODY;
+        assert_eq!(
+            (judgement.hits().len(), judgement.lost() as usize),
+            (kept, 100 - kept)
+        );
         assert_eq!(judgement.score(), 100.0);
+        judgement.begin(At::Body);
+        judgement.push(hit(At::Body, 1.0));
+        assert_eq!(
+            (judgement.hits().len(), judgement.fresh().len()),
+            (kept + 1, 1)
+        );
     }
 }

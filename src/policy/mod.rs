@@ -41,12 +41,14 @@ mod lists;
 mod rates;
 pub mod replies;
 mod rule;
+#[cfg(test)]
+mod testing;
 mod verdict;
 
 pub use build::Fault;
 pub use facts::{At, Facts, Signals};
 pub use judgement::{HITS_MAX, Hit, Judgement};
-pub use lists::networks::Networks;
+pub use lists::networks::{Networks, NetworksBuilder};
 pub use rates::{SessionCounts, SessionTicket, Shared};
 pub use rule::{CheckId, CheckInfo};
 pub use verdict::{Verdict, What};
@@ -129,5 +131,145 @@ impl Policy {
             }
         }
         Verdict::Accept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::*, *};
+    use crate::config;
+
+    #[test]
+    fn the_default_policy_lets_a_decent_message_pass() {
+        let mut rig =
+            rig("helo.ours.mode = 'on'\nclient_rate.sessions = 100\nprefix_rate.sessions = 500");
+        let names: Vec<_> = rig
+            .policy
+            .checks()
+            .iter()
+            .map(|check| &*check.name)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "early_talk",
+                "client_rate",
+                "prefix_rate",
+                "helo.unqualified",
+                "helo.address",
+                "helo.ours",
+                "relay",
+                "reject_score"
+            ]
+        );
+        assert_eq!(rig.connect("192.0.2.7"), "accept");
+        assert_eq!(rig.hello("mail.client.example"), "accept");
+        assert_eq!(rig.mail("a@client.example"), "accept");
+        assert_eq!(rig.rcpt("b@ours.example"), "accept");
+        assert_eq!(rig.body("Subject: hello\r\n"), "accept");
+        assert_eq!((rig.hits(), rig.judgement.score()), (String::new(), 0.0));
+    }
+
+    #[test]
+    fn scores_of_all_points_decide_at_the_body() {
+        let mut rig = rig("
+            reject_score = 6.0
+            defer_score = 4.0
+            client_list = [{ name = 'c', entries = ['192.0.2.7'], then = 'score', score = 1.5 }]
+            helo.unqualified = { then = 'score', score = 1.5 }
+            sender_list = [{ name = 's', entries = ['s.example'], then = 'score', score = 1.0 }]
+            recipient_list = [{ name = 'r', entries = ['r.example'], then = 'score', score = 2.0 }]");
+        rig.connect("192.0.2.7");
+        rig.hello("me");
+        assert_eq!(rig.mail("a@s.example"), "accept");
+        assert!(rig.body("").starts_with("defer 451 4.7.1"));
+        assert_eq!(rig.mail("a@s.example"), "accept");
+        assert_eq!(rig.rcpt("a@r.example"), "accept");
+        assert!(rig.body("").starts_with("reject 550 5.7.1"));
+        assert_eq!(rig.judgement.score(), 6.0);
+        assert_eq!(rig.judgement.fresh().len(), 1);
+        assert_eq!(rig.mail("a@b.example"), "accept");
+        assert_eq!(rig.body(""), "accept");
+        assert_eq!(rig.judgement.score(), 3.0);
+    }
+
+    #[test]
+    fn what_a_refused_recipient_scored_is_taken_back() {
+        let mut rig = rig("
+            [[recipient_list]]
+            name = 'r'
+            entries = ['.example']
+            then = 'score'
+            score = 2.0
+            [[recipient_list]]
+            name = 'no'
+            entries = ['no.example']");
+        assert_eq!(rig.rcpt("a@yes.example"), "accept");
+        assert!(rig.rcpt("a@no.example").starts_with("reject"));
+        assert_eq!(rig.judgement.score(), 2.0);
+        assert_eq!(rig.judgement.hits().len(), 3);
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let mut config = config::Policy {
+            reject_score: f64::NAN,
+            defer_score: -1.0,
+            ..Default::default()
+        };
+        config.early_talk.score = f64::INFINITY;
+        let faults = Policy::build(&config, "mx").err().expect("three mistakes");
+        assert_eq!(faults.len(), 3, "{faults:?}");
+    }
+
+    #[test]
+    fn a_hit_is_timed_by_the_clock_that_is_given() {
+        use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+        static NOW: AtomicU64 = AtomicU64::new(0);
+        let mut rig =
+            rig("client_list = [{ name = 'c', entries = ['192.0.2.7'], mode = 'shadow' }]");
+        let facts = Facts {
+            clock: || crate::smtp::Tick(NOW.fetch_add(7, Relaxed)),
+            ..stranger()
+        };
+        assert_eq!(rig.ask(At::Connect, &facts), "accept");
+        assert_eq!(rig.judgement.hits()[0].micros, 7);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_octets_make_it_panic(
+            hello in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+            path in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+            header in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+        ) {
+            let mut rig = rig("
+                helo_list = [{ name = 'a', entries = ['.x', 'y', '/z/'], then = 'accept' }]
+                sender_list = [{ name = 'b', entries = ['.x', 'y', 'a@z', '/z/', '<>'] }]
+                recipient_list = [{ name = 'c', entries = ['.x', 'y', 'a@z', '/z/', '<>'] }]
+                header = [{ name = 'd', field = 'S', pattern = '.+' }, { name = 'e', field = 'E', when = 'absent' }]
+                helo.ours.mode = 'on'
+                sender_rate.messages = 5");
+            let path = crate::smtp::envelope::Path::split(&path);
+            let facts = Facts {
+                hello: &hello, sender: path, recipient: Some(path), recipient_is_ours: true, header: &header, ..stranger()
+            };
+            for at in [At::Connect, At::Hello, At::Mail, At::Rcpt, At::Body] {
+                rig.ask(at, &facts);
+            }
+        }
+    }
+
+    #[test]
+    fn replies_fit_their_codes() {
+        for known in replies::ALL {
+            assert_eq!(
+                known.code / 100,
+                u16::from(known.status.0),
+                "{}",
+                known.text
+            );
+            assert!(!known.cause.is_empty() && !known.advice.is_empty());
+        }
     }
 }

@@ -13,13 +13,16 @@ pub struct Policy {
     pub reject_score: f64,
     /// At or above this it is deferred (451); 0 turns deferring by score off.
     pub defer_score: f64,
-    /// Client address lists, asked at connect in this order; the first that holds the address decides.
+    /// Client address lists, asked at connect in this order; the first that holds the address decides (lists that
+    /// score, or are in shadow, leave their mark and the next is asked). `accept` spares the client early talk,
+    /// HELO rules, HELO lists and sender lists for its session, but neither rates nor relay control. Trusted
+    /// clients are not looked up.
     pub client_list: Vec<List>,
-    /// Lists of HELO names.
+    /// Lists of HELO names. `accept` spares the name the rules of `policy.helo`.
     pub helo_list: Vec<List>,
-    /// Lists of sender addresses and domains.
+    /// Lists of sender addresses and domains; not asked of trusted clients.
     pub sender_list: Vec<List>,
-    /// Lists of recipient addresses and domains.
+    /// Lists of recipient addresses and domains, for every client. `accept` ends these lists only: it opens no relay.
     pub recipient_list: Vec<List>,
     /// Sessions and rates of a client address (IPv6: of a /64).
     pub client_rate: Rate,
@@ -31,9 +34,10 @@ pub struct Policy {
     pub helo: HeloRules,
     /// What happens to a client that talks before the greeting, or past a synchronisation point.
     pub early_talk: Outcome,
-    /// What happens to a client that is not trusted and asks for a domain that is not ours.
+    /// What happens to a client that is not trusted and asks for a domain that is not ours, or for a local part
+    /// that names another host (`user%host@ours`). Can't be turned off: `defer`, `reject` or `close`.
     pub relay: Outcome,
-    /// Rules on header fields, asked at the end of the header in this order.
+    /// Rules on header fields, for every client, asked in this order when the whole message is there; 64 at most.
     pub header: Vec<HeaderRule>,
 }
 
@@ -58,9 +62,11 @@ pub struct List {
     /// Name in logs and metrics.
     pub name: String,
     /// Entries in the file itself. Client lists: addresses and networks. Names and domains: `example.net`
-    /// that domain, `.example.net` all below it, `user@example.net` an address, `/…/` a regular expression.
+    /// that domain, `.example.net` all below it, `user@example.net` an address, `<>` the null sender, `/…/` a regular expression over the whole address or
+    /// name (in any case, over octets; `(?-i)` and `(?u)` turn that round).
     pub entries: Vec<String>,
-    /// Files with an entry a line; `#` starts a comment. Read again at a reload.
+    /// Files with an entry a line; `#` or `;` at the start or behind a blank starts a comment. Read again at a
+    /// reload.
     #[schemars(with = "Vec<String>")]
     pub files: Vec<PathBuf>,
     /// `accept`, `defer`, `reject`, `close`, or `score`.
@@ -73,7 +79,8 @@ pub struct List {
     pub mode: Mode,
 }
 
-/// Limits of one key (an address, a prefix, a domain). 0 is no limit.
+/// Limits of one key (an address, a prefix, a domain). 0 is no limit. A limit is what may come at once, and what is
+/// earned again in `per`; what was refused does not count. Trusted clients have no limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rate {
@@ -81,15 +88,16 @@ pub struct Rate {
     pub sessions: u32,
     /// Connections in `per`.
     pub connections: u32,
-    /// Messages in `per`.
+    /// Messages (MAIL commands) in `per`.
     pub messages: u32,
-    /// Recipients in `per`.
+    /// Recipients (RCPT commands, refused ones too) in `per`.
     pub recipients: u32,
-    /// Octets of message text in `per`.
+    /// Octets of message text in `per`. A message larger than that passes once nothing else is on the account.
     pub bytes: Size,
     /// The time the numbers are for.
     pub per: Time,
-    /// Keys remembered at most; the least recently seen goes first.
+    /// Keys remembered at most, 16 octets for each limit that is set; those that have the least on their account go
+    /// first, so that a flood of new keys frees nobody who is over a limit.
     pub table: u32,
     /// What happens above a limit; the default defers (for connections: 421 and close).
     pub then: Then,
@@ -121,7 +129,8 @@ pub struct HeaderRule {
     pub field: String,
     /// `present`, `absent`, or `matches` with `pattern`.
     pub when: HeaderTest,
-    /// A regular expression over the field's unfolded body, for `when = "matches"`.
+    /// A regular expression over the field's unfolded body, for `when = "matches"`: in any case, over octets
+    /// (`(?-i)` and `(?u)` turn that round). Of several fields with the name each is looked at.
     pub pattern: Option<String>,
     /// `accept`, `defer`, `reject`, `close`, or `score`.
     pub then: Then,

@@ -44,3 +44,53 @@ impl Check for EarlyTalk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Signals, testing::*};
+
+    #[test]
+    fn one_hit_a_session() {
+        let early = Signals {
+            before_greeting: true,
+            past_sync: false,
+        };
+        let facts = Facts {
+            signals: early,
+            ..stranger()
+        };
+        let mut scored = rig("early_talk = { then = 'score', score = 4.0 }");
+        for at in [At::Connect, At::Hello, At::Mail, At::Body] {
+            assert_eq!(scored.ask(at, &facts), "accept");
+        }
+        assert_eq!(scored.hits(), "early_talk score(before greeting)");
+        assert_eq!(scored.judgement.score(), 4.0);
+    }
+
+    #[test]
+    fn closes_unless_the_client_is_known() {
+        let late = Signals {
+            before_greeting: false,
+            past_sync: true,
+        };
+        let facts = Facts {
+            signals: late,
+            ..stranger()
+        };
+        let mut rig = rig("");
+        assert!(rig.ask(At::Mail, &facts).starts_with("close 554 5.5.1"));
+        assert_eq!(rig.hits(), "early_talk close(pipelined past a reply)");
+        assert_eq!(
+            rig.ask(
+                At::Mail,
+                &Facts {
+                    trusted: true,
+                    ..facts
+                }
+            ),
+            "accept"
+        );
+        assert_eq!(rig.ask(At::Mail, &stranger()), "accept");
+    }
+}

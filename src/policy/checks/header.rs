@@ -1,8 +1,7 @@
 //! Rules on header fields: there, missing, or with a body that matches a pattern.
 //!
 //! The header is walked once, whatever the number of rules: a field's name is looked up among the few that
-//! rules ask for (most are dismissed by their length), and only a body that has a pattern waiting is
-//! unfolded. Where a field stands several times, each is looked at. Then the rules speak in their order.
+//! rules ask for (most are dismissed by their length), and only the body of such a field is unfolded. Where a field stands several times, each is looked at. Then the rules speak in their order.
 
 use super::{Check, Whom};
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
     smtp::header::{self, Field},
 };
 use regex::bytes::Regex;
-use std::{borrow::Cow, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 /// Rules at most: what has been found is kept in one word of bits.
 const RULES_MAX: usize = 64;
@@ -111,40 +110,52 @@ fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }
 
+/// Octets that the buffer for unfolding keeps from one message to the next.
+const LINE_KEPT: usize = 8 * 1024;
+
+thread_local! {
+    /// Where folded bodies are put on one line: one a worker, not one a session.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Header {
     /// Bit `i`: rule `i` has found its field (and a body that matches, where it asks for one).
-    fn found(&self, header: &[u8]) -> u64 {
+    fn found(&self, header: &[u8], line: &mut Vec<u8>) -> u64 {
         let mut found = 0;
         for field in header::fields(header) {
-            if self.lengths & length_bit(field.name.len()) == 0 {
-                continue;
-            }
-            let mut body = None;
-            for (i, one) in self.rules.iter().enumerate().take(RULES_MAX) {
-                if found & (1 << i) == 0 && field.is(&one.field) {
-                    let hit = match &one.test {
-                        Test::Present | Test::Absent => true,
-                        Test::Matches(regex) => {
-                            regex.is_match(body.get_or_insert_with(|| unfolded(&field)))
-                        }
-                    };
-                    found |= u64::from(hit) << i;
-                }
+            if self.lengths & length_bit(field.name.len()) != 0 {
+                self.look_at(&field, line, &mut found);
             }
         }
         found
     }
+
+    fn look_at(&self, field: &Field<'_>, line: &mut Vec<u8>, found: &mut u64) {
+        if !self.rules.iter().any(|one| field.is(&one.field)) {
+            return;
+        }
+        let body = unfolded(field, line);
+        for (i, one) in self.rules.iter().enumerate().take(RULES_MAX) {
+            if *found & (1 << i) == 0 && field.is(&one.field) {
+                let hit = match &one.test {
+                    Test::Present | Test::Absent => true,
+                    Test::Matches(regex) => regex.is_match(body),
+                };
+                *found |= u64::from(hit) << i;
+            }
+        }
+    }
 }
 
 /// The body on one line: as it lies there, unless it has folds.
-fn unfolded<'a>(field: &Field<'a>) -> Cow<'a, [u8]> {
+fn unfolded<'a>(field: &Field<'a>, line: &'a mut Vec<u8>) -> &'a [u8] {
     let body = field.body.trim_ascii();
     if memchr::memchr3(b'\r', b'\n', 0, body).is_none() {
-        return Cow::Borrowed(body);
+        return body;
     }
-    let mut line = Vec::with_capacity(body.len());
-    field.unfold(&mut line);
-    Cow::Owned(line)
+    line.clear();
+    field.unfold(line);
+    line
 }
 
 impl Check for Header {
@@ -157,7 +168,12 @@ impl Check for Header {
     }
 
     fn look(&self, _: At, facts: &Facts<'_>, _: &Shared, say: &mut Say<'_>) {
-        let found = self.found(facts.header);
+        let found = LINE.with_borrow_mut(|line| {
+            let found = self.found(facts.header, line);
+            line.clear();
+            line.shrink_to(LINE_KEPT);
+            found
+        });
         for (i, one) in self.rules.iter().enumerate() {
             let (wanted, detail) = match one.test {
                 Test::Present => (true, "present"),
@@ -168,5 +184,133 @@ impl Check for Header {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::*;
+
+    const RULES: &str = "
+        reject_score = 5.0
+        [[header]]
+        name = 'nodate'
+        field = 'Date'
+        when = 'absent'
+        then = 'score'
+        score = 2.0
+        [[header]]
+        name = 'bulk'
+        field = 'Precedence'
+        when = 'present'
+        mode = 'shadow'
+        [[header]]
+        name = 'pills'
+        field = 'subject'
+        pattern = 'cheap +pills'
+        then = 'score'
+        score = 4.0
+        [[header]]
+        name = 'list'
+        field = 'List-Id'
+        pattern = '<good>'
+        then = 'accept'
+        [[header]]
+        name = 'worm'
+        field = 'X-Mailer'
+        pattern = '^worm'
+        reply = '554 5.7.1 A worm'";
+
+    #[test]
+    fn rules_speak_in_their_order() {
+        let mut rig = rig(RULES);
+        for (header, verdict, hits) in [
+            ("Date: now\r\nSubject: hello\r\n\r\n", "accept", ""),
+            (
+                "Subject: hello\r\n",
+                "accept",
+                "header.nodate score(absent)",
+            ),
+            (
+                "DATE: now\r\nPRECEDENCE: bulk\r\n",
+                "accept",
+                "[header.bulk reject(present)]",
+            ),
+            (
+                "Date: now\r\nX-Mailer: WORM 1\r\n",
+                "reject 554 5.7.1 A worm",
+                "header.worm reject(matches)",
+            ),
+            ("Date: now\r\nX-Mailer: a worm\r\n", "accept", ""),
+            (
+                "Date: x\r\nX-Mailer: worm\r\nList-ID: a <good>\r\n",
+                "accept",
+                "header.list accept(matches)",
+            ),
+            ("Date: now\r\n\r\nX-Mailer: worm\r\n", "accept", ""),
+            ("", "accept", "header.nodate score(absent)"),
+        ] {
+            assert_eq!(rig.body(header), verdict, "{header:?}");
+            assert_eq!(rig.hits(), hits, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_name_is_looked_at_unfolded() {
+        let mut rig = rig(RULES);
+        let header = "Date: now\r\nSubject: hello\r\nSubject: very\r\n CHEAP\r\n\tpills\r\n";
+        assert_eq!(rig.body(header), "accept");
+        assert_eq!(rig.hits(), "", "a tab is no blank");
+        let header =
+            b"Date: now\r\nSubject: hello\r\nSubject: very\xff\r\n CHEAP\r\n  pills \xff\r\n";
+        assert_eq!(
+            rig.ask(
+                At::Body,
+                &Facts {
+                    header,
+                    ..stranger()
+                }
+            ),
+            "accept"
+        );
+        assert_eq!(rig.hits(), "header.pills score(matches)");
+    }
+
+    #[test]
+    fn scores_add_up() {
+        let mut rig = rig(RULES);
+        let verdict = rig.body("Subject: cheap pills\r\n");
+        assert_eq!(
+            verdict,
+            "reject 550 5.7.1 Message refused: too much speaks against it"
+        );
+        assert_eq!(
+            rig.hits(),
+            "header.nodate score(absent), header.pills score(matches), reject_score reject(score)"
+        );
+        assert_eq!(rig.judgement.score(), 6.0);
+    }
+
+    #[test]
+    fn mistakes() {
+        let rule = |keys: &str| faults(&format!("[[header]]\nname = 'x'\n{keys}")).join("; ");
+        assert_eq!(rule("field = 'Date'\nwhen = 'absent'"), "");
+        assert!(rule("field = 'Date'").contains("needs a `pattern`"));
+        assert!(
+            rule("field = 'Date'\npattern = '('")
+                .contains("header \"x\": `pattern` \"(\": unclosed group")
+        );
+        assert!(
+            rule("field = 'Date'\nwhen = 'present'\npattern = 'x'")
+                .contains("no use for a `pattern`")
+        );
+        assert!(rule("field = 'Date:'\nwhen = 'present'").contains("no field name"));
+        let many: String = (0..65)
+            .map(|i| format!("[[header]]\nname='{i}'\nfield='A'\nwhen='present'\n"))
+            .collect();
+        assert!(faults(&many).join("").contains("at most 64"));
+        let twice = "[[header]]\nname='a'\nfield='A'\nwhen='present'\n".repeat(2);
+        assert!(faults(&twice)[0].contains("\"header.a\" is taken"));
     }
 }

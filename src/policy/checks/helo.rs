@@ -113,7 +113,7 @@ fn kind(hello: &[u8], hostname: &[u8]) -> Kind {
     }
     let mut room = [0; lower::ROOM];
     let name = lower::host(hello, &mut room);
-    if name == hostname {
+    if !name.is_empty() && name == hostname {
         Kind::Ours
     } else if parse::<IpAddr>(name).is_some() {
         Kind::Bare
@@ -136,4 +136,87 @@ fn literal(inner: &[u8]) -> Option<IpAddr> {
 
 fn parse<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::*;
+
+    const RULES: &str = "
+        helo_list = [
+            { name = 'good', entries = ['friend'], then = 'accept' },
+            { name = 'bad', entries = ['.dyn.example', '/^adsl-/'], then = 'defer' },
+        ]
+        [helo.unqualified]
+        then = 'score'
+        score = 2.0
+        [helo.address]
+        mode = 'shadow'
+        [helo.ours]
+        then = 'close'";
+
+    #[test]
+    fn names_and_what_they_meet() {
+        let mut rig = rig(RULES);
+        let closed = "close 421 4.7.0 Closing the connection";
+        let deferred = "defer 450 4.7.1 The name you said in HELO is not accepted";
+        for (hello, verdict, hits) in [
+            ("mail.client.example", "accept", ""),
+            ("localhost", "accept", "helo.unqualified score"),
+            ("FRIEND", "accept", "helo_list.good accept(domain)"),
+            ("192.0.2.7", "accept", "[helo.address reject(bare)]"),
+            ("2001:db8::1", "accept", "[helo.address reject(bare)]"),
+            ("[192.0.2.7]", "accept", ""),
+            ("[IPv6:::ffff:192.0.2.7]", "accept", ""),
+            ("[192.0.2.8]", "accept", "[helo.address reject(literal)]"),
+            ("[2001:db8::1]", "accept", "[helo.address reject(literal)]"),
+            ("[rubbish", "accept", "[helo.address reject(literal)]"),
+            ("MX.Example.net.", closed, "helo.ours close"),
+            (
+                "a.dyn.example",
+                deferred,
+                "helo_list.bad defer(parent domain)",
+            ),
+            ("ADSL-1.example", deferred, "helo_list.bad defer(pattern)"),
+        ] {
+            assert_eq!(rig.hello(hello), verdict, "{hello}");
+            assert_eq!(rig.hits(), hits, "{hello}");
+        }
+    }
+
+    #[test]
+    fn the_last_hello_counts() {
+        let mut rig = rig(RULES);
+        rig.hello("localhost");
+        assert_eq!(rig.judgement.score(), 2.0);
+        rig.hello("mail.client.example");
+        assert_eq!(rig.judgement.score(), 0.0);
+    }
+
+    #[test]
+    fn a_literal_is_compared_as_an_address() {
+        assert_eq!(
+            kind(b"[ipv6:2001:DB8::1]", b""),
+            Kind::Literal(Some(ip("2001:db8::1")))
+        );
+        assert_eq!(kind(b"[IPv6:192.0.2.1]", b""), Kind::Literal(None));
+        assert_eq!(kind(b"[]", b""), Kind::Literal(None));
+        assert_eq!(kind("[é]".as_bytes(), b""), Kind::Literal(None));
+        assert_eq!(kind(&[b'a'; 5_000], b"mx.example.net"), Kind::Unqualified);
+        assert_eq!(
+            kind(b"", b""),
+            Kind::Unqualified,
+            "no host name, so it is nobody's"
+        );
+    }
+
+    #[test]
+    fn addresses_have_no_place_in_a_helo_list() {
+        let faults = faults("helo_list = [{ name = 'x', entries = ['a@b.example'] }]");
+        assert_eq!(
+            faults,
+            ["helo_list \"x\": \"a@b.example\": a HELO name has no @"]
+        );
+    }
 }

@@ -195,3 +195,123 @@ impl Check for RateCheck {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        policy::{Policy, testing::*},
+        smtp::Tick,
+    };
+
+    #[test]
+    fn sessions_at_once() {
+        let mut rig = rig("[client_rate]\nsessions = 2\n[prefix_rate]\nsessions = 3");
+        let mut open = |client: &str| {
+            let client = ip(client);
+            let ticket = rig.shared.open_session(client);
+            let facts = Facts {
+                client,
+                sessions: ticket.counts(),
+                ..stranger()
+            };
+            (ticket, rig.ask(At::Connect, &facts))
+        };
+        let turned_away = "close 421 4.7.0 Too many connections from you, come back later";
+        let (one, verdict) = open("192.0.2.7");
+        assert_eq!(verdict, "accept");
+        let (_two, verdict) = open("192.0.2.7");
+        assert_eq!(verdict, "accept");
+        assert_eq!(open("192.0.2.7").1, turned_away);
+        drop(one);
+        assert_eq!(open("192.0.2.7").1, "accept");
+        let (_near, _) = open("192.0.2.8");
+        let (_nearer, verdict) = open("192.0.2.9");
+        assert_eq!(verdict, "accept");
+        assert_eq!(open("192.0.2.10").1, turned_away, "the prefix is full");
+        assert_eq!(open("192.0.3.10").1, "accept");
+    }
+
+    #[test]
+    fn each_unit_has_its_account() {
+        let mut rig = rig(
+            "[client_rate]\nconnections = 1\nmessages = 2\nrecipients = 3\nbytes = '100'\nper = '10s'",
+        );
+        assert_eq!(rig.connect("192.0.2.7"), "accept");
+        assert!(rig.connect("192.0.2.7").starts_with("close 421"));
+        assert_eq!(rig.hits(), "client_rate close(connections)");
+        assert_eq!(rig.connect("192.0.2.8"), "accept");
+        assert_eq!(
+            (rig.mail("a@b.example"), rig.mail("a@b.example")),
+            ("accept".into(), "accept".into())
+        );
+        assert_eq!(
+            rig.mail("a@b.example"),
+            "defer 450 4.7.1 Too much mail from you for now, slow down"
+        );
+        assert_eq!(rig.hits(), "client_rate defer(messages)");
+        let refused = (0..5)
+            .filter(|_| rig.rcpt("a@ours.example") != "accept")
+            .count();
+        assert_eq!(refused, 2);
+        assert_eq!(rig.body(&"x".repeat(90)), "accept");
+        assert!(rig.body(&"x".repeat(90)).starts_with("defer 450"));
+        let later = Facts {
+            now: Tick(20_000_000),
+            ..stranger()
+        };
+        assert_eq!(rig.ask(At::Mail, &later), "accept");
+        assert_eq!(
+            rig.ask(
+                At::Mail,
+                &Facts {
+                    trusted: true,
+                    ..stranger()
+                }
+            ),
+            "accept"
+        );
+    }
+
+    #[test]
+    fn sender_domains_in_any_case() {
+        let mut rig =
+            rig("[sender_rate]\nmessages = 1\nthen = 'reject'\nreply = '550 5.7.1 Enough'");
+        assert_eq!(rig.mail("a@b.example"), "accept");
+        assert_eq!(rig.mail("c@B.Example."), "reject 550 5.7.1 Enough");
+        assert_eq!(rig.mail("a@c.example"), "accept");
+        for _ in 0..3 {
+            assert_eq!(rig.mail(""), "accept", "bounces have no domain");
+        }
+    }
+
+    #[test]
+    fn shadow_lets_pass_and_a_reload_keeps_the_accounts() {
+        let shadow = "[client_rate]\nmessages = 1\nmode = 'shadow'";
+        let mut rig = rig(shadow);
+        assert_eq!(
+            (rig.mail("a@b.example"), rig.mail("a@b.example")),
+            ("accept".into(), "accept".into())
+        );
+        assert_eq!(rig.hits(), "[client_rate defer(messages)]");
+        let enforced = config("[client_rate]\nmessages = 1");
+        rig.shared = rig.shared.adapted(&enforced);
+        rig.policy = Policy::build(&enforced, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
+        assert!(rig.mail("a@b.example").starts_with("defer"));
+        let larger = config("[client_rate]\nmessages = 1\ntable = 7");
+        rig.shared = rig.shared.adapted(&larger);
+        assert_eq!(
+            rig.mail("a@b.example"),
+            "accept",
+            "another size is another table"
+        );
+    }
+
+    #[test]
+    fn mistakes() {
+        let found = |toml: &str| faults(toml).join("; ");
+        assert!(found("[sender_rate]\nsessions = 1").contains("only a client has"));
+        assert!(found("[client_rate]\nmessages = 1\nthen = 'accept'").contains("a rate can only"));
+        assert!(found("[client_rate]\nmessages = 1\nper = '0s'").contains("longer than nothing"));
+    }
+}

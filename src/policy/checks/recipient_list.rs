@@ -35,3 +35,37 @@ impl Check for RecipientLists {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::policy::{At, Facts, testing::*};
+    use crate::smtp::envelope::Path;
+
+    #[test]
+    fn recipients_for_everybody() {
+        let mut rig = rig("
+            recipient_list = [
+                { name = 'closed', entries = ['noreply@ours.example'] },
+                { name = 'trap', entries = ['trap@ours.example'], then = 'score', score = 6.0 },
+            ]");
+        assert_eq!(rig.mail("a@b.example"), "accept");
+        assert_eq!(rig.rcpt("a@ours.example"), "accept");
+        assert_eq!(
+            rig.rcpt("NoReply@Ours.example"),
+            "reject 550 5.7.1 Recipient refused"
+        );
+        assert_eq!(rig.rcpt("trap@ours.example"), "accept");
+        assert_eq!(rig.rcpt("trap@ours.example"), "accept");
+        assert_eq!(rig.judgement.score(), 12.0);
+        assert!(rig.body("").starts_with("reject 550"));
+        assert_eq!(rig.mail("a@b.example"), "accept");
+        assert_eq!(rig.judgement.score(), 0.0, "the next message starts anew");
+        let recipient = Some(Path::split(b"noreply@ours.example"));
+        let trusted = Facts {
+            recipient,
+            trusted: true,
+            ..stranger()
+        };
+        assert!(rig.ask(At::Rcpt, &trusted).starts_with("reject"));
+    }
+}

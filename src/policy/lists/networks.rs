@@ -17,6 +17,14 @@ pub struct Networks {
 }
 
 impl Networks {
+    /// The set of these networks: for `trusted` and the like.
+    #[must_use]
+    pub fn of(nets: &[IpNet]) -> Networks {
+        let mut builder = NetworksBuilder::default();
+        nets.iter().for_each(|net| builder.add_net(*net));
+        builder.build()
+    }
+
     /// An empty set to be filled.
     #[must_use]
     pub fn builder() -> NetworksBuilder {
@@ -56,13 +64,16 @@ impl NetworksBuilder {
             true => entry.parse::<IpNet>().ok(),
             false => entry.parse::<IpAddr>().ok().map(IpNet::from),
         };
-        let net = net.ok_or_else(|| format!("{entry:?} is neither an address nor a network"))?;
+        self.add_net(net.ok_or_else(|| format!("{entry:?} is neither an address nor a network"))?);
+        Ok(())
+    }
+
+    fn add_net(&mut self, net: IpNet) {
         match (net.network(), net.broadcast()) {
             (IpAddr::V4(first), IpAddr::V4(last)) => self.v4.push((first.into(), last.into())),
             (IpAddr::V6(first), IpAddr::V6(last)) => self.add_v6(first, last),
-            _ => {}
+            _ => {} // an IpNet is of one family
         }
-        Ok(())
     }
 
     fn add_v6(&mut self, first: Ipv6Addr, last: Ipv6Addr) {
@@ -174,6 +185,8 @@ mod tests {
             assert!(!set.contains(ip(outside)), "{outside}");
         }
         assert_eq!(set.ranges(), 4);
+        let trusted = Networks::of(&["127.0.0.0/8".parse().expect("a network")]);
+        assert!(trusted.contains(ip("127.0.0.1")) && !trusted.contains(ip("::1")));
     }
 
     #[test]

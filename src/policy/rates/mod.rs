@@ -56,7 +56,6 @@ impl Shared {
 
     /// Counts a session from this address until the ticket is dropped. To be taken before
     /// [`super::At::Connect`] is asked, for every session.
-    #[must_use]
     pub fn open_session(&self, client: IpAddr) -> SessionTicket {
         self.sessions.open(client)
     }
