@@ -32,6 +32,8 @@ mod body;
 pub mod capabilities;
 mod commands;
 mod dialogue;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use super::{
@@ -444,5 +446,11 @@ impl Client {
     #[must_use]
     pub fn pipelines(&self) -> bool {
         self.settings.pipelining && self.capabilities.extensions.has(Extensions::PIPELINING)
+    }
+
+    /// Octets of memory that it holds beside itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.replies.memory() + self.transaction.memory()
     }
 }

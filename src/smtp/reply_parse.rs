@@ -191,6 +191,12 @@ impl ReplyReader {
         }
     }
 
+    /// Octets of memory that it holds beside itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.partial.capacity() + self.text.capacity()
+    }
+
     /// Whether bytes of a reply that is not complete have been read.
     #[must_use]
     pub fn is_midway(&self) -> bool {

@@ -206,11 +206,13 @@ impl Client {
         }
     }
 
-    /// The body, or the wish to send one, was refused. Told once.
+    /// The body, or the wish to send one, was refused. Told once; but a connection that closes while what
+    /// is still due is read fails.
     fn refuse(&mut self, head: ReplyHead) -> Option<Event> {
         let t = &mut self.transaction;
         if t.refused || t.muted {
-            return None;
+            let closing = head.code == 421;
+            return closing.then(|| self.fail(ClientError::Closing(head)));
         }
         t.refused = true;
         t.told = true;
@@ -227,9 +229,10 @@ impl Client {
             let tell = !t.refused && !t.muted;
             return tell.then_some(Event::Chunk);
         }
-        let event = self.refuse(head);
         // LMTP: whether LAST behind it gets one reply or one a recipient is not written anywhere.
-        if self.settings.lmtp && self.transaction.last == Last::Sent && event.is_some() {
+        let unclear = self.settings.lmtp && t.last == Last::Sent && !t.refused;
+        let event = self.refuse(head);
+        if unclear {
             self.leave(head);
         }
         event

@@ -132,6 +132,10 @@ impl Transaction {
         self.rset = Rset::Wanted;
     }
 
+    pub(super) fn memory(&self) -> usize {
+        self.script.capacity() + self.recipients.capacity() * size_of::<Rcpt>()
+    }
+
     pub(super) fn is_for_nobody(&self) -> bool {
         self.recipients.is_empty()
     }
