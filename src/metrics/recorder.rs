@@ -16,7 +16,7 @@ use std::{
 /// Records for one worker. A clone records into the same place. It stays on its thread.
 ///
 /// A record costs some 15 ns, a count 3; the first one of a stage in a scope allocates 8 KiB, and a histogram that
-/// meets a longer latency than ever before grows (16 KiB up to 8 ms, 36 KiB up to 8 s, 92 KiB for an hour).
+/// meets a longer latency than ever before grows (16 KiB up to 8 ms, 56 KiB up to 8 s, 92 KiB for an hour).
 #[derive(Clone)]
 pub struct Recorder(Rc<Inner>);
 
@@ -30,6 +30,13 @@ struct Inner {
     /// `who@phase` and phases seen: a handful of static strings, found by a short linear search.
     ends: RefCell<Vec<(&'static str, &'static str, Scope)>>,
     on: Cell<bool>,
+}
+
+impl Drop for Inner {
+    /// A worker that ended has no sessions and no connections, however it ended. What it counted stays.
+    fn drop(&mut self) {
+        self.sheet.clear_gauges();
+    }
 }
 
 impl Recorder {
@@ -164,6 +171,20 @@ mod tests {
         assert_eq!(registry.counter(Counter::Ended, end), 2);
         let phase = registry.scope(Kind::Phase, "body");
         assert_eq!(registry.counter(Counter::Timeouts, phase), 1);
+    }
+
+    #[test]
+    fn a_worker_that_ended_leaves_its_counts_but_no_level() {
+        let registry = Registry::new();
+        let worker = registry.worker();
+        worker.count(Counter::Panics, Scope::NONE, 1);
+        worker.add(Gauge::BodyMemory, Scope::NONE, 100);
+        let clone = worker.clone();
+        drop(worker);
+        assert_eq!(registry.gauge(Gauge::BodyMemory, Scope::NONE), 100);
+        drop(clone);
+        assert_eq!(registry.gauge(Gauge::BodyMemory, Scope::NONE), 0);
+        assert_eq!(registry.counter(Counter::Panics, Scope::NONE), 1);
     }
 
     #[test]

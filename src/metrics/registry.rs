@@ -10,7 +10,7 @@ use super::{
     snapshot::{Distribution, Snapshot, View},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime},
 };
@@ -87,6 +87,7 @@ impl Scope {
 struct Names {
     by_name: HashMap<(Kind, Arc<str>), Scope>,
     list: Vec<(Kind, Arc<str>)>,
+    hidden: HashSet<Scope>,
 }
 
 /// Interned names and all sheets. One for a process, shared by all threads.
@@ -112,6 +113,7 @@ impl Registry {
             names: Mutex::new(Names {
                 by_name: HashMap::new(),
                 list: vec![(Kind::None, Arc::from(""))],
+                hidden: HashSet::new(),
             }),
             sheets: Mutex::default(),
             process: Sheet::new(),
@@ -132,7 +134,9 @@ impl Registry {
         let mut names = lock(&self.names);
         let name: Arc<str> = Arc::from(name);
         if let Some(scope) = names.by_name.get(&(kind, name.clone())) {
-            return *scope;
+            let scope = *scope;
+            names.hidden.remove(&scope);
+            return scope;
         }
         if names.list.len() >= SCOPES_MAX {
             return Scope::NONE;
@@ -163,6 +167,21 @@ impl Registry {
     /// The scope of a check.
     pub fn check(&self, name: &str) -> Scope {
         self.scope(Kind::Check, name)
+    }
+
+    /// After a reload: of this kind, only these are shown from now on, so that a backend or a listener that
+    /// left the configuration leaves the exports. One that comes back goes on where it was.
+    pub fn retain(&self, kind: Kind, live: &[Scope]) {
+        let mut names = lock(&self.names);
+        let all = (0u16..)
+            .zip(&names.list)
+            .filter(|(_, (its, _))| *its == kind);
+        let gone: Vec<_> = all
+            .map(|(number, _)| Scope(number))
+            .filter(|scope| !live.contains(scope))
+            .collect();
+        names.hidden.retain(|scope| !live.contains(scope));
+        names.hidden.extend(gone);
     }
 
     /// A recorder for a worker. Call it on the worker's thread, once for each worker: the recorder stays
@@ -226,31 +245,39 @@ impl Registry {
 
     /// Everything at this moment: the given snapshots merged, and the counters and gauges of all.
     pub fn view<'a>(&self, snapshots: impl IntoIterator<Item = &'a Snapshot>) -> View {
-        let scopes = lock(&self.names).list.clone();
+        let (scopes, hidden) = {
+            let names = lock(&self.names);
+            (names.list.clone(), names.hidden.clone())
+        };
+        let shown: Vec<_> = (0u16..)
+            .zip(&scopes)
+            .map(|(number, (kind, _))| (Scope(number), *kind))
+            .filter(|(scope, _)| !hidden.contains(scope))
+            .collect();
         let sheets = lock(&self.sheets).clone();
         let mut distributions: BTreeMap<_, Distribution> = BTreeMap::new();
         for (stage, scope, track) in snapshots.into_iter().flat_map(Snapshot::entries) {
-            distributions
-                .entry((*stage, *scope))
-                .or_default()
-                .absorb(track);
+            if !hidden.contains(scope) {
+                let key = (*stage, *scope);
+                distributions.entry(key).or_default().absorb(track);
+            }
         }
-        let numbers = || (0..scopes.len()).filter_map(|n| u16::try_from(n).ok().map(Scope));
+        // A scope of the right kind shows its zeros, so that a rate can be drawn from the first event on.
         let mut counters = Vec::new();
         for counter in Counter::ALL {
-            for scope in numbers() {
-                let value = self.counter_of(&sheets, *counter, scope);
-                if value != 0 || scopes[scope.index()].0 == counter.meta().kind {
-                    counters.push((*counter, scope, value));
+            for (scope, kind) in &shown {
+                let value = self.counter_of(&sheets, *counter, *scope);
+                if value != 0 || *kind == counter.meta().kind {
+                    counters.push((*counter, *scope, value));
                 }
             }
         }
         let mut gauges = Vec::new();
         for gauge in Gauge::ALL {
-            for scope in numbers() {
-                let value = self.gauge_of(&sheets, *gauge, scope);
-                if value != 0 || scopes[scope.index()].0 == gauge.meta().kind {
-                    gauges.push((*gauge, scope, value));
+            for (scope, kind) in &shown {
+                let value = self.gauge_of(&sheets, *gauge, *scope);
+                if value != 0 || *kind == gauge.meta().kind {
+                    gauges.push((*gauge, *scope, value));
                 }
             }
         }
@@ -277,6 +304,32 @@ mod tests {
         assert_eq!(registry.listener("mx"), registry.listener("mx"));
         assert_ne!(registry.listener("mx"), registry.check("mx"));
         assert_eq!(registry.scope(Kind::None, "x"), Scope::NONE);
+    }
+
+    #[test]
+    fn what_left_the_configuration_is_not_shown_until_it_comes_back() {
+        let registry = Registry::new();
+        let (one, two) = (registry.backend("p", "1"), registry.backend("p", "2"));
+        let mx = registry.listener("mx");
+        let worker = registry.worker();
+        for scope in [one, two] {
+            worker.record(crate::metrics::Stage::Commit, scope, 1);
+            worker.count(Counter::BackendOpened, scope, 1);
+        }
+        let shown = |scope| {
+            let view = registry.view([&worker.snapshot()]);
+            let counted = view.counters.iter().any(|(_, its, _)| *its == scope);
+            let timed = view.distributions.keys().any(|(_, its)| *its == scope);
+            (counted, timed)
+        };
+        registry.retain(Kind::Backend, &[one]);
+        assert_eq!((shown(one), shown(two)), ((true, true), (false, false)));
+        assert!(shown(mx).0, "another kind is left alone");
+        registry.backend("p", "2");
+        assert_eq!(shown(two), (true, true));
+        registry.retain(Kind::Backend, &[one]);
+        registry.retain(Kind::Backend, &[one, two]);
+        assert_eq!(shown(two), (true, true));
     }
 
     #[test]

@@ -67,6 +67,16 @@ impl Sheet {
         self.block(scope).gauges[gauge as usize].store(value, Relaxed);
     }
 
+    /// Sets all gauges to 0.
+    pub(super) fn clear_gauges(&self) {
+        for block in self.blocks.iter().filter_map(OnceLock::get) {
+            block
+                .gauges
+                .iter()
+                .for_each(|gauge| gauge.store(0, Relaxed));
+        }
+    }
+
     /// Adds to a counter; for a sheet with many writers.
     pub(super) fn count_shared(&self, counter: Counter, scope: Scope, n: u64) {
         self.block(scope).counters[counter as usize].fetch_add(n, Relaxed);
