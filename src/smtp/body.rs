@@ -25,6 +25,10 @@ pub enum BareNewline {
     Normalize,
 }
 
+/// A text line of this many octets with its CRLF has to be accepted (RFC 5321 §4.5.3.1.6), so no limit is
+/// below it, and nobody needs to know the lengths of such lines. That is half of the scan's speed.
+pub const LINE_STANDARD: usize = 1000;
+
 /// What is known of a body so far. Exact after each call of a scanner, for any split of the input.
 ///
 /// All counts are of the payload as it is handed on: unstuffed, and normalised where that was asked.
@@ -32,10 +36,9 @@ pub enum BareNewline {
 pub struct BodyFacts {
     /// Octets.
     pub size: u64,
-    /// Line ends (LF).
-    pub lines: u64,
-    /// The longest line in octets with its CRLF, the unfinished one included: an endless line shows while
-    /// it grows. The stuffing dot does not count (RFC 5321 §4.5.3.1.6).
+    /// The longest line in octets with its CRLF; 0 while none is longer than [`LINE_STANDARD`]: such lines
+    /// are not measured. The unfinished line counts, so an endless one shows while it grows. The stuffing
+    /// dot does not count (RFC 5321 §4.5.3.1.6).
     pub line_longest: usize,
     /// NUL octets. They are passed on intact; refusing them is the caller's choice.
     pub nuls: u64,

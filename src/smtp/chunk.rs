@@ -133,3 +133,92 @@ impl ChunkScan {
 fn behind(octet: u8) -> At {
     if octet == b'\r' { At::Cr } else { At::Text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn run(mode: BareNewline, engine: Engine, chunks: &[&[u8]]) -> (Vec<u8>, BodyFacts) {
+        let mut scan = ChunkScan::with_engine(mode, engine);
+        let mut payload = Vec::new();
+        for chunk in chunks {
+            let mut rest = *chunk;
+            loop {
+                let piece = scan.scan(rest);
+                match piece.kind {
+                    Kind::Payload(span) => payload.extend_from_slice(span.of(rest)),
+                    Kind::Insert(octets) => payload.extend_from_slice(octets),
+                    Kind::More => break,
+                    Kind::End => panic!("a chunk has no end of its own"),
+                }
+                rest = &rest[piece.consumed..];
+            }
+        }
+        payload.extend_from_slice(scan.finish().unwrap_or_default());
+        (payload, *scan.facts())
+    }
+
+    fn octets() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            6 => Just(b"\r\n".to_vec()),
+            1 => Just(b"\r".to_vec()),
+            1 => Just(b"\n".to_vec()),
+            2 => Just(b".".to_vec()),
+            1 => prop_oneof![Just(0u8), Just(0xe4)].prop_map(|octet| vec![octet]),
+            4 => (1usize..300).prop_map(|n| vec![b'x'; n]),
+        ];
+        proptest::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn a_chunk_border_in_a_line_end_is_no_bare_newline() {
+        let best = Engine::best();
+        for (chunks, bare) in [
+            (&[&b"a\r"[..], b"\n"][..], false),
+            (&[b"a", b"\r", b"\n", b""], false),
+            (&[b"a\r", b""], true),
+            (&[b"a\r", b"b"], true),
+            (&[b"a", b"\n"], true),
+            (&[b"\n"], true),
+            (&[b".\r\n.\r\n..\r\n"], false), // dots are nothing here
+            (&[b""], false),
+        ] {
+            let (payload, facts) = run(BareNewline::Reject, best, chunks);
+            assert_eq!(payload, chunks.concat());
+            assert_eq!(facts.bare_newline, bare, "{chunks:?}");
+            let (mended, facts) = run(BareNewline::Normalize, best, chunks);
+            assert_eq!(facts.bare_newline, bare, "{chunks:?}");
+            assert_eq!(mended == payload, !bare);
+            assert_eq!(facts.size, mended.len() as u64);
+        }
+        let (mended, _) = run(BareNewline::Normalize, best, &[b"\na\r\r", b"\n\r"]);
+        assert_eq!(mended, b"\r\na\r\n\r\n\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_and_any_engine_is_the_same(payload in octets()) {
+            for mode in [BareNewline::Reject, BareNewline::Normalize] {
+                let whole = run(mode, Engine::scalar(), &[&payload]);
+                for &engine in Engine::all() {
+                    prop_assert_eq!(&run(mode, engine, &[&payload]), &whole);
+                }
+                for at in 0..payload.len() {
+                    let (front, back) = payload.split_at(at);
+                    prop_assert_eq!(&run(mode, Engine::best(), &[front, back]), &whole);
+                }
+                let octets: Vec<&[u8]> = payload.chunks(1).collect();
+                prop_assert_eq!(&run(mode, Engine::best(), &octets), &whole);
+            }
+        }
+
+        #[test]
+        fn a_mended_body_has_nothing_to_mend(payload in octets()) {
+            let (mended, _) = run(BareNewline::Normalize, Engine::best(), &[&payload]);
+            let (again, facts) = run(BareNewline::Reject, Engine::best(), &[&mended]);
+            prop_assert_eq!(again, mended);
+            prop_assert!(!facts.bare_newline);
+        }
+    }
+}

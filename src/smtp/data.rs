@@ -8,7 +8,7 @@
 //! The machine holds back at most the two octets `.` and CR of a line that may turn out to be the end. All
 //! the rest is handed on as soon as it is seen, so the memory it needs is the size of [`DataScan`].
 
-use super::body::{BareNewline, BodyFacts, Piece, clip};
+use super::body::{BareNewline, BodyFacts, Kind, Piece, clip};
 use super::scan::{Engine, Tally, walk};
 
 /// Finds the end of a DATA body, and the payload in it. One for each message.
@@ -73,8 +73,8 @@ impl DataScan {
             BareNewline::Normalize => self.advance::<true>(clip(input)),
         };
         match piece.kind {
-            super::body::Kind::Payload(span) => self.tally.facts.size += span.len() as u64,
-            super::body::Kind::Insert(octets) => self.tally.facts.size += octets.len() as u64,
+            Kind::Payload(span) => self.tally.facts.size += span.len() as u64,
+            Kind::Insert(octets) => self.tally.facts.size += octets.len() as u64,
             _ => {}
         }
         piece
@@ -174,7 +174,8 @@ fn behind(octet: u8) -> At {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::body::Kind;
+    use crate::smtp::stuff::Stuff;
+    use proptest::prelude::*;
 
     /// The payload, and what stands behind the end; `None` while there is no end.
     fn run(mode: BareNewline, pieces: &[&[u8]]) -> (Vec<u8>, BodyFacts, Option<Vec<u8>>) {
@@ -212,6 +213,44 @@ mod tests {
         (payload, *scan.facts(), behind)
     }
 
+    /// The same from the text of RFC 5321, a line at a time, for a body that has an end.
+    fn plain(mode: BareNewline, wire: &[u8]) -> (Vec<u8>, BodyFacts, Option<Vec<u8>>) {
+        let mut payload = Vec::new();
+        let mut rest = wire;
+        loop {
+            let end = memchr::memmem::find(rest, b"\r\n").expect("a body with an end") + 2;
+            let (line, behind) = rest.split_at(end);
+            rest = behind;
+            if line == b".\r\n" {
+                break;
+            }
+            payload.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+        }
+        let mut facts = BodyFacts::default();
+        let (mut mended, mut before) = (Vec::new(), b' ');
+        for &octet in &payload {
+            let bare = (before == b'\r') != (octet == b'\n');
+            facts.bare_newline |= bare;
+            if bare && mode == BareNewline::Normalize {
+                mended.push(if before == b'\r' { b'\n' } else { b'\r' });
+            }
+            mended.push(octet);
+            before = octet;
+        }
+        facts.size = mended.len() as u64;
+        facts.nuls = mended.iter().filter(|o| **o == 0).count() as u64;
+        facts.eight_bit = !mended.is_ascii();
+        facts.line_longest = mended
+            .split_inclusive(|o| *o == b'\n')
+            .map(<[u8]>::len)
+            .filter(|length| *length > crate::smtp::body::LINE_STANDARD)
+            .max()
+            .unwrap_or(0);
+        (mended, facts, Some(rest.to_vec()))
+    }
+
+    const MODES: [BareNewline; 2] = [BareNewline::Reject, BareNewline::Normalize];
+
     #[test]
     fn unstuffs_exactly() {
         for (wire, payload) in [
@@ -224,11 +263,148 @@ mod tests {
             (b"a\r\n..\r\n..b\r\n.c\r\n.\r\n", b"a\r\n.\r\n.b\r\nc\r\n"),
             (b"a.\r\n.\r\n", b"a.\r\n"),
         ] {
-            let (got, facts, behind) = run(BareNewline::Reject, &[wire]);
-            assert_eq!(got, payload);
+            for mode in MODES {
+                let (got, facts, behind) = run(mode, &[wire]);
+                assert_eq!(got, payload);
+                assert_eq!(behind.as_deref(), Some(&b""[..]));
+                assert!(!facts.bare_newline);
+                assert_eq!(facts.size, payload.len() as u64);
+            }
+        }
+    }
+
+    /// What some server somewhere has taken for the end (CVE-2023-51764, -51765, -51766 and after).
+    const NOT_THE_END: [&[u8]; 16] = [
+        b"\n.\n",
+        b"\n.\r\n",
+        b"\n.\r",
+        b"\r\n.\n",
+        b"\r.\r",
+        b"\r.\n",
+        b"\r.\r\n",
+        b"\r\n.\r",
+        b"\r\n.\r\r\n",
+        b"\r\n\0.\r\n",
+        b"\r\n.\0\r\n",
+        b"\r\n\0.\0\r\n",
+        b"\r\r\n.\r\r\n",
+        b"\r\n .\r\n",
+        b"\r\n. \r\n",
+        b"\r\n..\r\n",
+    ];
+
+    #[test]
+    fn nothing_but_the_end_ends() {
+        for trick in NOT_THE_END {
+            // Also deep in a body, where whole strides are walked.
+            for filler in [0, 1, 100, 5000] {
+                for mode in MODES {
+                    let mut wire = vec![b'x'; filler];
+                    wire.extend_from_slice(trick);
+                    wire.extend_from_slice(b"MAIL FROM:<smuggler@a.example>\r\n");
+                    let (_, facts, behind) = run(mode, &[&wire]);
+                    assert_eq!(behind, None, "{trick:?}");
+                    // A CR before NUL and the like is no bare one.
+                    let clean = [&b"\r\n\0.\r\n"[..], b"\r\n.\0\r\n", b"\r\n\0.\0\r\n"];
+                    let clean =
+                        clean.contains(&trick) || trick.contains(&b' ') || trick == b"\r\n..\r\n";
+                    assert_eq!(facts.bare_newline, !clean, "{trick:?}");
+                    wire.extend_from_slice(b".\r\nQUIT\r\n");
+                    let (_, _, behind) = run(mode, &[&wire]);
+                    assert_eq!(behind.as_deref(), Some(&b"QUIT\r\n"[..]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bare_newlines_become_line_ends_and_their_dots_payload() {
+        for (wire, payload) in [
+            (&b"a\nb\r\n"[..], &b"a\r\nb\r\n"[..]),
+            (b"a\rb\r\n", b"a\r\nb\r\n"),
+            (b"a\r\r\n", b"a\r\n\r\n"),
+            (b"a\n\r\n", b"a\r\n\r\n"),
+            (b"a\n\rb\r\n", b"a\r\n\r\nb\r\n"),
+            (b"\n.\n\r\n", b"\r\n.\r\n\r\n"),
+            (b"a\n.\r\n", b"a\r\n.\r\n"),
+            (b"a\n..\r\n", b"a\r\n..\r\n"),
+            (b"\r\n..\n\r\n", b"\r\n.\r\n\r\n"),
+            (b"\r\n.\n\r\n", b"\r\n\r\n\r\n"), // the dot was a stuffing dot: its line on the wire went on
+            (b"\r\n.\rb\r\n", b"\r\n\r\nb\r\n"),
+        ] {
+            let wire = [wire, b".\r\n"].concat();
+            let (got, facts, behind) = run(BareNewline::Normalize, &[&wire]);
+            assert_eq!(
+                got.escape_ascii().to_string(),
+                payload.escape_ascii().to_string()
+            );
             assert_eq!(behind.as_deref(), Some(&b""[..]));
-            assert!(!facts.bare_newline);
-            assert_eq!(facts.size, payload.len() as u64);
+            assert!(facts.bare_newline);
+        }
+    }
+
+    #[test]
+    fn an_endless_line_shows_while_it_grows() {
+        let mut scan = DataScan::new(BareNewline::Reject);
+        for at in 1..100 {
+            assert!(matches!(scan.scan(&[b'x'; 777]).kind, Kind::Payload(_)));
+            let length = at * 777;
+            let shown = if length > 1000 { length } else { 0 };
+            assert_eq!(scan.facts().line_longest, shown);
+        }
+    }
+
+    fn wires() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            6 => Just(b"\r\n".to_vec()),
+            2 => Just(b"\r".to_vec()),
+            2 => Just(b"\n".to_vec()),
+            6 => Just(b".".to_vec()),
+            1 => prop_oneof![Just(0u8), Just(0xe4)].prop_map(|octet| vec![octet]),
+            4 => (1usize..4).prop_map(|n| vec![b'x'; n]),
+            1 => (60usize..300).prop_map(|n| vec![b'x'; n]),
+            1 => (900usize..1100).prop_map(|n| vec![b'x'; n]),
+        ];
+        proptest::collection::vec(piece, 0..24).prop_map(|pieces| {
+            let mut wire = pieces.concat();
+            wire.extend_from_slice(b"\r\n.\r\nQUIT\r\n");
+            wire
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_scan_is_the_rule(wire in wires()) {
+            for mode in MODES {
+                prop_assert_eq!(run(mode, &[&wire]), plain(mode, &wire));
+            }
+        }
+
+        #[test]
+        fn any_split_is_the_same(wire in wires()) {
+            for mode in MODES {
+                let whole = run(mode, &[&wire]);
+                for at in 0..wire.len() {
+                    prop_assert_eq!(&run(mode, &[&wire[..at], &wire[at..]]), &whole);
+                }
+                for size in [1, 2, 3, 65] {
+                    let pieces: Vec<&[u8]> = wire.chunks(size).collect();
+                    prop_assert_eq!(&run(mode, &pieces), &whole);
+                }
+            }
+        }
+
+        #[test]
+        fn what_was_stuffed_is_unstuffed(payload in wires(), at in 0usize..2000) {
+            let (front, back) = payload.split_at(at.min(payload.len()));
+            let mut wire = Vec::new();
+            let mut stuff = Stuff::new();
+            stuff.append(front, &mut wire);
+            stuff.append(back, &mut wire);
+            stuff.finish(&mut wire);
+            let (got, _, behind) = run(BareNewline::Reject, &[&wire]);
+            prop_assert_eq!(got, payload);
+            prop_assert_eq!(behind.as_deref(), Some(&b""[..]));
         }
     }
 }

@@ -180,3 +180,92 @@ impl HeaderEnd {
         self.at == At::Done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEADER: &[u8] = b"Received: from a\r\n\tby b; Mon\r\nSubject : Hello\r\n  there \r\n\r\n";
+
+    fn unfolded(field: &Field<'_>) -> String {
+        let mut out = Vec::new();
+        field.unfold(&mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn fields_come_with_name_body_and_place() {
+        let found: Vec<Field<'_>> = fields(HEADER).collect();
+        assert_eq!(found.len(), 2);
+        assert!(found[0].is("received"));
+        assert_eq!(found[0].body, b" from a\r\n\tby b; Mon");
+        assert_eq!(unfolded(&found[0]), "from a\tby b; Mon");
+        assert_eq!(found[1].name, b"Subject");
+        assert_eq!(unfolded(&found[1]), "Hello  there");
+        assert_eq!(found[0].span.end, found[1].span.start);
+        assert_eq!(found[1].span.end as usize, HEADER.len() - 2);
+        assert_eq!(received(HEADER), 1);
+    }
+
+    #[test]
+    fn rubbish_is_a_field_without_a_name() {
+        let header =
+            b" leading: x\r\nFrom a@b Mon Jan 1 00:00\r\n:nameless\r\nb\xe4d: x\r\nA:\r\nSubject:1";
+        let found: Vec<Field<'_>> = fields(header).collect();
+        let names: Vec<&[u8]> = found.iter().map(|field| field.name).collect();
+        assert_eq!(names, [&b""[..], b"", b"", b"", b"A", b"Subject"]);
+        assert_eq!(found[4].body, b"");
+        assert_eq!(found[5].body, b"1");
+        assert_eq!(fields(b"").count(), 0);
+        assert_eq!(fields(b"\r\nNo: field\r\n").count(), 0);
+    }
+
+    #[test]
+    fn lines_of_a_file_do_as_well() {
+        let found: Vec<Field<'_>> = fields(b"A: 1\n 2\nB: 3\n\nC: 4\n").collect();
+        assert_eq!(found.len(), 2);
+        assert_eq!(unfolded(&found[0]), "1 2");
+    }
+
+    #[test]
+    fn the_section_ends_at_its_empty_line() {
+        assert_eq!(end(HEADER), Some(HEADER.len()));
+        assert_eq!(end(b"\r\nbody"), Some(2));
+        assert_eq!(end(b"A: b\r\nC"), None);
+        assert_eq!(end(b"A: b\r\n\r"), None);
+        assert_eq!(end(b"A: b\r\n\rx\r\n\r\n"), Some(12));
+        assert_eq!(end(b""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_octets_upset_it(header in proptest::collection::vec(
+            proptest::sample::select(&b"aA:. \t\r\n\0\xff"[..]), 0..80)) {
+            let mut out = Vec::new();
+            let mut at = 0;
+            for field in fields(&header) {
+                prop_assert_eq!(field.span.start, at);
+                prop_assert!(!field.span.is_empty());
+                at = field.span.end;
+                out.clear();
+                field.unfold(&mut out);
+                prop_assert!(!out.iter().any(|o| matches!(o, b'\r' | b'\n' | 0)));
+            }
+            if let Some(end) = end(&header) {
+                prop_assert!((at as usize) < end && end - at as usize <= 2);
+            }
+        }
+
+        #[test]
+        fn any_split_ends_the_same(header in "[ab:\r\n]{0,40}") {
+            let header = header.as_bytes();
+            let whole = end(header);
+            for at in 0..=header.len() {
+                let mut scan = HeaderEnd::new();
+                let found = scan.feed(&header[..at]).or_else(|| scan.feed(&header[at..]).map(|n| n + at));
+                prop_assert_eq!(found, whole);
+            }
+        }
+    }
+}

@@ -3,6 +3,15 @@
 //! A line begins at the start and behind CRLF, nowhere else: exactly the rule by which [`super::data`] takes
 //! the dots off again. A payload with bare newlines is refused or mended before it gets here.
 
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
+
+/// Room for this many stuffed dots is reserved with each piece; more make the buffer grow.
+const DOTS_EXPECTED: usize = 16;
+
+// Built once: a search for every piece would spend longer on its preparation than on a small piece.
+static LINE_DOT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n."));
+
 /// Writes one message into a DATA transfer. The payload may come in any pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stuff {
@@ -26,18 +35,43 @@ impl Stuff {
 
     /// Appends a piece of the payload to `out`, every dot that begins a line doubled.
     pub fn append(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        out.reserve(payload.len() + 16);
-        for &octet in payload {
-            if self.at == At::LineStart && octet == b'.' {
-                out.push(b'.');
-            }
-            out.push(octet);
+        out.reserve(payload.len() + DOTS_EXPECTED);
+        let mut rest = payload;
+        // The border to the piece before this one, octet by octet: a line may begin on it.
+        while let Some((&octet, behind)) = rest.split_first() {
             self.at = match (self.at, octet) {
-                (_, b'\r') => At::Cr,
+                (At::LineStart, b'.') => {
+                    out.push(b'.');
+                    At::Text
+                }
                 (At::Cr, b'\n') => At::LineStart,
+                (_, b'\r') => At::Cr,
                 _ => At::Text,
             };
+            out.push(octet);
+            rest = behind;
+            if self.at == At::Text {
+                break;
+            }
         }
+        if rest.is_empty() {
+            return;
+        }
+        let mut done = 0;
+        for found in LINE_DOT.find_iter(rest) {
+            let dot = found + 2;
+            out.extend_from_slice(&rest[done..dot]);
+            out.push(b'.');
+            done = dot;
+        }
+        out.extend_from_slice(&rest[done..]);
+        self.at = if rest.ends_with(b"\r\n") {
+            At::LineStart
+        } else if rest.ends_with(b"\r") {
+            At::Cr
+        } else {
+            At::Text
+        };
     }
 
     /// Appends the end: `.CRLF` where the payload ended its last line (or is empty), else CRLF first.
@@ -50,5 +84,81 @@ impl Stuff {
         out.extend_from_slice(b".\r\n");
         self.at = At::LineStart;
         added
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Octet by octet, from the rule.
+    fn plain(payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (at, &octet) in payload.iter().enumerate() {
+            if octet == b'.' && (at == 0 || payload[..at].ends_with(b"\r\n")) {
+                out.push(b'.');
+            }
+            out.push(octet);
+        }
+        if !payload.is_empty() && !payload.ends_with(b"\r\n") {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b".\r\n");
+        out
+    }
+
+    fn stuffed(pieces: &[&[u8]]) -> Vec<u8> {
+        let mut stuff = Stuff::new();
+        let mut out = Vec::new();
+        for piece in pieces {
+            stuff.append(piece, &mut out);
+        }
+        let ended = pieces.concat();
+        let added = stuff.finish(&mut out);
+        assert_eq!(added, !ended.is_empty() && !ended.ends_with(b"\r\n"));
+        out
+    }
+
+    #[test]
+    fn dots_are_doubled_where_a_line_begins() {
+        for (payload, wire) in [
+            (&b""[..], &b".\r\n"[..]),
+            (b".", b"..\r\n.\r\n"),
+            (b".\r\n", b"..\r\n.\r\n"),
+            (b"a", b"a\r\n.\r\n"),
+            (b"a\r", b"a\r\r\n.\r\n"),
+            (b"a\r\n", b"a\r\n.\r\n"),
+            (b"\r\n.\r\n..\r\n", b"\r\n..\r\n...\r\n.\r\n"),
+            (b"a.\r\n.b\r\n", b"a.\r\n..b\r\n.\r\n"),
+            (b"a\n.\n", b"a\n.\n\r\n.\r\n"), // no line begins behind a bare LF
+        ] {
+            assert_eq!(stuffed(&[payload]), wire);
+        }
+    }
+
+    #[test]
+    fn one_value_serves_message_after_message() {
+        let mut stuff = Stuff::new();
+        let mut out = Vec::new();
+        for _ in 0..2 {
+            stuff.append(b".a", &mut out);
+            stuff.finish(&mut out);
+        }
+        assert_eq!(out, b"..a\r\n.\r\n..a\r\n.\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_stuffs_the_same(payload in "[.\r\nx]{0,60}", at in 0usize..60, to in 0usize..60) {
+            let payload = payload.as_bytes();
+            let at = at.min(payload.len());
+            let to = to.clamp(at, payload.len());
+            let whole = plain(payload);
+            prop_assert_eq!(&stuffed(&[payload]), &whole);
+            prop_assert_eq!(&stuffed(&[&payload[..at], &payload[at..to], &payload[to..]]), &whole);
+            let octets: Vec<&[u8]> = payload.chunks(1).collect();
+            prop_assert_eq!(&stuffed(&octets), &whole);
+        }
     }
 }

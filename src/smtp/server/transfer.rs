@@ -55,7 +55,6 @@ impl Transfer {
     pub fn facts(&self) -> &BodyFacts {
         const NOTHING: &BodyFacts = &BodyFacts {
             size: 0,
-            lines: 0,
             line_longest: 0,
             nuls: 0,
             eight_bit: false,
