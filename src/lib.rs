@@ -7,10 +7,13 @@
 pub mod admin;
 pub mod config;
 pub mod log;
+pub mod maildir;
 pub mod metrics;
 pub mod net;
 pub mod policy;
 pub mod proxy;
 pub mod smtp;
 pub mod spool;
+pub mod supervisor;
 pub mod upstream;
+pub mod worker;

@@ -4,7 +4,10 @@ mod cli;
 
 use clap::{CommandFactory, Parser};
 use cli::{About, Cli, Command};
-use gatepost::config::{self, Loaded, Problem, Source};
+use gatepost::{
+    config::{self, Loaded, Problem, Source},
+    supervisor::{self, RunError},
+};
 use std::{io::Write, path::Path, process::ExitCode};
 
 #[global_allocator]
@@ -47,10 +50,16 @@ fn run(source: Source) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    // The one call site of the supervisor: `gatepost::supervisor::run(loaded.config, source)`.
-    drop((loaded, source));
-    eprintln!("gatepost: this build can't serve yet");
-    exit::UNAVAILABLE.into()
+    match supervisor::run(loaded.config, source) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("gatepost: {why}");
+            match why {
+                RunError::Config(_) => exit::CONFIG.into(),
+                RunError::Unavailable(_) => exit::UNAVAILABLE.into(),
+            }
+        }
+    }
 }
 
 fn check(source: &Source) -> ExitCode {

@@ -7,6 +7,22 @@
 //! Rejected: a third state machine that joins server and client. Two machines and short async code read as
 //! the story goes; a joint machine was the 1,000-line function again.
 
+mod ask;
+mod body;
+mod commit;
+pub mod connection;
+mod context;
+mod mapping;
 pub mod message_id;
 pub mod received;
+pub mod relay;
+pub mod replies;
+mod search;
+mod site;
+pub mod trace;
+pub mod transaction;
 pub mod window;
+
+pub use connection::serve;
+pub use context::{Context, Current};
+pub use site::{ListenerSite, Site};

@@ -227,18 +227,32 @@ impl Backends {
     /// What an operator sees of all backends, in the order of the file.
     #[must_use]
     pub fn view(&self, now: Tick) -> Vec<BackendView> {
-        let of = |pool: &Arc<Pool>| {
-            let slow_start = pool.rules.slow_start;
-            let views = pool.backends.iter().map(move |b| b.view(now, slow_start));
-            views.collect::<Vec<_>>()
-        };
-        self.pools().flat_map(of).collect()
+        self.pools()
+            .flat_map(|pool| self.view_of(pool, now))
+            .collect()
+    }
+
+    /// The same for one pool.
+    #[must_use]
+    pub fn view_of(&self, pool: &Pool, now: Tick) -> Vec<BackendView> {
+        let slow_start = pool.rules.slow_start;
+        pool.backends
+            .iter()
+            .map(|backend| backend.view(now, slow_start))
+            .collect()
     }
 
     /// The changes of health, over reloads.
     #[must_use]
     pub fn changes(&self) -> &Arc<Changes> {
         &self.changes
+    }
+
+    /// Whether a pool speaks LMTP.
+    #[must_use]
+    pub fn is_lmtp(&self, id: PoolId) -> bool {
+        let first = self.pool(id).and_then(|pool| pool.backends.first());
+        first.is_some_and(|backend| backend.identity.lmtp)
     }
 
     pub(super) fn bells(&self) -> &Arc<Bells> {

@@ -79,6 +79,17 @@ impl RouteTable {
         self.other.as_ref()
     }
 
+    /// The route of a domain that the file names: not by `*`.
+    #[must_use]
+    pub fn find_ours(&self, domain: &[u8]) -> Option<&Route> {
+        let found = self.find(domain)?;
+        let any = self
+            .other
+            .as_ref()
+            .is_some_and(|other| std::ptr::eq(other, found));
+        (!any).then_some(found)
+    }
+
     /// The route of `<Postmaster>`, who has no domain (RFC 5321 §4.5.1): the first of the file.
     #[must_use]
     pub fn of_postmaster(&self) -> Option<&Route> {

@@ -274,22 +274,49 @@ impl Pools {
         known.into()
     }
 
-    /// Remembers what a delivery found out: the backend's answer to RCPT in a transaction. Its sender may
-    /// have been the reason for a refusal, so that is remembered only where its code is about the mailbox
-    /// (RFC 3463: 5.1.1, 5.1.2, 5.1.3, 5.1.6, 5.1.10, 5.2.1); any other makes us ask anew.
-    pub fn note(&self, pool: PoolId, recipient: Path<'_>, reply: &ReplyRef<'_>) {
+    /// A refusal of this recipient from this sender, found out by a delivery of late.
+    #[must_use]
+    pub fn refused_lately(
+        &self,
+        pool: PoolId,
+        sender: &[u8],
+        recipient: Path<'_>,
+    ) -> Option<Reply> {
+        let key = Key::pair(pool, sender, recipient)?;
+        match self.backends().verified().look(&key, now())? {
+            Known::Bad(reply) => Some(reply),
+            Known::Good => None,
+        }
+    }
+
+    /// Remembers that a delivery found this recipient refused, though it had been accepted. The sender may
+    /// have been the reason, so the refusal holds for the two together, and for as long as a good answer:
+    /// the sender's next try is to meet it. Where the code is about the mailbox (RFC 3463: 5.1.1, 5.1.2,
+    /// 5.1.3, 5.1.6, 5.1.10, 5.2.1) it holds for every sender; any other makes us ask anew.
+    pub fn note_refused(&self, pool: PoolId, sender: &[u8], recipient: Path<'_>, reply: &Reply) {
         let (Some(local), Some(key)) = (self.local(pool), Key::new(pool, recipient)) else {
             return;
         };
-        let head = reply.head;
+        let (waits, backends) = (&local.pool.waits, self.backends());
         let about_mailbox = matches!(
-            head.status,
+            reply.status,
             Status(5, 1, 1 | 2 | 3 | 6 | 10) | Status(5, 2, 1)
         );
-        if head.is_positive() || (head.is_permanent() && about_mailbox) {
-            self.learn(&local, &key, reply);
-        } else if head.is_permanent() {
-            self.backends().verified().forget(&key);
+        if about_mailbox {
+            backends.verified().learn(
+                &key,
+                Known::Bad(reply.clone()),
+                now().after(waits.verify_bad),
+            );
+        } else {
+            backends.verified().forget(&key);
+        }
+        if let Some(pair) = Key::pair(pool, sender, recipient) {
+            backends.verified().learn(
+                &pair,
+                Known::Bad(reply.clone()),
+                now().after(waits.verify_good),
+            );
         }
     }
 }

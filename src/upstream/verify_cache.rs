@@ -16,8 +16,8 @@ use std::{
 const SHARDS: usize = 16;
 /// Recipients of one generation of one shard; at most twice as many are remembered in it.
 const GENERATION: usize = 2048;
-/// Octets of a key: the number of the pool, and a path (RFC 5321 §4.5.3.1.3: 256).
-const KEY_MAX: usize = 4 + 256;
+/// Octets of a key: the number of the pool, and one path or two (RFC 5321 §4.5.3.1.3: 256 each).
+const KEY_MAX: usize = 4 + 256 + 1 + 256;
 
 /// What is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,18 @@ impl Key {
         if recipient.domain.is_empty() {
             path.make_ascii_lowercase();
         }
+        Some(key)
+    }
+
+    /// The same for a recipient together with a sender.
+    #[must_use]
+    pub fn pair(pool: PoolId, sender: &[u8], recipient: Path<'_>) -> Option<Key> {
+        let mut key = Key::new(pool, recipient)?;
+        let from = key.len + 1;
+        key.bytes
+            .get_mut(from..from + sender.len())?
+            .copy_from_slice(sender);
+        key.len = from + sender.len();
         Some(key)
     }
 

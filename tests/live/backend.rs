@@ -164,6 +164,13 @@ impl Backend {
     pub fn open_max(&self) -> usize {
         self.state.open_max.load(Ordering::SeqCst)
     }
+    /// Says this on every open connection, unasked, and closes it.
+    pub fn say_on_all(&self, bytes: &[u8]) {
+        for socket in self.state.sockets.lock().expect("no panic").iter_mut() {
+            let _ = socket.write_all(bytes);
+        }
+        self.cut();
+    }
     /// Closes every open connection, from this side, at once.
     pub fn cut(&self) {
         for socket in self.state.sockets.lock().expect("no panic").drain(..) {

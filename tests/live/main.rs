@@ -2,4 +2,6 @@
 
 mod backend;
 mod client;
+mod delivery;
+mod failures;
 mod harness;

@@ -1,0 +1,309 @@
+//! Answers the core's questions: gathers the facts, asks policy, adds what only the shell knows (capacity,
+//! routes, what a backend says of a recipient), and passes the verdict on.
+
+use super::{
+    connection::{Session, stage_of},
+    mapping, replies,
+    site::Site,
+    transaction::Transaction,
+};
+use crate::{
+    metrics::{Counter, Scope, Stage},
+    net::{now, sleep, sleep_until},
+    policy::{At, Facts, Hit, Signals, Verdict, What},
+    smtp::{
+        Reply,
+        envelope::Path,
+        server::{self, Answer, Question},
+    },
+    upstream::Verification,
+};
+use std::time::Duration;
+
+/// How long a body waits for memory before the client gets 452.
+const MEMORY_WAIT: Duration = Duration::from_secs(2);
+/// How often it looks.
+const MEMORY_LOOK: Duration = Duration::from_millis(20);
+
+impl Session {
+    /// Answers one question, and records what it took.
+    pub async fn ask(&mut self, question: Question) {
+        let answer = match question {
+            Question::Connect => self.ask_connect().await,
+            Question::Hello => self.judge(At::Hello, None, false),
+            Question::Mail => self.ask_mail(),
+            Question::Rcpt => self.ask_rcpt().await,
+            Question::Body => self.ask_body().await,
+        };
+        self.server.answer(answer, &mut self.out);
+        let asked = self.now;
+        self.now = now();
+        let stage = match question {
+            Question::Connect => Stage::Banner,
+            _ => stage_of(self.server.verb()),
+        };
+        self.context
+            .recorder
+            .record(stage, self.scope, self.now.micros_since(asked));
+    }
+
+    async fn ask_connect(&mut self) -> Answer {
+        let site = &self.current.site;
+        let recorder = &self.context.recorder;
+        if self.context.draining.get() {
+            recorder.count(Counter::RefusedDrain, self.scope, 1);
+            return Answer::Close(replies::GOING_DOWN.reply());
+        }
+        if self.place.is_none() || self.context.sessions.get() > site.config.limits.sessions {
+            recorder.count(Counter::RefusedSessions, self.scope, 1);
+            return Answer::Close(replies::FULL.reply());
+        }
+        self.ticket = Some(self.current.shared.open_session(self.client));
+        let delay = site.listeners[self.listener].greeting_delay;
+        if !delay.is_zero() && !self.trusted {
+            sleep(delay).await;
+            self.early = !self.stream.is_quiet();
+        }
+        let answer = self.judge(At::Connect, None, false);
+        if matches!(answer, Answer::Close(_) | Answer::Refuse(_)) {
+            let counter = match self.judgement.hits().last() {
+                Some(hit)
+                    if hit.detail.contains("sessions") || hit.detail.contains("connections") =>
+                {
+                    Counter::RefusedClient
+                }
+                _ => Counter::RefusedPolicy,
+            };
+            self.context.recorder.count(counter, self.scope, 1);
+        }
+        answer
+    }
+
+    fn ask_mail(&mut self) -> Answer {
+        if let Some(before) = self.transaction.take() {
+            // RSET and MAIL came in one step.
+            super::trace::transaction(self, &before, None);
+        }
+        let answer = self.judge(At::Mail, None, false);
+        self.transactions += 1;
+        let sender = self.server.envelope().sender().whole;
+        let mut transaction = Transaction::begin(self.context.ids.next(), sender, self.now);
+        transaction.note(&answer);
+        self.transaction = Some(transaction);
+        answer
+    }
+
+    async fn ask_rcpt(&mut self) -> Answer {
+        let answer = self.judge_rcpt().await;
+        let counter = match &answer {
+            Answer::Accept | Answer::AcceptWith(_) => Counter::RecipientAccepted,
+            Answer::Refuse(reply) | Answer::Close(reply) if reply.is_transient() => {
+                Counter::RecipientDeferred
+            }
+            _ => Counter::RecipientRejected,
+        };
+        self.context.recorder.count(counter, self.scope, 1);
+        if let Some(transaction) = &mut self.transaction {
+            let envelope = self.server.envelope();
+            match (&answer, envelope.recipients().last()) {
+                (Answer::Accept | Answer::AcceptWith(_), Some(last)) => {
+                    transaction.accept(envelope.path(last.path).whole);
+                }
+                _ => transaction.note(&answer),
+            }
+        }
+        answer
+    }
+
+    async fn judge_rcpt(&mut self) -> Answer {
+        let envelope = self.server.envelope();
+        let Some(recipient) = envelope.recipients().last() else {
+            return Answer::Refuse(replies::NO_ROUTE.reply());
+        };
+        let path = recipient.path;
+        let (route, ours) = self.current.site.route(envelope.path(path).domain);
+        let answer = self.judge(At::Rcpt, Some(path), ours);
+        if !matches!(answer, Answer::Accept) {
+            return answer;
+        }
+        let Some(route) = route else {
+            return Answer::Refuse(replies::NO_ROUTE.reply());
+        };
+        let earlier = self.server.envelope().recipients().len() - 1;
+        let transaction_pool = self.transaction.as_ref().and_then(|t| t.pool);
+        let other = transaction_pool.is_some_and(|pool| pool != route.pool);
+        if earlier > 0 && (other || self.current.site.is_lmtp(route.pool)) {
+            return Answer::Refuse(replies::OTHER_ROUTE.reply());
+        }
+        let envelope = self.server.envelope();
+        let recipient: Path<'_> = envelope.path(path);
+        // Also where a route takes every recipient: what a backend refused at delivery is remembered.
+        let pools = &self.context.pools;
+        if let Some(reply) = pools.refused_lately(route.pool, envelope.sender().whole, recipient) {
+            return Answer::Refuse(mapping::refused(reply));
+        }
+        if Site::verifies(&route) {
+            let due = now().after(self.current.site.config.timeouts.backend.0);
+            match pools.verify(route.pool, recipient, due).await {
+                Verification::Accepted => {}
+                Verification::Unknown(reply) => return Answer::Refuse(reply),
+                Verification::Refused(reply) | Verification::Deferred(reply) => {
+                    return Answer::Refuse(mapping::refused(reply));
+                }
+            }
+        }
+        self.set_pool(route.pool);
+        Answer::Accept
+    }
+
+    fn set_pool(&mut self, pool: crate::upstream::PoolId) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.pool = Some(pool);
+        }
+    }
+
+    async fn ask_body(&mut self) -> Answer {
+        let began = self.now;
+        let due = began.after(MEMORY_WAIT);
+        while !self.context.memory.has_room() {
+            let moment = now();
+            if moment >= due {
+                self.context
+                    .recorder
+                    .count(Counter::BodyRefused, self.scope, 1);
+                let answer = Answer::Refuse(replies::NO_MEMORY.reply());
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.note(&answer);
+                }
+                return answer;
+            }
+            sleep_until(moment.after(MEMORY_LOOK).min(due)).await;
+        }
+        let waited = if self.context.memory.used() == 0 {
+            0
+        } else {
+            now().micros_since(began)
+        };
+        self.context
+            .recorder
+            .record(Stage::Window, self.scope, waited);
+        let limits = &self.current.site.config.limits;
+        let declared = self.server.envelope().params().size;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.open_window(&self.context.memory, limits.window.0, declared, self.now);
+        }
+        Answer::Accept
+    }
+
+    /// Asks policy at this point, records its hits, and turns the verdict into the core's answer.
+    pub fn judge(
+        &mut self,
+        at: At,
+        recipient: Option<crate::smtp::envelope::PathSpan>,
+        ours: bool,
+    ) -> Answer {
+        match self.verdict(at, recipient, ours, &[]) {
+            Verdict::Accept => Answer::Accept,
+            Verdict::Defer(reply) | Verdict::Reject(reply) => match at {
+                // A refused session has nothing to say but QUIT; don't keep it waiting for that.
+                At::Connect => Answer::Close(closing(reply)),
+                _ => Answer::Refuse(reply),
+            },
+            Verdict::Close(reply) => Answer::Close(reply),
+        }
+    }
+
+    /// Asks policy at this point and records its hits.
+    pub fn verdict(
+        &mut self,
+        at: At,
+        recipient: Option<crate::smtp::envelope::PathSpan>,
+        ours: bool,
+        header: &[u8],
+    ) -> Verdict {
+        let site = &self.current.site;
+        let envelope = self.server.envelope();
+        let body = self.server.body_facts().size;
+        let facts = Facts {
+            listener: &site.listeners[self.listener].name,
+            trusted: self.trusted,
+            sessions: self
+                .ticket
+                .as_ref()
+                .map(crate::policy::SessionTicket::counts)
+                .unwrap_or_default(),
+            signals: signals(self.early, self.server.signals()),
+            hello: self.server.hello().map_or(b"", |hello| hello.name),
+            sender: envelope.sender(),
+            recipient: recipient.map(|path| envelope.path(path)),
+            recipient_is_ours: ours,
+            recipients: envelope.recipients().len() - usize::from(recipient.is_some()),
+            size: if at == At::Body {
+                body
+            } else {
+                envelope.params().size
+            },
+            header,
+            clock: now,
+            ..Facts::of(self.client, self.now)
+        };
+        let before = self.judgement.hits().len();
+        let verdict = site
+            .policy
+            .ask(at, &facts, &self.current.shared, &mut self.judgement);
+        // Hits of an earlier question of the same kind have gone, so the new ones are counted from its end.
+        let hits = self.judgement.hits();
+        let from = hits
+            .iter()
+            .position(|hit| hit.at == at)
+            .unwrap_or(hits.len());
+        let new = if at == At::Rcpt {
+            before.min(hits.len())
+        } else {
+            from
+        };
+        for hit in &hits[new..] {
+            self.record_hit(hit);
+        }
+        verdict
+    }
+
+    fn record_hit(&self, hit: &Hit) {
+        let scope = self
+            .current
+            .site
+            .checks
+            .get(usize::from(hit.check.0))
+            .copied()
+            .unwrap_or(Scope::NONE);
+        let counter = match (hit.what, hit.shadow) {
+            (What::Accept, false) => Counter::HitAccept,
+            (What::Score, false) => Counter::HitScore,
+            (What::Defer, false) => Counter::HitDefer,
+            (What::Reject, false) => Counter::HitReject,
+            (What::Close, false) => Counter::HitClose,
+            (What::Accept, true) => Counter::ShadowAccept,
+            (What::Score, true) => Counter::ShadowScore,
+            (What::Defer, true) => Counter::ShadowDefer,
+            (What::Reject, true) => Counter::ShadowReject,
+            (What::Close, true) => Counter::ShadowClose,
+        };
+        self.context.recorder.count(counter, scope, 1);
+        self.context
+            .recorder
+            .record(Stage::Check, scope, u64::from(hit.micros));
+    }
+}
+
+/// A refusal at the greeting closes at once, so a 4xx is 421 there (RFC 5321 §3.8); a 5xx is 554 (§3.1).
+fn closing(reply: Reply) -> Reply {
+    let code = if reply.is_transient() { 421 } else { 554 };
+    Reply { code, ..reply }
+}
+
+fn signals(early: bool, seen: server::Signals) -> Signals {
+    Signals {
+        before_greeting: early,
+        past_sync: !seen.is_empty(),
+    }
+}

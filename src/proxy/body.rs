@@ -1,0 +1,132 @@
+//! The body while it comes: into the window, and from there to a backend once the window is full.
+
+use super::{
+    connection::Session,
+    relay::{Handed, Streaming},
+    replies,
+    transaction::{Body, Transaction},
+};
+use crate::{
+    metrics::Counter,
+    smtp::{Reply, client::Load, header},
+};
+
+impl Session {
+    /// Takes a piece that did not fit: the window is full, or the stream has something to send. Waits for
+    /// the backend, and thereby makes the client wait.
+    pub async fn body(&mut self, piece: &[u8]) {
+        let Some(mut transaction) = self.transaction.take() else {
+            return;
+        };
+        let result = match &mut transaction.body {
+            Body::Window(_) => self.begin_stream(&mut transaction, piece).await,
+            Body::Streaming(streaming) => {
+                let pushed = streaming.push(piece).await;
+                pushed.map_err(|handed| self.stream_failed(handed))
+            }
+            Body::None | Body::Gone => Ok(()),
+        };
+        if let Err(reply) = result {
+            if let Body::Streaming(streaming) = std::mem::replace(&mut transaction.body, Body::Gone)
+            {
+                streaming.abandon();
+            }
+            transaction.said(&reply);
+            self.server.discard(reply);
+        }
+        self.transaction = Some(transaction);
+        self.now = crate::net::now();
+    }
+
+    /// The core has found the message dead: whatever came of it goes.
+    pub fn drop_body(&mut self) {
+        let size = self.server.body_facts().size;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.size = size;
+        }
+        if let Some(transaction) = &mut self.transaction
+            && let Body::Streaming(streaming) = std::mem::replace(&mut transaction.body, Body::Gone)
+        {
+            streaming.abandon();
+        }
+    }
+
+    /// Leases a connection and sends what the window holds. An error is the reply that the client gets.
+    async fn begin_stream(
+        &mut self,
+        transaction: &mut Transaction,
+        piece: &[u8],
+    ) -> Result<(), Reply> {
+        let Body::Window(window) = std::mem::replace(&mut transaction.body, Body::Gone) else {
+            return Ok(());
+        };
+        let limits = &self.current.site.config.limits;
+        let full = (window.bytes().len() + piece.len()) as u64 > limits.window.0;
+        let Some(end) = header::end(window.bytes()) else {
+            // A header that fills the window can't be judged; one that only the budget stopped may come again.
+            let known = if full {
+                replies::HEADER_TOO_LARGE
+            } else {
+                replies::NO_MEMORY
+            };
+            return Err(known.reply());
+        };
+        let header = &window.bytes()[..end];
+        if end as u64 > limits.header.0 {
+            return Err(replies::HEADER_TOO_LARGE.reply());
+        }
+        if header::received(header) > limits.received as usize {
+            return Err(replies::LOOP.reply());
+        }
+        let load = self.stream_load();
+        let mut first = Vec::new();
+        self.write_trace(transaction.id, &mut first);
+        let mut pieces: Vec<&[u8]> = vec![&first];
+        self.own_results_cut(window.bytes(), end, &mut pieces);
+        pieces.push(piece);
+        let streaming = self
+            .lease_stream(transaction, load, header, &pieces)
+            .await?;
+        self.context
+            .recorder
+            .count(Counter::Streamed, self.scope, 1);
+        transaction.body = Body::Streaming(Box::new(streaming));
+        Ok(())
+    }
+
+    /// Tries backends until one takes the envelope; the window is still there, so trying again is safe.
+    async fn lease_stream(
+        &mut self,
+        transaction: &mut Transaction,
+        load: Load,
+        header: &[u8],
+        pieces: &[&[u8]],
+    ) -> Result<Streaming, Reply> {
+        let mut search = self.search(transaction);
+        loop {
+            let lease = search.lease(self).await?;
+            transaction.times.leased.get_or_insert(crate::net::now());
+            transaction.backend = Some(lease.backend().label.as_str().into());
+            let envelope = self.server.envelope();
+            match Streaming::start(lease, envelope, load, header, pieces).await {
+                Ok(streaming) => return Ok(streaming),
+                Err((handed, lease)) => {
+                    if let Some(reply) = search.after(self, &handed, &lease, transaction) {
+                        lease.give_back();
+                        return Err(reply);
+                    }
+                    lease.give_back();
+                }
+            }
+        }
+    }
+
+    /// What the client is told when a stream under way fails.
+    fn stream_failed(&self, handed: Handed) -> Reply {
+        match handed {
+            Handed::Refused(reply) => reply,
+            Handed::Uncertain => crate::upstream::replies::UNCERTAIN.reply(),
+            _ => crate::upstream::replies::LOST.reply(),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The end of a body: the verdict on the message, the backend's word, the final reply.
+//!
+//! `250` leaves here only behind a backend's own `250` (invariant 2).
+
+use super::{
+    connection::Session,
+    message_id::MessageId,
+    received::{self, Trace},
+    relay::{self, Handed, Marks, Parcel},
+    replies, trace,
+    transaction::{Body, Transaction},
+};
+use crate::{
+    metrics::{Counter, Stage},
+    net::now,
+    policy::{At, Verdict},
+    smtp::{Reply, Status, client::Load, envelope::BodyKind, header, server::Answer},
+    upstream::Lease,
+};
+
+impl Session {
+    /// The body is complete: judges it, hands it over, answers.
+    pub async fn commit(&mut self) {
+        let Some(mut transaction) = self.transaction.take() else {
+            self.server.answer(
+                Answer::Refuse(crate::upstream::replies::LOST.reply()),
+                &mut self.out,
+            );
+            return;
+        };
+        self.now = now();
+        transaction.times.complete = Some(self.now);
+        let began = transaction.times.body.unwrap_or(self.now);
+        let recorder = &self.context.recorder;
+        recorder.record(Stage::Body, self.scope, self.now.micros_since(began));
+        transaction.size = self.server.body_facts().size;
+        recorder.count(Counter::BodyBytes, self.scope, transaction.size);
+        let answer = match std::mem::replace(&mut transaction.body, Body::Gone) {
+            Body::Window(window) => self.commit_window(&mut transaction, window.bytes()).await,
+            Body::Streaming(streaming) => self.commit_stream(&mut transaction, *streaming).await,
+            Body::None => self.commit_window(&mut transaction, b"").await,
+            Body::Gone => Answer::Refuse(crate::upstream::replies::LOST.reply()),
+        };
+        self.now = now();
+        transaction.times.done = Some(self.now);
+        self.conclude(transaction, answer).await;
+    }
+
+    /// Says the final reply, writes it, logs and counts.
+    async fn conclude(&mut self, mut transaction: Transaction, answer: Answer) {
+        match &answer {
+            Answer::AcceptWith(reply) | Answer::Refuse(reply) | Answer::Close(reply) => {
+                transaction.said(reply);
+            }
+            Answer::Accept => {}
+        }
+        trace::finished(self, &transaction);
+        self.server.answer(answer, &mut self.out);
+        // Written at the next turn, together with the replies to what was pipelined behind the body.
+        let recorder = &self.context.recorder;
+        recorder.record(
+            Stage::Transaction,
+            self.scope,
+            self.now.micros_since(transaction.started),
+        );
+    }
+
+    async fn commit_window(&mut self, transaction: &mut Transaction, payload: &[u8]) -> Answer {
+        let end = header::end(payload).unwrap_or(payload.len());
+        if let Some(answer) = self.judge_message(&payload[..end]) {
+            return answer;
+        }
+        let mut first = Vec::with_capacity(512);
+        self.write_trace(transaction.id, &mut first);
+        let mut pieces: Vec<&[u8]> = Vec::with_capacity(4);
+        pieces.push(&first);
+        self.own_results_cut(payload, end, &mut pieces);
+        let facts = self.server.body_facts();
+        let size = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let load = Load {
+            size,
+            eight_bit: facts.eight_bit,
+            whole: true,
+        };
+        let mut search = self.search(transaction);
+        loop {
+            let mut lease = match search.lease(self).await {
+                Ok(lease) => lease,
+                Err(reply) => return Answer::Refuse(reply),
+            };
+            let leased = now();
+            transaction.times.leased = Some(leased);
+            transaction.backend = Some(lease.backend().label.as_str().into());
+            let mut marks = Marks::default();
+            let parcel = Parcel {
+                envelope: self.server.envelope(),
+                pieces: &pieces,
+                load,
+            };
+            let handed = relay::whole(&mut lease, parcel, &mut marks).await;
+            let reply = search.after(self, &handed, &lease, transaction);
+            if let Some(moment) = marks.envelope {
+                let took = moment.micros_since(leased);
+                self.context
+                    .recorder
+                    .record(Stage::Envelope, lease.scope(), took);
+            }
+            let answer = self.handed(handed, reply, &lease, marks, transaction.id);
+            lease.give_back();
+            if let Some(answer) = answer {
+                return answer;
+            }
+        }
+    }
+
+    async fn commit_stream(
+        &mut self,
+        transaction: &mut Transaction,
+        streaming: relay::Streaming,
+    ) -> Answer {
+        let verdict = self.judge_message(&streaming.header);
+        if let Some(answer) = verdict {
+            // Tail hold: the end was never sent, so the backend discards what it has.
+            streaming.abandon();
+            return answer;
+        }
+        if self.server.body_facts().eight_bit && !streaming.takes_eight_bit() {
+            streaming.abandon();
+            return Answer::Refuse(replies::NO_EIGHT_BIT.reply());
+        }
+        if let Some(leased) = transaction.times.leased {
+            let took = now().micros_since(leased);
+            self.context
+                .recorder
+                .record(Stage::Stream, streaming.scope(), took);
+        }
+        let mut marks = Marks::default();
+        let (handed, lease) = streaming.end(&mut marks).await;
+        // The body is gone by now, so there is no second try.
+        let reply = self
+            .search(transaction)
+            .after(self, &handed, &lease, transaction);
+        let answer = self.handed(handed, reply, &lease, marks, transaction.id);
+        lease.give_back();
+        answer.unwrap_or_else(|| Answer::Refuse(crate::upstream::replies::LOST.reply()))
+    }
+
+    /// The verdict on header and size; `None` to go on.
+    fn judge_message(&mut self, header: &[u8]) -> Option<Answer> {
+        let limits = &self.current.site.config.limits;
+        if header.len() as u64 > limits.header.0 {
+            return Some(Answer::Refuse(replies::HEADER_TOO_LARGE.reply()));
+        }
+        if header::received(header) > limits.received as usize {
+            return Some(Answer::Refuse(replies::LOOP.reply()));
+        }
+        match self.verdict(At::Body, None, true, header) {
+            Verdict::Accept => None,
+            Verdict::Defer(reply) | Verdict::Reject(reply) => Some(Answer::Refuse(reply)),
+            Verdict::Close(reply) => Some(Answer::Close(reply)),
+        }
+    }
+
+    /// The core's answer to what came of a try; `None` where another follows.
+    fn handed(
+        &self,
+        handed: Handed,
+        reply: Option<Reply>,
+        lease: &Lease,
+        marks: Marks,
+        id: MessageId,
+    ) -> Option<Answer> {
+        let recorder = &self.context.recorder;
+        if let (Some(sent), Handed::Accepted | Handed::Refused(_)) = (marks.sent, &handed) {
+            recorder.record(Stage::Commit, lease.scope(), now().micros_since(sent));
+        }
+        if let Handed::Accepted = handed {
+            recorder.count(Counter::BackendAccepted, lease.scope(), 1);
+            return Some(Answer::AcceptWith(Reply::owned(
+                250,
+                Status(2, 0, 0),
+                format!("Ok: {id}"),
+            )));
+        }
+        reply.map(Answer::Refuse)
+    }
+
+    /// Our Received field for this transaction.
+    pub fn write_trace(&self, id: MessageId, out: &mut Vec<u8>) {
+        let envelope = self.server.envelope();
+        let hello = self.server.hello();
+        let recipient = match envelope.recipients() {
+            [only] => Some(envelope.path(only.path).whole),
+            _ => None,
+        };
+        let params = envelope.params();
+        let trace = Trace {
+            hello: hello.map_or(b"", |hello| hello.name),
+            client: self.client,
+            hostname: &self.current.site.config.hostname,
+            esmtp: hello.is_some_and(|hello| hello.esmtp),
+            utf8: params.smtputf8,
+            id,
+            recipient,
+        };
+        self.context
+            .dates
+            .with(|date| received::write(&trace, date, out));
+    }
+
+    /// The payload in pieces, without Authentication-Results fields that claim to be ours: a stranger's word
+    /// for what we found (RFC 8601 §5).
+    pub fn own_results_cut<'a>(
+        &self,
+        payload: &'a [u8],
+        header_end: usize,
+        pieces: &mut Vec<&'a [u8]>,
+    ) {
+        let hostname = self.current.site.config.hostname.as_bytes();
+        let mut from = 0;
+        for field in header::fields(&payload[..header_end]) {
+            if field.is("Authentication-Results") && claims(field.body, hostname) {
+                pieces.push(&payload[from..field.span.start as usize]);
+                from = field.span.end as usize;
+            }
+        }
+        pieces.push(&payload[from..]);
+    }
+
+    /// What is known of 8-bit data when a stream begins.
+    pub fn stream_load(&self) -> Load {
+        let params = self.server.envelope().params();
+        let eight_bit = self.server.body_facts().eight_bit || params.body != BodyKind::SevenBit;
+        Load {
+            size: params.size,
+            eight_bit,
+            whole: false,
+        }
+    }
+}
+
+/// Whether a field's authserv-id is this name (RFC 8601 §2.2; comments and folds before it are skipped).
+fn claims(body: &[u8], hostname: &[u8]) -> bool {
+    let mut rest = body.trim_ascii_start();
+    while rest.first() == Some(&b'(') {
+        let mut depth = 0usize;
+        let end = rest.iter().position(|octet| {
+            match octet {
+                b'(' => depth += 1,
+                b')' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        let Some(end) = end else { return false };
+        rest = rest[end + 1..].trim_ascii_start();
+    }
+    let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
+    let Some((name, after)) = rest.split_at_checked(hostname.len()) else {
+        return false;
+    };
+    let ends = after
+        .first()
+        .is_none_or(|octet| b"; \t\r\n\"(/".contains(octet));
+    name.eq_ignore_ascii_case(hostname) && ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::claims;
+
+    #[test]
+    fn finds_results_that_claim_to_be_ours() {
+        let ours = b"mx.example.net";
+        for body in [
+            &b" mx.example.net; spf=pass"[..],
+            b" MX.example.NET 1; none",
+            b"\r\n (a (nested) comment) mx.example.net;",
+            b" \"mx.example.net\"; x",
+        ] {
+            assert!(claims(body, ours), "{}", String::from_utf8_lossy(body));
+        }
+        for body in [
+            &b" other.example; x"[..],
+            b" mx.example.net.evil; x",
+            b" (mx.example.net",
+            b"",
+        ] {
+            assert!(!claims(body, ours), "{}", String::from_utf8_lossy(body));
+        }
+    }
+}

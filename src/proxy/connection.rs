@@ -1,0 +1,333 @@
+//! One client's connection: reads, steps the server machine, does what it says, writes.
+//!
+//! The loop is the whole of it: input goes to the core, an action comes back. Questions are answered in
+//! `ask`, the body goes to `body`, its end to `commit`. Replies pile up in `out` and leave in one write when
+//! the core wants to read on, so a pipelined batch costs one send.
+
+use super::{
+    context::{Context, Current},
+    site::{ListenerSite, Place},
+    trace::{self, End},
+    transaction::{Body, Transaction},
+};
+use crate::{
+    metrics::{Counter, Gauge, Scope, Stage},
+    net::{Chunk, Stream, now},
+    policy::{Judgement, SessionTicket},
+    smtp::{
+        Tick,
+        command::Verb,
+        server::{Action, Interrupt, Phase, Server},
+    },
+};
+use std::{io, net::IpAddr, rc::Rc, time::Duration};
+
+/// After the last reply: how much input is swallowed, and for how long, so that the reply isn't lost to a reset.
+const LINGER_OCTETS: u64 = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// One session under way.
+pub(super) struct Session {
+    pub context: Rc<Context>,
+    pub current: Rc<Current>,
+    pub listener: usize,
+    pub scope: Scope,
+    pub stream: Stream,
+    pub server: Server,
+    /// Replies that have not been sent.
+    pub out: Vec<u8>,
+    pub client: IpAddr,
+    pub trusted: bool,
+    /// It talked before the greeting.
+    pub early: bool,
+    pub judgement: Judgement,
+    pub ticket: Option<SessionTicket>,
+    pub place: Option<Place>,
+    pub transaction: Option<Transaction>,
+    pub transactions: u32,
+    pub started: Tick,
+    /// The moment of the last event; a clock read for each would cost more than it tells.
+    pub now: Tick,
+    input: Input,
+    counted: [u32; Verb::COUNT],
+}
+
+/// Bytes that were read and not yet stepped through: lent by the engine, or a copy of the rest of them where
+/// a long wait is ahead (a lent buffer is for the moment, not for a backend's ten minutes).
+enum Input {
+    None,
+    Lent(Chunk, usize),
+    Own(Vec<u8>, usize),
+}
+
+impl Input {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Input::None => &[],
+            Input::Lent(chunk, at) => &chunk[*at..],
+            Input::Own(bytes, at) => &bytes[*at..],
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        match self {
+            Input::None => {}
+            Input::Lent(_, at) | Input::Own(_, at) => *at += count,
+        }
+        if self.bytes().is_empty() {
+            *self = Input::None;
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Input::Lent(..) = self {
+            *self = Input::Own(self.bytes().to_vec(), 0);
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
+    let started = now();
+    let current = context.current();
+    // By name: a reload may have put the listeners in another order. None is ever taken away.
+    let named = |site: &ListenerSite| *site.name == *listener;
+    let Some(listener) = current.site.listeners.iter().position(named) else {
+        return;
+    };
+    let site = &current.site.listeners[listener];
+    let (scope, place) = (site.scope, site.enter());
+    let client = stream.peer().ip().to_canonical();
+    context.recorder.count(Counter::Accepted, scope, 1);
+    context.recorder.add(Gauge::Sessions, scope, 1);
+    context.sessions.set(context.sessions.get() + 1);
+    let mut session = Session {
+        server: Server::new(current.settings(listener), started),
+        trusted: current.site.trusts(client),
+        early: false,
+        listener,
+        scope,
+        stream,
+        out: Vec::new(),
+        client,
+        judgement: Judgement::new(),
+        ticket: None,
+        place,
+        transaction: None,
+        transactions: 0,
+        started,
+        now: started,
+        input: Input::None,
+        counted: [0; Verb::COUNT],
+        current,
+        context,
+    };
+    let end = session.run().await;
+    session.finish(end);
+    let Session {
+        context, stream, ..
+    } = session;
+    context.sessions.set(context.sessions.get() - 1);
+    context.recorder.add(Gauge::Sessions, scope, -1);
+    if end.lingers {
+        stream.close_lingering(LINGER_OCTETS, LINGER).await;
+    }
+}
+
+impl Session {
+    async fn run(&mut self) -> End {
+        loop {
+            let before = self.out.len();
+            let step = self
+                .server
+                .step(self.now, self.input.bytes(), &mut self.out);
+            match step.action {
+                Action::Body(span) => {
+                    if self
+                        .transaction
+                        .as_mut()
+                        .is_none_or(|t| t.takes(span.of(self.input.bytes())))
+                    {
+                        self.input.consume(step.consumed);
+                    } else {
+                        // The window is full: what follows awaits, so the piece must not be a loan.
+                        let piece = span.of(self.input.bytes()).to_vec();
+                        self.input.consume(step.consumed);
+                        self.body(&piece).await;
+                    }
+                    continue;
+                }
+                _ => self.input.consume(step.consumed),
+            }
+            self.settle_transaction(before);
+            match step.action {
+                Action::Read => {
+                    self.count_verb();
+                    if let Some(end) = self.turn().await {
+                        return end;
+                    }
+                }
+                Action::Ask(question) => self.ask(question).await,
+                Action::Body(_) => {}
+                Action::Insert(piece) => {
+                    if self.transaction.as_mut().is_some_and(|t| !t.takes(piece)) {
+                        self.body(piece).await;
+                    }
+                }
+                Action::Discard => self.drop_body(),
+                Action::End => {
+                    self.input.settle();
+                    self.commit().await;
+                }
+                // STARTTLS is never offered before TLS exists here, so the core refuses it by itself.
+                Action::StartTls | Action::Close => {
+                    self.count_verb();
+                    let end = self.end_of_close();
+                    return match self.flush().await {
+                        Ok(()) => end,
+                        Err(_) => End::client(end.phase),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Writes what is due and reads on. `Some` ends the session.
+    async fn turn(&mut self) -> Option<End> {
+        let phase = self.server.phase();
+        if self.flush().await.is_err() {
+            return Some(End::client(phase));
+        }
+        if self.context.draining.get() {
+            self.server.interrupt(Interrupt::Drain, &mut self.out);
+            if !self.out.is_empty() {
+                return None;
+            }
+        }
+        self.stream.set_deadline(self.server.deadline());
+        let read = self.stream.recv().await;
+        self.now = now();
+        match read {
+            Ok(Some(chunk)) => {
+                self.context
+                    .recorder
+                    .count(Counter::BytesIn, self.scope, chunk.len() as u64);
+                self.input = Input::Lent(chunk, 0);
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.context.recorder.timed_out(phase.as_str());
+                self.server.interrupt(Interrupt::Timeout, &mut self.out);
+                let _ = self.flush().await;
+                Some(End {
+                    by: "gatepost",
+                    phase,
+                    why: "timeout",
+                    lingers: false,
+                })
+            }
+            Ok(None) | Err(_) => Some(End::client(phase)),
+        }
+    }
+
+    /// Sends the replies that are due.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.stream
+            .set_deadline(self.now.after(self.current.site.config.timeouts.send.0));
+        let out = std::mem::take(&mut self.out);
+        self.context
+            .recorder
+            .count(Counter::BytesOut, self.scope, out.len() as u64);
+        let (result, out) = self.stream.send(out).await;
+        self.out = out;
+        result
+    }
+
+    /// Records the time of a command that was handled without a question.
+    fn count_verb(&mut self) {
+        let verb = self.server.verb();
+        let seen = self.server.tally().of(verb);
+        if std::mem::replace(&mut self.counted[verb as usize], seen) != seen {
+            let stage = stage_of(verb);
+            if !matches!(
+                stage,
+                Stage::Hello | Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Bdat
+            ) {
+                let took = now().micros_since(self.now);
+                self.context.recorder.record(stage, self.scope, took);
+            }
+        }
+    }
+
+    /// A transaction that is over without an end of data: RSET, a new EHLO, a refused MAIL, or a body that the
+    /// core found dead; the reply to that is in `out` from `before` on.
+    fn settle_transaction(&mut self, before: usize) {
+        if self.server.envelope().has_sender() {
+            return;
+        }
+        let Some(mut transaction) = self.transaction.take() else {
+            return;
+        };
+        if transaction.said.is_none() && matches!(transaction.body, Body::Gone) {
+            transaction.said_wire(&self.out[before.min(self.out.len())..]);
+            transaction.times.done = Some(self.now);
+        }
+        trace::transaction(self, &transaction, None);
+    }
+
+    fn end_of_close(&self) -> End {
+        if self.server.verb() == Verb::Quit {
+            End {
+                by: "client",
+                phase: Phase::Closed,
+                why: "quit",
+                lingers: false,
+            }
+        } else {
+            End {
+                by: "gatepost",
+                phase: Phase::Closed,
+                why: "refused",
+                lingers: true,
+            }
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        self.now = now();
+        if let Some(transaction) = self.transaction.take() {
+            trace::transaction(self, &transaction, Some(end));
+        } else if self.transactions == 0 {
+            trace::session(self, end);
+        }
+        self.context.recorder.ended(end.by, end.phase.as_str());
+        self.context.recorder.record(
+            Stage::Session,
+            self.scope,
+            self.now.micros_since(self.started),
+        );
+    }
+}
+
+/// The stage that a command's time is recorded under.
+pub(super) fn stage_of(verb: Verb) -> Stage {
+    match verb {
+        Verb::Ehlo | Verb::Helo => Stage::Hello,
+        Verb::Mail => Stage::Mail,
+        Verb::Rcpt => Stage::Rcpt,
+        Verb::Data => Stage::Data,
+        Verb::Bdat => Stage::Bdat,
+        Verb::Rset => Stage::Rset,
+        Verb::Noop => Stage::Noop,
+        Verb::Vrfy => Stage::Vrfy,
+        Verb::Expn => Stage::Expn,
+        Verb::Help => Stage::Help,
+        Verb::Quit => Stage::Quit,
+        Verb::StartTls => Stage::StartTls,
+        Verb::Auth => Stage::Auth,
+        _ => Stage::Other,
+    }
+}

@@ -1,0 +1,142 @@
+//! What the sessions of one worker share. All of it stays on the worker's thread.
+
+use super::{message_id::Ids, received::Dates, site::Site, window::BodyMemory};
+use crate::{
+    config::LogFormat,
+    log::Lines,
+    metrics::{Counter, Gauge, Recorder, Scope},
+    policy::Shared,
+    smtp::{Capabilities, server::Settings},
+    upstream::Pools,
+};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+/// One worker's context.
+pub struct Context {
+    /// Ids for messages.
+    pub ids: Ids,
+    /// Dates for Received.
+    pub dates: Dates,
+    /// Memory for bodies.
+    pub memory: Rc<BodyMemory>,
+    /// This worker's connections to the backends.
+    pub pools: Rc<Pools>,
+    /// Measures.
+    pub recorder: Recorder,
+    /// The transaction log.
+    pub lines: Lines,
+    /// The process is going down: no new transactions.
+    pub draining: Cell<bool>,
+    /// Sessions open on this worker.
+    pub sessions: Cell<u32>,
+    current: RefCell<Rc<Current>>,
+}
+
+/// A configuration as one worker uses it.
+pub struct Current {
+    /// The configuration.
+    pub site: Arc<Site>,
+    /// Rates and session counts, of all workers.
+    pub shared: Arc<Shared>,
+    /// Settings by listener, with the backends' capabilities that they were made from.
+    settings: RefCell<Vec<Option<(Capabilities, Arc<Settings>)>>>,
+}
+
+impl Current {
+    /// Joins the parts.
+    #[must_use]
+    pub fn new(site: Arc<Site>, shared: Arc<Shared>) -> Rc<Current> {
+        let settings = RefCell::new(vec![None; site.listeners.len()]);
+        Rc::new(Current {
+            site,
+            shared,
+            settings,
+        })
+    }
+
+    /// The settings for a new session. Made anew only when the backends' capabilities have changed.
+    #[must_use]
+    pub fn settings(&self, listener: usize) -> Arc<Settings> {
+        let common = self.site.backends.offered().unwrap_or_default();
+        let mut all = self.settings.borrow_mut();
+        match &all[listener] {
+            Some((seen, settings)) if *seen == common => Arc::clone(settings),
+            _ => {
+                let settings = Arc::new(self.site.settings(listener, &common));
+                all[listener] = Some((common, Arc::clone(&settings)));
+                settings
+            }
+        }
+    }
+}
+
+impl Context {
+    /// A context whose sessions start under `current`.
+    #[must_use]
+    pub fn new(
+        worker: usize,
+        current: Rc<Current>,
+        pools: Rc<Pools>,
+        recorder: Recorder,
+        lines: Lines,
+    ) -> Rc<Context> {
+        let memory = BodyMemory::new(current.site.config.limits.body_memory.0);
+        Rc::new(Context {
+            ids: Ids::new(worker),
+            dates: Dates::default(),
+            memory,
+            pools,
+            recorder,
+            lines,
+            draining: Cell::new(false),
+            sessions: Cell::new(0),
+            current: RefCell::new(current),
+        })
+    }
+
+    /// The configuration for a new session.
+    #[must_use]
+    pub fn current(&self) -> Rc<Current> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Puts a new configuration in force for the sessions to come.
+    pub fn apply(&self, current: Rc<Current>) {
+        self.memory
+            .set_max(current.site.config.limits.body_memory.0);
+        *self.current.borrow_mut() = current;
+    }
+
+    /// Hands the log lines over and sets the gauges that change too often to be set at each change. Called
+    /// a few times a second.
+    pub fn tick(&self) {
+        self.count_lost_lines(self.lines.hand_over());
+        self.recorder
+            .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);
+    }
+
+    /// Appends a line to the transaction log, as `json` or logfmt by configuration.
+    pub fn log(&self, render: impl FnOnce(&mut crate::log::Line<'_>)) {
+        if !self.lines.wanted() {
+            return;
+        }
+        let json = self.current.borrow().site.config.log.format == LogFormat::Json;
+        let lost = self.lines.push(|out| {
+            let mut line = crate::log::Line::start(out, json);
+            render(&mut line);
+            line.end();
+        });
+        self.count_lost_lines(lost);
+    }
+
+    fn count_lost_lines(&self, lost: u32) {
+        if lost > 0 {
+            self.recorder
+                .count(Counter::LogDropped, Scope::NONE, u64::from(lost));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The replies that originate in the join of client and backend.
+
+use crate::smtp::{Known, Status};
+
+/// The worker or the listener is full.
+pub const FULL: Known = Known {
+    code: 421,
+    status: Status(4, 3, 2),
+    text: "Too many sessions, try again later",
+    cause: "`limits.sessions` of a worker or `sessions_max` of the listener is reached.",
+    advice: "The sender tries again by itself. The operator raises the limit, or adds cores.",
+};
+
+/// No memory for a body.
+pub const NO_MEMORY: Known = Known {
+    code: 452,
+    status: Status(4, 3, 1),
+    text: "Out of memory for messages, try again later",
+    cause: "Bodies that are being received hold all of `limits.body_memory`, and none went in time.",
+    advice: "The sender tries again by itself. The operator raises `limits.body_memory`.",
+};
+
+/// A recipient of another route.
+pub const OTHER_ROUTE: Known = Known {
+    code: 452,
+    status: Status(4, 5, 3),
+    text: "Send to this recipient in a message of its own",
+    cause: "The transaction has recipients that go to another pool, or to an LMTP pool, which takes one recipient a message so that one answer says it all.",
+    advice: "Nothing: a mail server sends to the rest in another transaction by itself.",
+};
+
+/// No pool for a recipient.
+pub const NO_ROUTE: Known = Known {
+    code: 550,
+    status: Status(5, 1, 2),
+    text: "No mail system is known for this domain",
+    cause: "No `[[route]]` takes the recipient's domain.",
+    advice: "The sender checks the address. The operator adds a route, or one for `*`.",
+};
+
+/// Some recipients were refused by the backend when the message was sent.
+pub const SOME_REFUSED: Known = Known {
+    code: 451,
+    status: Status(4, 5, 3),
+    text: "A recipient was refused after all, try again; refused:",
+    cause: "A recipient that had been accepted was refused by the backend once the message was sent. Nobody got it; the refusal is remembered, so that at the next try this recipient is refused at RCPT and the others get the message.",
+    advice: "Nothing: a mail server tries again by itself.",
+};
+
+/// The backend refuses what we say, for a reason that isn't the sender's.
+pub const BACKEND_CONFUSED: Known = Known {
+    code: 451,
+    status: Status(4, 3, 5),
+    text: "The mail system behind this one does not take our mail; it said:",
+    cause: "A backend answered with a code that means a wrong setup (500 to 504, 521, 530, 535 and the like), not a wrong message.",
+    advice: "The operator looks at the backend's setup: it must take mail from Gatepost without AUTH, and as many commands as a message needs.",
+};
+
+/// The message loops.
+pub const LOOP: Known = Known {
+    code: 554,
+    status: Status(5, 4, 6),
+    text: "Too many hops: the message has more Received fields than limits.received",
+    cause: "The message went round in a circle (RFC 5321 §6.3).",
+    advice: "Somebody forwards mail to an address that forwards it back.",
+};
+
+/// Too much header.
+pub const HEADER_TOO_LARGE: Known = Known {
+    code: 552,
+    status: Status(5, 3, 4),
+    text: "The header section is larger than limits.header",
+    cause: "The header section didn't end within `limits.header`, so it can't be judged.",
+    advice: "The sender sends a smaller header; the operator raises the limit if that is normal mail.",
+};
+
+/// No backend takes messages as large.
+pub const TOO_LARGE_BEHIND: Known = Known {
+    code: 552,
+    status: Status(5, 3, 4),
+    text: "The mail system behind this one takes no message as large",
+    cause: "The message is larger than the SIZE that the backend offers.",
+    advice: "The sender sends a smaller message.",
+};
+
+/// 8-bit data and a backend without 8BITMIME.
+pub const NO_EIGHT_BIT: Known = Known {
+    code: 554,
+    status: Status(5, 6, 3),
+    text: "The mail system behind this one takes no 8-bit data",
+    cause: "The message has 8-bit data and the backend does not offer 8BITMIME.",
+    advice: "The sender encodes the message (quoted-printable or base64).",
+};
+
+/// An internationalised address and a backend without SMTPUTF8.
+pub const NO_UTF8: Known = Known {
+    code: 553,
+    status: Status(5, 6, 7),
+    text: "The mail system behind this one takes no internationalised addresses",
+    cause: "The message needs SMTPUTF8 and the backend does not offer it.",
+    advice: "The sender uses an ASCII address.",
+};
+
+/// An envelope that must not reach a backend.
+pub const MALFORMED: Known = Known {
+    code: 550,
+    status: Status(5, 5, 4),
+    text: "The envelope can't be passed on",
+    cause: "An address or a parameter holds what no backend may be sent.",
+    advice: "The sender corrects the address.",
+};
+
+/// Gatepost goes down.
+pub const GOING_DOWN: Known = Known {
+    code: 421,
+    status: Status(4, 3, 2),
+    text: "Going down, try again later",
+    cause: "The process was told to stop or is being replaced.",
+    advice: "Nothing: the sender tries again by itself.",
+};
+
+/// All of them.
+pub const ALL: &[Known] = &[
+    FULL,
+    NO_MEMORY,
+    OTHER_ROUTE,
+    NO_ROUTE,
+    SOME_REFUSED,
+    BACKEND_CONFUSED,
+    LOOP,
+    HEADER_TOO_LARGE,
+    TOO_LARGE_BEHIND,
+    NO_EIGHT_BIT,
+    NO_UTF8,
+    MALFORMED,
+    GOING_DOWN,
+];

@@ -1,0 +1,202 @@
+//! What one configuration means to the sessions that run under it. Built once by the supervisor, shared by
+//! all workers, replaced as a whole at a reload; a session keeps the one that it began with.
+
+use crate::{
+    config::{Config, Recipients, Role},
+    metrics::{Registry, Scope},
+    policy::Policy,
+    smtp::{
+        BareNewline, Capabilities, Extensions,
+        limits::{Limits, Timeouts},
+        server::Settings,
+    },
+    upstream::{Backends, PoolId, Route},
+};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// Every extension that the front knows. What a pool's backends can't take is left out ([`Site::settings`]).
+const OFFERED: Extensions = Extensions(
+    Extensions::PIPELINING.0
+        | Extensions::SIZE.0
+        | Extensions::EIGHTBITMIME.0
+        | Extensions::SMTPUTF8.0
+        | Extensions::CHUNKING.0
+        | Extensions::ENHANCEDSTATUSCODES.0
+        | Extensions::DSN.0
+        | Extensions::LIMITS.0,
+);
+
+/// Extensions that only work end to end: offered where every backend has them.
+const BACKEND_MUST_HAVE: Extensions =
+    Extensions(Extensions::EIGHTBITMIME.0 | Extensions::SMTPUTF8.0 | Extensions::DSN.0);
+
+/// One configuration, ready for use.
+pub struct Site {
+    /// The file.
+    pub config: Config,
+    /// The checks.
+    pub policy: Policy,
+    /// Pools, backends and routes.
+    pub backends: Arc<Backends>,
+    /// Listeners, in the file's order.
+    pub listeners: Vec<ListenerSite>,
+    /// Metric scopes of the checks, by [`crate::policy::CheckId`].
+    pub checks: Vec<Scope>,
+}
+
+/// One listener.
+pub struct ListenerSite {
+    /// Its name.
+    pub name: String,
+    /// Its scope in metrics.
+    pub scope: Scope,
+    /// Whether strangers may come.
+    pub role: Role,
+    /// Sessions open now, all workers together.
+    pub sessions: Arc<AtomicU32>,
+    /// How many of them there may be.
+    pub sessions_max: u32,
+    /// The wait before the greeting; zero for none.
+    pub greeting_delay: Duration,
+    banner: String,
+}
+
+impl Site {
+    /// Puts it together. `sessions` counts each listener's sessions and outlives a reload.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        policy: Policy,
+        backends: Arc<Backends>,
+        registry: &Registry,
+        sessions: &dyn Fn(&str) -> Arc<AtomicU32>,
+    ) -> Site {
+        let listeners = config
+            .listener
+            .iter()
+            .map(|listener| ListenerSite {
+                name: listener.name.clone(),
+                scope: registry.listener(&listener.name),
+                role: listener.role,
+                sessions: sessions(&listener.name),
+                sessions_max: listener.sessions_max,
+                greeting_delay: listener.greeting_delay.0,
+                banner: listener.banner.clone(),
+            })
+            .collect();
+        let checks = policy
+            .checks()
+            .iter()
+            .map(|check| registry.check(&check.name))
+            .collect();
+        Site {
+            config,
+            policy,
+            backends,
+            listeners,
+            checks,
+        }
+    }
+
+    /// Whether this client may send to any domain.
+    #[must_use]
+    pub fn trusts(&self, client: IpAddr) -> bool {
+        self.config
+            .trusted
+            .iter()
+            .any(|network| network.contains(&client))
+    }
+
+    /// Where a recipient of this domain goes, and whether the domain is ours. A domain that only `*` matches,
+    /// or none, is not: only clients that may relay get that far.
+    #[must_use]
+    pub fn route(&self, domain: &[u8]) -> (Option<Route>, bool) {
+        let routes = self.backends.routes();
+        if domain.is_empty() {
+            return (routes.of_postmaster().copied(), true);
+        }
+        match routes.find_ours(domain) {
+            Some(route) => (Some(*route), true),
+            None => (
+                routes.find(domain).or(routes.of_postmaster()).copied(),
+                false,
+            ),
+        }
+    }
+
+    /// Whether recipients of a route are asked for.
+    #[must_use]
+    pub fn verifies(route: &Route) -> bool {
+        matches!(route.recipients, Recipients::Verify)
+    }
+
+    /// Whether a pool speaks LMTP.
+    #[must_use]
+    pub fn is_lmtp(&self, pool: PoolId) -> bool {
+        self.backends.is_lmtp(pool)
+    }
+
+    /// What a session on this listener offers and allows, given what the backends can take now.
+    #[must_use]
+    pub fn settings(&self, listener: usize, common: &Capabilities) -> Settings {
+        let limits = &self.config.limits;
+        let timeouts = &self.config.timeouts;
+        let missing = BACKEND_MUST_HAVE.without(common.extensions);
+        let size_max = match (limits.message_size.0, common.size_max) {
+            (ours, 0) => ours,
+            (0, theirs) => theirs,
+            (ours, theirs) => ours.min(theirs),
+        };
+        Settings {
+            hostname: self.config.hostname.clone(),
+            banner: self.listeners[listener].banner.clone(),
+            extensions: OFFERED.without(missing),
+            size_max,
+            requires_tls: false,
+            limits: Limits {
+                recipients: limits.recipients,
+                line: u32::try_from(limits.line.0).unwrap_or(u32::MAX),
+                messages: limits.messages,
+                errors: limits.errors,
+                junk: limits.junk,
+                ..Limits::default()
+            },
+            timeouts: Timeouts {
+                command: timeouts.command.0,
+                data: timeouts.data.0,
+                body_rate: timeouts.body_rate.0,
+            },
+            bare_newline: match limits.bare_newline {
+                crate::config::BareNewline::Reject => BareNewline::Reject,
+                crate::config::BareNewline::Normalize => BareNewline::Normalize,
+            },
+        }
+    }
+}
+
+/// A place among the sessions of a listener; given back when dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicU32>);
+
+impl ListenerSite {
+    /// Takes a place, where there is one.
+    #[must_use]
+    pub fn enter(&self) -> Option<Place> {
+        let before = self.sessions.fetch_add(1, Relaxed);
+        let place = Place(Arc::clone(&self.sessions));
+        (before < self.sessions_max).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,157 @@
+//! One transaction as the proxy sees it: where it goes, its body, what it was told.
+
+use super::{
+    message_id::MessageId,
+    relay::Streaming,
+    window::{BodyMemory, Window},
+};
+use crate::{
+    smtp::{Reply, Status, Tick, server::Answer},
+    upstream::PoolId,
+};
+use std::rc::Rc;
+
+/// Recipients that a log line names; the rest are counted.
+pub(super) const RECIPIENTS_SHOWN: usize = 10;
+
+/// From MAIL to the final reply, or to whatever ended it before.
+pub(super) struct Transaction {
+    /// Its id.
+    pub id: MessageId,
+    /// When MAIL came.
+    pub started: Tick,
+    /// The pool of its recipients, once there is one.
+    pub pool: Option<PoolId>,
+    /// The body.
+    pub body: Body,
+    /// When the stages ended.
+    pub times: Times,
+    /// The backend that had the last word, `pool/address`.
+    pub backend: Option<Rc<str>>,
+    /// The reverse-path, for the log: the core forgets it with RSET.
+    pub sender: Vec<u8>,
+    /// The first forward-paths, each followed by a newline (which no path can hold).
+    pub recipients: Vec<u8>,
+    /// How many there are.
+    pub accepted: u32,
+    /// Recipients that were refused.
+    pub refused: u32,
+    /// Octets of the body, once it is complete or dead.
+    pub size: u64,
+    /// The last refusal, or the final reply.
+    pub said: Option<Said>,
+}
+
+/// Where a body is.
+pub(super) enum Body {
+    /// None yet.
+    None,
+    /// In memory.
+    Window(Window),
+    /// On its way to a backend.
+    Streaming(Box<Streaming>),
+    /// Dead, or delivered.
+    Gone,
+}
+
+/// Code and enhanced code of a reply, and who made it.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub code: u16,
+    pub status: Status,
+    pub text: String,
+}
+
+/// Moments of a transaction; `None` where it never got there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    /// DATA or the first BDAT was allowed.
+    pub body: Option<Tick>,
+    /// The body was complete.
+    pub complete: Option<Tick>,
+    /// A connection to a backend was there.
+    pub leased: Option<Tick>,
+    /// The backend's final reply.
+    pub done: Option<Tick>,
+}
+
+impl Transaction {
+    /// A new one.
+    pub fn begin(id: MessageId, sender: &[u8], now: Tick) -> Transaction {
+        Transaction {
+            id,
+            started: now,
+            pool: None,
+            body: Body::None,
+            times: Times::default(),
+            backend: None,
+            sender: sender.to_vec(),
+            recipients: Vec::new(),
+            accepted: 0,
+            refused: 0,
+            size: 0,
+            said: None,
+        }
+    }
+
+    /// Keeps a refusal for the log.
+    pub fn note(&mut self, answer: &Answer) {
+        if let Answer::Refuse(reply) | Answer::Close(reply) = answer {
+            self.refused += 1;
+            self.said(reply);
+        }
+    }
+
+    /// Keeps an accepted recipient for the log.
+    pub fn accept(&mut self, recipient: &[u8]) {
+        if (self.accepted as usize) < RECIPIENTS_SHOWN {
+            self.recipients.extend_from_slice(recipient);
+            self.recipients.push(b'\n');
+        }
+        self.accepted += 1;
+    }
+
+    /// Keeps a reply that the core wrote for the log.
+    pub fn said_wire(&mut self, written: &[u8]) {
+        let line = written
+            .split(|octet| *octet == b'\r')
+            .next()
+            .unwrap_or_default();
+        let code = std::str::from_utf8(line.get(..3).unwrap_or_default())
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let Some((code, text)) = code.zip(line.get(4..)) else {
+            return;
+        };
+        let (status, from) = Status::parse(text).unwrap_or((Status::NONE, 0));
+        let text = String::from_utf8_lossy(&text[from..]).into_owned();
+        self.said = Some(Said { code, status, text });
+    }
+
+    /// Keeps a reply for the log.
+    pub fn said(&mut self, reply: &Reply) {
+        self.said = Some(Said {
+            code: reply.code,
+            status: reply.status,
+            text: reply.text.as_str().to_string(),
+        });
+    }
+
+    /// Makes room for the body. A second BDAT finds it made.
+    pub fn open_window(&mut self, memory: &Rc<BodyMemory>, max: u64, declared: u64, now: Tick) {
+        if matches!(self.body, Body::None) {
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            self.body = Body::Window(Window::open(memory, max, declared));
+            self.times.body = Some(now);
+        }
+    }
+
+    /// Takes a piece of the body if that needs no waiting.
+    pub fn takes(&mut self, piece: &[u8]) -> bool {
+        match &mut self.body {
+            Body::Window(window) => window.push(piece),
+            Body::Streaming(streaming) => streaming.takes(piece),
+            Body::None | Body::Gone => true,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The process: what is built before the first worker starts, what holds while they run, how they end.
+//!
+//! The supervisor runs on the main thread, with a tokio runtime of its own for signals and the admin endpoint
+//! (the control thread of the design). It holds every listening socket, builds each configuration as a whole
+//! before any worker hears of it, and is the only one who ends the process.
+//!
+//! It must not touch a session: a worker that is asked something answers through its mailbox or not at all.
+
+mod build;
+mod control;
+mod sockets;
+
+pub use build::build_site;
+pub use control::Control;
+
+use crate::{
+    admin,
+    config::{AdminListen, Config, Source, Workers},
+    log::{self, Target, Writer, say},
+    maildir::Maildir,
+    metrics::{Info, Registry},
+    net::{self, Choice},
+    policy::Shared,
+    worker::{self, Order, Plan, Worker},
+};
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+/// Bytes of a log batch, roughly, to turn `log.queue` (lines) into batches.
+const LINES_PER_BATCH: u32 = 64;
+
+/// Why the process could not start, or had to end.
+#[derive(Debug)]
+pub enum RunError {
+    /// The configuration can't be used: every reason.
+    Config(Vec<String>),
+    /// The machine refuses what is needed: a port, a file, a thread.
+    Unavailable(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Config(problems) => f.write_str(&problems.join("\n")),
+            RunError::Unavailable(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+fn unavailable(problem: impl fmt::Display) -> RunError {
+    RunError::Unavailable(problem.to_string())
+}
+
+/// Runs the proxy until a signal ends it.
+///
+/// # Errors
+/// What keeps it from starting; see [`RunError`].
+pub fn run(config: Config, source: Source) -> Result<(), RunError> {
+    log::set_level(build::level(&config));
+    let target = Target::parse(&config.log.to);
+    let batches = (config.log.queue / LINES_PER_BATCH).max(4) as usize;
+    let writer = Writer::start(&target, batches)
+        .map_err(|why| unavailable(format!("log.to = \"{}\": {why}", config.log.to)))?;
+    let choice = net::probe(config.io).map_err(unavailable)?;
+    let registry = Registry::new();
+    registry.info(Info::Build, &[("version", env!("CARGO_PKG_VERSION"))]);
+    registry.info(
+        Info::Engine,
+        &[("engine", choice.engine.as_str()), ("why", &choice.why)],
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| unavailable(format!("the control thread can't start: {why}")))?;
+    let admin = match config.admin.listen {
+        AdminListen::Off => None,
+        AdminListen::At(address) => Some(admin::bind(address).map_err(unavailable)?),
+    };
+    let cores = cores(&config);
+    let sockets = sockets::bind(&config, cores.len()).map_err(unavailable)?;
+    let maildir = Maildir::start(&config).map_err(unavailable)?;
+    let shared = Arc::new(Shared::new(&config.policy));
+    let site = build_site(config, None, &registry).map_err(RunError::Config)?;
+    let site = Arc::new(site);
+    let addresses = sockets.addresses();
+    let mut workers = Vec::new();
+    for (number, (core, sockets)) in cores.iter().zip(sockets.into_workers()).enumerate() {
+        let plan = Plan {
+            number,
+            engine: choice.engine,
+            core: *core,
+            sockets,
+            site: Arc::clone(&site),
+            shared: Arc::clone(&shared),
+            registry: Arc::clone(&registry),
+            log: writer.queue(),
+        };
+        workers.push(worker::start(plan).map_err(unavailable)?);
+    }
+    let admin_address = admin
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
+    announce(
+        &site.config,
+        &choice,
+        workers.len(),
+        &addresses,
+        admin_address,
+        maildir.as_ref(),
+    );
+    let control = Control::new(source, registry, site, shared, writer, &workers);
+    runtime.block_on(control.run(admin, &workers))?;
+    end(workers, maildir)
+}
+
+/// The core of each worker; `None` where pinning makes no sense (more workers than cores).
+fn cores(config: &Config) -> Vec<Option<usize>> {
+    let allowed = net::allowed_cores();
+    match config.workers {
+        Workers::Auto => allowed.into_iter().map(Some).collect(),
+        Workers::Count(count) => {
+            let count = count as usize;
+            let pinned = count <= allowed.len();
+            (0..count).map(|i| pinned.then(|| allowed[i])).collect()
+        }
+    }
+}
+
+/// Waits for the workers, which have been told to end.
+fn end(workers: Vec<Worker>, maildir: Option<Maildir>) -> Result<(), RunError> {
+    let mut result = Ok(());
+    for worker in workers {
+        // The control loop has waited for the drain; whoever is still there is told to go.
+        let _ = worker.orders.try_send(Order::Stop);
+        result = match worker.thread.join() {
+            Ok(Ok(())) => result,
+            Ok(Err(why)) => Err(unavailable(format!("a worker failed: {why}"))),
+            Err(_) => Err(unavailable("a worker panicked; the message is above")),
+        };
+    }
+    drop(maildir);
+    say!(Info, "ended");
+    result
+}
+
+/// Says where everything is, on standard error.
+fn announce(
+    config: &Config,
+    choice: &Choice,
+    workers: usize,
+    addresses: &[(String, SocketAddr)],
+    admin: Option<SocketAddr>,
+    maildir: Option<&Maildir>,
+) {
+    let engine = choice.engine.as_str();
+    say!(
+        Info,
+        "{} {}: {workers} workers on {engine} ({})",
+        config.hostname,
+        env!("CARGO_PKG_VERSION"),
+        choice.why
+    );
+    for (name, address) in addresses {
+        say!(Info, "listening on {address} ({name})");
+    }
+    if let Some(address) = admin {
+        say!(
+            Info,
+            "metrics on http://{address}/metrics, exact percentiles on /stages, health on /health and /ready"
+        );
+        if let Some(warning) = admin::exposure(address) {
+            say!(Warn, "{warning}");
+        }
+    }
+    if let Some(maildir) = maildir {
+        say!(
+            Info,
+            "built-in backend on {}: mail lands in {}",
+            maildir.address(),
+            maildir.directory().display()
+        );
+        if let Some((_, address)) = addresses.first() {
+            let domain = config
+                .route
+                .iter()
+                .flat_map(|route| &route.domains)
+                .find(|d| !d.starts_with(['.', '*']));
+            let domain = domain.map_or("example.net", String::as_str);
+            say!(Info, "send a test message: {}", test_line(*address, domain));
+        }
+    }
+}
+
+/// A line to paste that sends a message with what every machine has: Python's smtplib.
+fn test_line(address: SocketAddr, domain: &str) -> String {
+    format!(
+        "python3 -c \"import smtplib; smtplib.SMTP('{}', {}).sendmail('me@sender.example', ['you@{domain}'], 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n')\"",
+        address.ip(),
+        address.port()
+    )
+}

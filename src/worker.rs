@@ -1,0 +1,186 @@
+//! One core: its runtime, listeners, pools, sessions and measures.
+//!
+//! Everything a session touches lives on this thread. The supervisor speaks to it through a mailbox.
+
+use crate::{
+    log::{Batch, Lines, say},
+    metrics::{Counter, Registry, Scope, Snapshot},
+    net::{
+        self, Bound, Engine, Listener, Stopper,
+        mailbox::{Receiver, Sender, mailbox},
+        sleep, spawn,
+    },
+    policy::Shared,
+    proxy::{self, Context, Current, Site},
+    upstream::Pools,
+};
+use std::{
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Orders that may wait for a worker at once.
+const ORDERS_MAX: usize = 64;
+/// How often log lines are handed over and gauges set.
+const TICK: Duration = Duration::from_millis(100);
+/// Pause after a failed accept (out of descriptors, out of memory), to let sessions end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the supervisor wants of a worker.
+pub enum Order {
+    /// Put a configuration in force for new sessions.
+    Apply(Arc<Site>, Arc<Shared>),
+    /// Hand a copy of the histograms over.
+    Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
+    /// Accept no more, end sessions as they come to a stop, then end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What a worker is started with.
+pub struct Plan {
+    /// Its number, from 0.
+    pub number: usize,
+    /// The engine.
+    pub engine: Engine,
+    /// The core to be pinned to; `None` leaves that to the kernel.
+    pub core: Option<usize>,
+    /// Its listening sockets, each with the number of its listener in the configuration.
+    pub sockets: Vec<(usize, Bound)>,
+    /// The configuration.
+    pub site: Arc<Site>,
+    /// Rates and session counts of all workers.
+    pub shared: Arc<Shared>,
+    /// Where it records.
+    pub registry: Arc<Registry>,
+    /// Where its log lines go.
+    pub log: Option<crossbeam::channel::Sender<Batch>>,
+}
+
+/// A running worker.
+pub struct Worker {
+    /// The way to it.
+    pub orders: Sender<Order>,
+    /// Its thread, which ends after `Drain` or `Stop`.
+    pub thread: thread::JoinHandle<io::Result<()>>,
+}
+
+/// Starts a worker on a thread of its own. Errors: no thread can be had.
+pub fn start(plan: Plan) -> io::Result<Worker> {
+    let (orders, inbox) = mailbox(ORDERS_MAX);
+    let own = orders.clone();
+    let thread = thread::Builder::new()
+        .name(format!("worker-{}", plan.number))
+        .spawn(move || {
+            let (engine, core) = (plan.engine, plan.core);
+            net::run_worker(engine, core, || work(plan, inbox, own)).flatten()
+        })?;
+    Ok(Worker { orders, thread })
+}
+
+async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io::Result<()> {
+    let recorder = plan.registry.worker();
+    let pools = Pools::new(
+        Arc::clone(&plan.site.backends),
+        recorder.clone(),
+        plan.number,
+    );
+    let current = Current::new(plan.site, plan.shared);
+    let context = Context::new(plan.number, current, pools, recorder, Lines::new(plan.log));
+    let mut stoppers = Vec::new();
+    for (number, bound) in plan.sockets {
+        let listener = Listener::adopt(bound)?;
+        stoppers.push(listener.stopper());
+        let name = context.current().site.listeners[number]
+            .name
+            .as_str()
+            .into();
+        spawn(accept(Rc::clone(&context), name, listener));
+    }
+    spawn(keep(Rc::clone(&context)));
+    while let Some(order) = inbox.recv().await {
+        match order {
+            Order::Apply(site, shared) => {
+                context.pools.replace(Arc::clone(&site.backends));
+                context.apply(Current::new(site, shared));
+            }
+            Order::Snapshot(give) => give(context.recorder.snapshot()),
+            Order::Drain => {
+                spawn(drain(
+                    Rc::clone(&context),
+                    std::mem::take(&mut stoppers),
+                    own.clone(),
+                ));
+            }
+            Order::Stop => break,
+        }
+    }
+    context.tick();
+    Ok(())
+}
+
+/// Accepts for one listener until it is stopped.
+async fn accept(context: Rc<Context>, name: Rc<str>, mut listener: Listener) {
+    let address = listener.address();
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok(Some((stream, _))) => {
+                failing = false;
+                spawn(proxy::serve(Rc::clone(&context), Rc::clone(&name), stream));
+            }
+            Ok(None) => return,
+            Err(error) => {
+                let scope = context.recorder.registry().listener(&name);
+                context.recorder.count(Counter::AcceptPauses, scope, 1);
+                if !std::mem::replace(&mut failing, true) {
+                    say!(
+                        Warn,
+                        "{address}: accepting pauses: {error}; raise the limit of open files (LimitNOFILE)"
+                    );
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Hands log lines over, sets gauges, reports panics.
+async fn keep(context: Rc<Context>) {
+    // The count of panics is the process's: whichever worker looks first reports the difference.
+    static REPORTED: AtomicU64 = AtomicU64::new(0);
+    loop {
+        sleep(TICK).await;
+        context.tick();
+        let seen = net::panics();
+        let new = seen.saturating_sub(REPORTED.fetch_max(seen, Relaxed));
+        if new > 0 {
+            context.recorder.count(Counter::Panics, Scope::NONE, new);
+        }
+    }
+}
+
+/// Ends what can end, waits for the rest.
+async fn drain(context: Rc<Context>, stoppers: Vec<Stopper>, own: Sender<Order>) {
+    context.draining.set(true);
+    for stopper in stoppers {
+        stopper.stop();
+    }
+    while context.sessions.get() > 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    context.pools.drain();
+    // The goodbyes to the backends leave in tasks of their own.
+    sleep(Duration::from_millis(50)).await;
+    // A full mailbox empties; this worker is the one that reads it.
+    while own.try_send(Order::Stop).is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
