@@ -120,6 +120,7 @@ impl Server {
             Verb::Data => Signals::PAST_DATA,
             Verb::StartTls => Signals::PAST_STARTTLS,
             Verb::Auth => Signals::PAST_AUTH,
+            Verb::Bdat => Signals::NONE, // its chunk follows at once
             _ if !self.esmtp => Signals::UNOFFERED,
             _ => Signals::NONE,
         }

@@ -1,0 +1,469 @@
+//! Reads and runs transcripts; the form is described in `tests/transcripts.rs`.
+
+use gatepost::smtp::{
+    Action, Answer, BareNewline, Extensions, Question, Reply, Server, Settings, Span, Status, Tick,
+    server::{Phase, Signals},
+};
+use std::{collections::VecDeque, fmt::Write, sync::Arc};
+
+/// How the client's bytes are cut.
+#[derive(Clone, Copy, Debug)]
+pub enum Split {
+    Whole,
+    At(usize),
+    Bytes,
+    Lines,
+}
+
+/// What the client sends, and what must come of it.
+#[derive(Default)]
+struct Exchange {
+    line: usize,
+    input: Vec<u8>,
+    expected: Vec<Expected>,
+}
+
+enum Expected {
+    Says(String),
+    Begins(String),
+    Nothing,
+    Does(String),
+}
+
+/// A transcript.
+pub struct Script {
+    name: String,
+    settings: Arc<Settings>,
+    /// Begins before the greeting; else behind a silent greeting and EHLO.
+    from_connect: bool,
+    exchanges: Vec<Exchange>,
+    answers: VecDeque<(String, String)>,
+}
+
+/// What came of one exchange: lines that were said, and things that were done, each in its order.
+#[derive(Default)]
+struct Outcome {
+    said: Vec<String>,
+    done: Vec<String>,
+}
+
+pub struct Run(Vec<Outcome>);
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        out.push(match chars.next() {
+            Some('r') => b'\r',
+            Some('n') => b'\n',
+            Some('t') => b'\t',
+            Some('0') => 0,
+            Some('\\') => b'\\',
+            Some('x') => {
+                let digits: String = chars.by_ref().take(2).collect();
+                u8::from_str_radix(&digits, 16).expect("two hex digits behind \\x")
+            }
+            other => panic!("unknown escape {other:?} in {text}"),
+        });
+    }
+    out
+}
+
+fn escape(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\r' => out.push_str("\\r"),
+                '\n' => out.push_str("\\n"),
+                '\t' => out.push_str("\\t"),
+                '\0' => out.push_str("\\0"),
+                '\\' => out.push_str("\\\\"),
+                c if c.is_control() => {
+                    let _ = write!(out, "\\x{:02x}", u32::from(c));
+                }
+                c => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// `550 5.1.1 text` to a reply.
+fn reply(text: &str) -> Reply {
+    let code = text.get(..3).and_then(|c| c.parse().ok()).expect("a code");
+    let rest = text.get(4..).unwrap_or_default();
+    match Status::parse(rest.as_bytes()) {
+        Some((status, length)) => Reply::owned(code, status, rest[length..].to_string()),
+        None => Reply::owned(code, Status::NONE, rest.to_string()),
+    }
+}
+
+fn extension(name: &str) -> Extensions {
+    match name {
+        "STARTTLS" => Extensions::STARTTLS,
+        "BINARYMIME" => Extensions::BINARYMIME,
+        "CHUNKING" => Extensions::CHUNKING,
+        "SMTPUTF8" => Extensions::SMTPUTF8,
+        "REQUIRETLS" => Extensions::REQUIRETLS,
+        "DSN" => Extensions::DSN,
+        "AUTH" => Extensions::AUTH,
+        "8BITMIME" => Extensions::EIGHTBITMIME,
+        "PIPELINING" => Extensions::PIPELINING,
+        "ALL" => Extensions(u32::MAX),
+        other => panic!("unknown extension {other}"),
+    }
+}
+
+fn set(settings: &mut Settings, key: &str, value: &str) {
+    let number = || value.parse::<u32>().expect("a number");
+    match key {
+        "size_max" => settings.size_max = number().into(),
+        "line" => settings.limits.line = number(),
+        "recipients" => settings.limits.recipients = number(),
+        "errors" => settings.limits.errors = number(),
+        "junk" => settings.limits.junk = number(),
+        "messages" => settings.limits.messages = number(),
+        "resync" => settings.limits.resync = number(),
+        "banner" => settings.banner = value.to_string(),
+        "requires_tls" => settings.requires_tls = value == "yes",
+        "bare_newline" if value == "normalize" => settings.bare_newline = BareNewline::Normalize,
+        "extensions" => match value.split_at(1) {
+            ("+", name) => settings.extensions = settings.extensions | extension(name),
+            ("-", name) => settings.extensions = settings.extensions.without(extension(name)),
+            _ => panic!("+NAME or -NAME"),
+        },
+        _ => panic!("unknown setting {key}"),
+    }
+}
+
+impl Script {
+    pub fn parse(name: &str, text: &str) -> Script {
+        let mut settings = Settings::new("mx.example");
+        let mut exchanges = vec![Exchange::default()];
+        let mut answers = VecDeque::new();
+        let mut from_connect = false;
+        for (at, line) in text.lines().enumerate() {
+            let last = exchanges.last_mut().expect("one at least");
+            let fresh = !last.expected.is_empty();
+            let (mark, rest) = line.split_at_checked(2).unwrap_or((line, ""));
+            let rest = rest.strip_prefix(' ').unwrap_or(rest);
+            let sent = match mark {
+                "C:" => [unescape(rest), b"\r\n".to_vec()].concat(),
+                "c:" => unescape(rest),
+                "C*" => {
+                    let (times, text) = rest.split_once(' ').expect("C* n text");
+                    unescape(text).repeat(times.parse().expect("a number"))
+                }
+                _ => Vec::new(),
+            };
+            if !sent.is_empty() {
+                if fresh {
+                    exchanges.push(Exchange::default());
+                }
+                let last = exchanges.last_mut().expect("one at least");
+                last.input.extend_from_slice(&sent);
+                continue;
+            }
+            last.line = at + 1;
+            match mark {
+                "S:" if rest.is_empty() => last.expected.push(Expected::Nothing),
+                "S:" => last.expected.push(Expected::Says(rest.to_string())),
+                "S~" => last.expected.push(Expected::Begins(rest.to_string())),
+                "! " => last.expected.push(Expected::Does(rest.to_string())),
+                "? " => {
+                    let (what, answer) = rest.split_once(' ').expect("? question answer");
+                    answers.push_back((what.to_string(), answer.to_string()));
+                }
+                "= " => {
+                    let (key, value) = rest.split_once(' ').expect("= setting value");
+                    if (key, value) == ("start", "connect") {
+                        from_connect = true;
+                        continue;
+                    }
+                    set(&mut settings, key, value);
+                }
+                _ => assert!(
+                    line.is_empty() || line.starts_with('#'),
+                    "{name}:{}: {line}",
+                    at + 1
+                ),
+            }
+        }
+        Script {
+            name: name.to_string(),
+            settings: Arc::new(settings),
+            from_connect,
+            exchanges,
+            answers,
+        }
+    }
+
+    /// The longest input of one exchange.
+    pub fn longest(&self) -> usize {
+        self.exchanges
+            .iter()
+            .map(|e| e.input.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub fn run(&self, split: Split) -> Run {
+        let mut shell = Shell {
+            server: Server::new(self.settings.clone(), Tick(0)),
+            answers: VecDeque::new(),
+            payload: Vec::new(),
+            seen: Signals::NONE,
+            outcome: Outcome::default(),
+            out: Vec::new(),
+            deaf: false,
+        };
+        let mut outcomes = Vec::new();
+        if self.from_connect {
+            shell.answers = self.answers.clone();
+        }
+        shell.feed(b""); // the question at connect
+        if !self.from_connect {
+            shell.feed(b"EHLO client.example\r\n");
+            shell.collect();
+            shell.answers = self.answers.clone();
+        }
+        for exchange in &self.exchanges {
+            let input = &exchange.input[..];
+            match split {
+                Split::Whole => shell.feed(input),
+                Split::At(at) => {
+                    let (head, tail) = input.split_at(at.min(input.len()));
+                    shell.feed(head);
+                    shell.feed(tail);
+                }
+                Split::Bytes => input.chunks(1).for_each(|piece| shell.feed(piece)),
+                Split::Lines => input
+                    .split_inclusive(|byte| *byte == b'\n')
+                    .for_each(|piece| shell.feed(piece)),
+            }
+            outcomes.push(shell.collect());
+        }
+        Run(outcomes)
+    }
+
+    /// Holds a run against what the file expects. Pipelining shows only where nothing is cut.
+    pub fn compare(&self, run: &Run, split: Split) {
+        for (exchange, outcome) in self.exchanges.iter().zip(&run.0) {
+            let whole = matches!(split, Split::Whole);
+            let mut said = outcome.said.iter();
+            // Where a file mentions no question, questions are not its point; everything else is.
+            let asks = exchange
+                .expected
+                .iter()
+                .any(|e| matches!(e, Expected::Does(text) if is_question(text)));
+            let mut done = outcome.done.iter().filter(|done| {
+                (whole || !done.starts_with("signal")) && (asks || !is_question(done))
+            });
+            let fail = |expected: &str, found: Option<&String>| -> ! {
+                panic!(
+                    "{}:{} {split:?}: expected {expected:?}, found {found:?}\n  sent {}\n  said {:#?}\n  done {:#?}",
+                    self.name,
+                    exchange.line,
+                    escape(&exchange.input[..exchange.input.len().min(400)]),
+                    outcome.said,
+                    outcome.done
+                )
+            };
+            for expected in &exchange.expected {
+                match expected {
+                    Expected::Nothing => {}
+                    Expected::Says(text) => match said.next() {
+                        Some(line) if line == text => {}
+                        found => fail(text, found),
+                    },
+                    Expected::Begins(text) => match said.next() {
+                        Some(line) if line.starts_with(text.as_str()) => {}
+                        found => fail(text, found),
+                    },
+                    Expected::Does(text) if text.starts_with("signal") && !whole => {}
+                    Expected::Does(text) => match done.next() {
+                        Some(deed) if matches(deed, text) => {}
+                        found => fail(text, found),
+                    },
+                }
+            }
+            if let Some(more) = said.next() {
+                fail("no more to be said", Some(more));
+            }
+            if let Some(more) = done.next() {
+                fail("no more to be done", Some(more));
+            }
+        }
+    }
+}
+
+fn is_question(deed: &str) -> bool {
+    let word = deed.split(' ').next().unwrap_or_default();
+    matches!(word, "connect" | "hello" | "mail" | "rcpt" | "body")
+}
+
+fn matches(deed: &str, expected: &str) -> bool {
+    match expected.strip_prefix("payload# ") {
+        Some(size) => deed
+            .strip_prefix("payload ")
+            .is_some_and(|text| unescape(text).len().to_string() == size),
+        None => deed == expected,
+    }
+}
+
+struct Shell {
+    server: Server,
+    answers: VecDeque<(String, String)>,
+    payload: Vec<u8>,
+    seen: Signals,
+    outcome: Outcome,
+    out: Vec<u8>,
+    /// STARTTLS was said: what comes before the handshake is lost.
+    deaf: bool,
+}
+
+impl Shell {
+    /// Gives the machine a piece of input and does as it says until it wants more.
+    fn feed(&mut self, mut input: &[u8]) {
+        if self.deaf {
+            return;
+        }
+        for _ in 0..100_000 {
+            let step = self.server.step(Tick(0), input, &mut self.out);
+            let given = input;
+            input = &input[step.consumed..];
+            self.signals();
+            match step.action {
+                Action::Read => {
+                    assert!(input.is_empty(), "Read leaves nothing behind");
+                    return;
+                }
+                Action::Close => {
+                    self.done("close".to_string());
+                    return;
+                }
+                Action::Ask(question) => self.ask(question),
+                Action::Body(span) => self.body(span, given, step.consumed),
+                Action::Insert(octets) => self.payload.extend_from_slice(octets),
+                Action::Discard => {
+                    self.payload.clear();
+                    self.done("discard".to_string());
+                }
+                Action::End => {
+                    let payload = std::mem::take(&mut self.payload);
+                    self.done(format!("payload {}", escape(&payload)));
+                    self.done("end".to_string());
+                    assert_eq!(self.server.phase(), Phase::Commit);
+                    let facts = self.server.body_facts();
+                    assert_eq!(facts.size, payload.len() as u64);
+                    let answer = self.answer_to("end");
+                    self.server.answer(answer, &mut self.out);
+                }
+                Action::StartTls => {
+                    self.done("starttls".to_string());
+                    assert!(input.is_empty(), "what follows STARTTLS is discarded");
+                    self.deaf = true;
+                    return;
+                }
+            }
+        }
+        panic!("the machine doesn't come to rest");
+    }
+
+    fn body(&mut self, span: Span, given: &[u8], consumed: usize) {
+        assert!(span.end as usize <= consumed, "a span lies within consumed");
+        assert!(!span.is_empty());
+        self.payload.extend_from_slice(span.of(given));
+        if self
+            .answers
+            .front()
+            .is_some_and(|(what, _)| what == "discard")
+        {
+            let (_, text) = self.answers.pop_front().expect("looked at");
+            self.payload.clear();
+            self.server.discard(reply(&text));
+        }
+    }
+
+    fn done(&mut self, deed: String) {
+        self.outcome.done.push(deed);
+    }
+
+    fn signals(&mut self) {
+        for (signal, name) in [
+            (Signals::PAST_HELLO, "hello"),
+            (Signals::PAST_DATA, "data"),
+            (Signals::PAST_STARTTLS, "starttls"),
+            (Signals::PAST_AUTH, "auth"),
+            (Signals::UNOFFERED, "unoffered"),
+        ] {
+            if self.server.signals().has(signal) && !self.seen.has(signal) {
+                self.done(format!("signal {name}"));
+            }
+        }
+        self.seen = self.server.signals();
+    }
+
+    fn ask(&mut self, question: Question) {
+        let envelope = self.server.envelope();
+        let text = |bytes: &[u8]| escape(bytes);
+        let (word, deed) = match question {
+            Question::Connect => ("connect", "connect".to_string()),
+            Question::Hello => {
+                let hello = self.server.hello().expect("asked about");
+                ("hello", format!("hello {}", text(hello.name)))
+            }
+            Question::Mail => ("mail", format!("mail <{}>", text(envelope.sender().whole))),
+            Question::Rcpt => {
+                let last = envelope.recipients().last().expect("asked about");
+                (
+                    "rcpt",
+                    format!("rcpt <{}>", text(envelope.path(last.path).whole)),
+                )
+            }
+            Question::Body => ("body", "body".to_string()),
+        };
+        self.done(deed);
+        let answer = self.answer_to(word);
+        self.server.answer(answer, &mut self.out);
+    }
+
+    fn answer_to(&mut self, word: &str) -> Answer {
+        if self.answers.front().is_none_or(|(what, _)| what != word) {
+            return match word {
+                "end" => Answer::AcceptWith(reply("250 2.0.0 Ok: taken")),
+                _ => Answer::Accept,
+            };
+        }
+        let (_, text) = self.answers.pop_front().expect("looked at");
+        match text.split_once(' ') {
+            None => Answer::Accept,
+            Some(("refuse", text)) => Answer::Refuse(reply(text)),
+            Some(("close", text)) => Answer::Close(reply(text)),
+            Some(("ok", text)) => Answer::AcceptWith(reply(text)),
+            Some(_) => panic!("unknown answer {text}"),
+        }
+    }
+
+    fn collect(&mut self) -> Outcome {
+        if std::mem::take(&mut self.deaf) {
+            self.server.secured();
+        }
+        let mut outcome = std::mem::take(&mut self.outcome);
+        outcome.done.dedup_by(|a, b| a == "close" && b == "close");
+        let text = String::from_utf8(std::mem::take(&mut self.out)).expect("replies are text");
+        outcome.said = text
+            .split_inclusive("\r\n")
+            .map(|line| line.strip_suffix("\r\n").expect("CRLF").to_string())
+            .collect();
+        outcome
+    }
+}
