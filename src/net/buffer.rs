@@ -3,7 +3,7 @@
 //! A session that waits owns no buffer: one is taken when bytes are there, and goes back when the chunk is dropped.
 //! Chunks therefore should not be kept while waiting for somebody else.
 
-use super::{ring::Ring, sys};
+use super::sys;
 use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref, os::fd::BorrowedFd, rc::Rc};
 
 /// The most that one receive takes in, in octets.
@@ -34,7 +34,7 @@ impl Pool {
             Ok(len) if len > 0 => {
                 let full = len == buffer.len();
                 let pool = Rc::clone(self);
-                Ok((Some(Chunk(Home::Pool { pool, buffer, len })), full))
+                Ok((Some(Chunk { pool, buffer, len }), full))
             }
             other => {
                 self.give_back(buffer);
@@ -59,53 +59,27 @@ impl Pool {
 }
 
 /// Bytes that were received, lent until it is dropped. Never empty.
-pub struct Chunk(Home);
-
-enum Home {
-    Pool {
-        pool: Rc<Pool>,
-        /// Taken by `drop` alone.
-        buffer: Buffer,
-        len: usize,
-    },
-    Ring {
-        ring: Rc<Ring>,
-        buffer: u16,
-        len: usize,
-    },
-}
-
-impl Chunk {
-    /// The first `len` octets of the ring's buffer with this number.
-    ///
-    /// # Safety
-    /// The kernel has just handed that buffer out, with `len` octets written to it.
-    pub(super) unsafe fn ringed(ring: Rc<Ring>, buffer: u16, len: usize) -> Chunk {
-        Chunk(Home::Ring { ring, buffer, len })
-    }
+pub struct Chunk {
+    pool: Rc<Pool>,
+    /// Taken by `drop` alone.
+    buffer: Buffer,
+    /// So many octets of the buffer are initialised.
+    len: usize,
 }
 
 impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            // SAFETY: `Pool::recv` says that the kernel wrote these octets.
-            Home::Pool { buffer, len, .. } => unsafe { buffer[..*len].assume_init_ref() },
-            // SAFETY: `ringed` was promised that the kernel wrote them; it won't write again before we give it back.
-            Home::Ring { ring, buffer, len } => unsafe { ring.bytes(*buffer, *len) },
-        }
+        // SAFETY: `Pool::recv`, which alone makes chunks, says that the kernel wrote these octets.
+        unsafe { self.buffer[..self.len].assume_init_ref() }
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        match &mut self.0 {
-            Home::Pool { pool, buffer, .. } => {
-                pool.give_back(std::mem::replace(buffer, Box::new([])));
-            }
-            Home::Ring { ring, buffer, .. } => ring.give_back(*buffer),
-        }
+        let buffer = std::mem::replace(&mut self.buffer, Box::new([]));
+        self.pool.give_back(buffer);
     }
 }
 

@@ -4,8 +4,8 @@
 //! table only when the earliest deadline it has seen may have passed: not at all while sessions keep moving, and
 //! never more than once in [`RESOLUTION`].
 //!
-//! A stream past its deadline has its input shut down, which ends a read in flight (a dropped read would swallow
-//! bytes under io_uring), while the last reply may still be written, for [`LAST_WORDS`]; then, or at once where a
+//! A stream past its deadline has its input shut down, which ends a read in flight (rather than drop it, and lose
+//! its place), while the last reply may still be written, for [`LAST_WORDS`]; then, or at once where a
 //! write is what hangs, both ways are shut.
 //!
 //! Rejected: a timer a stream. It costs an insert and a removal for each command, for a deadline that practically

@@ -151,7 +151,6 @@ fn try_ring(setup: Setup) -> Result<(), Refusal> {
     let refuse = |step| move |error| Refusal { step, error };
     let mut builder = IoUring::builder();
     setup.apply(&mut builder);
-    let _alone = super::ring::counting();
     let mut ring: IoUring = builder.build(8).map_err(refuse("setup"))?;
     let mut probe = Probe::new();
     ring.submitter()
@@ -161,7 +160,6 @@ fn try_ring(setup: Setup) -> Result<(), Refusal> {
         opcode::Accept::CODE,
         opcode::AsyncCancel::CODE,
         opcode::PollAdd::CODE,
-        opcode::Recv::CODE,
         opcode::Send::CODE,
     ];
     if !needed.into_iter().all(|code| probe.is_supported(code)) {

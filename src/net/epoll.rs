@@ -4,7 +4,7 @@
 //! writability only where a send could not pass (a fresh socket would be reported writable, a wake-up for nothing), and
 //! treat a short read as an empty socket (no second `recv` that returns EAGAIN).
 
-use super::{buffer::Chunk, stream::Socket, sys, worker::Worker};
+use super::{buffer::Chunk, host, stream::Socket, sys, worker::Worker};
 use std::{
     future::Future,
     io,
@@ -20,14 +20,14 @@ use tokio::{
 };
 
 /// Runs a worker's thread.
-pub(super) fn run<F: Future>(
-    worker: &Rc<Worker>,
-    main: impl FnOnce() -> F,
-) -> io::Result<F::Output> {
+pub(super) fn run<F>(worker: &Rc<Worker>, main: impl FnOnce() -> F) -> io::Result<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
-    tasks.spawn_local(Rc::clone(worker).keep_time());
-    let output = runtime.block_on(tasks.run_until(async { main().await }));
+    let output = runtime.block_on(tasks.run_until(host::run_main(worker, main)));
     worker.end();
     Ok(output)
 }

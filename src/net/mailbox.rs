@@ -153,3 +153,34 @@ impl<T> fmt::Debug for Receiver<T> {
         write!(f, "Receiver({} waiting)", self.0.queue.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_bounded_and_keeps_the_order() {
+        let (sender, mut receiver) = mailbox(2);
+        assert_eq!(sender.try_send(1), Ok(()));
+        assert_eq!(sender.clone().try_send(2), Ok(()));
+        assert_eq!(sender.try_send(3), Err(SendError::Full(3)));
+        assert_eq!(receiver.try_recv(), Some(1));
+        assert_eq!(sender.try_send(4), Ok(()));
+        assert_eq!(receiver.try_recv(), Some(2));
+        assert_eq!(receiver.try_recv(), Some(4));
+        assert_eq!(receiver.try_recv(), None);
+    }
+
+    #[test]
+    fn what_nobody_will_read_is_dropped_at_once() {
+        let (sender, receiver) = mailbox(2);
+        let message = Arc::new(());
+        assert_eq!(sender.try_send(Arc::clone(&message)), Ok(()));
+        drop(receiver);
+        assert_eq!(Arc::strong_count(&message), 1);
+        assert!(matches!(
+            sender.try_send(message),
+            Err(SendError::Closed(_))
+        ));
+    }
+}

@@ -29,7 +29,6 @@ mod epoll;
 mod host;
 mod listener;
 pub mod mailbox;
-mod ring;
 mod stream;
 pub mod sync;
 mod sys;

@@ -269,3 +269,97 @@ impl fmt::Debug for Wait<'_> {
         f.write_str("Wait")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        task::Wake,
+    };
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll<F: Future + Unpin>(future: &mut F, count: &Arc<Count>) -> Poll<F::Output> {
+        let waker = Waker::from(Arc::clone(count));
+        Pin::new(future).poll(&mut Context::from_waker(&waker))
+    }
+
+    #[test]
+    fn a_oneshot_delivers_once_and_tells_either_side_that_the_other_is_gone() {
+        let count = Arc::default();
+        let (sender, mut receiver) = oneshot();
+        assert!(poll(&mut receiver, &count).is_pending());
+        sender.send(7).unwrap();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(&mut receiver, &count), Poll::Ready(Some(7)));
+
+        let (sender, mut receiver) = oneshot::<u8>();
+        assert!(poll(&mut receiver, &count).is_pending());
+        drop(sender);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(poll(&mut receiver, &count), Poll::Ready(None));
+
+        let (sender, receiver) = oneshot();
+        assert!(!sender.is_closed());
+        drop(receiver);
+        assert!(sender.is_closed());
+        assert_eq!(sender.send(7), Err(7));
+
+        let (sender, mut receiver) = oneshot();
+        sender.send(8).unwrap();
+        assert_eq!(receiver.try_take(), Some(8), "came in the last moment");
+    }
+
+    #[test]
+    fn an_event_frees_who_waits_and_who_comes_later() {
+        let (count, event) = (Arc::default(), Event::new());
+        let mut first = pin!(event.wait());
+        let mut second = pin!(event.wait());
+        assert!(poll(&mut first, &count).is_pending());
+        assert!(poll(&mut second, &count).is_pending());
+        event.clone().set();
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert!(poll(&mut first, &count).is_ready());
+        assert!(poll(&mut second, &count).is_ready());
+        assert!(poll(&mut pin!(event.wait()), &count).is_ready());
+    }
+
+    #[test]
+    fn a_queue_serves_in_order_and_loses_no_turn() {
+        let (count, queue) = (Arc::default(), Queue::new());
+        assert!(
+            !queue.wake_one(),
+            "nobody waits, and nothing is kept for later"
+        );
+        let (mut a, b, mut c) = (queue.wait(), queue.wait(), queue.wait());
+        assert!(poll(&mut a, &count).is_pending());
+        assert!(poll(&mut c, &count).is_pending());
+        assert_eq!(queue.len(), 3);
+        assert!(queue.wake_one());
+        assert!(poll(&mut a, &count).is_ready());
+        assert!(
+            queue.wake_one(),
+            "to b, which has gone by the time it would run"
+        );
+        drop(b);
+        assert!(poll(&mut c, &count).is_ready(), "so it is c's");
+        let d = queue.wait();
+        drop(d);
+        assert!(queue.is_empty());
+        drop((a, c));
+        assert!(!queue.wake_one());
+    }
+}

@@ -5,7 +5,7 @@
 
 use super::{
     affinity, buffer::Pool, clock::now, deadline::Deadlines, engine::Engine, epoll, host,
-    ring::Ring, timer::Timers, uring,
+    timer::Timers, uring,
 };
 use crate::smtp::tick::Tick;
 use std::{
@@ -32,8 +32,6 @@ pub(super) struct Worker {
     pub(super) timers: Timers,
     pub(super) deadlines: Deadlines,
     pub(super) pool: Rc<Pool>,
-    /// The provided buffers of the io_uring engine, where the kernel has them.
-    pub(super) ring: RefCell<Option<Rc<Ring>>>,
     /// When the alarm will ring next, and whom it wakes to set it anew.
     armed: Cell<Tick>,
     alarm: RefCell<Option<Waker>>,
@@ -49,7 +47,6 @@ impl Worker {
             timers: Timers::default(),
             deadlines: Deadlines::default(),
             pool: Pool::new(),
-            ring: RefCell::default(),
             armed: Cell::new(Tick::FAR),
             alarm: RefCell::default(),
             grave: RefCell::default(),
@@ -127,11 +124,15 @@ impl Worker {
 ///
 /// # Errors
 /// The core is not ours, or the kernel refuses the engine's descriptors or memory; `main` has not been called then.
-pub fn run_worker<F: Future>(
+pub fn run_worker<F>(
     engine: Engine,
     core: Option<usize>,
     main: impl FnOnce() -> F,
-) -> io::Result<F::Output> {
+) -> io::Result<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     if let Some(core) = core {
         affinity::pin(core)?;
     }
