@@ -186,19 +186,51 @@ pub fn name_entry(text: &str) -> Result<(), String> {
     }
 }
 
+/// Reads a regular expression as all of the policy are read: in any case, over octets instead of Unicode (a
+/// stranger's octets need not be UTF-8, and `.` must not stop at one that isn't). `(?-i)` and `(?u)` turn that
+/// round.
+#[must_use]
+pub fn pattern(text: &str) -> regex::bytes::RegexBuilder {
+    let mut builder = regex::bytes::RegexBuilder::new(text);
+    builder.case_insensitive(true).unicode(false);
+    builder
+}
+
 /// Whether a regular expression compiles.
 ///
 /// # Errors
 /// With the last line of the compiler's message, which says why.
-pub fn regex(pattern: &str) -> Result<(), String> {
-    match regex::Regex::new(pattern) {
-        Ok(_) => Ok(()),
-        Err(why) => {
-            let text = why.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            Err(last.trim_start_matches("error: ").to_string())
-        }
+pub fn regex(text: &str) -> Result<(), String> {
+    pattern(text).build().map(drop).map_err(|why| {
+        let message = why.to_string();
+        let last = message.lines().last().unwrap_or_default();
+        last.trim_start_matches("error: ").to_string()
+    })
+}
+
+/// The entry of a line of a list file, without its comment; empty where there is none. A comment starts with `#`,
+/// or with `;` at the start or behind a blank, as in public block lists; behind a regular expression a blank comes
+/// before either.
+#[must_use]
+pub fn of_line(line: &str) -> &str {
+    let line = line.trim();
+    let ends_pattern = |at: usize| {
+        let rest = &line[at + 1..];
+        let behind = rest.trim_start();
+        behind.is_empty() || (behind.len() < rest.len() && behind.starts_with(['#', ';']))
+    };
+    if line.starts_with('/') {
+        let mut slashes = line.match_indices('/').map(|(at, _)| at).skip(1);
+        return slashes
+            .find(|at| ends_pattern(*at))
+            .map_or(line, |at| &line[..=at]);
     }
+    let starts_comment = |at: &usize| {
+        let before = line[..*at].chars().next_back();
+        line[*at..].starts_with('#') || before.is_none_or(char::is_whitespace)
+    };
+    let mut marks = line.match_indices(['#', ';']).map(|(at, _)| at);
+    line[..marks.find(starts_comment).unwrap_or(line.len())].trim_end()
 }
 
 /// A reply: `550 5.7.1 Text`. Returns the first digit of its code.
@@ -259,6 +291,23 @@ mod tests {
             ),
         ] {
             assert_eq!(network(text), Err(hint.into()));
+        }
+    }
+
+    #[test]
+    fn comments_and_blanks_go() {
+        for (line, entry) in [
+            ("  192.0.2.0/24 ; SBL1\r", "192.0.2.0/24"),
+            ("192.0.2.1# why", "192.0.2.1"),
+            ("# all of it", ""),
+            ("\t; x", ""),
+            ("", ""),
+            ("/a #b;c/ # see http://x/y", "/a #b;c/"),
+            ("/a/", "/a/"),
+            ("/a", "/a"),
+            ("/", "/"),
+        ] {
+            assert_eq!(of_line(line), entry, "{line:?}");
         }
     }
 

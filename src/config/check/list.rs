@@ -79,25 +79,17 @@ fn read(file: &Path, path: &str, entries: Entries, at: &mut Document) {
         Err(why) => at.error(path, format!("can't read {}: {why}", file.display()), None),
         Ok(text) => {
             for (number, line) in text.lines().enumerate() {
-                let Some(text) = entry_of(line) else { continue };
-                if let Err(hint) = entries.check(text) {
+                let text = entry::of_line(line);
+                if let Some(hint) = (!text.is_empty())
+                    .then(|| entries.check(text).err())
+                    .flatten()
+                {
                     let message = format!("\"{text}\" can't be an entry of this list");
                     at.error_in(file, number + 1, line, path, message, Some(hint));
                 }
             }
         }
     }
-}
-
-/// The entry of a line of a list file, without its comment; `None` for an empty one.
-fn entry_of(line: &str) -> Option<&str> {
-    // In a regular expression `#` is a character like any other.
-    let text = if line.trim_start().starts_with('/') {
-        line
-    } else {
-        line.split('#').next().unwrap_or_default()
-    };
-    Some(text.trim()).filter(|text| !text.is_empty())
 }
 
 fn missing(file: &Path) -> Option<String> {

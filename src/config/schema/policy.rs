@@ -65,7 +65,7 @@ pub struct List {
     /// that domain, `.example.net` all below it, `user@example.net` an address, `<>` the null sender, `/…/` a regular expression over the whole address or
     /// name (in any case, over octets; `(?-i)` and `(?u)` turn that round).
     pub entries: Vec<String>,
-    /// Files with an entry a line; `#` or `;` at the start or behind a blank starts a comment. Read again at a
+    /// Files with an entry a line; `#` starts a comment, and `;` at the start or behind a blank. Read again at a
     /// reload.
     #[schemars(with = "Vec<String>")]
     pub files: Vec<PathBuf>,

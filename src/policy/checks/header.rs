@@ -5,11 +5,10 @@
 
 use super::{Check, Whom};
 use crate::{
-    config::{HeaderRule, HeaderTest},
+    config::{HeaderRule, HeaderTest, entry},
     policy::{
         At, Facts, Shared,
         build::Builder,
-        lists::names::{explain, pattern},
         replies,
         rule::{Rule, Say},
     },
@@ -94,10 +93,13 @@ fn test(wish: &HeaderRule) -> Result<Test, String> {
     match (wish.when, &wish.pattern) {
         (HeaderTest::Present, None) => Ok(Test::Present),
         (HeaderTest::Absent, None) => Ok(Test::Absent),
-        (HeaderTest::Matches, Some(text)) => pattern(text)
-            .build()
-            .map(Test::Matches)
-            .map_err(|error| format!("`pattern` {text:?}: {}", explain(&error))),
+        (HeaderTest::Matches, Some(text)) => {
+            entry::regex(text).map_err(|why| format!("`pattern` {text:?}: {why}"))?;
+            let regex = entry::pattern(text)
+                .build()
+                .map_err(|why| why.to_string())?;
+            Ok(Test::Matches(regex))
+        }
         (HeaderTest::Matches, None) => Err("`when = \"matches\"` needs a `pattern`".into()),
         (when, Some(_)) => Err(format!(
             "`when = {:?}` has no use for a `pattern`",

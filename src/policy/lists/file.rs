@@ -1,9 +1,11 @@
 //! Entries of a list, from the configuration and from its files, one a line.
 //!
-//! `#` or `;` at the start of a line or behind a blank starts a comment, so that public block lists can be
-//! used as they are published.
+//! What an entry is, and where a comment starts, is said once, in `config/entry.rs`.
 
-use crate::{config, policy::build::Builder};
+use crate::{
+    config::{self, entry},
+    policy::build::Builder,
+};
 use std::path::Path;
 
 /// Mistakes reported for one list; more are only counted.
@@ -61,7 +63,7 @@ fn read_file(
     };
     for (at, line) in bytes.split(|octet| *octet == b'\n').enumerate() {
         let taken = match std::str::from_utf8(line) {
-            Ok(line) => match entry(line) {
+            Ok(line) => match entry::of_line(line) {
                 "" => Ok(()),
                 entry => add(entry),
             },
@@ -70,27 +72,5 @@ fn read_file(
         if let Err(why) = taken {
             faults.report(format!("{}:{}: {why}", file.display(), at + 1));
         }
-    }
-}
-
-/// The entry of a line; empty where there is none.
-fn entry(line: &str) -> &str {
-    let starts_comment = |at: usize| at == 0 || line.as_bytes()[at - 1].is_ascii_whitespace();
-    let mut marks = line.match_indices(['#', ';']).map(|(at, _)| at);
-    let end = marks.find(|at| starts_comment(*at)).unwrap_or(line.len());
-    line[..end].trim()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::entry;
-
-    #[test]
-    fn comments_and_blanks_go() {
-        assert_eq!(entry("  192.0.2.0/24 ; SBL1\r"), "192.0.2.0/24");
-        assert_eq!(entry("# all of it"), "");
-        assert_eq!(entry("\t; x"), "");
-        assert_eq!(entry("/a#b;c/ # why"), "/a#b;c/");
-        assert_eq!(entry(""), "");
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Why ranges and no trie is in `docs/decisions/0004-address-lists.md`.
 
+use crate::config::entry;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -55,16 +56,16 @@ pub struct NetworksBuilder {
 }
 
 impl NetworksBuilder {
-    /// Adds an address or a network; host bits of a network don't matter.
+    /// Adds an address or a network.
     ///
     /// # Errors
-    /// A sentence about a text that is neither.
-    pub fn add(&mut self, entry: &str) -> Result<(), String> {
-        let net = match entry.contains('/') {
-            true => entry.parse::<IpNet>().ok(),
-            false => entry.parse::<IpAddr>().ok().map(IpNet::from),
-        };
-        self.add_net(net.ok_or_else(|| format!("{entry:?} is neither an address nor a network"))?);
+    /// A sentence about a text that is neither, or a network with bits set behind its prefix.
+    pub fn add(&mut self, text: &str) -> Result<(), String> {
+        match entry::network(text) {
+            Ok(net) => self.add_net(net),
+            Err(hint) if text.parse::<IpNet>().is_ok() => return Err(format!("{text:?}: {hint}")),
+            Err(_) => return Err(format!("{text:?} is neither an address nor a network")),
+        }
         Ok(())
     }
 
@@ -158,7 +159,7 @@ mod tests {
     fn both_families_and_their_borders() {
         let set = set(&[
             "192.0.2.7",
-            "10.1.2.3/8",
+            "10.0.0.0/8",
             "2001:db8::/32",
             "::ffff:198.51.100.0/120",
             "10.9.0.0/16",
@@ -211,6 +212,10 @@ mod tests {
             let why = builder.add(bad).expect_err("neither");
             assert!(why.contains("neither an address nor a network"), "{why}");
         }
+        let why = builder
+            .add("10.1.2.3/8")
+            .expect_err("an address or a network?");
+        assert!(why.contains("write \"10.0.0.0/8\""), "{why}");
     }
 
     proptest! {
@@ -227,7 +232,7 @@ mod tests {
                 .collect::<Result<_, _>>().expect("lengths that fit");
             let mut builder = Networks::builder();
             for net in &nets {
-                builder.add(&net.to_string()).expect("a network");
+                builder.add(&net.trunc().to_string()).expect("a network");
             }
             let set = builder.build();
             for ip in asked {
