@@ -225,7 +225,7 @@ impl State {
                 .next()
                 .unwrap_or_default()
                 .to_ascii_uppercase();
-            let mut fresh = || Message {
+            let fresh = || Message {
                 connection: number,
                 mail: String::new(),
                 rcpt: vec![],
@@ -270,6 +270,8 @@ impl State {
                 "MAIL" if done => message.mail = command,
                 "RCPT" if done => message.rcpt.push(command),
                 "RSET" | "EHLO" => message = fresh(),
+                // A refused chunk ends the transaction (RFC 3030 §4.2).
+                "BDAT" if !done => message = fresh(),
                 "QUIT" => return Ok(()),
                 "DATA" if done && !message.rcpt.is_empty() => {
                     if !read_data(&mut reader, &mut message.body)?

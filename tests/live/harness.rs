@@ -120,7 +120,10 @@ impl Gatepost {
     pub fn start(engine: &str, config: &str) -> Gatepost {
         let (smtp, admin) = (free_address(), free_address());
         let folder = tempfile::tempdir().expect("a folder");
-        let (top, tables) = config.split_at(config.find('[').unwrap_or(config.len()));
+        let (top, tables) = config.split_at(match config.starts_with('[') {
+            true => 0,
+            false => config.find("\n[").unwrap_or(config.len()),
+        });
         let workers = if top.contains("workers") {
             ""
         } else {
