@@ -359,3 +359,20 @@ fn refused_recipients_take_no_memory() {
     let at = server.envelope().clone().keep(b"x");
     assert!(at.end < 100, "the arena holds {} octets", at.end);
 }
+
+#[test]
+fn a_verdict_takes_no_time_of_the_clients() {
+    let mut out = Vec::new();
+    let mut server = Server::new(Arc::new(Settings::new("mx.example")), Tick(0));
+    feed(&mut server, Tick(0), b"EHLO a\r\n", &mut out);
+    let input = b"MAIL FROM:<a@b.example>\r\n";
+    let step = server.step(Tick(0), input, &mut out);
+    assert_eq!(step.action, Action::Ask(Question::Mail));
+    assert_eq!(server.deadline(), Tick::FAR);
+    server.answer(Answer::Accept, &mut out); // after 100 s
+    assert_eq!(
+        feed(&mut server, Tick(100 * SECOND), b"", &mut out),
+        Action::Read
+    );
+    assert_eq!(server.deadline(), Tick(400 * SECOND));
+}
