@@ -1,4 +1,15 @@
 //! The pure protocol core: bytes to actions, answers to bytes.
+//!
+//! [`server`] is one side of a session, [`client`] the other; both are made of the same parts: command lines
+//! ([`command`], [`path`], [`params`]), replies ([`reply`], [`reply_parse`]), bodies ([`data`], [`chunk`],
+//! [`stuff`], over [`scan`]), and the [`envelope`].
+//!
+//! It must not know sockets, clocks, configuration, policy or backends: it does no I/O, time is passed in,
+//! and whatever is not SMTP is a question to its caller. So one core serves the proxy, the load generator,
+//! the fuzzers and the benches, and *any split of the input gives the same actions* can be tested.
+//!
+//! Rejected: async parsers over a stream. They can be tested only through an executor, each await is a place
+//! where a timeout may cut a command in two, and the same code could not run backwards for the client side.
 
 pub mod body;
 pub mod chunk;
