@@ -54,7 +54,7 @@ impl Settings {
     }
 }
 
-/// What a call of [`Server::step`] did.
+/// What a call of [`Server::step`](super::Server::step) did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Octets of the input that are done with.
@@ -68,7 +68,7 @@ pub struct Step {
 pub enum Action {
     /// Send what was written, then read more. All of the input was consumed: nothing need be kept.
     Read,
-    /// Decide, then call [`Server::answer`]. Until then nothing is consumed; a further step asks again.
+    /// Decide, then call [`Server::answer`](super::Server::answer). Until then nothing is consumed; a further step asks again.
     Ask(Question),
     /// Payload: the message without stuffing, its last CRLF included. The same for DATA and BDAT.
     Body(Span),
@@ -78,9 +78,9 @@ pub enum Action {
     /// The message is dead (too large, a line too long, a bare newline, RSET or EHLO between chunks): drop
     /// what came of it. No `End` follows for it; the core swallows the rest and writes the reply itself.
     Discard,
-    /// The body is complete and sound: commit it, then call [`Server::answer`] with `AcceptWith` or `Refuse`.
+    /// The body is complete and sound: commit it, then call [`Server::answer`](super::Server::answer) with `AcceptWith` or `Refuse`.
     End,
-    /// Send what was written, shake hands, call [`Server::secured`]. Input that followed was discarded.
+    /// Send what was written, shake hands, call [`Server::secured`](super::Server::secured). Input that followed was discarded.
     StartTls,
     /// Send what was written, then close. A body under way is dead.
     Close,
@@ -91,7 +91,7 @@ pub enum Action {
 pub enum Question {
     /// May it connect? `Refuse` greets with that reply, and then only QUIT gets anywhere (RFC 5321 §3.1).
     Connect,
-    /// May it have this name ([`Server::hello`])? `Refuse` leaves everything as it was before.
+    /// May it have this name ([`Server::hello`](super::Server::hello))? `Refuse` leaves everything as it was before.
     Hello,
     /// May this sender mail (`envelope().sender()`, `params()`)? `Refuse` empties the envelope.
     Mail,
@@ -117,7 +117,7 @@ pub enum Answer {
 /// Why a session is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupt {
-    /// [`Server::deadline`] has passed.
+    /// [`Server::deadline`](super::Server::deadline) has passed.
     Timeout,
     /// The process stops: the session ends as soon as no transaction is open and no command half read.
     Drain,
