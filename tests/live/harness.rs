@@ -278,6 +278,10 @@ impl Sink {
     /// Starts it on `address` with more flags in front.
     pub fn start(address: SocketAddr, flags: &[&str]) -> Option<Sink> {
         let mut command = Command::new(need("smtp-sink")?);
+        // It refuses to run as root.
+        if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
+            command.args(["-u", "nobody"]);
+        }
         command
             .args(flags)
             .arg(address.to_string())
