@@ -23,7 +23,7 @@ const SPARE_MAX: usize = 32 * 1024;
 /// How long a backend may take to answer QUIT before the connection is closed all the same.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// A connection of this worker.
+/// A connection of this worker. Boxed for its life: it moves between pool and lease with each message.
 pub(super) struct Conn {
     pub(super) stream: Stream,
     pub(super) client: Client,
@@ -44,8 +44,8 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(stream: Stream, client: Client, permit: Permit) -> Conn {
-        Conn {
+    pub(super) fn new(stream: Stream, client: Client, permit: Permit) -> Box<Conn> {
+        Box::new(Conn {
             stream,
             client,
             out: Vec::new(),
@@ -56,7 +56,7 @@ impl Conn {
             idle_since: Tick::default(),
             uses: 0,
             permit,
-        }
+        })
     }
 
     /// Sends what the client wants to be sent.
@@ -136,7 +136,7 @@ impl Conn {
 
     /// Says QUIT and closes. The answer is waited for, so that the backend's log shows an orderly end, but
     /// not long, and not at all where somebody waits for the permit.
-    pub(super) async fn quit(mut self) {
+    pub(super) async fn quit(mut self: Box<Self>) {
         self.client.quit(&mut self.out);
         let due = now().after(GOODBYE);
         if self.flush(due).await.is_ok() && !self.permit.backend().has_waiters() {
@@ -145,8 +145,8 @@ impl Conn {
     }
 
     /// Closes it after a QUIT that nobody answers, and keeps the right to another.
-    pub(super) fn into_permit(self) -> Permit {
-        let Conn { stream, permit, .. } = self;
+    pub(super) fn into_permit(self: Box<Self>) -> Permit {
+        let Conn { stream, permit, .. } = *self;
         match stream.into_fd() {
             Ok(fd) => farewell(fd),
             Err(stream) => stream.close(),
@@ -155,7 +155,7 @@ impl Conn {
     }
 
     /// Packs it for another worker.
-    pub(super) fn pack(self) -> Result<Parcel, Box<Conn>> {
+    pub(super) fn pack(self: Box<Self>) -> Result<Box<Parcel>, Box<Conn>> {
         let Conn {
             stream,
             client,
@@ -167,15 +167,15 @@ impl Conn {
             idle_since,
             uses,
             permit,
-        } = self;
+        } = *self;
         match stream.into_fd() {
-            Ok(fd) => Ok(Parcel {
+            Ok(fd) => Ok(Box::new(Parcel {
                 fd,
                 client,
                 born,
                 uses,
                 permit,
-            }),
+            })),
             Err(stream) => Err(Box::new(Conn {
                 stream,
                 client,
@@ -203,7 +203,7 @@ pub struct Parcel {
 
 impl Parcel {
     /// Takes it in on this worker.
-    pub(super) fn unpack(self) -> io::Result<Conn> {
+    pub(super) fn unpack(self) -> io::Result<Box<Conn>> {
         let stream = Stream::from_fd(self.fd)?;
         let mut conn = Conn::new(stream, self.client, self.permit);
         conn.born = self.born;
@@ -212,7 +212,7 @@ impl Parcel {
     }
 
     /// Whoever it was meant for has gone: gives it to the next who waits, or closes it.
-    pub(super) fn pass_on(self) {
+    pub(super) fn pass_on(self: Box<Self>) {
         let mut parcel = self;
         loop {
             let backend = parcel.permit.backend();

@@ -20,7 +20,11 @@ pub(super) struct ConnectError {
 }
 
 /// Connects to the permit's backend, reads its greeting and its capabilities; all until `due`.
-pub(super) async fn connect(pool: &Pool, permit: Permit, due: Tick) -> Result<Conn, ConnectError> {
+pub(super) async fn connect(
+    pool: &Pool,
+    permit: Permit,
+    due: Tick,
+) -> Result<Box<Conn>, ConnectError> {
     let backend: Arc<Backend> = Arc::clone(permit.backend());
     let stream = match Stream::connect(backend.address(), due).await {
         Ok(stream) => stream,
@@ -46,17 +50,26 @@ pub(super) async fn connect(pool: &Pool, permit: Permit, due: Tick) -> Result<Co
 }
 
 fn no_connection(error: &io::Error) -> ConnectError {
+    use io::ErrorKind as Kind;
     let (trouble, counter) = match error.kind() {
-        io::ErrorKind::TimedOut => (Trouble::Timeout, Counter::ConnectTimeout),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+        Kind::TimedOut => (Trouble::Timeout, Counter::ConnectTimeout),
+        Kind::ConnectionRefused | Kind::ConnectionReset => {
             (Trouble::Connect, Counter::ConnectRefused)
         }
-        io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::AddrNotAvailable => (Trouble::Connect, Counter::ConnectUnreachable),
+        Kind::HostUnreachable | Kind::NetworkUnreachable => {
+            (Trouble::Connect, Counter::ConnectUnreachable)
+        }
+        // No local port is left.
+        Kind::AddrNotAvailable | Kind::OutOfMemory => (Trouble::Ours, Counter::ConnectUnreachable),
+        _ if has_no_descriptor(error) => (Trouble::Ours, Counter::ConnectUnreachable),
         _ => (Trouble::Connect, Counter::ConnectOther),
     };
     ConnectError { trouble, counter }
+}
+
+fn has_no_descriptor(error: &io::Error) -> bool {
+    // EMFILE, ENFILE and ENOBUFS have no kind of their own; the numbers are those of Linux.
+    matches!(error.raw_os_error(), Some(23 | 24 | 105))
 }
 
 fn counter_of(conn: &Conn, trouble: Trouble) -> Counter {

@@ -25,6 +25,8 @@ pub enum Trouble {
     Unavailable,
     /// What it said is no SMTP.
     Nonsense,
+    /// We have no descriptor, port or memory for a connection. No fault of the backend's.
+    Ours,
 }
 
 impl Trouble {
@@ -37,6 +39,7 @@ impl Trouble {
             Trouble::Lost => "lost",
             Trouble::Unavailable => "unavailable",
             Trouble::Nonsense => "nonsense",
+            Trouble::Ours => "ours",
         }
     }
 }
@@ -49,6 +52,7 @@ impl fmt::Display for Trouble {
             Trouble::Lost => "it closed the connection",
             Trouble::Unavailable => "it said that it is not available",
             Trouble::Nonsense => "what it said is not SMTP",
+            Trouble::Ours => "there are no descriptors, ports or memory for a connection",
         })
     }
 }
@@ -161,7 +165,10 @@ impl Health {
         let due = self.probe_at.load(SeqCst);
         // The claim holds for as long as the probe can take; its result sets the true time.
         let held = now.after(rules.timeout + rules.backoff).0;
-        due <= now.0
+        // A success and a failure at the same moment may leave it ejected with the next probe of a healthy
+        // one, or none: no ejected backend waits longer than any back-off.
+        let lost = self.is_ejected() && due > now.after(rules.backoff_max).0.max(held);
+        (due <= now.0 || lost)
             && self
                 .probe_at
                 .compare_exchange(due, held, SeqCst, SeqCst)
@@ -229,6 +236,16 @@ mod tests {
         assert_eq!(health.failures(), 2);
         assert!(!health.claim_probe(at(103), &RULES));
         assert!(health.claim_probe(at(104), &RULES));
+    }
+
+    #[test]
+    fn no_ejected_backend_is_forgotten() {
+        let health = Health::default();
+        health.succeed(at(1), &RULES);
+        assert_eq!(health.probe_at.load(SeqCst), Tick::FAR.0);
+        // What is left when a success overtakes a failure half way.
+        health.ejected.store(true, SeqCst);
+        assert!(health.claim_probe(at(2), &RULES));
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl std::error::Error for Broken {}
 /// A borrowed connection. Dropping it closes it without a word, so that the backend discards what is open.
 pub struct Lease {
     /// `None` only while it is being given back.
-    conn: Option<Conn>,
+    conn: Option<Box<Conn>>,
     pools: Rc<Pools>,
     local: Rc<Local>,
     place: usize,
@@ -112,7 +112,7 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(
-        conn: Conn,
+        conn: Box<Conn>,
         pools: Rc<Pools>,
         local: Rc<Local>,
         place: usize,

@@ -141,7 +141,7 @@ impl Pools {
                     local = self.local(pool).ok_or((local, LeaseError::NoPool))?;
                     match self.accept(grant, &local, search) {
                         Some((place, Accepted::Conn(conn))) => {
-                            return Ok(self.lend(*conn, local, place, Counter::LeaseMoved, search));
+                            return Ok(self.lend(conn, local, place, Counter::LeaseMoved, search));
                         }
                         Some((place, Accepted::Permit(permit))) => (place, permit),
                         None => continue,
@@ -217,7 +217,7 @@ impl Pools {
                     self.closed(Counter::ClosedShed, local.scopes[place]);
                     return Some((place, Accepted::Permit(conn.into_permit())));
                 }
-                Some((place, Accepted::Conn(Box::new(conn))))
+                Some((place, Accepted::Conn(conn)))
             }
         }
     }
@@ -228,7 +228,7 @@ impl Pools {
         place: usize,
         permit: Permit,
         search: &Search<'_>,
-    ) -> Result<Conn, Trouble> {
+    ) -> Result<Box<Conn>, Trouble> {
         let since = now();
         let mut due = since.after(local.pool.waits.connect).min(search.deadline);
         // One that hangs must leave time for another.
@@ -259,7 +259,7 @@ impl Pools {
 
     fn lend(
         self: &Rc<Self>,
-        conn: Conn,
+        conn: Box<Conn>,
         local: Rc<Local>,
         place: usize,
         source: Counter,
@@ -278,7 +278,7 @@ impl Pools {
 
 /// The next step of a search.
 enum Next {
-    Hit(usize, Conn),
+    Hit(usize, Box<Conn>),
     Open(usize, Permit),
     Wait(Vec<Arc<Backend>>),
     Nobody,

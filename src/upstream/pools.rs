@@ -27,6 +27,9 @@ use std::{
     sync::Arc,
 };
 
+/// Idle connections to one backend, oldest first.
+type Stack = Vec<Box<Conn>>;
+
 /// A pool with this worker's handles for its metrics.
 pub(super) struct Local {
     pub(super) pool: Arc<Pool>,
@@ -41,7 +44,7 @@ pub struct Pools {
     /// By pool number.
     locals: RefCell<Vec<Option<Rc<Local>>>>,
     /// Oldest first.
-    idle: RefCell<FxHashMap<BackendId, Vec<Conn>>>,
+    idle: RefCell<FxHashMap<BackendId, Stack>>,
     pub(super) recorder: Recorder,
     pub(super) bell: Arc<Bell>,
     pub(super) flights: Flights,
@@ -129,7 +132,7 @@ impl Pools {
     /// Idle connections of this worker.
     #[must_use]
     pub fn idle(&self) -> usize {
-        self.idle.borrow().values().map(Vec::len).sum()
+        self.idle.borrow().values().map(Stack::len).sum()
     }
 
     pub(super) fn local(&self, pool: PoolId) -> Option<Rc<Local>> {
@@ -158,7 +161,7 @@ impl Pools {
             .is_some_and(|stack| !stack.is_empty())
     }
 
-    fn pop(&self, local: &Local, place: usize) -> Option<Conn> {
+    fn pop(&self, local: &Local, place: usize) -> Option<Box<Conn>> {
         let backend = &local.pool.backends[place];
         let conn = self.idle.borrow_mut().get_mut(&backend.id)?.pop()?;
         backend.idle_went();
@@ -168,7 +171,7 @@ impl Pools {
     }
 
     /// The newest idle connection that is still good. Those that are not are closed on the way.
-    pub(super) fn take_idle(self: &Rc<Self>, local: &Rc<Local>, place: usize) -> Option<Conn> {
+    pub(super) fn take_idle(self: &Rc<Self>, local: &Rc<Local>, place: usize) -> Option<Box<Conn>> {
         while let Some(conn) = self.pop(local, place) {
             match self.fault(&conn, local) {
                 None => return Some(conn),
@@ -187,7 +190,13 @@ impl Pools {
     }
 
     /// Closes an idle connection: with QUIT, if the other side still listens.
-    pub(super) fn part(self: &Rc<Self>, conn: Conn, local: &Local, place: usize, why: Counter) {
+    pub(super) fn part(
+        self: &Rc<Self>,
+        conn: Box<Conn>,
+        local: &Local,
+        place: usize,
+        why: Counter,
+    ) {
         self.closed(why, local.scopes[place]);
         if why != Counter::ClosedStale {
             net::spawn(conn.quit());
@@ -205,7 +214,7 @@ impl Pools {
     }
 
     /// Takes a clean connection back: to whoever waits for it, else into the pool.
-    pub(super) fn take_back(self: &Rc<Self>, mut conn: Conn, local: &Rc<Local>, place: usize) {
+    pub(super) fn take_back(self: &Rc<Self>, mut conn: Box<Conn>, local: &Rc<Local>, place: usize) {
         let backend = &local.pool.backends[place];
         conn.idle_since = Tick::default();
         let left = !self.is_current(local, backend.id) || self.draining.get();
@@ -270,7 +279,7 @@ impl Pools {
     }
 
     /// Takes a lapsed transaction's RSET to its end and the connection back.
-    pub(super) fn tidy(self: &Rc<Self>, mut conn: Conn, local: &Rc<Local>, place: usize) {
+    pub(super) fn tidy(self: &Rc<Self>, mut conn: Box<Conn>, local: &Rc<Local>, place: usize) {
         let (pools, local) = (Rc::clone(self), Rc::clone(local));
         net::spawn(async move {
             let due = now().after(local.pool.waits.reply);
@@ -290,7 +299,7 @@ impl Pools {
     /// Takes note that a backend failed.
     pub(super) fn failed(self: &Rc<Self>, local: &Rc<Local>, place: usize, trouble: Trouble) {
         let backend = &local.pool.backends[place];
-        if backend.health.fail(now(), &local.pool.rules) {
+        if trouble != Trouble::Ours && backend.health.fail(now(), &local.pool.rules) {
             self.changed(local, place, Some(trouble));
         }
     }
@@ -319,6 +328,9 @@ impl Pools {
 
     /// Closes what has been idle too long, has closed, or belongs to a backend that is left out.
     pub(super) fn reap(self: &Rc<Self>) {
+        let remembered = self.shared.borrow().verified().len();
+        let registry = self.recorder.registry();
+        registry.set(Gauge::VerifyEntries, Scope::NONE, remembered as i64);
         for local in self.all() {
             for (place, backend) in local.pool.backends.iter().enumerate() {
                 if backend.health.is_ejected() {
@@ -327,7 +339,7 @@ impl Pools {
                 }
                 let mut gone = Vec::new();
                 if let Some(stack) = self.idle.borrow_mut().get_mut(&backend.id) {
-                    let bad = |conn: &mut Conn| self.fault(conn, &local).is_some();
+                    let bad = |conn: &mut Box<Conn>| self.fault(conn, &local).is_some();
                     gone.extend(stack.extract_if(.., bad));
                 }
                 for conn in gone {
@@ -352,8 +364,11 @@ impl Pools {
         let _level = Level::up(&self.recorder, Gauge::LeaseWaiters, local.scope);
         // Room that was made just before we counted ourselves would be offered to nobody.
         wait.look_again();
-        // Every worker looks through its idle connections, this one too.
-        self.shared.borrow().bells().ring();
+        // Every worker looks through its idle connections, this one too. One that comes later is offered by
+        // whoever gives it back: it is counted before the queue is looked at.
+        if wait.has_idle() {
+            self.shared.borrow().bells().ring();
+        }
         let granted = net::timeout_at(until, wait).await;
         granted.ok_or(LeaseError::Timeout)
     }
@@ -363,6 +378,10 @@ impl Drop for Pools {
     fn drop(&mut self) {
         // The task that listens for it sees that we are gone.
         self.bell.ring();
+        // Without a QUIT: there may be no runtime any more to send it.
+        for conn in self.idle.take().into_values().flatten() {
+            conn.permit.backend().idle_went();
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 use super::{
     budget::Permit,
     connect::connect,
+    health::Trouble,
     pools::{Level, Local, Pools},
 };
 use crate::{
@@ -80,6 +81,9 @@ impl Pools {
             Err(error) => {
                 self.recorder.count(error.counter, scope, 1);
                 let backend = &local.pool.backends[place];
+                if error.trouble == Trouble::Ours {
+                    return;
+                }
                 if backend.health.probe_failed(now(), &local.pool.rules) {
                     self.changed(&local, place, Some(error.trouble));
                 }

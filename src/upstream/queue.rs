@@ -33,7 +33,7 @@ pub enum Grant {
     /// The right to open a connection.
     Permit(Permit),
     /// An open connection that another transaction has done with.
-    Parcel(Parcel),
+    Parcel(Box<Parcel>),
     /// Nothing yet, but the choice of backends has changed: look again.
     Again,
 }
@@ -161,6 +161,12 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// Whether a worker holds an idle connection that would do.
+    #[must_use]
+    pub fn has_idle(&self) -> bool {
+        self.waiter.wants.iter().any(|backend| backend.idle() > 0)
+    }
+
     /// Takes what room there is: it may have been made just before this one could be seen to wait.
     pub fn look_again(&self) {
         for backend in &self.waiter.wants {

@@ -17,7 +17,9 @@ const SHARDS: usize = 16;
 /// Recipients of one generation of one shard; at most twice as many are remembered in it.
 const GENERATION: usize = 2048;
 /// Octets of a key: the number of the pool, and one path or two (RFC 5321 §4.5.3.1.3: 256 each).
-const KEY_MAX: usize = 4 + 256 + 1 + 256;
+const KEY_MAX: usize = 4 + PATH_MAX + 1 + PATH_MAX;
+/// RFC 5321 §4.5.3.1.3.
+const PATH_MAX: usize = 256;
 
 /// What is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,9 @@ impl Key {
     /// `None` for an address that is longer than any can be.
     #[must_use]
     pub fn new(pool: PoolId, recipient: Path<'_>) -> Option<Key> {
+        if recipient.whole.len() > PATH_MAX {
+            return None;
+        }
         let mut key = Key {
             bytes: [0; KEY_MAX],
             len: 4 + recipient.whole.len(),

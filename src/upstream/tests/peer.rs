@@ -1,0 +1,286 @@
+//! A backend that does as it's told: std threads, no code of ours but the wire.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+};
+
+/// What a peer does with a connection. Read when it's accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// As a mail server should.
+    #[default]
+    Good,
+    /// Greets with 421 and closes.
+    Unavailable,
+    /// Says something that is no SMTP.
+    Garbage,
+    /// Takes the connection and says nothing.
+    Silent,
+    /// Takes the connection and closes it.
+    Closing,
+    /// Closes the connection when MAIL comes the second time.
+    Stale,
+    /// Says 421 to MAIL.
+    Refusing,
+    /// Answers everything but the end of data.
+    HangsAtEnd,
+    /// Closes in answer to the end of data.
+    ClosesAtEnd,
+}
+
+#[derive(Default)]
+struct Gate {
+    held: Mutex<bool>,
+    opened: Condvar,
+}
+
+/// What it has seen.
+#[derive(Default)]
+pub struct Seen {
+    pub connections: AtomicUsize,
+    pub open: AtomicUsize,
+    pub open_max: AtomicUsize,
+    pub messages: AtomicUsize,
+    pub quits: AtomicUsize,
+    pub resets: AtomicUsize,
+    /// The path of each RCPT.
+    pub recipients: Mutex<Vec<String>>,
+}
+
+struct Shared {
+    mode: Mutex<Mode>,
+    offers: Mutex<Vec<&'static str>>,
+    seen: Seen,
+    gate: Gate,
+    sockets: Mutex<HashMap<usize, TcpStream>>,
+    stopped: AtomicBool,
+}
+
+/// A backend on a loopback port. Dropping it closes the port and all connections.
+pub struct Peer {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    listening: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Peer {
+    pub fn new() -> Peer {
+        Peer::with(Mode::Good)
+    }
+
+    pub fn with(mode: Mode) -> Peer {
+        let mut peer = Peer {
+            address: "127.0.0.1:0".parse().unwrap(),
+            shared: Arc::new(Shared {
+                mode: Mutex::new(mode),
+                offers: Mutex::new(vec!["PIPELINING", "SIZE 1000000", "8BITMIME"]),
+                seen: Seen::default(),
+                gate: Gate::default(),
+                sockets: Mutex::default(),
+                stopped: AtomicBool::new(true),
+            }),
+            listening: Mutex::default(),
+        };
+        peer.address = peer.listen(peer.address);
+        peer
+    }
+
+    fn listen(&self, address: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        self.shared.stopped.store(false, SeqCst);
+        let shared = Arc::clone(&self.shared);
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.stopped.load(SeqCst) {
+                    return;
+                }
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || shared.serve(stream.unwrap()));
+            }
+        });
+        *self.listening.lock().unwrap() = Some(thread);
+        address
+    }
+
+    /// The port answers no more, and all connections are closed.
+    pub fn stop(&self) {
+        if let Some(thread) = self.listening.lock().unwrap().take() {
+            self.shared.stopped.store(true, SeqCst);
+            drop(TcpStream::connect(self.address));
+            thread.join().unwrap();
+        }
+        self.cut();
+    }
+
+    /// The port answers again.
+    pub fn start(&self) {
+        self.listen(self.address);
+    }
+
+    /// Closes all connections.
+    pub fn cut(&self) {
+        for socket in self.shared.sockets.lock().unwrap().values() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Says something on all connections.
+    pub fn say(&self, text: &str) {
+        for mut socket in self.shared.sockets.lock().unwrap().values() {
+            socket.write_all(text.as_bytes()).unwrap();
+        }
+    }
+
+    /// What it does with the next connections.
+    pub fn set(&self, mode: Mode) {
+        *self.shared.mode.lock().unwrap() = mode;
+    }
+
+    /// What its next EHLO replies say.
+    pub fn offer(&self, offers: &[&'static str]) {
+        *self.shared.offers.lock().unwrap() = offers.to_vec();
+    }
+
+    /// Holds the replies to the end of data back, or lets them go.
+    pub fn hold(&self, held: bool) {
+        *self.shared.gate.held.lock().unwrap() = held;
+        self.shared.gate.opened.notify_all();
+    }
+
+    pub fn seen(&self) -> &Seen {
+        &self.shared.seen
+    }
+
+    pub fn connections(&self) -> usize {
+        self.seen().connections.load(SeqCst)
+    }
+
+    pub fn messages(&self) -> usize {
+        self.seen().messages.load(SeqCst)
+    }
+
+    pub fn open(&self) -> usize {
+        self.seen().open.load(SeqCst)
+    }
+
+    pub fn quits(&self) -> usize {
+        self.seen().quits.load(SeqCst)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.hold(false);
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn serve(&self, stream: TcpStream) {
+        // What it says unasked must not wait for the ACK of what it said before.
+        stream.set_nodelay(true).unwrap();
+        let seen = &self.seen;
+        let number = seen.connections.fetch_add(1, SeqCst);
+        let open = seen.open.fetch_add(1, SeqCst) + 1;
+        seen.open_max.fetch_max(open, SeqCst);
+        let kept = stream.try_clone().unwrap();
+        self.sockets.lock().unwrap().insert(number, kept);
+        let mode = *self.mode.lock().unwrap();
+        // The other side may go at any moment.
+        let _ = self.talk(stream, mode);
+        self.sockets.lock().unwrap().remove(&number);
+        seen.open.fetch_sub(1, SeqCst);
+    }
+
+    fn talk(&self, mut out: TcpStream, mode: Mode) -> std::io::Result<()> {
+        let mut input = BufReader::new(out.try_clone()?);
+        let mut line = String::new();
+        match mode {
+            Mode::Unavailable => return out.write_all(b"421 4.3.2 full\r\n"),
+            Mode::Garbage => out.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n")?,
+            Mode::Closing => return Ok(()),
+            Mode::Silent => {}
+            _ => out.write_all(b"220 peer.example ESMTP\r\n")?,
+        }
+        let mut mails = 0;
+        loop {
+            line.clear();
+            if input.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let verb = line.get(..4).unwrap_or("").to_ascii_uppercase();
+            if matches!(mode, Mode::Silent | Mode::Garbage) {
+                continue;
+            }
+            mails += usize::from(verb == "MAIL");
+            if verb == "MAIL" && mode == Mode::Stale && mails == 2 {
+                return out.shutdown(Shutdown::Both);
+            }
+            if verb == "MAIL" && mode == Mode::Refusing {
+                return out.write_all(b"421 4.3.2 full\r\n");
+            }
+            if verb == "DATA" {
+                out.write_all(b"354 go\r\n")?;
+                while line != ".\r\n" {
+                    line.clear();
+                    if input.read_line(&mut line)? == 0 {
+                        return Ok(());
+                    }
+                }
+                match mode {
+                    Mode::HangsAtEnd => continue,
+                    Mode::ClosesAtEnd => return out.shutdown(Shutdown::Both),
+                    _ => self.pass_gate(),
+                }
+                self.seen.messages.fetch_add(1, SeqCst);
+            }
+            out.write_all(self.reply(&verb, &line).as_bytes())?;
+            if verb == "QUIT" {
+                return Ok(());
+            }
+        }
+    }
+
+    fn reply(&self, verb: &str, line: &str) -> String {
+        match verb {
+            "EHLO" | "LHLO" => {
+                let offers = self.offers.lock().unwrap();
+                let lines: String = offers.iter().map(|o| format!("250-{o}\r\n")).collect();
+                format!("250-peer.example\r\n{lines}250 ENHANCEDSTATUSCODES\r\n")
+            }
+            "RCPT" => {
+                let path = line.split(['<', '>']).nth(1).unwrap_or("").to_string();
+                self.seen.recipients.lock().unwrap().push(path.clone());
+                match path {
+                    path if path.starts_with("bad") => "550 5.1.1 no such user\r\n".into(),
+                    path if path.starts_with("later") => "450 4.2.1 not now\r\n".into(),
+                    _ => "250 2.1.5 fine\r\n".into(),
+                }
+            }
+            "QUIT" => {
+                self.seen.quits.fetch_add(1, SeqCst);
+                "221 2.0.0 bye\r\n".into()
+            }
+            "RSET" => {
+                self.seen.resets.fetch_add(1, SeqCst);
+                "250 2.0.0 clean\r\n".into()
+            }
+            _ => "250 2.0.0 fine\r\n".into(),
+        }
+    }
+
+    fn pass_gate(&self) {
+        let mut held = self.gate.held.lock().unwrap();
+        while *held {
+            held = self.gate.opened.wait(held).unwrap();
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Recipients asked about, remembered, and asked about once.
+
+use super::*;
+
+fn asked(peer: &Peer) -> Vec<String> {
+    std::mem::take(&mut *peer.seen().recipients.lock().unwrap())
+}
+
+async fn verify(pools: &Rc<Pools>, pool: PoolId, path: &str) -> Verification {
+    pools
+        .verify(pool, Path::split(path.as_bytes()), soon())
+        .await
+}
+
+fn code(answer: &Verification) -> u16 {
+    answer.reply().map_or(250, |reply| reply.code)
+}
+
+#[test]
+fn answers_are_remembered() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        for path in ["joe@example.net", "bad@example.net", "later@example.net"] {
+            let first = verify(&pools, pool, path).await;
+            let again = verify(&pools, pool, &path.replace("example", "EXAMPLE")).await;
+            assert_eq!(first, again);
+            assert_eq!(asked(&peer), [path]);
+        }
+        let good = verify(&pools, pool, "joe@example.net").await;
+        assert_eq!(good, Verification::Accepted);
+        let bad = verify(&pools, pool, "bad@example.net").await;
+        assert!(matches!(&bad, Verification::Refused(reply) if reply.code == 550));
+        let later = verify(&pools, pool, "later@example.net").await;
+        assert!(matches!(&later, Verification::Deferred(reply) if reply.code == 450));
+        assert_eq!(asked(&peer), [""; 0]);
+        // One connection for all of that, and it's clean.
+        assert_eq!(peer.connections(), 2);
+        deliver(&pools, pool).await;
+        assert_eq!(peer.connections(), 2);
+        // The other workers and the next configuration know it too.
+        let next = Arc::new(Backends::build(&config(&[&peer]), Some(&backends)).unwrap());
+        let other = Pools::new(next, Recorder::alone(), 1);
+        asked(&peer);
+        assert_eq!(code(&verify(&other, pool, "bad@example.net").await), 550);
+        assert_eq!(asked(&peer), [""; 0]);
+    });
+}
+
+#[test]
+fn sessions_that_ask_together_ask_once() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        let answers = Rc::new(RefCell::new(Vec::new()));
+        for _ in 0..50 {
+            let (pools, answers) = (Rc::clone(&pools), Rc::clone(&answers));
+            net::spawn(async move {
+                let answer = verify(&pools, pool, "bad@example.net").await;
+                answers.borrow_mut().push(code(&answer));
+            });
+        }
+        until(|| answers.borrow().len() == 50).await;
+        assert!(answers.borrow().iter().all(|code| *code == 550));
+        assert_eq!(asked(&peer), ["bad@example.net"]);
+        let registry = pools.recorder.registry();
+        let joined = registry.counter(Counter::VerifyJoined, registry.pool("cluster"));
+        assert_eq!(joined, 49);
+    });
+}
+
+#[test]
+fn who_goes_in_the_middle_leaves_the_question_to_the_next() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::Silent);
+        let mut config = config(&[&peer]);
+        config.pool[0].health.timeout = Time::millis(50);
+        let backends = build(&config);
+        let (pools, pool) = pools(&backends).await;
+        let answer = Rc::new(RefCell::new(None));
+        {
+            let first = verify(&pools, pool, "joe@example.net");
+            let brief = now().after(Duration::from_millis(30));
+            let second = (Rc::clone(&pools), Rc::clone(&answer));
+            net::spawn(async move {
+                let found = verify(&second.0, pool, "joe@example.net").await;
+                second.1.replace(Some(found));
+            });
+            assert!(net::timeout_at(brief, first).await.is_none());
+        }
+        peer.set(Mode::Good);
+        peer.cut();
+        until(|| answer.borrow().is_some()).await;
+        assert_eq!(answer.take(), Some(Verification::Accepted));
+    });
+}
+
+#[test]
+fn a_dead_pool_is_no_answer_and_is_not_remembered() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        peer.stop();
+        let answer = verify(&pools, pool, "bad@example.net").await;
+        assert!(matches!(&answer, Verification::Unknown(reply) if reply.code == 451));
+        peer.start();
+        assert_eq!(code(&verify(&pools, pool, "bad@example.net").await), 550);
+    });
+}
+
+#[test]
+fn a_stale_connection_is_not_the_recipients_fault() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::Stale);
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        assert_eq!(code(&verify(&pools, pool, "joe@example.net").await), 250);
+        assert_eq!(code(&verify(&pools, pool, "bad@example.net").await), 550);
+    });
+}
+
+#[test]
+fn a_delivery_teaches() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        let refuse = |path: &str, status: Status| {
+            let reply = Reply::fixed(550, status, "no");
+            pools.note_refused(pool, b"a@a.example", Path::split(path.as_bytes()), &reply);
+        };
+        refuse("gone@example.net", Status(5, 1, 1));
+        refuse("picky@example.net", Status(5, 7, 1));
+        assert_eq!(code(&verify(&pools, pool, "gone@example.net").await), 550);
+        assert_eq!(asked(&peer), [""; 0]);
+        // That one's code was about the sender: another one asks anew, the same one meets it again.
+        assert_eq!(code(&verify(&pools, pool, "picky@example.net").await), 250);
+        assert_eq!(asked(&peer), ["picky@example.net"]);
+        let lately = |sender: &[u8]| {
+            let picky = Path::split(b"picky@example.net");
+            pools
+                .refused_lately(pool, sender, picky)
+                .map(|reply| reply.code)
+        };
+        assert_eq!(lately(b"a@a.example"), Some(550));
+        assert_eq!(lately(b"b@a.example"), None);
+        assert_eq!(lately(b""), None);
+    });
+}
+
+#[test]
+fn an_address_that_the_backend_can_not_take_is_refused() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        let answer = verify(&pools, pool, "jürgen@example.net").await;
+        assert!(matches!(&answer, Verification::Refused(reply) if reply.code == 553));
+        assert_eq!(pools.idle(), 1);
+    });
+}
