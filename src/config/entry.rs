@@ -33,6 +33,9 @@ pub fn network(text: &str) -> Result<IpNet, String> {
 /// What to write instead of a text that is no `ip:port`.
 #[must_use]
 pub fn instead_of_address(text: &str) -> Option<String> {
+    if let Some(hint) = bracketed(text) {
+        return Some(hint);
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(format!(
             "a port is missing; write \"{}\"",
@@ -46,10 +49,16 @@ pub fn instead_of_address(text: &str) -> Option<String> {
             "write \"0.0.0.0:{port}\" and \"[::]:{port}\" for every address"
         )),
         "localhost" => Some(format!("write \"127.0.0.1:{port}\"")),
-        host if host.parse::<std::net::Ipv6Addr>().is_ok() => {
-            Some(format!("write \"[{host}]:{port}\""))
-        }
         _ => Some("names are not looked up here; write the address".into()),
+    }
+}
+
+/// For an IPv6 address without its brackets: the address with them, and with a port.
+fn bracketed(text: &str) -> Option<String> {
+    let is_v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_v6(host) => Some(format!("write \"[{host}]:{port}\"")),
+        _ => is_v6(text).then(|| format!("write \"[{text}]:25\"")),
     }
 }
 
@@ -90,8 +99,8 @@ pub fn backend(text: &str) -> Result<(&str, u16), (String, String)> {
         ));
     }
     let wrong = |hint: String| (format!("\"{text}\" is no backend"), hint);
-    if text.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Err(wrong(format!("write \"[{text}]:25\"")));
+    if let Some(hint) = bracketed(text) {
+        return Err(wrong(hint));
     }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
@@ -112,9 +121,6 @@ pub fn backend(text: &str) -> Result<(&str, u16), (String, String)> {
         .and_then(|host| host.strip_suffix(']'));
     let sound = match inside {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None if host.parse::<std::net::Ipv6Addr>().is_ok() => {
-            return Err(wrong(format!("write \"[{host}]:{port}\"")));
-        }
         None if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') => {
             host.parse::<std::net::Ipv4Addr>().is_ok()
         }
@@ -178,6 +184,7 @@ pub fn name_entry(text: &str) -> Result<(), String> {
         None if text == "<>" => return Ok(()),
         None => text.strip_prefix('.').unwrap_or(text),
     };
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
     let literal = text.starts_with('[') && text.ends_with(']');
     if literal || is_domain(domain) {
         Ok(())
@@ -253,11 +260,17 @@ pub fn reply(text: &str) -> Result<u8, String> {
     if text.len() > 400 || text.chars().any(|c| !matches!(c, ' '..='~')) {
         return Err("a reply is one line of printable ASCII, 400 characters at most".into());
     }
+    if rest.trim().is_empty() {
+        return Err(example.into());
+    }
     let status = rest.split(' ').next().unwrap_or_default();
     let parts: Vec<&str> = status.split('.').collect();
     let numeric = parts
         .iter()
         .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    if parts.len() == 3 && numeric && rest.trim() == status {
+        return Err(format!("there is no text behind the codes; {example}"));
+    }
     if parts.len() == 3 && numeric && parts[0] != class.to_string() {
         return Err(format!(
             "the enhanced code of {code} starts with {class}, not {}",
@@ -320,7 +333,7 @@ mod tests {
             ("10.0.0.1", "a port is missing; write \"10.0.0.1:25\""),
             ("[::1]", "a port is missing; write \"[::1]:25\""),
             ("::1", "write \"[::1]:25\""),
-            ("2001:db8::1:25", "write \"[2001:db8::1:25]:25\""),
+            ("2001:db8::1:25", "write \"[2001:db8::1]:25\""),
             ("mail:0", "the port is 1 to 65535"),
             ("mail:smtp", "the port is 1 to 65535"),
             ("10.0.0.256:25", "write \"host:port\""),
@@ -391,6 +404,7 @@ mod tests {
             "550",
             "550 é",
             "550 a\r\n250 b",
+            "550 5.7.1 ",
             "5é0 x",
             "590 x",
         ] {

@@ -15,6 +15,8 @@ pub enum Kind<'a> {
     Either(&'a Schema, &'a Schema),
     /// One of these words.
     Word(Vec<&'a str>),
+    /// `true` or `false`.
+    Switch,
     /// Any text.
     Text,
     /// A whole number from 0 to this.
@@ -62,6 +64,7 @@ impl<'a> Kind<'a> {
             } else {
                 i64::MAX as u64
             }),
+            Some("boolean") => Kind::Switch,
             Some("number") => Kind::Float,
             _ if !format.is_empty() => Kind::Format(format),
             _ => Kind::Text,
@@ -84,6 +87,7 @@ impl<'a> Kind<'a> {
                     _ => words.concat(),
                 }
             }
+            Kind::Switch => "true or false".into(),
             Kind::Text => "text in quotes".into(),
             Kind::Integer(_) => "a whole number".into(),
             Kind::Float => "a number".into(),
@@ -111,6 +115,7 @@ impl<'a> Kind<'a> {
                 .map(|word| format!("`{word}`"))
                 .collect::<Vec<_>>()
                 .join(", "),
+            Kind::Switch => "`true`, `false`".into(),
             Kind::Text => "text".into(),
             Kind::Integer(_) => "whole number".into(),
             Kind::Float => "number".into(),
@@ -133,6 +138,11 @@ impl<'a> Kind<'a> {
             {
                 Some(format!("write {text} without quotes"))
             }
+            (Kind::Switch, DeValue::String(text)) => match &**text {
+                "true" | "yes" | "on" => Some("write true without quotes".into()),
+                "false" | "no" | "off" => Some("write false without quotes".into()),
+                _ => None,
+            },
             (Kind::List(items), DeValue::String(text))
                 if !matches!(Kind::of(resolve(items)), Kind::Table(_)) =>
             {

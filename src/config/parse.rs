@@ -83,7 +83,7 @@ fn compose(name: &str, text: &str, overrides: &Overrides) -> Result<Loaded, Vec<
         }
     };
     overrides.lay_over(&mut config, &mut document);
-    fill(&mut config);
+    fill(&mut config, &document);
     check::check(&config, &mut document);
     let sound = document.is_sound();
     let problems = document.into_problems();
@@ -116,8 +116,12 @@ fn lay_over(below: &mut Table, above: Table) {
     }
 }
 
-/// Fills in the names that default to others.
-fn fill(config: &mut Config) {
+/// Fills in what defaults to something else.
+fn fill(config: &mut Config, document: &Document) {
+    // A window made small takes the header's limit with it, unless both are said.
+    if !document.has("limits.header") {
+        config.limits.header = config.limits.header.min(config.limits.window);
+    }
     if config.hostname.is_empty() {
         config.hostname = machine_name();
     }

@@ -23,6 +23,11 @@ A *duration* is written `250ms`, `30s`, `5m`, `1h30m`, `7d`. A *size* is written
 or with `KB`, `MB`, `GB` for powers of 1000. An *address* is `192.0.2.1:25` or `[2001:db8::1]:25`. A *network* is
 `10.0.0.0/8`, `2001:db8::/32`, or one address. Relative paths start in the working directory.
 
+A check's `then` says what happens on a match: `reject` refuses for good (5xx), `defer` for now (4xx), `close`
+refuses and closes the connection, `accept` takes it and skips the checks that follow in that stage, `score` adds
+`score` to the message's score and goes on. Its `mode` is `on`, `shadow` (only record what it would have done), or
+`off`.
+
 `config/quickstart.toml` is the shortest useful file, `config/cluster.toml` a realistic one, and
 `config/edge.toml` names every key.
 ";
@@ -127,12 +132,30 @@ fn row(out: &mut String, name: &str, property: &Schema, kind: &Kind<'_>, default
         },
     };
     let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-    let (kind, meaning) = (cell(&kind.named()), cell(&text(property)));
+    let meaning = format!("{}{}", text(property), words(resolve(property)));
+    let (kind, meaning) = (cell(&kind.named()), cell(&meaning));
     let _ = writeln!(
         out,
         "| `{name}` | {kind} | {} | {meaning} |",
         cell(&default)
     );
+}
+
+/// What each word means. Those of `then` and `mode` stand in the introduction.
+fn words(schema: &Schema) -> String {
+    if *schema == SCHEMA["$defs"]["Then"] || *schema == SCHEMA["$defs"]["Mode"] {
+        return String::new();
+    }
+    let words = schema["oneOf"].as_array().into_iter().flatten();
+    words
+        .map(|word| {
+            format!(
+                " `{}`: {}",
+                word["const"].as_str().unwrap_or_default(),
+                text(word)
+            )
+        })
+        .collect()
 }
 
 /// A value as TOML would have it on one line.

@@ -166,6 +166,9 @@ fn scalar(kind: &Kind<'_>, found: &DeValue<'_>) -> Result<Value, Wrong> {
         hint: kind.instead(found),
     };
     let text = match found {
+        DeValue::Boolean(value) if matches!(kind, Kind::Switch) => {
+            return Ok(Value::Boolean(*value));
+        }
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),

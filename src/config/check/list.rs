@@ -11,6 +11,8 @@ const FILE_MAX: u64 = 64 << 20;
 pub enum Entries {
     /// Addresses and networks.
     Networks,
+    /// Domains and regular expressions.
+    Hosts,
     /// Domains, addresses of mail, regular expressions.
     Names,
 }
@@ -19,7 +21,10 @@ impl Entries {
     fn check(self, text: &str) -> Result<(), String> {
         match self {
             Entries::Networks => entry::network(text).map(drop),
-            Entries::Names => entry::name_entry(text),
+            Entries::Hosts if text.contains('@') && !text.starts_with('/') => {
+                Err("a HELO name has no @".into())
+            }
+            Entries::Hosts | Entries::Names => entry::name_entry(text),
         }
     }
 }
@@ -37,7 +42,7 @@ pub fn check(section: &str, lists: &[List], entries: Entries, at: &mut Document)
             );
         }
         for (j, text) in list.entries.iter().enumerate() {
-            if let Err(hint) = entries.check(text) {
+            if let Err(hint) = entries.check(text.trim()) {
                 at.error(
                     &format!("{path}.entries[{j}]"),
                     format!("\"{text}\" can't be an entry of this list"),

@@ -7,7 +7,7 @@ pub fn check(policy: &Policy, at: &mut Document) {
     scores(policy, at);
     for (section, lists, entries) in [
         ("policy.client_list", &policy.client_list, Entries::Networks),
-        ("policy.helo_list", &policy.helo_list, Entries::Names),
+        ("policy.helo_list", &policy.helo_list, Entries::Hosts),
         ("policy.sender_list", &policy.sender_list, Entries::Names),
         (
             "policy.recipient_list",
@@ -54,13 +54,9 @@ pub fn check(policy: &Policy, at: &mut Document) {
 }
 
 fn scores(policy: &Policy, at: &mut Document) {
-    if policy.reject_score <= 0.0 {
-        let hint = "a message without any hit has the score 0".to_string();
-        at.error(
-            "policy.reject_score",
-            "`reject_score` must be above 0".into(),
-            hint,
-        );
+    if policy.reject_score < 0.0 {
+        let message = "`reject_score` must be 0 (off) or above".to_string();
+        at.error("policy.reject_score", message, None);
     }
     if policy.defer_score < 0.0 {
         at.error(
@@ -69,7 +65,10 @@ fn scores(policy: &Policy, at: &mut Document) {
             None,
         );
     }
-    if policy.defer_score >= policy.reject_score && policy.defer_score > 0.0 {
+    if policy.defer_score >= policy.reject_score
+        && policy.reject_score > 0.0
+        && policy.defer_score > 0.0
+    {
         let message = format!(
             "`defer_score` ({}) never takes effect: at {} the message is rejected",
             policy.defer_score, policy.reject_score

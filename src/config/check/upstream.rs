@@ -200,16 +200,15 @@ fn routes(config: &Config, at: &mut Document) {
 }
 
 fn unused(config: &Config, at: &mut Document) {
-    for (i, pool) in config.pool.iter().enumerate() {
-        if !config.route.is_empty()
-            && !config.route.iter().any(|route| route.pool == pool.name)
-            && !at.is_broken("route")
-        {
-            at.warning(
-                &format!("pool[{i}].name"),
-                format!("no route leads to the pool \"{}\"", pool.name),
-                None,
-            );
+    // A route that names its pool wrongly has been told; the pool it meant is not unused.
+    let known = |name: &str| config.pool.iter().any(|pool| pool.name == name);
+    let sound = config.route.iter().all(|route| known(&route.pool)) && !config.route.is_empty();
+    if sound && !at.is_broken("route") && !at.is_broken("pool") {
+        for (i, pool) in config.pool.iter().enumerate() {
+            if !config.route.iter().any(|route| route.pool == pool.name) {
+                let message = format!("no route leads to the pool \"{}\"", pool.name);
+                at.warning(&format!("pool[{i}].name"), message, None);
+            }
         }
     }
     if let Some(own) = config.maildir.listen.address() {

@@ -7,22 +7,27 @@ use serde::{Deserialize, Serialize};
 /// A group of backends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[[pool]]
+name        = "mta"
+backends    = ["10.0.0.11:25", { address = "10.0.0.12:25", weight = 2 }]
+connections = 64"#))]
 pub struct Pool {
     /// Name in routes, logs and metrics.
     pub name: String,
     /// The backends: `"10.0.0.11:25"`, `"mail.internal:25"` (looked up at start and reload), or
-    /// `{ address = "10.0.0.12:25", weight = 2 }`.
+    /// `{ address = "10.0.0.12:25", weight = 2 }` with a share of 1 to 1000 relative to the others.
+    #[schemars(extend("x-default" = "required"))]
     pub backends: Vec<Backend>,
-    /// `smtp` or `lmtp`.
+    /// What the backends speak.
     pub protocol: Protocol,
-    /// `least-loaded` (the better of two picked at random), `hash-recipient` (the same recipient goes to the
-    /// same backend), `first-available` (in the order of the list).
+    /// How one of the backends is picked for a message.
     pub balance: Balance,
     /// Connections to each backend at most, all workers together.
     pub connections: u32,
-    /// Wait for a free connection this long before the client gets 451.
+    /// A message waits this long for a free connection; then its client gets 451 and tries again later.
     pub lease_wait: Time,
-    /// Close a connection that has been idle this long; keep it below the backend's own limit.
+    /// Close a connection that has been idle this long; keep it below the backend's own limit (Postfix:
+    /// `smtpd_timeout`).
     pub idle: Time,
     /// Close a connection this old once it is free.
     pub lifetime: Time,
@@ -30,7 +35,8 @@ pub struct Pool {
     pub messages: u32,
     /// Use CHUNKING where the backend offers it.
     pub chunking: bool,
-    /// The name in EHLO to the backends. Default: `hostname`.
+    /// The name in EHLO to the backends.
+    #[schemars(extend("x-default" = "`hostname`"))]
     pub hello: String,
     /// How failed backends are left out and brought back.
     pub health: Health,
@@ -78,13 +84,18 @@ pub struct Health {
 /// Which recipient domains go to which pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[[route]]
+domains    = ["example.net", ".example.org"]
+pool       = "mta"
+recipients = "verify""#))]
 pub struct Route {
-    /// `example.net` is that domain, `.example.org` is every domain below it, `*` is every other.
+    /// `example.net` is that domain, `.example.org` is every domain below it, `*` is every other. `*` makes no
+    /// domain ours: it says where mail goes that trusted clients send to the rest of the world.
+    #[schemars(extend("x-default" = "required"))]
     pub domains: Vec<String>,
-    /// Name of the pool.
+    /// Name of the pool that their mail goes to.
     pub pool: String,
-    /// `verify`: ask the backend whether it takes the recipient, at RCPT, and remember the answer;
-    /// `accept`: take every recipient of these domains.
+    /// Which recipients of these domains are taken.
     pub recipients: Recipients,
 }
 

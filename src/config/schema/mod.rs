@@ -23,32 +23,41 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Worker threads, each pinned to one core: a number, or `"auto"` for one a core of the affinity mask.
+    /// Worker threads, each pinned to one core: a number from 1 to 1024, or `"auto"` for one on each core of the
+    /// affinity mask (what `taskset`, a container or systemd allow). Takes a restart.
     pub workers: Workers,
-    /// The I/O engine: `auto` tries io_uring and falls back to epoll (and says so), `uring` and `epoll` insist.
+    /// The I/O engine. Takes a restart.
     pub io: Io,
-    /// The name that Gatepost calls itself in greetings, EHLO and Received. Default: the machine's host name.
+    /// The name that Gatepost calls itself in greetings, EHLO and Received; strangers expect the name that the
+    /// address resolves to.
+    #[schemars(extend("x-default" = "the machine's host name"))]
     pub hostname: String,
-    /// Networks whose clients may send to any domain and skip the checks meant for strangers.
+    /// Networks whose clients may send to any domain and skip the checks meant for strangers (rates, HELO rules,
+    /// early talk, relaying). Nobody else can relay.
     #[schemars(with = "Vec<NetworkText>")]
     #[serde(deserialize_with = "networks")]
     pub trusted: Vec<IpNet>,
     /// The HTTP endpoint with metrics, health and control.
     pub admin: Admin,
-    /// Where clients connect.
+    /// One group of addresses that behave alike; there may be several. At least one is needed.
     pub listener: Vec<Listener>,
-    /// Groups of backends that messages are handed to.
+    /// A group of backends that messages are handed to; there may be several. Connections to them are few, kept
+    /// open, and shared by all clients; one is taken only when a message is ready to go.
     pub pool: Vec<Pool>,
-    /// Which recipient domains go to which pool.
+    /// Which recipient domains go to which pool; there may be several, and their order means nothing: a whole
+    /// domain beats `.below`, a longer `.below` beats a shorter, `*` comes last. The domains named here are our
+    /// own: an `mx` listener takes mail for them from everybody.
     pub route: Vec<Route>,
-    /// What is judged, and how.
+    /// What is judged, and how. Each check has an outcome (`then`), may be tried in `shadow` first, and is
+    /// named in the log line of the message that it hit.
     pub policy: Policy,
-    /// Sizes and counts that nothing may exceed.
+    /// Sizes and counts that nothing may exceed. Above each of them a client gets a reply, and memory does not grow.
     pub limits: Limits,
-    /// How long each stage may take.
+    /// How long each stage may take. Deadlines are kept with a slack of a tenth of a second or so.
     pub timeouts: Timeouts,
-    /// The transaction log.
+    /// The log: a line for each transaction, and what happens to the service itself.
     pub log: Log,
-    /// The backend that `gatepost run` starts by itself for a first try. Not for production.
+    /// A backend that `gatepost run` starts by itself and that writes what it gets to a Maildir: for a first try,
+    /// not for production. Takes a restart.
     pub maildir: Maildir,
 }

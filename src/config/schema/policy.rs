@@ -8,8 +8,14 @@ use std::path::PathBuf;
 /// What is judged, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[policy]
+reject_score = 8.0
+
+[policy.early_talk]
+mode = "shadow""#))]
 pub struct Policy {
-    /// Scores of all checks add up; a message at or above this is rejected at the end of data.
+    /// Scores of all checks add up; a message at or above this is rejected at the end of data; 0 turns
+    /// that off.
     pub reject_score: f64,
     /// At or above this it is deferred (451); 0 turns deferring by score off.
     pub defer_score: f64,
@@ -18,17 +24,20 @@ pub struct Policy {
     /// HELO rules, HELO lists and sender lists for its session, but neither rates nor relay control. Trusted
     /// clients are not looked up.
     pub client_list: Vec<List>,
-    /// Lists of HELO names. `accept` spares the name the rules of `policy.helo`.
+    /// Lists of HELO names, asked at HELO in this order; the first that holds the name decides. `accept` spares the
+    /// name the rules of `policy.helo`.
     pub helo_list: Vec<List>,
-    /// Lists of sender addresses and domains; not asked of trusted clients.
+    /// Lists of sender addresses and domains, asked at MAIL; `<>` is the empty sender of a bounce. Not asked of
+    /// trusted clients.
     pub sender_list: Vec<List>,
-    /// Lists of recipient addresses and domains, for every client. `accept` ends these lists only: it opens no relay.
+    /// Lists of recipient addresses and domains, asked at RCPT for each of them, of every client. `accept` ends
+    /// these lists only: it opens no relay.
     pub recipient_list: Vec<List>,
     /// Sessions and rates of a client address (IPv6: of a /64).
     pub client_rate: Rate,
     /// The same of its prefix (IPv4 /24, IPv6 /48).
     pub prefix_rate: Rate,
-    /// Messages and recipients of a sender domain.
+    /// The same of a sender's domain. No limits by default: only a site knows its own traffic.
     pub sender_rate: Rate,
     /// What a HELO name must be.
     pub helo: HeloRules,
@@ -44,38 +53,45 @@ pub struct Policy {
 /// What a check does once it matches. All checks share these keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[policy.helo.unqualified]
+then = "reject""#))]
 pub struct Outcome {
-    /// `accept`, `defer`, `reject`, `close`, or `score` to add `score` and go on.
+    /// What happens on a match.
     pub then: Then,
     /// Added to the message's score with `then = "score"`.
     pub score: f64,
-    /// The reply instead of the built-in one: `"550 5.7.1 Not from there"`.
+    /// The reply instead of the built-in one: `"550 5.7.1 Not from there"`; 4xx to defer, 5xx to reject.
     pub reply: Option<String>,
-    /// `on`, `shadow` (only record what it would have done), `off`.
+    /// Whether it is in force.
     pub mode: Mode,
 }
 
 /// A named list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[[policy.client_list]]
+name    = "bad-neighbours"
+entries = ["198.51.100.0/24"]
+then    = "reject"
+reply   = "550 5.7.1 Mail from your network is not welcome""#))]
 pub struct List {
     /// Name in logs and metrics.
     pub name: String,
     /// Entries in the file itself. Client lists: addresses and networks. Names and domains: `example.net`
-    /// that domain, `.example.net` all below it, `user@example.net` an address, `<>` the null sender, `/…/` a regular expression over the whole address or
-    /// name (in any case, over octets; `(?-i)` and `(?u)` turn that round).
+    /// that domain, `.example.net` all below it, `user@example.net` an address, `<>` the null sender, `/…/` a regular
+    /// expression over the whole address or name (in any case, over octets; `(?-i)` and `(?u)` turn that round).
     pub entries: Vec<String>,
     /// Files with an entry a line; `#` starts a comment, and `;` at the start or behind a blank. Read again at a
     /// reload.
     #[schemars(with = "Vec<String>")]
     pub files: Vec<PathBuf>,
-    /// `accept`, `defer`, `reject`, `close`, or `score`.
+    /// What happens on a match.
     pub then: Then,
     /// Added to the message's score with `then = "score"`.
     pub score: f64,
     /// The reply instead of the built-in one.
     pub reply: Option<String>,
-    /// `on`, `shadow`, `off`.
+    /// Whether it is in force.
     pub mode: Mode,
 }
 
@@ -83,6 +99,10 @@ pub struct List {
 /// earned again in `per`; what was refused does not count. Trusted clients have no limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[policy.client_rate]
+connections = 120
+per         = "1m"
+mode        = "shadow""#))]
 pub struct Rate {
     /// Sessions at once.
     pub sessions: u32,
@@ -103,7 +123,7 @@ pub struct Rate {
     pub then: Then,
     /// The reply instead of the built-in one.
     pub reply: Option<String>,
-    /// `on`, `shadow`, `off`.
+    /// Whether it is in force.
     pub mode: Mode,
 }
 
@@ -122,22 +142,28 @@ pub struct HeloRules {
 /// A rule on one header field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[[policy.header]]
+name    = "lottery"
+field   = "Subject"
+pattern = '(?i)you have won'
+then    = "score"
+score   = 4.5"#))]
 pub struct HeaderRule {
     /// Name in logs and metrics.
     pub name: String,
     /// The field, in any case: `Subject`.
     pub field: String,
-    /// `present`, `absent`, or `matches` with `pattern`.
+    /// What is looked for.
     pub when: HeaderTest,
     /// A regular expression over the field's unfolded body, for `when = "matches"`: in any case, over octets
     /// (`(?-i)` and `(?u)` turn that round). Of several fields with the name each is looked at.
     pub pattern: Option<String>,
-    /// `accept`, `defer`, `reject`, `close`, or `score`.
+    /// What happens on a match.
     pub then: Then,
     /// Added to the message's score with `then = "score"`.
     pub score: f64,
     /// The reply instead of the built-in one.
     pub reply: Option<String>,
-    /// `on`, `shadow`, `off`.
+    /// Whether it is in force.
     pub mode: Mode,
 }

@@ -8,19 +8,24 @@ use std::path::PathBuf;
 /// The HTTP endpoint with metrics, health and control.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[admin]
+listen = "127.0.0.1:9025""#))]
 pub struct Admin {
     /// Address, or `"off"`. Keep it off the internet: it has no password.
     pub listen: AdminListen,
     /// Write interval histograms in the HdrHistogram log format to this file.
     #[schemars(with = "Option<String>")]
     pub histogram_log: Option<PathBuf>,
-    /// Length of the interval.
+    /// Length of an interval of that log.
     pub histogram_interval: Time,
 }
 
 /// Sizes and counts that nothing may exceed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[limits]
+message_size = "25MiB"
+recipients   = 200"#))]
 pub struct Limits {
     /// Largest message, announced in SIZE.
     pub message_size: Size,
@@ -40,9 +45,9 @@ pub struct Limits {
     pub window: Size,
     /// Memory for body windows of one worker; above it new bodies stream, wait, or get 452.
     pub body_memory: Size,
-    /// Largest header section that is kept for checks; a larger one is rejected.
+    /// Largest header section that is kept for checks; a larger one is rejected. Not above `window`.
     pub header: Size,
-    /// A message with a bare CR or LF: `reject` (550 5.6.11 at the end of data) or `normalize`.
+    /// What happens to a message with a bare CR or LF, which others may take for the end of a line.
     pub bare_newline: BareNewline,
     /// Sessions of one worker at most; more get 421.
     pub sessions: u32,
@@ -51,6 +56,9 @@ pub struct Limits {
 /// How long each stage may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[timeouts]
+command = "2m"
+drain   = "5m""#))]
 pub struct Timeouts {
     /// Until the next command (RFC 5321 §4.5.3.2.7).
     pub command: Time,
@@ -77,12 +85,15 @@ pub struct Timeouts {
 /// The transaction log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[log]
+to     = "/var/log/gatepost/mail.log"
+format = "json""#))]
 pub struct Log {
     /// `stdout`, `stderr`, `off`, or a file's path (opened again at a reload).
     pub to: String,
-    /// `logfmt` or `json`.
+    /// The form of a line.
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`: of messages about the service itself.
+    /// The least important message about the service itself that is logged; transactions always are.
     pub level: LogLevel,
     /// Lines that wait to be written at most; more are counted and dropped.
     pub queue: u32,
@@ -91,6 +102,9 @@ pub struct Log {
 /// A backend that writes what it accepts to a Maildir, for a first try.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[maildir]
+listen    = "127.0.0.1:2600"
+directory = "var/maildir""#))]
 pub struct Maildir {
     /// Where it listens, or `"off"`.
     pub listen: AdminListen,
