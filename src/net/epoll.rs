@@ -27,9 +27,8 @@ where
 {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
-    let output = runtime.block_on(tasks.run_until(host::run_main(worker, main)));
-    worker.end();
-    Ok(output)
+    let _ending = worker.ending();
+    Ok(runtime.block_on(tasks.run_until(host::run_main(worker, main))))
 }
 
 /// Puts `fd` under the reactor's watch.

@@ -118,6 +118,12 @@ impl AsFd for Bound {
     }
 }
 
+impl From<Bound> for OwnedFd {
+    fn from(bound: Bound) -> OwnedFd {
+        bound.fd
+    }
+}
+
 /// A listening socket in the hands of a worker. One task owns it and accepts.
 pub struct Listener {
     io: Acceptor,

@@ -56,10 +56,8 @@ where
     let mut builder = tokio_uring::builder();
     builder.entries(ENTRIES).uring_builder(&flags);
     let runtime = tokio_uring::Runtime::new(&builder)?;
-    let output = runtime.block_on(host::run_main(worker, main));
-    worker.end();
-    drop(runtime);
-    Ok(output)
+    let _ending = worker.ending();
+    Ok(runtime.block_on(host::run_main(worker, main)))
 }
 
 /// What the kernel said, with what the operation owned.

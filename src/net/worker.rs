@@ -80,9 +80,10 @@ impl Worker {
         self.ending.get()
     }
 
-    /// `main` is done; the runtime comes down next.
-    pub(super) fn end(&self) {
-        self.ending.set(true);
+    /// Says, when it is dropped, that the runtime comes down next. To be made after the runtime, so that it also goes
+    /// first where `main` panics.
+    pub(super) fn ending(self: &Rc<Self>) -> Ending {
+        Ending(Rc::clone(self))
     }
 
     /// Keeps `memory` until the runtime, and with it every operation, is gone.
@@ -116,6 +117,15 @@ impl Worker {
             })
             .await;
         }
+    }
+}
+
+/// See [`Worker::ending`].
+pub(super) struct Ending(Rc<Worker>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ending.set(true);
     }
 }
 

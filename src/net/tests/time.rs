@@ -99,3 +99,28 @@ fn a_worker_may_end_with_tasks_and_operations_in_flight() {
         sleep(Duration::from_millis(30)).await;
     });
 }
+
+#[test]
+fn a_panic_in_main_is_passed_on_and_leaves_nothing() {
+    for engine in engines() {
+        // The first runtime of a process leaves tokio's signal pipe behind.
+        run_worker(engine, None, || async {}).unwrap();
+        let before = descriptors();
+        let result = std::panic::catch_unwind(|| {
+            run_worker(engine, None, || async {
+                let (mut client, server) = pair().await;
+                let mut listener = listen();
+                spawn(async move { drop(listener.accept().await) });
+                spawn(async move { drop(client.recv().await) });
+                spawn(async move {
+                    let mut server = server;
+                    server.send(vec![1; 32 << 20]).await.0.unwrap();
+                });
+                sleep(Duration::from_millis(5)).await;
+                panic!("this panic is part of the test");
+            })
+        });
+        assert!(result.is_err());
+        assert_eq!(descriptors(), before);
+    }
+}
