@@ -279,7 +279,8 @@ impl Sink {
     pub fn start(address: SocketAddr, flags: &[&str]) -> Option<Sink> {
         let mut command = Command::new(need("smtp-sink")?);
         // It refuses to run as root.
-        if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
+        if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+        {
             command.args(["-u", "nobody"]);
         }
         command

@@ -135,7 +135,8 @@ impl Peer {
     /// Says something on all connections.
     pub fn say(&self, text: &str) {
         for mut socket in self.shared.sockets.lock().unwrap().values() {
-            socket.write_all(text.as_bytes()).unwrap();
+            // One that we have just closed may still be in the list.
+            let _ = socket.write_all(text.as_bytes());
         }
     }
 
