@@ -128,7 +128,7 @@ const RICH: &str = "
     sender_list = [{ name = 'bad', entries = ['bad.example', '.dyn.example', 'a@b.example'] }]
     recipient_list = [{ name = 'closed', entries = ['noreply@ours.example'] }]
     [sender_rate]
-    messages = 100000
+    messages = 4000000000
     [[header]]
     name = 'date'
     field = 'Date'
