@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
-            "policy", "upstream", "spool", "net", "smtp", "metrics", "config",
+            "policy", "upstream", "spool", "net", "smtp", "metrics", "log", "config",
         ],
     ),
     ("maildir", &["net", "smtp", "metrics", "log", "config"]),
@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "proxy", "policy", "upstream", "spool", "net", "smtp", "metrics", "config",
+            "proxy", "policy", "upstream", "spool", "net", "smtp", "metrics", "log", "config",
         ],
     ),
 ];

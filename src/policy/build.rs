@@ -41,12 +41,14 @@ impl Policy {
             infos: Vec::new(),
             faults: Vec::new(),
         };
-        let mut stages: [Vec<Arc<dyn Check>>; At::COUNT] = Default::default();
+        let mut stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT] = Default::default();
+        let mut kinds = Vec::new();
         for build in checks::TABLE {
             if let Some(check) = build(&mut builder) {
                 for at in check.stages() {
-                    stages[*at as usize].push(Arc::clone(&check));
+                    stages[*at as usize].push((kinds.len(), Arc::clone(&check)));
                 }
+                kinds.push(check.name());
             }
         }
         let reject = builder.threshold("reject_score", config.reject_score, Then::Reject);
@@ -58,6 +60,7 @@ impl Policy {
             Ok(Policy {
                 infos: builder.infos,
                 stages,
+                kinds,
                 reject,
                 defer,
             })

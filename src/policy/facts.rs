@@ -48,7 +48,7 @@ pub struct Signals {
 
 /// What is known of the client, its envelope and its message. What is not known yet has the value of
 /// [`Facts::of`], and no check of an earlier point looks at it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The listener's name.
     pub listener: &'a str,
@@ -79,8 +79,11 @@ pub struct Facts<'a> {
     pub header: &'a [u8],
     /// The moment, coarse is enough.
     pub now: Tick,
-    /// A finer clock for the times in [`super::Hit`]; read once for each question and hit.
+    /// A finer clock for the times in [`super::Hit`] and of the looks.
     pub clock: fn() -> Tick,
+    /// Told of each look of a check: its place in [`super::Policy::kinds`], and what it took in µs. `None`:
+    /// the looks are not timed, and the clock is read at hits alone.
+    pub looked: Option<&'a dyn Fn(usize, u64)>,
 }
 
 const NO_PATH: Path<'static> = Path {
@@ -109,6 +112,7 @@ impl Facts<'static> {
             header: b"",
             now,
             clock: Tick::default,
+            looked: None,
         }
     }
 }

@@ -59,7 +59,8 @@ use rule::{Rule, Say};
 /// All checks of one configuration. Shared by the workers behind an `Arc`.
 pub struct Policy {
     infos: Vec<CheckInfo>,
-    stages: [Vec<std::sync::Arc<dyn Check>>; At::COUNT],
+    stages: [Vec<(usize, std::sync::Arc<dyn Check>)>; At::COUNT],
+    kinds: Vec<&'static str>,
     reject: Option<(f64, Rule)>,
     defer: Option<(f64, Rule)>,
 }
@@ -69,6 +70,12 @@ impl Policy {
     #[must_use]
     pub fn checks(&self) -> &[CheckInfo] {
         &self.infos
+    }
+
+    /// The kinds of check whose looks are timed: see [`Facts::looked`].
+    #[must_use]
+    pub fn kinds(&self) -> &[&'static str] {
+        &self.kinds
     }
 
     /// The name and doc of one check.
@@ -97,7 +104,9 @@ impl Policy {
         let before = judgement.score_at(at);
         let known = facts.is_known();
         let mut say = Say::new(at, facts.clock, judgement);
-        for check in &self.stages[at as usize] {
+        // The end of one look is the start of the next: one reading of the clock for each.
+        let mut since = facts.looked.map_or(facts.now, |_| (facts.clock)());
+        for (kind, check) in &self.stages[at as usize] {
             let skip = match check.whom() {
                 Whom::Strangers => known || say.is_welcome(),
                 Whom::Unknown => known,
@@ -107,6 +116,11 @@ impl Policy {
                 continue;
             }
             check.look(at, facts, shared, &mut say);
+            if let Some(looked) = facts.looked {
+                let moment = (facts.clock)();
+                looked(*kind, moment.micros_since(since));
+                since = moment;
+            }
             if let Some(verdict) = say.take_refusal() {
                 if at == At::Rcpt {
                     judgement.set_score_at(at, before);

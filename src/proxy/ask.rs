@@ -224,6 +224,10 @@ impl Session {
         let site = &self.current.site;
         let envelope = self.server.envelope();
         let body = self.server.body_facts().size;
+        let looked = |kind: usize, micros: u64| {
+            let scope = site.kinds.get(kind).copied().unwrap_or(Scope::NONE);
+            self.context.recorder.record(Stage::Check, scope, micros);
+        };
         let facts = Facts {
             listener: &site.listeners[self.listener].name,
             trusted: self.trusted,
@@ -245,24 +249,13 @@ impl Session {
             },
             header,
             clock: now,
+            looked: Some(&looked),
             ..Facts::of(self.client, self.now)
         };
-        let before = self.judgement.hits().len();
         let verdict = site
             .policy
             .ask(at, &facts, &self.current.shared, &mut self.judgement);
-        // Hits of an earlier question of the same kind have gone, so the new ones are counted from its end.
-        let hits = self.judgement.hits();
-        let from = hits
-            .iter()
-            .position(|hit| hit.at == at)
-            .unwrap_or(hits.len());
-        let new = if at == At::Rcpt {
-            before.min(hits.len())
-        } else {
-            from
-        };
-        for hit in &hits[new..] {
+        for hit in self.judgement.fresh() {
             self.record_hit(hit);
         }
         verdict
@@ -289,9 +282,6 @@ impl Session {
             (What::Close, true) => Counter::ShadowClose,
         };
         self.context.recorder.count(counter, scope, 1);
-        self.context
-            .recorder
-            .record(Stage::Check, scope, u64::from(hit.micros));
     }
 }
 

@@ -43,11 +43,11 @@ impl Session {
         };
         self.now = now();
         transaction.times.done = Some(self.now);
-        self.conclude(transaction, answer).await;
+        self.conclude(transaction, answer);
     }
 
     /// Says the final reply, writes it, logs and counts.
-    async fn conclude(&mut self, mut transaction: Transaction, answer: Answer) {
+    fn conclude(&mut self, mut transaction: Transaction, answer: Answer) {
         match &answer {
             Answer::AcceptWith(reply) | Answer::Refuse(reply) | Answer::Close(reply) => {
                 transaction.said(reply);
@@ -57,6 +57,7 @@ impl Session {
         trace::finished(self, &transaction);
         self.server.answer(answer, &mut self.out);
         // Written at the next turn, together with the replies to what was pipelined behind the body.
+        self.reply_due = Some(self.now);
         let recorder = &self.context.recorder;
         recorder.record(
             Stage::Transaction,

@@ -46,6 +46,8 @@ pub(super) struct Session {
     pub transaction: Option<Transaction>,
     pub transactions: u32,
     pub started: Tick,
+    /// When a final reply was due that has not been sent yet.
+    pub reply_due: Option<Tick>,
     /// The moment of the last event; a clock read for each would cost more than it tells.
     pub now: Tick,
     input: Input,
@@ -116,6 +118,7 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
         transaction: None,
         transactions: 0,
         started,
+        reply_due: None,
         now: started,
         input: Input::None,
         counted: [0; Verb::COUNT],
@@ -198,11 +201,8 @@ impl Session {
         if self.flush().await.is_err() {
             return Some(End::client(phase));
         }
-        if self.context.draining.get() {
-            self.server.interrupt(Interrupt::Drain, &mut self.out);
-            if !self.out.is_empty() {
-                return None;
-            }
+        if self.drains() {
+            return None;
         }
         self.stream.set_deadline(self.server.deadline());
         let read = self.stream.recv().await;
@@ -213,6 +213,8 @@ impl Session {
                     .recorder
                     .count(Counter::BytesIn, self.scope, chunk.len() as u64);
                 self.input = Input::Lent(chunk, 0);
+                // A process that goes down answers the next command with 421.
+                self.drains();
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -230,6 +232,15 @@ impl Session {
         }
     }
 
+    /// Tells the core that the process goes down, if it does; whether the session ends now.
+    fn drains(&mut self) -> bool {
+        if !self.context.draining.get() || self.server.phase() == Phase::Closed {
+            return false;
+        }
+        self.server.interrupt(Interrupt::Drain, &mut self.out);
+        self.server.phase() == Phase::Closed
+    }
+
     /// Sends the replies that are due.
     pub async fn flush(&mut self) -> io::Result<()> {
         if self.out.is_empty() {
@@ -243,6 +254,10 @@ impl Session {
             .count(Counter::BytesOut, self.scope, out.len() as u64);
         let (result, out) = self.stream.send(out).await;
         self.out = out;
+        if let Some(due) = self.reply_due.take() {
+            let took = now().micros_since(due);
+            self.context.recorder.record(Stage::Reply, self.scope, took);
+        }
         result
     }
 

@@ -42,9 +42,12 @@ pub struct Current {
     pub site: Arc<Site>,
     /// Rates and session counts, of all workers.
     pub shared: Arc<Shared>,
-    /// Settings by listener, with the backends' capabilities that they were made from.
-    settings: RefCell<Vec<Option<(Capabilities, Arc<Settings>)>>>,
+    /// By listener; made when the first session comes.
+    settings: RefCell<Vec<Option<Made>>>,
 }
+
+/// Settings, and the backends' capabilities that they were made from.
+type Made = (Capabilities, Arc<Settings>);
 
 impl Current {
     /// Joins the parts.

@@ -15,6 +15,7 @@ mod context;
 mod mapping;
 pub mod message_id;
 pub mod received;
+pub mod reference;
 pub mod relay;
 pub mod replies;
 mod search;

@@ -47,8 +47,10 @@ pub struct Site {
     pub backends: Arc<Backends>,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
-    /// Metric scopes of the checks, by [`crate::policy::CheckId`].
+    /// Metric scopes of the rules, by [`crate::policy::CheckId`].
     pub checks: Vec<Scope>,
+    /// Metric scopes of the kinds of check whose looks are timed, by their place in `Policy::kinds`.
+    pub kinds: Vec<Scope>,
 }
 
 /// One listener.
@@ -96,12 +98,18 @@ impl Site {
             .iter()
             .map(|check| registry.check(&check.name))
             .collect();
+        let kinds = policy
+            .kinds()
+            .iter()
+            .map(|kind| registry.check(kind))
+            .collect();
         Site {
             config,
             policy,
             backends,
             listeners,
             checks,
+            kinds,
         }
     }
 

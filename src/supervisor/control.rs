@@ -88,7 +88,7 @@ impl Control {
 
     /// Runs until the workers have ended. Errors: no signal handler can be had, the admin endpoint fails.
     pub async fn run(
-        mut self,
+        &mut self,
         admin: Option<TcpListener>,
         workers: &[Worker],
     ) -> Result<(), RunError> {

@@ -109,9 +109,12 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         admin_address,
         maildir.as_ref(),
     );
-    let control = Control::new(source, registry, site, shared, writer, &workers);
-    runtime.block_on(control.run(admin, &workers))?;
-    end(workers, maildir)
+    let mut control = Control::new(source, registry, site, shared, writer, &workers);
+    let outcome = runtime.block_on(control.run(admin, &workers));
+    // In this order: the log is written out by the control's end, which waits for the workers' last lines.
+    let ended = end(workers, maildir);
+    drop(control);
+    outcome.and(ended)
 }
 
 /// The core of each worker; `None` where pinning makes no sense (more workers than cores).

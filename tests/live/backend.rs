@@ -126,6 +126,8 @@ impl Backend {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
+                // Without it, Nagle and delayed ACKs hold replies back for 40 ms.
+                let _ = stream.set_nodelay(true);
                 shared
                     .sockets
                     .lock()

@@ -223,7 +223,7 @@ impl Gatepost {
             .filter(|line| {
                 line.starts_with(name)
                     && line[name.len()..].starts_with(['{', ' '])
-                    && line.contains(labels)
+                    && labels.split(',').all(|label| line.contains(label))
             })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()

@@ -2,6 +2,7 @@
 
 mod backend;
 mod client;
+mod control;
 mod delivery;
 mod failures;
 mod harness;

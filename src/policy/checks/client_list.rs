@@ -29,6 +29,10 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
 }
 
 impl Check for ClientLists {
+    fn name(&self) -> &'static str {
+        "client_list"
+    }
+
     fn stages(&self) -> &'static [At] {
         &[At::Connect]
     }

@@ -24,6 +24,10 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
 }
 
 impl Check for EarlyTalk {
+    fn name(&self) -> &'static str {
+        "early_talk"
+    }
+
     fn stages(&self) -> &'static [At] {
         &[At::Connect, At::Hello, At::Mail, At::Body]
     }

@@ -161,6 +161,10 @@ fn unfolded<'a>(field: &Field<'a>, line: &'a mut Vec<u8>) -> &'a [u8] {
 }
 
 impl Check for Header {
+    fn name(&self) -> &'static str {
+        "header"
+    }
+
     fn stages(&self) -> &'static [At] {
         &[At::Body]
     }

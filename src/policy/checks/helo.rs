@@ -66,6 +66,10 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
 }
 
 impl Check for Helo {
+    fn name(&self) -> &'static str {
+        "helo"
+    }
+
     fn stages(&self) -> &'static [At] {
         &[At::Hello]
     }

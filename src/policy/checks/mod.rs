@@ -26,6 +26,8 @@ pub enum Whom {
 
 /// One check.
 pub trait Check: Send + Sync {
+    /// Its name where its looks are timed.
+    fn name(&self) -> &'static str;
     /// At which points it is asked.
     fn stages(&self) -> &'static [At];
     /// Whom it is for.

@@ -164,6 +164,14 @@ impl RateCheck {
 }
 
 impl Check for RateCheck {
+    fn name(&self) -> &'static str {
+        match self.owner {
+            Owner::Client => "client_rate",
+            Owner::Prefix => "prefix_rate",
+            Owner::Sender => "sender_rate",
+        }
+    }
+
     fn stages(&self) -> &'static [At] {
         match self.owner {
             Owner::Sender => &[At::Mail, At::Rcpt, At::Body],

@@ -21,6 +21,10 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
 }
 
 impl Check for RecipientLists {
+    fn name(&self) -> &'static str {
+        "recipient_list"
+    }
+
     fn stages(&self) -> &'static [At] {
         &[At::Rcpt]
     }

@@ -35,6 +35,10 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
 }
 
 impl Check for Relay {
+    fn name(&self) -> &'static str {
+        "relay"
+    }
+
     fn stages(&self) -> &'static [At] {
         &[At::Rcpt]
     }

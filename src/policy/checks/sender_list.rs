@@ -25,6 +25,10 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
 }
 
 impl Check for SenderLists {
+    fn name(&self) -> &'static str {
+        "sender_list"
+    }
+
     fn stages(&self) -> &'static [At] {
         &[At::Mail]
     }
