@@ -101,8 +101,7 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
     let (scope, place) = (site.scope, site.enter());
     let client = stream.peer().ip().to_canonical();
     context.recorder.count(Counter::Accepted, scope, 1);
-    context.recorder.add(Gauge::Sessions, scope, 1);
-    context.sessions.set(context.sessions.get() + 1);
+    let _counted = Counted::new(&context, scope);
     let mut session = Session {
         server: Server::new(current.settings(listener), started),
         trusted: current.site.trusts(client),
@@ -127,13 +126,26 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
     };
     let end = session.run().await;
     session.finish(end);
-    let Session {
-        context, stream, ..
-    } = session;
-    context.sessions.set(context.sessions.get() - 1);
-    context.recorder.add(Gauge::Sessions, scope, -1);
     if end.lingers {
-        stream.close_lingering(LINGER_OCTETS, LINGER).await;
+        session.stream.close_lingering(LINGER_OCTETS, LINGER).await;
+    }
+}
+
+/// A session among those that are open; also one that panics is counted out.
+struct Counted(Rc<Context>, Scope);
+
+impl Counted {
+    fn new(context: &Rc<Context>, scope: Scope) -> Counted {
+        context.sessions.set(context.sessions.get() + 1);
+        context.recorder.add(Gauge::Sessions, scope, 1);
+        Counted(Rc::clone(context), scope)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.sessions.set(self.0.sessions.get() - 1);
+        self.0.recorder.add(Gauge::Sessions, self.1, -1);
     }
 }
 
@@ -206,6 +218,8 @@ impl Session {
         }
         self.stream.set_deadline(self.server.deadline());
         let read = self.stream.recv().await;
+        // From here on we have the word: a backend may take its ten minutes, and the client is not to blame.
+        self.stream.set_deadline(Tick::FAR);
         self.now = now();
         match read {
             Ok(Some(chunk)) => {

@@ -205,11 +205,14 @@ crate::on_both_engines! {
         assert_eq!(backend.messages().len(), 1);
     }
 
+    /// The client's own deadlines don't run while a backend thinks.
     fn a_slow_backend_is_waited_for(engine) {
         let backend = Backend::start(free_address(), EXTENSIONS, |_, command| {
-            if command == "BODY" { Act::Late(Duration::from_millis(400)) } else { Act::Usual }
+            if command == "BODY" { Act::Late(Duration::from_millis(900)) } else { Act::Usual }
         });
-        let gatepost = Gatepost::start(engine, &accepting(&[&backend]));
+        let waits = "[timeouts]\ncommand = \"300ms\"\ndata = \"300ms\"\n";
+        let config = pool(&[&backend], "") + "recipients = \"accept\"\n" + waits;
+        let gatepost = Gatepost::start(engine, &config);
         assert!(send(&gatepost).starts_with("250"));
     }
 }

@@ -6,3 +6,4 @@ mod control;
 mod delivery;
 mod failures;
 mod harness;
+mod judging;

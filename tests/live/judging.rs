@@ -1,0 +1,140 @@
+//! The policy at work: lists, rates, HELO, header rules, scores, shadow mode, early talkers.
+
+use crate::{
+    backend::Backend,
+    client::Client,
+    delivery::pool,
+    harness::{Gatepost, free_address},
+};
+use std::fs;
+
+fn with_policy(engine: &str, backend: &Backend, policy: &str) -> Gatepost {
+    Gatepost::start(engine, &(pool(&[backend], "") + policy))
+}
+
+crate::on_both_engines! {
+    fn a_listed_client_is_turned_away_at_connect(engine) {
+        let backend = Backend::good(free_address());
+        let folder = tempfile::tempdir().expect("a folder");
+        let list = folder.path().join("blocked");
+        fs::write(&list, "# neighbours\n192.0.2.0/24\n127.0.0.0/8 # everybody here\n").expect("written");
+        let policy = format!("[[policy.client_list]]\nname = \"blocked\"\nfiles = [\"{}\"]\nreply = \"550 5.7.1 Go away\"\n", list.display());
+        let gatepost = with_policy(engine, &backend, &policy);
+        let (mut client, greeting) = Client::greeted(gatepost.smtp);
+        assert!(greeting.starts_with("554 5.7.1 Go away"), "{greeting}");
+        assert_eq!(client.rest(), "");
+        gatepost.log_line(&["verdict=none", "client_list.blocked:reject", "why=refused"]);
+        // The file changes, a reload reads it.
+        fs::write(&list, "192.0.2.0/24\n").expect("written");
+        assert_eq!(crate::harness::http(gatepost.admin, "POST", "/reload").0, 200);
+        assert!(Client::greeted(gatepost.smtp).1.starts_with("220"));
+    }
+
+    fn shadow_mode_only_watches(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[[policy.sender_list]]\nname = \"spammers\"\nentries = [\".sender.example\", \"sender.example\"]\nmode = \"shadow\"\n";
+        let gatepost = with_policy(engine, &backend, policy);
+        let mut client = Client::hello(gatepost.smtp);
+        assert!(client.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
+        gatepost.log_line(&["verdict=accept", "sender_list.spammers:reject(shadow)"]);
+        assert_eq!(gatepost.metric("gatepost_check_hits_total", "check=\"sender_list.spammers\",shadow=\"true\",verdict=\"reject\""), 1.0);
+    }
+
+    fn header_rules_reject_and_score(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[policy]\nreject_score = 5.0\n\
+            [[policy.header]]\nname = \"lottery\"\nfield = \"subject\"\nwhen = \"matches\"\npattern = \"you won\"\nreply = \"550 5.7.1 No lotteries\"\n\
+            [[policy.header]]\nname = \"no-date\"\nfield = \"Date\"\nwhen = \"absent\"\nthen = \"score\"\nscore = 3.0\n\
+            [[policy.header]]\nname = \"loud\"\nfield = \"X-Loud\"\nwhen = \"present\"\nthen = \"score\"\nscore = 2.5\n";
+        let gatepost = with_policy(engine, &backend, policy);
+        let mut client = Client::hello(gatepost.smtp);
+        let to = ["b@example.net"];
+        let reply = client.send("a@sender.example", &to, "Subject: Oh,\r\n YOU WON it\r\nDate: now\r\n\r\nx\r\n");
+        assert!(reply.starts_with("550 5.7.1 No lotteries"), "{reply}");
+        assert!(client.send("a@sender.example", &to, "Subject: hi\r\n\r\nyou won\r\n").starts_with("250"));
+        let reply = client.send("a@sender.example", &to, "X-Loud: 1\r\n\r\nx\r\n");
+        assert!(reply.starts_with("550 5.7.1"), "3.0 + 2.5: {reply}");
+        gatepost.log_line(&["verdict=reject", "header.no-date:score:3", "header.loud:score:2.5", "score=5.5"]);
+        assert_eq!(backend.messages().len(), 1);
+    }
+
+    /// The end of a streamed body is held back until the verdict: the backend throws away what it has.
+    fn a_rejected_stream_leaves_nothing(engine) {
+        for extensions in [&["PIPELINING", "8BITMIME"][..], &["PIPELINING", "8BITMIME", "CHUNKING"]] {
+            let backend = Backend::start(free_address(), extensions, |_, _| crate::backend::Act::Usual);
+            let policy = "[[policy.header]]\nname = \"bad\"\nfield = \"X-Bad\"\nwhen = \"present\"\n";
+            let gatepost = with_policy(engine, &backend, policy);
+            let mut client = Client::hello(gatepost.smtp);
+            let body = "X-Bad: yes\r\n\r\n".to_string() + &"much of it\r\n".repeat(50_000);
+            let reply = client.send("a@sender.example", &["b@example.net"], &body);
+            assert!(reply.starts_with("550 5.7.1"), "{reply}");
+            let streamed = |(_, c): &(usize, String)| c == "DATA" || c.starts_with("BDAT");
+            crate::harness::wait_until("it streamed", || {
+                backend.commands().iter().any(streamed).then_some(())
+            });
+            let reply = client.send("a@sender.example", &["b@example.net"], &body.replace("X-Bad", "X-Good"));
+            assert!(reply.starts_with("250"), "{reply}");
+            assert_eq!(backend.messages().len(), 1);
+            assert!(backend.messages()[0].payload().starts_with("X-Good"));
+        }
+    }
+
+    fn rates_bite_strangers_alone(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[policy.client_rate]\nmessages = 3\nper = \"1h\"\n";
+        let gatepost = with_policy(engine, &backend, policy);
+        let mut client = Client::hello(gatepost.smtp);
+        for _ in 0..3 {
+            assert!(client.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
+        }
+        client.expect("MAIL FROM:<a@sender.example>", "45");
+        let trusting = Gatepost::start(engine, &format!("trusted = [\"127.0.0.0/8\"]\n{}{policy}", pool(&[&backend], "")));
+        let mut client = Client::hello(trusting.smtp);
+        for _ in 0..6 {
+            assert!(client.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
+        }
+    }
+
+    fn sessions_of_one_client_are_bounded(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = with_policy(engine, &backend, "[policy.client_rate]\nsessions = 2\n");
+        let (one, two) = (Client::hello(gatepost.smtp), Client::hello(gatepost.smtp));
+        let (_, greeting) = Client::greeted(gatepost.smtp);
+        assert!(greeting.starts_with("421 4.7"), "{greeting}");
+        drop((one, two));
+        crate::harness::wait_until("a place", || Client::greeted(gatepost.smtp).1.starts_with("220").then_some(()));
+    }
+
+    fn who_talks_before_the_greeting_is_hung_up_on(engine) {
+        let backend = Backend::good(free_address());
+        let config = pool(&[&backend], "") + "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\ngreeting_delay = \"300ms\"\n";
+        let gatepost = Gatepost::start(engine, &config);
+        let mut hasty = Client::silent(gatepost.smtp);
+        hasty.raw(b"EHLO client.example\r\n");
+        let said = hasty.rest();
+        assert!(said.starts_with("554 5.") || said.starts_with("421 4."), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let mut patient = Client::hello(gatepost.smtp);
+        assert!(patient.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
+    }
+
+    fn who_talks_past_ehlo_is_judged(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = with_policy(engine, &backend, "");
+        let (mut hasty, _) = Client::greeted(gatepost.smtp);
+        hasty.raw(b"EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\n");
+        let said = hasty.rest();
+        assert!(said.lines().last().is_some_and(|l| l.starts_with("421 4.7") || l.starts_with("554 5.")), "{said}");
+        assert!(!said.contains("2.1.0"), "{said}");
+    }
+
+    fn too_many_errors_end_the_session(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = with_policy(engine, &backend, "[limits]\nerrors = 3\n");
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("WHAT", "500");
+        client.expect("WHAT", "500");
+        let last = client.command("WHAT");
+        assert!(last.starts_with("421") || client.rest().starts_with("421"), "{last}");
+    }
+}
