@@ -259,3 +259,52 @@ fn nothing_is_left_open() {
     }
     report("left open", &bad);
 }
+
+/// The binary is MIT or Apache-2.0, so nothing in it may ask for more than its name in a notice.
+#[test]
+fn dependencies_are_licensed_for_us() {
+    const FINE: &[&str] = &[
+        "MIT",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "ISC",
+        "Zlib",
+        "0BSD",
+        "Unlicense",
+        "CC0-1.0",
+        "Unicode-3.0",
+        "BSL-1.0",
+        "MIT-0",
+        "Apache-2.0 WITH LLVM-exception",
+    ];
+    let out = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let metadata: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let mut bad = Vec::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let (name, licence) = (
+            &package["name"],
+            package["license"].as_str().unwrap_or("none named"),
+        );
+        // One of the alternatives must be fine, and of that every part.
+        let plain = licence.replace(['(', ')'], " ").replace('/', " OR ");
+        let fine = plain.split(" OR ").any(|choice| {
+            choice
+                .split(" AND ")
+                .all(|part| FINE.contains(&part.trim()))
+        });
+        if !fine {
+            bad.push(format!("{name}: {licence}"));
+        }
+    }
+    report("licences to look at", &bad);
+}

@@ -143,6 +143,7 @@ impl Session {
             return Answer::Refuse(mapping::refused(reply));
         }
         if Site::verifies(&route) {
+            self.input.settle();
             let due = now().after(self.current.site.config.timeouts.backend.0);
             match pools.verify(route.pool, recipient, due).await {
                 Verification::Accepted => {}
@@ -166,6 +167,7 @@ impl Session {
         let began = self.now;
         let due = began.after(MEMORY_WAIT);
         while !self.context.memory.has_room() {
+            self.input.settle();
             let moment = now();
             if moment >= due {
                 self.context

@@ -50,13 +50,13 @@ pub(super) struct Session {
     pub reply_due: Option<Tick>,
     /// The moment of the last event; a clock read for each would cost more than it tells.
     pub now: Tick,
-    input: Input,
+    pub input: Input,
     counted: [u32; Verb::COUNT],
 }
 
 /// Bytes that were read and not yet stepped through: lent by the engine, or a copy of the rest of them where
 /// a long wait is ahead (a lent buffer is for the moment, not for a backend's ten minutes).
-enum Input {
+pub(super) enum Input {
     None,
     Lent(Chunk, usize),
     Own(Vec<u8>, usize),
@@ -81,7 +81,8 @@ impl Input {
         }
     }
 
-    fn settle(&mut self) {
+    /// Gives a loan back before a wait for somebody else.
+    pub fn settle(&mut self) {
         if let Input::Lent(..) = self {
             *self = Input::Own(self.bytes().to_vec(), 0);
         }

@@ -239,4 +239,33 @@ crate::on_both_engines! {
         assert_eq!(backend.messages().len(), 1);
         assert!(backend.commands().iter().all(|(_, command)| !command.starts_with("EHLO")));
     }
+
+    /// Whatever a body looks like, behind the window or in it, the backend sees one message or none.
+    fn nothing_is_smuggled_past_the_backend(engine) {
+        let smuggled = "MAIL FROM:<evil@sender.example>\r\nRCPT TO:<b@example.net>\r\nDATA\r\nevil\r\n";
+        let filler = "a line of a large message\r\n".repeat(20_000);
+        for extensions in [EXTENSIONS, CHUNKING] {
+            let backend = Backend::start(free_address(), extensions, |_, _| Act::Usual);
+            let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));
+            let mut normal = pool(&[&backend], "");
+            normal.push_str("[limits]\nbare_newline = \"normalize\"\n");
+            let normalizing = Gatepost::start(engine, &normal);
+            let mut sent = 0;
+            for end in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r", "\r\r\n.\r\r\n"] {
+                for before in ["", &filler] {
+                    let body = format!("Subject: x\r\n\r\n{before}text{end}{smuggled}");
+                    let reply = Client::hello(gatepost.smtp).send("a@sender.example", &["b@example.net"], &body);
+                    assert!(reply.starts_with("550 5.6.11"), "{end:?}: {reply}");
+                    assert_eq!(backend.messages().len(), sent, "{end:?}");
+                    let reply = Client::hello(normalizing.smtp).send("a@sender.example", &["b@example.net"], &body);
+                    assert!(reply.starts_with("250"), "{end:?}: {reply}");
+                    sent += 1;
+                    let messages = backend.messages();
+                    assert_eq!(messages.len(), sent, "{end:?}");
+                    assert!(messages[sent - 1].text().ends_with("DATA\r\nevil\r\n"), "{end:?}");
+                    assert!(messages.iter().all(|message| !message.mail.contains("evil")));
+                }
+            }
+        }
+    }
 }
