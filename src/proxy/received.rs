@@ -1,6 +1,7 @@
 //! The trace field that we add (RFC 5321 §4.4): one Received above everything else.
 
 use super::message_id::MessageId;
+use crate::log::Line;
 use std::{cell::RefCell, net::IpAddr};
 
 /// What the field tells.
@@ -79,22 +80,43 @@ fn extend(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 /// The date of now, formatted once a second.
 #[derive(Debug, Default)]
 pub struct Dates {
-    last: RefCell<(i64, String)>,
+    last: RefCell<Second>,
+}
+
+#[derive(Debug, Default)]
+struct Second {
+    second: i64,
+    mail: String,
+    log: String,
 }
 
 impl Dates {
     /// Calls `use_date` with the RFC 5322 date-time of this second, in UTC.
     pub fn with<R>(&self, use_date: impl FnOnce(&str) -> R) -> R {
+        self.refresh(jiff::Timestamp::now());
+        use_date(&self.last.borrow().mail)
+    }
+
+    /// Adds the field `time` to a log line: RFC 3339 in UTC, to the millisecond.
+    pub fn stamp(&self, line: &mut Line<'_>) {
         let now = jiff::Timestamp::now();
+        self.refresh(now);
+        let (last, millis) = (self.last.borrow(), now.subsec_millisecond());
+        line.show("time", format_args!("{}.{millis:03}Z", last.log));
+    }
+
+    fn refresh(&self, now: jiff::Timestamp) {
         let mut last = self.last.borrow_mut();
-        if last.0 != now.as_second() || last.1.is_empty() {
-            last.0 = now.as_second();
-            last.1 = jiff::fmt::rfc2822::DateTimePrinter::new()
-                .zoned_to_string(&now.to_zoned(jiff::tz::TimeZone::UTC))
-                // Only years below 0 or above 9999 can't be printed.
-                .unwrap_or_else(|_| "Thu, 1 Jan 1970 00:00:00 +0000".into());
+        if last.second == now.as_second() && !last.mail.is_empty() {
+            return;
         }
-        use_date(&last.1)
+        let zoned = now.to_zoned(jiff::tz::TimeZone::UTC);
+        last.second = now.as_second();
+        last.log = zoned.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        last.mail = jiff::fmt::rfc2822::DateTimePrinter::new()
+            .zoned_to_string(&zoned)
+            // Only years below 0 or above 9999 can't be printed.
+            .unwrap_or_else(|_| "Thu, 1 Jan 1970 00:00:00 +0000".into());
     }
 }
 
@@ -139,6 +161,10 @@ mod tests {
     #[test]
     fn dates_are_rfc_5322() {
         let text = Dates::default().with(str::to_string);
+        let mut line = Vec::new();
+        Dates::default().stamp(&mut Line::start(&mut line, false));
+        let stamp = String::from_utf8(line).expect("ASCII").replace("time=", "");
+        assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "{stamp}");
         assert!(
             jiff::fmt::rfc2822::DateTimeParser::new()
                 .parse_zoned(&text)

@@ -66,10 +66,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         session.context.recorder.count(counter, session.scope, 1);
     }
     session.context.log(|line| {
-        session
-            .context
-            .dates
-            .with(|date| line.text("time", date.as_bytes()));
+        session.context.dates.stamp(line);
         line.show("id", transaction.id);
         who(session, line);
         line.text("from", &transaction.sender);
@@ -103,10 +100,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
 /// A session that had no transaction.
 pub(super) fn session(session: &Session, end: End) {
     session.context.log(|line| {
-        session
-            .context
-            .dates
-            .with(|date| line.text("time", date.as_bytes()));
+        session.context.dates.stamp(line);
         who(session, line);
         line.text("verdict", b"none");
         checks(session, line);

@@ -257,6 +257,9 @@ impl State {
                 .collect::<Vec<_>>()
                 .join("\n")
         })?;
+        for warning in &loaded.warnings {
+            say!(Warn, "{}", warning.brief());
+        }
         let before = self.site();
         let mut config = loaded.config;
         let restart = config::difference(&before.config, &config);

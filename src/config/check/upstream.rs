@@ -172,6 +172,7 @@ fn routes(config: &Config, at: &mut Document) {
         } else if !pools.contains(&&*route.pool) && !at.is_broken("pool") {
             let hint = match nearest(&route.pool, pools.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
+                None if pools.is_empty() => "there is none yet: add a `[[pool]]`".into(),
                 None => format!("the pools are {}", pools.join(", ")),
             };
             at.error(&pool, format!("there is no pool \"{}\"", route.pool), hint);
