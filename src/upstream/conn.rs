@@ -134,12 +134,13 @@ impl Conn {
         self.idle_since = now();
     }
 
-    /// Says QUIT and closes. The answer is waited for, so that the backend's log shows an orderly end, but
-    /// not long, and not at all where somebody waits for the permit.
+    /// Says QUIT and closes. The answer is waited for, but not long: the backend's log then shows an orderly
+    /// end, and the connection that takes this one's place doesn't come while the backend still counts this
+    /// one, also where somebody waits for the permit.
     pub(super) async fn quit(mut self: Box<Self>) {
         self.client.quit(&mut self.out);
         let due = now().after(GOODBYE);
-        if self.flush(due).await.is_ok() && !self.permit.backend().has_waiters() {
+        if self.flush(due).await.is_ok() {
             let _ = self.next(due).await;
         }
     }
