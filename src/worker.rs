@@ -8,10 +8,11 @@ use crate::{
     net::{
         self, Bound, Engine, Listener, Stopper,
         mailbox::{Receiver, Sender, mailbox},
-        sleep, spawn,
+        now, sleep, spawn,
     },
     policy::Shared,
     proxy::{self, Context, Current, Site},
+    smtp::Tick,
     upstream::Pools,
 };
 use std::{
@@ -31,6 +32,8 @@ const ORDERS_MAX: usize = 64;
 const TICK: Duration = Duration::from_millis(100);
 /// Pause after a failed accept (out of descriptors, out of memory), to let sessions end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a listener speaks of its pauses at most.
+const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 
 /// What the supervisor wants of a worker.
 pub enum Order {
@@ -129,18 +132,20 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
 /// Accepts for one listener until it is stopped.
 async fn accept(context: Rc<Context>, name: Rc<str>, mut listener: Listener) {
     let address = listener.address();
-    let mut failing = false;
+    let mut say_at = Tick::default();
     loop {
         match listener.accept().await {
             Ok(Some((stream, _))) => {
-                failing = false;
                 spawn(proxy::serve(Rc::clone(&context), Rc::clone(&name), stream));
             }
             Ok(None) => return,
             Err(error) => {
                 let scope = context.recorder.registry().listener(&name);
                 context.recorder.count(Counter::AcceptPauses, scope, 1);
-                if !std::mem::replace(&mut failing, true) {
+                // One session that ends lets another in: pauses come in swarms.
+                let moment = now();
+                if moment >= say_at {
+                    say_at = moment.after(ACCEPT_SILENCE);
                     say!(
                         Warn,
                         "{address}: accepting pauses: {error}; raise the limit of open files (LimitNOFILE)"
