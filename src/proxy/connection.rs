@@ -211,8 +211,12 @@ impl Session {
     /// Writes what is due and reads on. `Some` ends the session.
     async fn turn(&mut self) -> Option<End> {
         let phase = self.server.phase();
-        if self.flush().await.is_err() {
-            return Some(End::client(phase));
+        if let Err(error) = self.flush().await {
+            // One that doesn't read its replies is ended like one that doesn't speak, without a last word.
+            return Some(match error.kind() {
+                io::ErrorKind::TimedOut => self.timed_out(phase),
+                _ => End::client(phase),
+            });
         }
         if self.drains() {
             return None;
@@ -233,15 +237,9 @@ impl Session {
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.context.recorder.timed_out(phase.as_str());
                 self.server.interrupt(Interrupt::Timeout, &mut self.out);
                 let _ = self.flush().await;
-                Some(End {
-                    by: "gatepost",
-                    phase,
-                    why: "timeout",
-                    lingers: false,
-                })
+                Some(self.timed_out(phase))
             }
             Ok(None) | Err(_) => Some(End::client(phase)),
         }
@@ -254,6 +252,16 @@ impl Session {
         }
         self.server.interrupt(Interrupt::Drain, &mut self.out);
         self.server.phase() == Phase::Closed
+    }
+
+    fn timed_out(&self, phase: Phase) -> End {
+        self.context.recorder.timed_out(phase.as_str());
+        End {
+            by: "gatepost",
+            phase,
+            why: "timeout",
+            lingers: false,
+        }
     }
 
     /// Sends the replies that are due.
