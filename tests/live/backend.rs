@@ -1,6 +1,7 @@
 //! A backend that misbehaves as told, and remembers what it was given.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -64,12 +65,13 @@ impl Message {
 
 /// Asked at each step with the connection's number and the command: `CONNECT`, `EHLO x` …, `BODY` (the
 /// message is complete).
-type Script = dyn Fn(usize, &str) -> Act + Send + Sync;
+pub type Script = dyn Fn(usize, &str) -> Act + Send + Sync;
 
 /// The running backend.
 pub struct Backend {
     pub address: SocketAddr,
     state: Arc<State>,
+    listening: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 struct State {
@@ -81,7 +83,7 @@ struct State {
     open: AtomicUsize,
     open_max: AtomicUsize,
     stop: AtomicBool,
-    sockets: Mutex<Vec<TcpStream>>,
+    sockets: Mutex<HashMap<usize, TcpStream>>,
 }
 
 /// What the usual backend offers.
@@ -120,7 +122,7 @@ impl Backend {
             sockets: Mutex::default(),
         });
         let shared = Arc::clone(&state);
-        thread::spawn(move || {
+        let listening = thread::spawn(move || {
             for stream in listener.incoming() {
                 if shared.stop.load(Ordering::SeqCst) {
                     return;
@@ -128,22 +130,35 @@ impl Backend {
                 let Ok(stream) = stream else { continue };
                 // Without it, Nagle and delayed ACKs hold replies back for 40 ms.
                 let _ = stream.set_nodelay(true);
-                shared
-                    .sockets
-                    .lock()
-                    .expect("no panic")
-                    .push(stream.try_clone().expect("cloned"));
                 let state = Arc::clone(&shared);
+                let number = state.connections.fetch_add(1, Ordering::SeqCst);
+                let copy = stream.try_clone().expect("cloned");
+                state.sockets.lock().expect("no panic").insert(number, copy);
                 thread::spawn(move || {
                     let open = state.open.fetch_add(1, Ordering::SeqCst) + 1;
                     state.open_max.fetch_max(open, Ordering::SeqCst);
-                    let number = state.connections.fetch_add(1, Ordering::SeqCst);
-                    let _ = state.serve(number, stream);
+                    let farewell = state.serve(number, stream.try_clone().expect("cloned"));
                     state.open.fetch_sub(1, Ordering::SeqCst);
+                    // Said when it's no longer counted: who has read it may open another.
+                    if let Ok(Some(reply)) = farewell {
+                        let _ = (&stream).write_all(&reply);
+                    }
+                    drop(stream);
+                    // The last copy of the descriptor: only now does the other side see the end.
+                    state.sockets.lock().expect("no panic").remove(&number);
                 });
             }
         });
-        Backend { address, state }
+        Backend {
+            address,
+            state,
+            listening: Mutex::new(Some(listening)),
+        }
+    }
+
+    /// Looks at the accepted messages where they are.
+    pub fn with_messages<T>(&self, look: impl FnOnce(&[Message]) -> T) -> T {
+        look(&self.state.messages.lock().expect("no panic"))
     }
 
     /// Messages accepted so far.
@@ -168,30 +183,38 @@ impl Backend {
     }
     /// Says this on every open connection, unasked, and closes it.
     pub fn say_on_all(&self, bytes: &[u8]) {
-        for socket in self.state.sockets.lock().expect("no panic").iter_mut() {
+        for socket in self.state.sockets.lock().expect("no panic").values_mut() {
             let _ = socket.write_all(bytes);
         }
         self.cut();
     }
     /// Closes every open connection, from this side, at once.
     pub fn cut(&self) {
-        for socket in self.state.sockets.lock().expect("no panic").drain(..) {
+        for (_, socket) in self.state.sockets.lock().expect("no panic").drain() {
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
     }
-}
-
-impl Drop for Backend {
-    /// Stops listening and cuts every connection, as a killed process does.
-    fn drop(&mut self) {
+    /// Stops listening and cuts every connection, as a killed process does; what it was given can still be
+    /// looked at. Another one may start on the address at once.
+    pub fn stop(&self) {
         self.state.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
+        if let Some(listening) = self.listening.lock().expect("no panic").take() {
+            let _ = TcpStream::connect(self.address);
+            let _ = listening.join();
+        }
         self.cut();
     }
 }
 
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl State {
-    fn serve(&self, number: usize, stream: TcpStream) -> std::io::Result<()> {
+    /// Serves one connection; the reply to QUIT is left to be said.
+    fn serve(&self, number: usize, stream: TcpStream) -> std::io::Result<Option<Vec<u8>>> {
         let mut writer = stream.try_clone()?;
         let mut reader = BufReader::new(stream);
         let mut message = Message {
@@ -210,12 +233,12 @@ impl State {
             )?
             .0
         {
-            return Ok(());
+            return Ok(None);
         }
         loop {
             let mut line = Vec::new();
             if reader.read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
+                return Ok(None);
             }
             let command = String::from_utf8_lossy(&line).trim_end().to_string();
             self.commands
@@ -234,6 +257,9 @@ impl State {
                 body: vec![],
                 bdat: false,
             };
+            if verb == "QUIT" && matches!((self.script)(number, &command), Act::Usual) {
+                return Ok(Some(b"221 2.0.0 Bye\r\n".to_vec()));
+            }
             let usual: Vec<u8> = match verb.as_str() {
                 "EHLO" => self.ehlo_reply(),
                 "HELO" => b"250 backend.example\r\n".to_vec(),
@@ -242,7 +268,6 @@ impl State {
                 "DATA" if message.rcpt.is_empty() => b"554 5.5.1 no valid recipients\r\n".to_vec(),
                 "DATA" => b"354 go\r\n".to_vec(),
                 "BDAT" => b"250 2.0.0 chunk\r\n".to_vec(),
-                "QUIT" => b"221 2.0.0 Bye\r\n".to_vec(),
                 _ => b"250 2.0.0 Ok\r\n".to_vec(),
             };
             if verb == "BDAT" {
@@ -259,14 +284,14 @@ impl State {
                         number,
                         std::mem::replace(&mut message, fresh()),
                     )? {
-                        return Ok(());
+                        return Ok(None);
                     }
                     continue;
                 }
             }
             let (on, done) = self.act(&mut writer, number, &command, &usual)?;
             if !on {
-                return Ok(());
+                return Ok(None);
             }
             match verb.as_str() {
                 "MAIL" if done => message.mail = command,
@@ -274,16 +299,12 @@ impl State {
                 "RSET" | "EHLO" => message = fresh(),
                 // A refused chunk ends the transaction (RFC 3030 §4.2).
                 "BDAT" if !done => message = fresh(),
-                "QUIT" => return Ok(()),
                 "DATA" if done && !message.rcpt.is_empty() => {
-                    if !read_data(&mut reader, &mut message.body)?
-                        || !self.finish(
-                            &mut writer,
-                            number,
-                            std::mem::replace(&mut message, fresh()),
-                        )?
-                    {
-                        return Ok(());
+                    let whole = read_data(&mut reader, &mut message.body)?;
+                    let message = std::mem::replace(&mut message, fresh());
+                    let on = whole && self.finish(&mut writer, number, message)?;
+                    if !on {
+                        return Ok(None);
                     }
                 }
                 _ => {}
@@ -355,7 +376,6 @@ impl State {
             Act::Close => return Ok((false, false)),
             Act::Reset => {
                 let _ = socket2::SockRef::from(&*writer).set_linger(Some(Duration::ZERO));
-                self.sockets.lock().expect("no panic").clear();
                 return Ok((false, false));
             }
             Act::Hang => {

@@ -4,6 +4,7 @@ use crate::harness::PATIENCE;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
 };
 
 /// One SMTP connection.
@@ -80,6 +81,17 @@ impl Client {
         reply
     }
 
+    /// A connection with a transaction on it that waits for its body.
+    pub fn in_data(address: SocketAddr) -> Client {
+        let mut client = Client::hello(address);
+        client.raw(b"MAIL FROM:<a@sender.example>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n");
+        for code in ["250", "250", "354"] {
+            let reply = client.reply();
+            assert!(reply.starts_with(code), "{reply:?} instead of {code}");
+        }
+        client
+    }
+
     /// A whole transaction; `body` is stuffed already and gets its final dot here. The final reply.
     #[track_caller]
     pub fn send(&mut self, from: &str, to: &[&str], body: &str) -> String {
@@ -91,6 +103,21 @@ impl Client {
         self.raw(body.as_bytes());
         self.raw(b".\r\n");
         self.reply()
+    }
+
+    /// Whether a reply, or the end, comes within `wait`. It's left to be read.
+    pub fn hears(&mut self, wait: Duration) -> bool {
+        let stream = self.reader.get_ref();
+        stream.set_read_timeout(Some(wait)).expect("set");
+        let heard = self.reader.fill_buf().is_ok();
+        let stream = self.reader.get_ref();
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        heard
+    }
+
+    /// Resets the connection.
+    pub fn reset(self) {
+        let _ = socket2::SockRef::from(self.reader.get_ref()).set_linger(Some(Duration::ZERO));
     }
 
     /// Says that nothing more comes.

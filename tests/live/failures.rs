@@ -1,7 +1,7 @@
 //! Backends that fail: another one is tried, or the client is told to come again; never a `250` without one.
 
 use crate::{
-    backend::{Act, Backend, EXTENSIONS},
+    backend::{Act, Backend, EXTENSIONS, Script},
     client::Client,
     delivery::pool,
     harness::{Gatepost, free_address, wait_until},
@@ -25,7 +25,7 @@ fn send(gatepost: &Gatepost) -> String {
 }
 
 /// What a backend may do to a message before it has it, at `step`.
-fn misbehaviours(step: &'static str) -> Vec<Box<dyn Fn(usize, &str) -> Act + Send + Sync>> {
+fn misbehaviours(step: &'static str) -> Vec<Box<Script>> {
     let acts: Vec<fn() -> Act> = vec![
         || Act::Close,
         || Act::Reset,
@@ -38,7 +38,7 @@ fn misbehaviours(step: &'static str) -> Vec<Box<dyn Fn(usize, &str) -> Act + Sen
         || Act::say("250-mixed\r\n550 codes"),
     ];
     acts.into_iter()
-        .map(|act| -> Box<dyn Fn(usize, &str) -> Act + Send + Sync> {
+        .map(|act| -> Box<Script> {
             Box::new(move |_, command| {
                 if command.starts_with(step) {
                     act()

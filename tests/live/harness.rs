@@ -118,6 +118,11 @@ impl Gatepost {
     /// Starts it with one listener `mx`, an admin endpoint, `log.to` in its folder, and `config` behind
     /// those: tables (`[[pool]]` …) as the test wants them; lines before the first table are top-level keys.
     pub fn start(engine: &str, config: &str) -> Gatepost {
+        Gatepost::start_behind("", engine, config)
+    }
+
+    /// [`Gatepost::start`] from a shell that has run the command `first` (`ulimit -n 64`).
+    pub fn start_behind(first: &str, engine: &str, config: &str) -> Gatepost {
         let (smtp, admin) = (free_address(), free_address());
         let folder = tempfile::tempdir().expect("a folder");
         let (top, tables) = config.split_at(match config.starts_with('[') {
@@ -155,8 +160,10 @@ impl Gatepost {
         fs::write(&file, text).expect("written");
         let errors = fs::File::create(folder.path().join("stderr")).expect("made");
         let process = Running::start(
-            Command::new(env!("CARGO_BIN_EXE_gatepost"))
-                .args(["run", "-c"])
+            Command::new("sh")
+                .arg("-c")
+                .arg(format!("{first}\nexec \"$0\" run -c \"$1\""))
+                .arg(env!("CARGO_BIN_EXE_gatepost"))
                 .arg(&file)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -227,6 +234,13 @@ impl Gatepost {
             })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+
+    /// Descriptors that it holds.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))
+            .expect("it runs")
+            .count()
     }
 
     /// Resident memory in KiB.

@@ -1,9 +1,13 @@
 //! Gatepost as a whole: the built program between real clients and backends, on both I/O engines.
 
 mod backend;
+mod capacity;
 mod client;
 mod control;
 mod delivery;
 mod failures;
 mod harness;
 mod judging;
+mod load;
+mod peers;
+mod resources;
