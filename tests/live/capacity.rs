@@ -65,10 +65,15 @@ crate::on_both_engines! {
     fn out_of_descriptors_it_pauses_and_recovers(engine) {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start_behind("ulimit -n 64", engine, &config(&backend, "", ""));
+        let mut inside = Client::hello(gatepost.smtp);
         let waiting: Vec<TcpStream> = (0..150)
             .map(|_| TcpStream::connect(gatepost.smtp).expect("the backlog takes it"))
             .collect();
         wait_until("it has said so", || gatepost.errors().contains("accepting pauses").then_some(()));
+        // Who is inside finds no connection to a backend, and is told so.
+        let reply = inside.send("a@sender.example", &["b@example.net"], "x\r\n");
+        assert!(reply.starts_with("451 4."), "{reply}");
+        assert_eq!(backend.messages(), []);
         drop(waiting);
         serves_again(&gatepost);
         let pauses = wait_until("metrics", || {

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Act, Backend, EXTENSIONS},
-    harness::{Gatepost, free_address, greets, leave_out, need, program, wait_until},
+    harness::{Gatepost, Running, free_address, greets, leave_out, need, program, wait_until},
     resources::config,
 };
 use std::{
@@ -17,6 +17,7 @@ use std::{
 struct Postfix {
     folder: tempfile::TempDir,
     address: SocketAddr,
+    master: Option<Running>,
 }
 
 const MASTER: &str = "
@@ -45,9 +46,10 @@ impl Postfix {
         }
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("set");
-        let postfix = Postfix {
+        let mut postfix = Postfix {
             address: free_address(),
             folder,
+            master: None,
         };
         let (etc, boxes) = (postfix.path("etc"), postfix.path("boxes"));
         for made in [&etc, &boxes, &postfix.path("queue")] {
@@ -70,19 +72,13 @@ impl Postfix {
             MASTER.replace("ADDRESS", &postfix.address.to_string()),
         )
         .expect("written");
-        let started = Command::new(program)
-            .arg("-c")
-            .arg(&etc)
-            .arg("start")
-            .stdin(Stdio::null())
-            .output()
-            .expect("runs");
-        assert!(
-            started.status.success(),
-            "{}{}",
-            text(&started),
-            postfix.log()
-        );
+        let checked = runs(Command::new(program).arg("-c").arg(&etc).arg("check"));
+        assert_eq!(checked, "", "it makes what the queue lacks");
+        let programs = runs(Command::new("postconf").args(["-h", "daemon_directory"]));
+        // Not by `postfix start`: in a session of its own it would outlive a test that is broken off.
+        let mut master = Command::new(Path::new(programs.trim()).join("master"));
+        master.arg("-d").arg("-c").arg(&etc).stdin(Stdio::null());
+        postfix.master = Some(Running::start(&mut master));
         wait_until("Postfix greets", || greets(postfix.address));
         Some(postfix)
     }
@@ -109,11 +105,9 @@ impl Postfix {
 
 impl Drop for Postfix {
     fn drop(&mut self) {
-        // Its master takes its children with it.
-        if let Ok(pid) = fs::read_to_string(self.path("queue/pid/master.pid")) {
-            let _ = Command::new("kill").arg(pid.trim()).status();
-            let gone = || (!Path::new("/proc").join(pid.trim()).exists()).then_some(());
-            wait_until("Postfix ends", gone);
+        if let Some(mut master) = self.master.take() {
+            master.signal("TERM");
+            let _ = master.0.wait();
         }
     }
 }
