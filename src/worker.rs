@@ -37,8 +37,8 @@ const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 
 /// What the supervisor wants of a worker.
 pub enum Order {
-    /// Put a configuration in force for new sessions.
-    Apply(Arc<Site>, Arc<Shared>),
+    /// Put a configuration in force for new sessions, and say so.
+    Apply(Arc<Site>, Arc<Shared>, crossbeam::channel::Sender<()>),
     /// Hand a copy of the histograms over.
     Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
     /// Accept no more, end sessions as they come to a stop, then end.
@@ -110,9 +110,11 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
     spawn(keep(Rc::clone(&context)));
     while let Some(order) = inbox.recv().await {
         match order {
-            Order::Apply(site, shared) => {
+            Order::Apply(site, shared, done) => {
                 context.pools.replace(Arc::clone(&site.backends));
                 context.apply(Current::new(site, shared));
+                // Who asked may have stopped waiting.
+                let _ = done.try_send(());
             }
             Order::Snapshot(give) => give(context.recorder.snapshot()),
             Order::Drain => {

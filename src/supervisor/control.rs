@@ -11,6 +11,7 @@ use crate::{
     proxy::Site,
     worker::{Order, Worker},
 };
+use crossbeam::channel::{RecvTimeoutError, bounded};
 use std::{
     net::TcpListener,
     sync::{
@@ -27,6 +28,8 @@ use tokio::{
 
 /// How often the end of the workers is looked for while they drain.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a reload waits for the workers.
+const APPLY_WAIT: Duration = Duration::from_secs(2);
 
 /// What the control loop shares with the admin endpoint.
 struct State {
@@ -248,6 +251,28 @@ impl State {
             .set(Gauge::ConfigApplied, Scope::NONE, now as i64);
     }
 
+    /// Hands a configuration to the workers, and waits until all of them have it: whoever connects after the
+    /// reload was reported gets what it brought. Blocks.
+    fn apply(&self, site: &Arc<Site>, shared: &Arc<Shared>) {
+        let (done, applied) = bounded(self.orders.len());
+        for orders in &self.orders {
+            let order = Order::Apply(Arc::clone(site), Arc::clone(shared), done.clone());
+            if orders.try_send(order).is_err() {
+                say!(
+                    Warn,
+                    "a worker does not take the new configuration; it keeps the old one"
+                );
+            }
+        }
+        // What a worker did not take has gone with its sender: once all have, there is nothing to wait for.
+        drop(done);
+        let due = std::time::Instant::now() + APPLY_WAIT;
+        let last = std::iter::repeat_with(|| applied.recv_deadline(due)).find_map(Result::err);
+        if let Some(RecvTimeoutError::Timeout) = last {
+            say!(Warn, "a worker is slow to take the new configuration");
+        }
+    }
+
     /// Loads, builds, hands over. Blocks.
     fn load(&self) -> Result<String, String> {
         let loaded = self.source.load().map_err(|problems| {
@@ -282,15 +307,7 @@ impl State {
             *shared = Arc::new(shared.adapted(&site.config.policy));
             Arc::clone(&shared)
         };
-        for orders in &self.orders {
-            let order = Order::Apply(Arc::clone(&site), Arc::clone(&shared));
-            if orders.try_send(order).is_err() {
-                say!(
-                    Warn,
-                    "a worker does not take the new configuration; it keeps the old one"
-                );
-            }
-        }
+        self.apply(&site, &shared);
         *self.site.lock().unwrap_or_else(PoisonError::into_inner) = site;
         self.applied();
         let mut done = String::from("reloaded: new connections get the new configuration");
