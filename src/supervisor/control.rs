@@ -48,6 +48,31 @@ enum Wish {
     Drain,
 }
 
+/// The signals that the loop obeys.
+pub struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on; those that come before the loop runs are kept for it. Call it before anything
+    /// shows that the process is up: a signal that nobody catches ends it. Errors: no handler can be had.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn catch() -> Result<Signals, RunError> {
+        let catch = |kind: SignalKind| {
+            signal(kind).map_err(|why| unavailable(format!("no signal handler: {why}")))
+        };
+        Ok(Signals {
+            hangup: catch(SignalKind::hangup())?,
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// The control loop and its belongings.
 pub struct Control {
     state: Arc<State>,
@@ -89,9 +114,10 @@ impl Control {
         control
     }
 
-    /// Runs until the workers have ended. Errors: no signal handler can be had, the admin endpoint fails.
+    /// Runs until the workers have ended. Errors: the histogram log can't be opened.
     pub async fn run(
         &mut self,
+        signals: Signals,
         admin: Option<TcpListener>,
         workers: &[Worker],
     ) -> Result<(), RunError> {
@@ -127,7 +153,7 @@ impl Control {
                 Some(log)
             }
         };
-        self.watch(histograms, workers).await?;
+        self.watch(signals, histograms, workers).await?;
         let _ = stop.send(true);
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -136,25 +162,20 @@ impl Control {
     /// Signals and wishes, until every worker has ended or been told to.
     async fn watch(
         &mut self,
+        mut signals: Signals,
         histograms: Option<Histograms>,
         workers: &[Worker],
     ) -> Result<(), RunError> {
-        let listen = |kind: SignalKind| -> Result<Signal, RunError> {
-            signal(kind).map_err(|why| unavailable(format!("no signal handler: {why}")))
-        };
-        let mut hangup = listen(SignalKind::hangup())?;
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut interrupt = listen(SignalKind::interrupt())?;
         let mut deadline: Option<Instant> = None;
         loop {
             let wish = tokio::select! {
-                _ = hangup.recv() => {
+                _ = signals.hangup.recv() => {
                     // The outcome is in the log.
                     let _ = self.reload(histograms.as_ref()).await;
                     continue;
                 }
-                _ = terminate.recv() => Wish::Drain,
-                _ = interrupt.recv() => Wish::Drain,
+                _ = signals.terminate.recv() => Wish::Drain,
+                _ = signals.interrupt.recv() => Wish::Drain,
                 Some(wish) = self.inbox.recv() => match wish {
                     Wish::Reload(answer) => {
                         let _ = answer.send(self.reload(histograms.as_ref()).await);

@@ -11,7 +11,7 @@ mod control;
 mod sockets;
 
 pub use build::build_site;
-pub use control::Control;
+pub use control::{Control, Signals};
 
 use crate::{
     admin,
@@ -73,6 +73,10 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(|why| unavailable(format!("the control thread can't start: {why}")))?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::catch()?
+    };
     let admin = match config.admin.listen {
         AdminListen::Off => None,
         AdminListen::At(address) => Some(admin::bind(address).map_err(unavailable)?),
@@ -110,7 +114,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         maildir.as_ref(),
     );
     let mut control = Control::new(source, registry, site, shared, writer, &workers);
-    let outcome = runtime.block_on(control.run(admin, &workers));
+    let outcome = runtime.block_on(control.run(signals, admin, &workers));
     // In this order: the log is written out by the control's end, which waits for the workers' last lines.
     let ended = end(workers, maildir);
     drop(control);
