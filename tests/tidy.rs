@@ -84,6 +84,44 @@ fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
 
+/// The rooms that a file names behind `crate::`, alone or in a group, each with its line.
+fn rooms_named(text: &str) -> Vec<(usize, String)> {
+    let clean: String = text
+        .lines()
+        .map(|line| code(line).to_string() + "\n")
+        .collect();
+    let word = |from: &str| -> String {
+        from.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let mut named = Vec::new();
+    for (at, found) in clean.match_indices("crate::") {
+        let line = clean[..at].matches('\n').count() + 1;
+        let rest = &clean[at + found.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            named.push((line, word(rest)));
+            continue;
+        };
+        // The names at the first depth of the braces.
+        let (mut depth, mut fresh) = (0, true);
+        for (i, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => fresh = true,
+                c if fresh && depth == 0 && !c.is_whitespace() => {
+                    fresh = false;
+                    named.push((line, word(&group[i..])));
+                }
+                _ => {}
+            }
+        }
+    }
+    named
+}
+
 #[test]
 fn imports_point_downwards() {
     let mut bad = Vec::new();
@@ -92,25 +130,28 @@ fn imports_point_downwards() {
         let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == here) else {
             continue;
         };
-        for (at, line) in text.lines().enumerate() {
-            for (i, found) in code(line).match_indices("crate::") {
-                let rest = &line[i + found.len()..];
-                let target: String = rest
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
-                let known = ROOMS.iter().any(|(name, _)| *name == target);
-                if known && target != here && !allowed.contains(&&*target) {
-                    bad.push(format!(
-                        "{}:{}: {here} must not know {target}",
-                        path.display(),
-                        at + 1
-                    ));
-                }
+        for (line, target) in rooms_named(&text) {
+            let known = ROOMS.iter().any(|(name, _)| *name == target);
+            if known && target != here && !allowed.contains(&&*target) {
+                bad.push(format!(
+                    "{}:{line}: {here} must not know {target}",
+                    path.display()
+                ));
             }
         }
     }
     report("imports that point upwards", &bad);
+}
+
+#[test]
+fn grouped_imports_are_seen() {
+    let text =
+        "use crate::{\n    a::{b, c},\n    d, // crate::x\n    e::f,\n};\nlet y = crate::g::h;\n";
+    let names: Vec<String> = rooms_named(text)
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect();
+    assert_eq!(names, ["a", "d", "e", "g"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn router(collector: Arc<Collector>) -> Router {
 /// Bounds the time of a request, refuses what a web page made a browser send, forbids caching.
 async fn guard(request: Request, next: Next) -> Response {
     // A page on any site can make a browser on this machine POST to the loopback. A browser says so with
-    // `Origin`; curl and `gatepost ctl` send none.
+    // `Origin`; curl sends none.
     if request.method() != "GET" && request.headers().contains_key(header::ORIGIN) {
         let why = "Not from a web page: this request has an Origin header\n";
         return (StatusCode::FORBIDDEN, why).into_response();

@@ -37,6 +37,17 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
         old.log.queue.to_string(),
         new.log.queue.to_string(),
     );
+    compare("log.to", old.log.to.clone(), new.log.to.clone());
+    compare(
+        "admin.histogram_log",
+        shown(&old.admin.histogram_log),
+        shown(&new.admin.histogram_log),
+    );
+    compare(
+        "admin.histogram_interval",
+        old.admin.histogram_interval.to_string(),
+        new.admin.histogram_interval.to_string(),
+    );
     listeners(old, new, &mut found);
     found
 }

@@ -74,7 +74,7 @@ metrics! {
     "gatepost_accept_pauses_total" Listener "Pauses of accept for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)." {
         AcceptPauses "",
     }
-    "gatepost_sessions_ended_total" End "Sessions ended, by who ended them (`client`, `gatepost`, `backend`) and in which phase." {
+    "gatepost_sessions_ended_total" End "Sessions ended, by who ended them (`client`, `gatepost`) and in which phase." {
         Ended "",
     }
     "gatepost_timeouts_total" Phase "Deadlines that passed, by the phase of the session." {
@@ -105,8 +105,8 @@ metrics! {
     }
     "gatepost_messages_total" Listener "Transactions ended, by what the client was told." {
         MessageAccepted [verdict = "accepted"] "250 after the end of data.",
-        MessageDeferred [verdict = "deferred"] "4xx at MAIL, DATA or the end of data.",
-        MessageRejected [verdict = "rejected"] "5xx at MAIL, DATA or the end of data.",
+        MessageDeferred [verdict = "deferred"] "4xx at MAIL, DATA or the end of data, or to every recipient.",
+        MessageRejected [verdict = "rejected"] "5xx at MAIL, DATA or the end of data, or to every recipient.",
         MessageAbandoned [verdict = "abandoned"] "The client went, or said RSET or EHLO, with at least one recipient accepted.",
     }
     "gatepost_messages_streamed_total" Listener "Bodies larger than the window, streamed to the backend while they came." {

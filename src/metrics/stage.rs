@@ -57,7 +57,7 @@ stages! {
     StartTls "command_starttls" Listener "STARTTLS: up to the 220 in the buffer; the handshake is `tls_handshake`.";
     Auth "command_auth" Listener "AUTH: from the line read to the final reply, with what the client took for its answers.";
     Other "command_other" Listener "Any other command, also one that is none.";
-    Check "check" Check "One look of one check.";
+    Check "check" Check "One look of one check. The looks of one question in sixteen are timed.";
     Verify "verify" Pool "Verification of a recipient, from the cache or by asking a backend.";
     Window "window_wait" Listener "Waiting for body memory before the body may come.";
     Body "body" Listener "Arrival of a body: from its first octet to its end.";

@@ -8,6 +8,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::{
+    config::Role,
     metrics::{Counter, Scope, Stage},
     net::{now, sleep, sleep_until},
     policy::{At, Facts, Hit, Signals, Verdict, What},
@@ -84,7 +85,11 @@ impl Session {
             // RSET and MAIL came in one step.
             super::trace::transaction(self, &before, None);
         }
-        let answer = self.judge(At::Mail, None, false);
+        let role = self.current.site.listeners[self.listener].role;
+        let answer = match role {
+            Role::Submission if !self.trusted => Answer::Refuse(replies::SUBMISSION_ONLY.reply()),
+            _ => self.judge(At::Mail, None, false),
+        };
         self.transactions += 1;
         let sender = self.server.envelope().sender().whole;
         let mut transaction = Transaction::begin(self.context.ids.next(), sender, self.now);
@@ -251,7 +256,7 @@ impl Session {
             },
             header,
             clock: now,
-            looked: Some(&looked),
+            looked: self.context.times_looks().then_some(&looked),
             ..Facts::of(self.client, self.now)
         };
         let verdict = site

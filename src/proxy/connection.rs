@@ -37,7 +37,11 @@ pub(super) struct Session {
     /// Replies that have not been sent.
     pub out: Vec<u8>,
     pub client: IpAddr,
+    /// The client for log lines, rendered once.
+    pub client_text: String,
     pub trusted: bool,
+    /// Where the session stood before the last step, for whoever asks how it ended.
+    pub phase: Phase,
     /// It talked before the greeting.
     pub early: bool,
     pub judgement: Judgement,
@@ -106,12 +110,14 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
     let mut session = Session {
         server: Server::new(current.settings(listener), started),
         trusted: current.site.trusts(client),
+        phase: Phase::Connect,
         early: false,
         listener,
         scope,
         stream,
         out: Vec::new(),
         client,
+        client_text: client.to_string(),
         judgement: Judgement::new(),
         ticket: None,
         place,
@@ -211,6 +217,7 @@ impl Session {
     /// Writes what is due and reads on. `Some` ends the session.
     async fn turn(&mut self) -> Option<End> {
         let phase = self.server.phase();
+        self.phase = phase;
         if let Err(error) = self.flush().await {
             // One that doesn't read its replies is ended like one that doesn't speak, without a last word.
             return Some(match error.kind() {
@@ -320,14 +327,14 @@ impl Session {
         if self.server.verb() == Verb::Quit {
             End {
                 by: "client",
-                phase: Phase::Closed,
+                phase: self.phase,
                 why: "quit",
                 lingers: false,
             }
         } else {
             End {
                 by: "gatepost",
-                phase: Phase::Closed,
+                phase: self.phase,
                 why: "refused",
                 lingers: true,
             }
@@ -336,7 +343,8 @@ impl Session {
 
     fn finish(&mut self, end: End) {
         self.now = now();
-        if let Some(transaction) = self.transaction.take() {
+        if let Some(mut transaction) = self.transaction.take() {
+            transaction.size = transaction.size.max(self.server.body_facts().size);
             trace::transaction(self, &transaction, Some(end));
         } else if self.transactions == 0 {
             trace::session(self, end);

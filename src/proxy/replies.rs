@@ -34,8 +34,8 @@ pub const NO_ROUTE: Known = Known {
     code: 550,
     status: Status(5, 1, 2),
     text: "No mail system is known for this domain",
-    cause: "No `[[route]]` takes the recipient's domain.",
-    advice: "The sender checks the address. The operator adds a route, or one for `*`.",
+    cause: "The configuration has no `[[route]]` at all, or a reload took its pool away.",
+    advice: "The operator adds a route.",
 };
 
 /// Some recipients were refused by the backend when the message was sent.
@@ -54,6 +54,15 @@ pub const BACKEND_CONFUSED: Known = Known {
     text: "The mail system behind this one does not take our mail; it said:",
     cause: "A backend answered with a code that means a wrong setup (500 to 504, 521, 530, 535 and the like), not a wrong message.",
     advice: "The operator looks at the backend's setup: it must take mail from Gatepost without AUTH, and as many commands as a message needs.",
+};
+
+/// A stranger on a submission listener.
+pub const SUBMISSION_ONLY: Known = Known {
+    code: 530,
+    status: Status(5, 7, 0),
+    text: "This listener takes mail from trusted clients alone",
+    cause: "The listener's role is `submission` and the client is in none of the `trusted` networks.",
+    advice: "Users send from a trusted network. Mail from other servers belongs to a listener with `role = \"mx\"`.",
 };
 
 /// The message loops.
@@ -125,6 +134,7 @@ pub const ALL: &[Known] = &[
     NO_MEMORY,
     OTHER_ROUTE,
     NO_ROUTE,
+    SUBMISSION_ONLY,
     SOME_REFUSED,
     BACKEND_CONFUSED,
     LOOP,

@@ -7,10 +7,12 @@
 use super::{connection::Session, transaction::Transaction};
 use crate::{
     config::LogFormat,
-    log::Line,
+    log::{
+        Line,
+        field::{push_number, push_score},
+    },
     metrics::Counter,
-    policy::Hit,
-    smtp::{Tick, server::Phase},
+    smtp::{Status, Tick, server::Phase},
 };
 
 /// How a session ended.
@@ -67,7 +69,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
     }
     session.context.log(|line| {
         session.context.dates.stamp(line);
-        line.show("id", transaction.id);
+        line.plain("id", |out| out.extend_from_slice(&transaction.id.text()));
         who(session, line);
         line.text("from", &transaction.sender);
         recipients(session, transaction, line);
@@ -80,8 +82,15 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         }
         line.text("verdict", verdict.as_bytes());
         if let Some(said) = &transaction.said {
-            line.number("code", u64::from(said.code))
-                .show("status", said.status);
+            line.number("code", u64::from(said.code));
+            let Status(class, subject, detail) = said.status;
+            line.plain("status", |out| {
+                push_number(u64::from(class), out);
+                out.push(b'.');
+                push_number(u64::from(subject), out);
+                out.push(b'.');
+                push_number(u64::from(detail), out);
+            });
             if said.code / 100 != 2 {
                 line.text("reply", said.text.as_bytes());
             }
@@ -92,7 +101,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         }
         delays(session.now, transaction, line);
         if let Some(end) = end {
-            line.show("end", format_args!("{}@{}", end.by, end.phase.as_str()));
+            ended(end, line);
         }
     });
 }
@@ -106,7 +115,7 @@ pub(super) fn session(session: &Session, end: End) {
         checks(session, line);
         line.number("session_us", session.now.micros_since(session.started));
         line.text("why", end.why.as_bytes());
-        line.show("end", format_args!("{}@{}", end.by, end.phase.as_str()));
+        ended(end, line);
     });
 }
 
@@ -135,7 +144,7 @@ fn recipients(session: &Session, transaction: &Transaction, line: &mut Line<'_>)
 fn who(session: &Session, line: &mut Line<'_>) {
     let listener = &session.current.site.listeners[session.listener];
     line.text("listener", listener.name.as_bytes())
-        .show("client", session.client);
+        .text("client", session.client_text.as_bytes());
     if let Some(hello) = session.server.hello() {
         line.text("helo", hello.name);
     }
@@ -146,54 +155,55 @@ fn checks(session: &Session, line: &mut Line<'_>) {
     if hits.is_empty() {
         return;
     }
-    let mut text = String::new();
-    for Hit {
-        check,
-        what,
-        shadow,
-        score,
-        ..
-    } in hits
-    {
-        let name = session
-            .current
-            .site
-            .policy
-            .check(*check)
-            .map_or("?", |info| &info.name);
-        let shade = if *shadow { "(shadow)" } else { "" };
-        let comma = if text.is_empty() { "" } else { "," };
-        text.push_str(&format!("{comma}{name}:{}{shade}", what.as_str()));
-        if *score != 0.0 {
-            text.push_str(&format!(":{score}"));
+    let mut text = Vec::with_capacity(128);
+    for hit in hits {
+        let info = session.current.site.policy.check(hit.check);
+        if !text.is_empty() {
+            text.push(b',');
+        }
+        text.extend_from_slice(info.map_or("?", |info| &info.name).as_bytes());
+        text.push(b':');
+        text.extend_from_slice(hit.what.as_str().as_bytes());
+        if hit.shadow {
+            text.extend_from_slice(b"(shadow)");
+        }
+        if hit.score != 0.0 {
+            text.push(b':');
+            push_score(hit.score, &mut text);
         }
     }
-    line.text("checks", text.as_bytes());
-    line.show("score", format_args!("{:.1}", session.judgement.score()));
+    line.text("checks", &text);
+    line.plain("score", |out| push_score(session.judgement.score(), out));
 }
 
 /// Four stages; those that were not reached are `-`.
 fn delays(now: Tick, transaction: &Transaction, line: &mut Line<'_>) {
-    struct Stage(Option<Tick>, Option<Tick>);
-    impl std::fmt::Display for Stage {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            match (self.0, self.1) {
-                (Some(from), Some(to)) => write!(f, "{}", to.micros_since(from)),
-                _ => f.write_str("-"),
+    let times = &transaction.times;
+    let leased = times.leased.max(times.complete);
+    let stages = [
+        (Some(transaction.started), times.body),
+        (times.body, times.complete),
+        (times.complete, leased),
+        (leased, times.done),
+    ];
+    line.plain("delays_us", |out| {
+        for (place, stage) in stages.iter().enumerate() {
+            if place > 0 {
+                out.push(b'/');
+            }
+            match *stage {
+                (Some(from), Some(to)) => push_number(to.micros_since(from), out),
+                _ => out.push(b'-'),
             }
         }
-    }
-    let times = &transaction.times;
-    let (begin, body) = (Some(transaction.started), times.body);
-    line.show(
-        "delays_us",
-        format_args!(
-            "{}/{}/{}/{}",
-            Stage(begin, body),
-            Stage(body, times.complete),
-            Stage(times.complete, times.leased.max(times.complete)),
-            Stage(times.leased.max(times.complete), times.done)
-        ),
-    );
+    });
     line.number("total_us", now.micros_since(transaction.started));
+}
+
+fn ended(end: End, line: &mut Line<'_>) {
+    line.plain("end", |out| {
+        out.extend_from_slice(end.by.as_bytes());
+        out.push(b'@');
+        out.extend_from_slice(end.phase.as_str().as_bytes());
+    });
 }

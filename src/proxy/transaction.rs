@@ -133,7 +133,11 @@ impl Transaction {
         self.said = Some(Said {
             code: reply.code,
             status: reply.status,
-            text: reply.text.as_str().to_string(),
+            // The text of a yes is the same for all; the id in it is the line's own.
+            text: match reply.is_positive() {
+                true => String::new(),
+                false => reply.text.as_str().to_string(),
+            },
         });
     }
 

@@ -37,7 +37,7 @@ replies! {
     /// VRFY.
     VRFY = 252 2,0,0 "Cannot verify, but will try to deliver", "VRFY is answered alike for every address, so that nobody can collect addresses.", "Nothing.";
     /// HELP.
-    HELP = 214 2,0,0 "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP\nVRFY HELP STARTTLS QUIT: see RFC 5321 and docs/replies.md", "The client said HELP.", "Nothing.";
+    HELP = 214 2,0,0 "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP\nVRFY HELP QUIT: see RFC 5321 and docs/replies.md", "The client said HELP.", "Nothing.";
     /// Broken line end in a command.
     BARE_NEWLINE = 500 5,5,2 "A line of SMTP ends with CR LF; closing", "A command held a CR without LF or an LF without CR: two systems may see different commands in it. The connection was closed.", "Have the client end its lines with CR LF.";
     /// Command line too long.

@@ -319,7 +319,6 @@ impl State {
                 config.listener.push(gone.clone());
             }
         }
-        crate::log::set_level(super::build::level(&config));
         let site = build_site(config, Some(&before), &self.registry)
             .map_err(|problems| problems.join("\n"))?;
         let site = Arc::new(site);
@@ -329,6 +328,7 @@ impl State {
             Arc::clone(&shared)
         };
         self.apply(&site, &shared);
+        crate::log::set_level(super::build::level(&site.config));
         *self.site.lock().unwrap_or_else(PoisonError::into_inner) = site;
         self.applied();
         let mut done = String::from("reloaded: new connections get the new configuration");

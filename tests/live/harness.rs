@@ -10,6 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -28,10 +29,16 @@ pub fn home() -> IpAddr {
     ))
 }
 
-/// A port that is free on this test's own address.
+/// A port that is free on this test's own address. Below the range that the kernel takes for outgoing
+/// connections: a connection to a port in that range where nobody listens may meet itself.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((home(), 0)).expect("a free port");
-    listener.local_addr().expect("bound")
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    loop {
+        let address = SocketAddr::new(home(), NEXT.fetch_add(1, Ordering::Relaxed));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Notes for the run's summary that this test left something out, and says so.

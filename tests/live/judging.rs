@@ -137,4 +137,14 @@ crate::on_both_engines! {
         let last = client.command("WHAT");
         assert!(last.starts_with("421") || client.rest().starts_with("421"), "{last}");
     }
+
+    fn a_submission_listener_is_for_trusted_clients(engine) {
+        let backend = Backend::good(free_address());
+        let listener = "[[listener]]\nname = \"mx\"\nrole = \"submission\"\naddress = [\"SMTP_ADDRESS\"]\n";
+        let strange = with_policy(engine, &backend, listener);
+        Client::hello(strange.smtp).expect("MAIL FROM:<a@example.net>", "530 5.7.0");
+        let trusting = Gatepost::start(engine, &format!("trusted = [\"127.0.0.0/8\"]\n{}{listener}", pool(&[&backend], "")));
+        let mut client = Client::hello(trusting.smtp);
+        assert!(client.send("a@example.net", &["b@other.example"], "x\r\n").starts_with("250"));
+    }
 }
