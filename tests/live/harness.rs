@@ -364,3 +364,17 @@ pub fn has_uring() -> bool {
     }
     allowed
 }
+
+impl Drop for Gatepost {
+    /// A test that fails shows what the proxy had to say.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let status = self.process.0.try_wait();
+            eprintln!(
+                "gatepost at {} ({status:?}) said:\n{}",
+                self.smtp,
+                self.errors()
+            );
+        }
+    }
+}
