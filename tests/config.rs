@@ -259,7 +259,7 @@ fn flags_alone_are_enough() {
 fn every_error_is_told_at_once() {
     let text = "workers = \"many\"\nio = \"urng\"\n[[listener]]\nname = \"mx\"\nadress = [\"127.0.0.1:25\"]\n\
         [[pool]]\nname = \"a\"\nbackends = [\"10.0.0.1\", { addr = \"x:25\" }]\nidle = 30\n\
-        [[route]]\ndomains = [\"*.example.net\"]\npool = \"b\"\n[limits]\nerrors = 0\n";
+        [[route]]\ndomains = [\"*.example.net\"]\npool = \"b\"\n[limits]\nsessions = 0\n";
     let keys: Vec<_> = problems(text)
         .into_iter()
         .map(|problem| problem.key)
@@ -273,7 +273,7 @@ fn every_error_is_told_at_once() {
             "pool[0].backends[1].addr",
             "pool[0].idle",
             "route[0].domains[0]",
-            "limits.errors",
+            "limits.sessions",
         ]
     );
 }
@@ -680,9 +680,9 @@ fn files_that_are_named() {
 #[test]
 fn limits_that_help_nobody() {
     one(
-        &with("[limits]\nerrors = 0\n"),
+        &with("[limits]\nsessions = 0\n"),
         "0",
-        "`errors = 0` lets nothing through",
+        "`sessions = 0` lets nothing through",
         "write 1 or more",
     );
     one(

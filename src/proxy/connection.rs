@@ -6,7 +6,7 @@
 
 use super::{
     context::{Context, Current},
-    site::{ListenerSite, Place},
+    site::{ListenerSite, Place, scarce},
     trace::{self, End},
     transaction::{Body, Transaction},
 };
@@ -104,11 +104,13 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
     };
     let site = &current.site.listeners[listener];
     let (scope, place) = (site.scope, site.enter());
+    let here = context.sessions.get();
+    let stressed = site.is_scarce() || scarce(here, current.site.config.limits.sessions);
     let client = stream.peer().ip().to_canonical();
     context.recorder.count(Counter::Accepted, scope, 1);
     let _counted = Counted::new(&context, scope);
     let mut session = Session {
-        server: Server::new(current.settings(listener), started),
+        server: Server::new(current.settings(listener, stressed), started),
         trusted: current.site.trusts(client),
         phase: Phase::Connect,
         early: false,

@@ -44,7 +44,7 @@ pub struct Current {
     pub site: Arc<Site>,
     /// Rates and session counts, of all workers.
     pub shared: Arc<Shared>,
-    /// By listener; made when the first session comes.
+    /// Two for each listener, at ease and under stress; made when the first session comes.
     settings: RefCell<Vec<Option<Made>>>,
 }
 
@@ -55,7 +55,7 @@ impl Current {
     /// Joins the parts.
     #[must_use]
     pub fn new(site: Arc<Site>, shared: Arc<Shared>) -> Rc<Current> {
-        let settings = RefCell::new(vec![None; site.listeners.len()]);
+        let settings = RefCell::new(vec![None; site.listeners.len() * 2]);
         Rc::new(Current {
             site,
             shared,
@@ -65,14 +65,15 @@ impl Current {
 
     /// The settings for a new session. Made anew only when the backends' capabilities have changed.
     #[must_use]
-    pub fn settings(&self, listener: usize) -> Arc<Settings> {
+    pub fn settings(&self, listener: usize, stressed: bool) -> Arc<Settings> {
         let common = self.site.backends.offered().unwrap_or_default();
         let mut all = self.settings.borrow_mut();
-        match &all[listener] {
+        let place = listener * 2 + usize::from(stressed);
+        match &all[place] {
             Some((seen, settings)) if *seen == common => Arc::clone(settings),
             _ => {
-                let settings = Arc::new(self.site.settings(listener, &common));
-                all[listener] = Some((common, Arc::clone(&settings)));
+                let settings = Arc::new(self.site.settings(listener, &common, stressed));
+                all[place] = Some((common, Arc::clone(&settings)));
                 settings
             }
         }

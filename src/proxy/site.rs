@@ -151,11 +151,16 @@ impl Site {
         self.backends.is_lmtp(pool)
     }
 
-    /// What a session on this listener offers and allows, given what the backends can take now.
+    /// What a session on this listener offers and allows, given what the backends can take now and whether
+    /// places are scarce.
     #[must_use]
-    pub fn settings(&self, listener: usize, common: &Capabilities) -> Settings {
+    pub fn settings(&self, listener: usize, common: &Capabilities, stressed: bool) -> Settings {
         let limits = &self.config.limits;
         let timeouts = &self.config.timeouts;
+        let wait = |wait: Duration| match stressed {
+            true => wait.min(timeouts.stress.0),
+            false => wait,
+        };
         let missing = BACKEND_MUST_HAVE.without(common.extensions);
         let size_max = match (limits.message_size.0, common.size_max) {
             (ours, 0) => ours,
@@ -177,8 +182,8 @@ impl Site {
                 ..Limits::default()
             },
             timeouts: Timeouts {
-                command: timeouts.command.0,
-                data: timeouts.data.0,
+                command: wait(timeouts.command.0),
+                data: wait(timeouts.data.0),
                 body_rate: timeouts.body_rate.0,
             },
             bare_newline: match limits.bare_newline {
@@ -194,6 +199,12 @@ impl Site {
 pub struct Place(Arc<AtomicU32>);
 
 impl ListenerSite {
+    /// Whether nine tenths of the places are taken.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        scarce(self.sessions.load(Relaxed), self.sessions_max)
+    }
+
     /// Takes a place, where there is one.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
@@ -201,6 +212,12 @@ impl ListenerSite {
         let place = Place(Arc::clone(&self.sessions));
         (before < self.sessions_max).then_some(place)
     }
+}
+
+/// Whether `taken` is nine tenths of `max` or more.
+#[must_use]
+pub fn scarce(taken: u32, max: u32) -> bool {
+    u64::from(taken) * 10 >= u64::from(max) * 9
 }
 
 impl Drop for Place {

@@ -147,4 +147,20 @@ crate::on_both_engines! {
         let mut client = Client::hello(trusting.smtp);
         assert!(client.send("a@example.net", &["b@other.example"], "x\r\n").starts_with("250"));
     }
+
+    fn a_crowd_makes_silent_clients_short_lived(engine) {
+        let backend = Backend::good(free_address());
+        let config = "[limits]\nsessions = 10\n[timeouts]\nstress = \"200ms\"\n";
+        let gatepost = with_policy(engine, &backend, config);
+        let patient: Vec<Client> = (0..9).map(|_| Client::hello(gatepost.smtp)).collect();
+        let mut tenth = Client::hello(gatepost.smtp);
+        assert!(tenth.reply().starts_with("421 4.4.2"), "the others keep their five minutes");
+        drop(patient);
+        crate::harness::wait_until("ease", || {
+            (gatepost.metric("gatepost_sessions_open", "") == 0.0).then_some(())
+        });
+        let mut client = Client::hello(gatepost.smtp);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        client.expect("NOOP", "250");
+    }
 }

@@ -44,8 +44,6 @@ fn limits(limits: &Limits, at: &mut Document) {
             10,
             "ordinary mail passes that many hosts",
         ),
-        ("errors", limits.errors.into(), 1, ""),
-        ("junk", limits.junk.into(), 1, ""),
         ("sessions", limits.sessions.into(), 1, ""),
     ] {
         let path = format!("limits.{key}");
@@ -83,6 +81,7 @@ fn timeouts(config: &Config, at: &mut Document) {
     for (key, value) in [
         ("command", timeouts.command),
         ("data", timeouts.data),
+        ("stress", timeouts.stress),
         ("send", timeouts.send),
         ("connect", timeouts.connect),
         ("backend", timeouts.backend),

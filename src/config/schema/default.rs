@@ -216,6 +216,7 @@ impl Default for Timeouts {
             command: Time::secs(300),
             data: Time::secs(180),
             body_rate: Size(500),
+            stress: Time::secs(10),
             send: Time::secs(60),
             connect: Time::secs(10),
             backend: Time::secs(60),

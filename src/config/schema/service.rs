@@ -37,9 +37,9 @@ pub struct Limits {
     pub received: u32,
     /// Messages of one session; more get 421. 0: no limit.
     pub messages: u32,
-    /// 4xx and 5xx replies to one session before 421 and close.
+    /// 4xx and 5xx replies to one session before 421 and close. 0: no limit.
     pub errors: u32,
-    /// Commands that do nothing (NOOP, RSET without need, VRFY, HELP, …) before 421 and close.
+    /// Commands that do nothing (NOOP, RSET without need, VRFY, HELP, …) before 421 and close. 0: no limit.
     pub junk: u32,
     /// A body up to this size is read and judged whole before a backend is asked; larger ones stream.
     pub window: Size,
@@ -66,6 +66,9 @@ pub struct Timeouts {
     pub data: Time,
     /// Slowest body in octets a second, averaged, after the first `data`; slower: 421. 0: no limit.
     pub body_rate: Size,
+    /// Until the next command or the next piece of a body for sessions that come while nine tenths of the places are
+    /// taken (`limits.sessions`, or `sessions_max` of the listener): who dribbles makes room for who doesn't.
+    pub stress: Time,
     /// Until a client has taken a reply.
     pub send: Time,
     /// Until a backend has taken the connection and greeted.
