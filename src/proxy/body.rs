@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     metrics::Counter,
-    smtp::{Reply, client::Load, header},
+    smtp::{Reply, client::Load, envelope::BodyKind, header},
 };
 
 impl Session {
@@ -41,12 +41,11 @@ impl Session {
     /// The core has found the message dead: whatever came of it goes.
     pub fn drop_body(&mut self) {
         let size = self.server.body_facts().size;
-        if let Some(transaction) = &mut self.transaction {
-            transaction.size = size;
-        }
-        if let Some(transaction) = &mut self.transaction
-            && let Body::Streaming(streaming) = std::mem::replace(&mut transaction.body, Body::Gone)
-        {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        transaction.size = size;
+        if let Body::Streaming(streaming) = std::mem::replace(&mut transaction.body, Body::Gone) {
             streaming.abandon();
         }
     }
@@ -127,6 +126,17 @@ impl Session {
             Handed::Refused(reply) => reply,
             Handed::Uncertain => crate::upstream::replies::UNCERTAIN.reply(),
             _ => crate::upstream::replies::LOST.reply(),
+        }
+    }
+
+    /// What is known of 8-bit data when a stream begins.
+    fn stream_load(&self) -> Load {
+        let params = self.server.envelope().params();
+        let eight_bit = self.server.body_facts().eight_bit || params.body != BodyKind::SevenBit;
+        Load {
+            size: params.size,
+            eight_bit,
+            whole: false,
         }
     }
 }

@@ -318,8 +318,8 @@ impl Session {
         let Some(mut transaction) = self.transaction.take() else {
             return;
         };
-        if transaction.said.is_none() && matches!(transaction.body, Body::Gone) {
-            transaction.said_wire(&self.out[before.min(self.out.len())..]);
+        let written = &self.out[before.min(self.out.len())..];
+        if matches!(transaction.body, Body::Gone) && transaction.refused_by(written) {
             transaction.times.done = Some(self.now);
         }
         trace::transaction(self, &transaction, None);

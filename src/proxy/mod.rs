@@ -14,6 +14,7 @@ pub mod connection;
 mod context;
 mod mapping;
 pub mod message_id;
+mod payload;
 pub mod received;
 pub mod reference;
 pub mod relay;

@@ -163,4 +163,24 @@ crate::on_both_engines! {
         std::thread::sleep(std::time::Duration::from_millis(500));
         client.expect("NOOP", "250");
     }
+
+    /// Whoever found it dead, core or proxy, in the window or behind it: the log says reject, and why.
+    fn a_dead_body_is_logged_as_rejected(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = with_policy(engine, &backend, "[limits]\nwindow = \"8KiB\"\nheader = \"8KiB\"\n");
+        let to = ["b@example.net"];
+        let mut client = Client::hello(gatepost.smtp);
+        assert!(client.send("one@sender.example", &to, "bare\nnewline\r\n").starts_with("550 5.6.11"));
+        gatepost.log_line(&["from=one@", "verdict=reject", "code=550", "status=5.6.11"]);
+        let endless = "X: y\r\n".repeat(5_000);
+        assert!(client.send("two@sender.example", &to, &endless).starts_with("552 5.3.4"));
+        gatepost.log_line(&["from=two@", "verdict=reject", "code=552", "status=5.3.4"]);
+        client.expect("MAIL FROM:<three@sender.example>", "250");
+        client.expect("RCPT TO:<b@example.net>", "250");
+        client.raw(b"BDAT 4\r\nab\r\n");
+        assert!(client.reply().starts_with("250"));
+        client.expect("RSET", "250");
+        gatepost.log_line(&["from=three@", "verdict=abandon"]);
+        assert_eq!(backend.messages(), []);
+    }
 }

@@ -1,0 +1,105 @@
+//! What of a message goes to a backend: our trace field on top, then the payload as it came, without fields that
+//! claim to be ours.
+
+use super::{
+    connection::Session,
+    message_id::MessageId,
+    received::{self, Trace},
+};
+use crate::smtp::header;
+
+impl Session {
+    /// Our Received field for this transaction.
+    pub fn write_trace(&self, id: MessageId, out: &mut Vec<u8>) {
+        let envelope = self.server.envelope();
+        let hello = self.server.hello();
+        let recipient = match envelope.recipients() {
+            [only] => Some(envelope.path(only.path).whole),
+            _ => None,
+        };
+        let params = envelope.params();
+        let trace = Trace {
+            hello: hello.map_or(b"", |hello| hello.name),
+            client: self.client,
+            hostname: &self.current.site.config.hostname,
+            esmtp: hello.is_some_and(|hello| hello.esmtp),
+            utf8: params.smtputf8,
+            id,
+            recipient,
+        };
+        self.context
+            .dates
+            .with(|date| received::write(&trace, date, out));
+    }
+
+    /// The payload in pieces, without Authentication-Results fields that claim to be ours: a stranger's word
+    /// for what we found (RFC 8601 §5).
+    pub fn own_results_cut<'a>(
+        &self,
+        payload: &'a [u8],
+        header_end: usize,
+        pieces: &mut Vec<&'a [u8]>,
+    ) {
+        let hostname = self.current.site.config.hostname.as_bytes();
+        let mut from = 0;
+        for field in header::fields(&payload[..header_end]) {
+            if field.is("Authentication-Results") && claims(field.body, hostname) {
+                pieces.push(&payload[from..field.span.start as usize]);
+                from = field.span.end as usize;
+            }
+        }
+        pieces.push(&payload[from..]);
+    }
+}
+
+/// Whether a field's authserv-id is this name (RFC 8601 §2.2; comments and folds before it are skipped).
+fn claims(body: &[u8], hostname: &[u8]) -> bool {
+    let mut rest = body.trim_ascii_start();
+    while rest.first() == Some(&b'(') {
+        let mut depth = 0usize;
+        let end = rest.iter().position(|octet| {
+            match octet {
+                b'(' => depth += 1,
+                b')' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        let Some(end) = end else { return false };
+        rest = rest[end + 1..].trim_ascii_start();
+    }
+    let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
+    let Some((name, after)) = rest.split_at_checked(hostname.len()) else {
+        return false;
+    };
+    let ends = after
+        .first()
+        .is_none_or(|octet| b"; \t\r\n\"(/".contains(octet));
+    name.eq_ignore_ascii_case(hostname) && ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::claims;
+
+    #[test]
+    fn finds_results_that_claim_to_be_ours() {
+        let ours = b"mx.example.net";
+        for body in [
+            &b" mx.example.net; spf=pass"[..],
+            b" MX.example.NET 1; none",
+            b"\r\n (a (nested) comment) mx.example.net;",
+            b" \"mx.example.net\"; x",
+        ] {
+            assert!(claims(body, ours), "{}", String::from_utf8_lossy(body));
+        }
+        for body in [
+            &b" other.example; x"[..],
+            b" mx.example.net.evil; x",
+            b" (mx.example.net",
+            b"",
+        ] {
+            assert!(!claims(body, ours), "{}", String::from_utf8_lossy(body));
+        }
+    }
+}
