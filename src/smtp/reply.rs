@@ -115,6 +115,13 @@ pub fn write_line(code: u16, status: Status, text: &str, more: bool, out: &mut V
         out.push(b' ');
     }
     let room = LINE_MAX.saturating_sub(out.len() - start);
+    // Nearly every text is plain and short.
+    if text.len() <= room && text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+        out.extend_from_slice(text.as_bytes());
+        trim_end(start, out);
+        out.extend_from_slice(b"\r\n");
+        return;
+    }
     let mut left = room;
     for c in text.chars() {
         let c = if c.is_control() { '?' } else { c };
@@ -124,10 +131,15 @@ pub fn write_line(code: u16, status: Status, text: &str, more: bool, out: &mut V
         left -= c.len_utf8();
         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
+    trim_end(start, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Takes blanks off the end of the line that begins at `start`, but not the one behind its code.
+fn trim_end(start: usize, out: &mut Vec<u8>) {
     while out.last() == Some(&b' ') && out.len() > start + 4 {
         out.pop();
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a decimal number without the formatting machinery (it runs for each reply).

@@ -282,8 +282,12 @@ impl Pools {
         sender: &[u8],
         recipient: Path<'_>,
     ) -> Option<Reply> {
+        let backends = self.backends();
+        if !backends.verified().has_pairs() {
+            return None;
+        }
         let key = Key::pair(pool, sender, recipient)?;
-        match self.backends().verified().look(&key, now())? {
+        match backends.verified().look(&key, now())? {
             Known::Bad(reply) => Some(reply),
             Known::Good => None,
         }
@@ -312,7 +316,7 @@ impl Pools {
             backends.verified().forget(&key);
         }
         if let Some(pair) = Key::pair(pool, sender, recipient) {
-            backends.verified().learn(
+            backends.verified().learn_pair(
                 &pair,
                 Known::Bad(reply.clone()),
                 now().after(waits.verify_good),

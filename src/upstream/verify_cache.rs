@@ -10,7 +10,10 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 const SHARDS: usize = 16;
@@ -109,6 +112,8 @@ pub struct Cache {
     state: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     generation: usize,
+    /// A recipient has been remembered together with a sender: rare, so the look-up is mostly spared.
+    has_pairs: AtomicBool,
 }
 
 impl Default for Cache {
@@ -125,7 +130,20 @@ impl Cache {
             state: RandomState::new(),
             shards: Default::default(),
             generation,
+            has_pairs: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a key of a pair may be in it.
+    #[must_use]
+    pub fn has_pairs(&self) -> bool {
+        self.has_pairs.load(Relaxed)
+    }
+
+    /// Remembers an answer for a key of a pair.
+    pub fn learn_pair(&self, key: &Key, known: Known, until: Tick) {
+        self.learn(key, known, until);
+        self.has_pairs.store(true, Relaxed);
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
