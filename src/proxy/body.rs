@@ -10,6 +10,7 @@ use crate::{
     metrics::Counter,
     smtp::{Reply, client::Load, envelope::BodyKind, header},
 };
+use std::sync::Arc;
 
 impl Session {
     /// Takes a piece that did not fit: the window is full, or the stream has something to send. Waits for
@@ -105,7 +106,7 @@ impl Session {
         loop {
             let lease = search.lease(self).await?;
             transaction.times.leased.get_or_insert(crate::net::now());
-            transaction.backend = Some(lease.backend().label.as_str().into());
+            transaction.backend = Some(Arc::clone(lease.backend()));
             let envelope = self.server.envelope();
             match Streaming::start(lease, envelope, load, header, pieces).await {
                 Ok(streaming) => return Ok(streaming),

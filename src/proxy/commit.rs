@@ -16,6 +16,7 @@ use crate::{
     smtp::{Reply, Status, client::Load, header, server::Answer},
     upstream::Lease,
 };
+use std::sync::Arc;
 
 impl Session {
     /// The body is complete: judges it, hands it over, answers.
@@ -90,7 +91,7 @@ impl Session {
             };
             let leased = now();
             transaction.times.leased = Some(leased);
-            transaction.backend = Some(lease.backend().label.as_str().into());
+            transaction.backend = Some(Arc::clone(lease.backend()));
             let mut marks = Marks::default();
             let parcel = Parcel {
                 envelope: self.server.envelope(),
@@ -136,10 +137,8 @@ impl Session {
         }
         let mut marks = Marks::default();
         let (handed, lease) = streaming.end(&mut marks).await;
-        // The body is gone by now, so there is no second try.
-        let reply = self
-            .search(transaction)
-            .after(self, &handed, &lease, transaction);
+        let mut search = self.search(transaction).ended();
+        let reply = search.after(self, &handed, &lease, transaction);
         let answer = self.handed(handed, reply, &lease, marks, transaction.id);
         lease.give_back();
         answer.unwrap_or_else(|| Answer::Refuse(crate::upstream::replies::LOST.reply()))

@@ -61,6 +61,12 @@ impl Session {
 }
 
 impl Search {
+    /// The search of a message that has no second try: its body is gone.
+    pub fn ended(mut self) -> Search {
+        self.tries = TRIES;
+        self
+    }
+
     /// The next connection to try. An error is the reply that the client gets.
     pub async fn lease(&mut self, session: &Session) -> Result<Lease, Reply> {
         let pools = &session.context.pools;
@@ -68,14 +74,9 @@ impl Search {
             return Err(upstream::replies::DOWN.reply());
         };
         self.tries += 1;
-        let key = session
-            .server
-            .envelope()
-            .recipients()
-            .first()
-            .map(|first| first.path);
         let envelope = session.server.envelope();
-        let key = key.map_or(&b""[..], |path| envelope.path(path).whole);
+        let first = envelope.recipients().first();
+        let key = first.map_or(&b""[..], |first| envelope.path(first.path).whole);
         let lease = if self.fresh {
             pools.lease_fresh(pool, key, &self.avoid, self.due).await
         } else {

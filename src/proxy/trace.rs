@@ -97,7 +97,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         }
         checks(session, line);
         if let Some(backend) = &transaction.backend {
-            line.text("backend", backend.as_bytes());
+            line.text("backend", backend.label.as_bytes());
         }
         delays(session.now, transaction, line);
         if let Some(end) = end {

@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     smtp::{Reply, Status, Tick, server::Answer},
-    upstream::PoolId,
+    upstream::{Backend, PoolId},
 };
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 /// Recipients that a log line names; the rest are counted.
 pub(super) const RECIPIENTS_SHOWN: usize = 10;
@@ -26,8 +26,8 @@ pub(super) struct Transaction {
     pub body: Body,
     /// When the stages ended.
     pub times: Times,
-    /// The backend that had the last word, `pool/address`.
-    pub backend: Option<Rc<str>>,
+    /// The backend that had the last word.
+    pub backend: Option<Arc<Backend>>,
     /// The reverse-path, for the log: the core forgets it with RSET.
     pub sender: Vec<u8>,
     /// The first forward-paths, each followed by a newline (which no path can hold).

@@ -28,6 +28,8 @@ use tokio::{
 
 /// How often the end of the workers is looked for while they drain.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often a worker that ended by itself is looked for while they serve.
+const GLANCE: Duration = Duration::from_secs(1);
 /// How long a reload waits for the workers.
 const APPLY_WAIT: Duration = Duration::from_secs(2);
 
@@ -168,39 +170,38 @@ impl Control {
     ) -> Result<(), RunError> {
         let mut deadline: Option<Instant> = None;
         loop {
-            let wish = tokio::select! {
+            let look = if deadline.is_some() { LOOK } else { GLANCE };
+            // What falls through wants the process to go down.
+            tokio::select! {
                 _ = signals.hangup.recv() => {
                     // The outcome is in the log.
                     let _ = self.reload(histograms.as_ref()).await;
                     continue;
                 }
-                _ = signals.terminate.recv() => Wish::Drain,
-                _ = signals.interrupt.recv() => Wish::Drain,
+                _ = signals.terminate.recv() => {}
+                _ = signals.interrupt.recv() => {}
                 Some(wish) = self.inbox.recv() => match wish {
                     Wish::Reload(answer) => {
                         let _ = answer.send(self.reload(histograms.as_ref()).await);
                         continue;
                     }
                     Wish::Drain if deadline.is_some() => continue,
-                    Wish::Drain => Wish::Drain,
+                    Wish::Drain => {}
                 },
-                () = sleep(LOOK), if deadline.is_some() || workers.iter().any(|w| w.thread.is_finished()) => {
+                () = sleep(look) => {
                     if workers.iter().all(|worker| worker.thread.is_finished()) {
                         return Ok(());
                     }
-                    if deadline.is_none() {
-                        say!(Error, "a worker ended by itself; going down");
-                        Wish::Drain
-                    } else {
+                    if deadline.is_some() || !workers.iter().any(|worker| worker.thread.is_finished()) {
                         continue;
                     }
+                    say!(Error, "a worker ended by itself; going down");
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     say!(Warn, "the drain took too long: ending what is left");
                     return Ok(());
                 }
-            };
-            debug_assert!(matches!(wish, Wish::Drain));
+            }
             if deadline.is_some() {
                 say!(Warn, "ending at once");
                 return Ok(());
