@@ -1,8 +1,39 @@
-//! `gatepost-load`: the load generator. Its commands are not there yet; it says so and exits with 69.
+//! `gatepost-load`: the command line.
 
+use clap::{Parser, Subcommand};
+use gatepost_load::{compare, report, run, sink};
 use std::process::ExitCode;
 
+/// The load generator for Gatepost and its peers.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost-load", version, arg_required_else_help = true, after_help = EXIT)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT: &str = "\
+Exit codes: 0 all is well, 1 messages were lost or damaged, 64 wrong usage, 65 bad data, 69 the target is not
+available.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send mail, at a rate or as fast as it goes, and tell what became of it.
+    Run(run::Args),
+    /// Be the backend: take mail, verify it, and misbehave as told.
+    Sink(sink::Args),
+    /// Show saved results again, or hold two runs against each other.
+    Report(report::Args),
+    /// Run the same work through several proxies in turns, and print each as a ratio to HAProxy.
+    Compare(compare::Args),
+}
+
 fn main() -> ExitCode {
-    eprintln!("gatepost-load: no command yet; for load today use smtp-source (docs/benchmarks.md)");
-    ExitCode::from(69)
+    match Cli::parse().command {
+        Command::Run(args) => run::main(&args),
+        Command::Sink(args) => sink::main(&args),
+        Command::Report(args) => report::main(&args),
+        Command::Compare(args) => compare::main(&args),
+    }
 }

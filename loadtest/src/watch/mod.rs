@@ -1,0 +1,1 @@
+//! Looks at others while a run goes on: processes in /proc, the stages of the proxy under test.
