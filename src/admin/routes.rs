@@ -7,12 +7,13 @@ use crate::metrics::{
 };
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{Query, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -75,8 +76,22 @@ async fn metrics(State(collector): State<Arc<Collector>>) -> Response {
     ([(header::CONTENT_TYPE, PROMETHEUS_TYPE)], text).into_response()
 }
 
-async fn stages(State(collector): State<Arc<Collector>>) -> Json<Value> {
-    Json(export::stages_json(&collector.view().await))
+/// What is asked of `/stages`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wanted {
+    /// `histograms=1`: the whole histograms too.
+    histograms: u8,
+}
+
+async fn stages(
+    State(collector): State<Arc<Collector>>,
+    Query(wanted): Query<Wanted>,
+) -> Json<Value> {
+    Json(export::stages_json(
+        &collector.view().await,
+        wanted.histograms > 0,
+    ))
 }
 
 async fn health(State(collector): State<Arc<Collector>>) -> (StatusCode, Json<Value>) {

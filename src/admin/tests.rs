@@ -4,6 +4,8 @@
 
 use super::*;
 use crate::metrics::{Counter, Recorder, Registry, Scope, Snapshot, Stage};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hdrhistogram::serialization::Deserializer;
 use std::{
     io,
     net::SocketAddr,
@@ -109,6 +111,12 @@ fn recorded(recorder: &Recorder) -> Snapshot {
     recorder.snapshot()
 }
 
+/// A histogram as the histogram log and `/stages?histograms=1` hold it.
+fn histogram(text: &str) -> hdrhistogram::Histogram<u64> {
+    let octets = STANDARD.decode(text).unwrap();
+    Deserializer::new().deserialize(&mut &octets[..]).unwrap()
+}
+
 #[test]
 fn metrics_of_all_workers_are_merged() {
     with_server(async |address, fake, registry| {
@@ -130,6 +138,13 @@ fn metrics_of_all_workers_are_merged() {
         let stages: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(stages["stages"][0]["stage"], "banner");
         assert_eq!(stages["stages"][0]["p99.99"], 40);
+        assert!(stages["stages"][0].get("histogram").is_none());
+        let (_, body) = get(address, "/stages?histograms=1").await;
+        let stages: serde_json::Value = serde_json::from_str(&body).unwrap();
+        for holder in [&stages["stages"][0], &stages["stages"][0]["scopes"][0]] {
+            let histogram = histogram(holder["histogram"].as_str().unwrap());
+            assert_eq!((histogram.len(), histogram.max()), (2, 40));
+        }
     });
 }
 

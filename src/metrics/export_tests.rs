@@ -197,7 +197,7 @@ fn percentiles_by_stage_and_scope() {
         recorder.record(Stage::Commit, one, micros);
     }
     recorder.record(Stage::Commit, two, 5_000_000);
-    let json = stages_json(&registry.view([&recorder.snapshot()]));
+    let json = stages_json(&registry.view([&recorder.snapshot()]), false);
     let commit = &json["stages"][0];
     assert_eq!(
         (&commit["stage"], &commit["count"]),

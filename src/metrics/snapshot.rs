@@ -5,7 +5,11 @@ use super::{
     registry::{Kind, Scope},
     stage::Stage,
 };
-use hdrhistogram::Histogram;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hdrhistogram::{
+    Histogram,
+    serialization::{Serializer, V2DeflateSerializer},
+};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -211,6 +215,16 @@ impl Distribution {
             *count = sum;
         }
         counts
+    }
+
+    /// The whole histogram as text: HdrHistogram V2, deflated, in base64, as in HdrHistogram logs.
+    #[must_use]
+    pub fn encoded(&self) -> String {
+        let mut octets = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.histogram, &mut octets)
+            .expect("a Vec takes all that is written to it");
+        STANDARD.encode(octets)
     }
 
     /// What came since an earlier state of the same distribution.

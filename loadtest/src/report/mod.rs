@@ -1,5 +1,16 @@
 //! Results as text, JSON, HdrHistogram logs and a page.
 
+pub mod folder;
+pub mod histogram;
+pub mod progress;
+pub mod text;
+pub mod units;
+pub mod verdict;
+
+pub use folder::write_folder;
+pub use histogram::{histogram, latency, merge};
+pub use text::text;
+
 use std::process::ExitCode;
 
 /// What the command line said.

@@ -1,1 +1,6 @@
 //! Looks at others while a run goes on: processes in /proc, the stages of the proxy under test.
+
+pub mod processes;
+pub mod stages;
+
+pub use processes::{Target, Watcher};
