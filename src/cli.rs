@@ -105,7 +105,7 @@ pub struct Where {
     /// Address of metrics, health and control, or `off` [key: admin.listen].
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<AdminListen>,
-    /// The I/O engine: auto, uring or epoll [key: io].
+    /// The I/O engine: auto, ring, uring or epoll [key: io].
     #[arg(long, value_name = "ENGINE")]
     pub io: Option<Io>,
     /// Worker threads: a number, or `auto` for one a core [key: workers].
@@ -180,7 +180,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("`kqueue` is none of auto, uring, epoll"),
+            error.contains("`kqueue` is none of auto, ring, uring, epoll"),
             "{error}"
         );
     }

@@ -50,9 +50,11 @@ macro_rules! choice {
 choice! {
     /// The I/O engine.
     Io {
-        /// io_uring where the kernel lets us, epoll otherwise; the log says which, and why.
+        /// `ring` where the kernel lets us, epoll otherwise; the log says which, and why.
         Auto = "auto",
-        /// io_uring, or the start fails.
+        /// A loop of our own on io_uring (Linux 6.1), or the start fails.
+        Ring = "ring",
+        /// io_uring through tokio-uring (Linux 5.19), or the start fails.
         Uring = "uring",
         /// epoll.
         Epoll = "epoll",
@@ -186,7 +188,7 @@ mod tests {
         }
         assert_eq!(
             "urng".parse::<Io>(),
-            Err("`urng` is none of auto, uring, epoll".into())
+            Err("`urng` is none of auto, ring, uring, epoll".into())
         );
     }
 }

@@ -3,7 +3,7 @@
 //! A session that waits owns no buffer: one is taken when bytes are there, and goes back when the chunk is dropped.
 //! Chunks therefore should not be kept while waiting for somebody else.
 
-use super::sys;
+use super::{ring::Loan, sys};
 use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref, os::fd::BorrowedFd, rc::Rc};
 
 /// The most that one receive takes in, in octets.
@@ -34,7 +34,8 @@ impl Pool {
             Ok(len) if len > 0 => {
                 let full = len == buffer.len();
                 let pool = Rc::clone(self);
-                Ok((Some(Chunk { pool, buffer, len }), full))
+                let pooled = Pooled { pool, buffer, len };
+                Ok((Some(Chunk(Memory::Pooled(pooled))), full))
             }
             other => {
                 self.give_back(buffer);
@@ -59,7 +60,47 @@ impl Pool {
 }
 
 /// Bytes that were received, lent until it is dropped. Never empty.
-pub struct Chunk {
+pub struct Chunk(Memory);
+
+enum Memory {
+    Pooled(Pooled),
+    /// One of the kernel's buffers.
+    Lent(Loan),
+    Copied(Box<[u8]>),
+}
+
+impl Chunk {
+    /// Hands a buffer of the ring on.
+    pub(super) fn lent(loan: Loan) -> Chunk {
+        Chunk(Memory::Lent(loan))
+    }
+
+    /// Copies `bytes`, where their own memory can't be spared.
+    pub(super) fn copied(bytes: &[u8]) -> Chunk {
+        Chunk(Memory::Copied(bytes.into()))
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Memory::Lent(loan) => loan,
+            Memory::Pooled(pooled) => pooled.bytes(),
+            Memory::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} octets)", self.len())
+    }
+}
+
+/// A buffer of the pool with received octets.
+struct Pooled {
     pool: Rc<Pool>,
     /// Taken by `drop` alone.
     buffer: Buffer,
@@ -67,24 +108,16 @@ pub struct Chunk {
     len: usize,
 }
 
-impl Deref for Chunk {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `Pool::recv`, which alone makes chunks, says that the kernel wrote these octets.
+impl Pooled {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: `Pool::recv`, which alone makes these, says that the kernel wrote these octets.
         unsafe { self.buffer[..self.len].assume_init_ref() }
     }
 }
 
-impl Drop for Chunk {
+impl Drop for Pooled {
     fn drop(&mut self) {
         let buffer = std::mem::replace(&mut self.buffer, Box::new([]));
         self.pool.give_back(buffer);
-    }
-}
-
-impl fmt::Debug for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({} octets)", self.len())
     }
 }

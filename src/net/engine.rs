@@ -3,6 +3,7 @@
 //! Containers often forbid io_uring, and the runtime would panic or leak descriptors on a refusal, so a small ring is
 //! tried first and every refusal gets a reason that an operator can act on.
 
+use super::ring;
 use crate::config::Io;
 use io_uring::{IoUring, Probe, opcode, types};
 use std::{fmt, io};
@@ -14,6 +15,8 @@ pub enum Engine {
     Epoll,
     /// tokio-uring, with what the kernel offers.
     Uring(Setup),
+    /// The bare ring: our own loop on io_uring.
+    Ring,
 }
 
 /// How a ring is set up: the best that this kernel takes.
@@ -43,12 +46,13 @@ impl Setup {
 }
 
 impl Engine {
-    /// `"uring"` or `"epoll"`, as in the configuration and in metrics.
+    /// `"ring"`, `"uring"` or `"epoll"`, as in the configuration and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Engine::Epoll => "epoll",
             Engine::Uring(_) => "uring",
+            Engine::Ring => "ring",
         }
     }
 }
@@ -71,41 +75,64 @@ pub struct Choice {
 /// Chooses the engine for the configuration's `io`, asking the kernel where that matters.
 ///
 /// # Errors
-/// `uring` was insisted on and the kernel refuses it: the reason, and what to do.
+/// `ring` or `uring` was insisted on and the kernel refuses it: the reason, and what to do.
 pub fn probe(io: Io) -> Result<Choice, String> {
-    choose(io, try_ring)
+    choose(io, ring::try_ring, try_uring)
 }
 
 /// What stands in the way of io_uring.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     /// What was asked of the kernel.
-    step: &'static str,
-    error: io::Error,
+    pub(super) step: &'static str,
+    pub(super) error: io::Error,
 }
 
-fn choose(io: Io, try_ring: impl Fn(Setup) -> Result<(), Refusal>) -> Result<Choice, String> {
-    if io == Io::Epoll {
-        return Ok(Choice {
-            engine: Engine::Epoll,
-            why: "the configuration says so".into(),
-        });
+fn choose(
+    io: Io,
+    try_ring: impl Fn() -> Result<(), Refusal>,
+    try_uring: impl Fn(Setup) -> Result<(), Refusal>,
+) -> Result<Choice, String> {
+    let choice = |engine, why: &str| Choice {
+        engine,
+        why: why.into(),
+    };
+    match io {
+        Io::Epoll => Ok(choice(Engine::Epoll, "the configuration says so")),
+        Io::Auto | Io::Ring => match try_ring() {
+            Ok(()) => Ok(choice(Engine::Ring, "io_uring is available")),
+            Err(refusal) => {
+                let why = explain(&refusal, "6.1");
+                match io {
+                    Io::Ring => Err(insisted("ring", &why)),
+                    // Not tokio-uring: epoll costs less than that, whatever the work.
+                    _ => Ok(choice(Engine::Epoll, &why)),
+                }
+            }
+        },
+        Io::Uring => climb(try_uring),
     }
+}
+
+/// The error for who wants this engine or none.
+fn insisted(wanted: &str, why: &str) -> String {
+    format!("io = \"{wanted}\", but {why}; or set io = \"auto\"")
+}
+
+/// tokio-uring with the best flags that this kernel takes.
+fn climb(try_uring: impl Fn(Setup) -> Result<(), Refusal>) -> Result<Choice, String> {
     let mut refusal = None;
     for setup in Setup::LADDER {
-        match try_ring(setup) {
+        match try_uring(setup) {
             Ok(()) => {
+                let why = match setup {
+                    Setup::Single => "io_uring is available",
+                    Setup::Coop => "io_uring is available, without SINGLE_ISSUER (Linux 6.0)",
+                    Setup::Plain => "io_uring is available, without COOP_TASKRUN (Linux 5.19)",
+                };
                 return Ok(Choice {
                     engine: Engine::Uring(setup),
-                    why: match setup {
-                        Setup::Single => "io_uring is available".into(),
-                        Setup::Coop => {
-                            "io_uring is available, without SINGLE_ISSUER (Linux 6.0)".into()
-                        }
-                        Setup::Plain => {
-                            "io_uring is available, without COOP_TASKRUN (Linux 5.19)".into()
-                        }
-                    },
+                    why: why.into(),
                 });
             }
             // A flag that the kernel doesn't know: the next rung has fewer.
@@ -116,17 +143,12 @@ fn choose(io: Io, try_ring: impl Fn(Setup) -> Result<(), Refusal>) -> Result<Cho
             }
         }
     }
-    let why = refusal.map_or_else(String::new, |refusal| explain(&refusal));
-    match io {
-        Io::Uring => Err(format!("io = \"uring\", but {why}; or set io = \"auto\"")),
-        Io::Auto | Io::Epoll => Ok(Choice {
-            engine: Engine::Epoll,
-            why,
-        }),
-    }
+    let why = refusal.map_or_else(String::new, |refusal| explain(&refusal, "5.19"));
+    Err(insisted("uring", &why))
 }
 
-fn explain(refusal: &Refusal) -> String {
+/// In words that say what to do. `least` is the kernel that has all that is needed.
+fn explain(refusal: &Refusal, least: &str) -> String {
     let Refusal { step, error } = refusal;
     match error.raw_os_error() {
         Some(libc::ENOSYS) => {
@@ -140,14 +162,14 @@ fn explain(refusal: &Refusal) -> String {
         }
         Some(libc::EMFILE | libc::ENFILE) => "no descriptor is left for io_uring (ulimit -n)".into(),
         Some(libc::EINVAL | libc::EOPNOTSUPP) => {
-            format!("this kernel's io_uring is too old ({step}; Linux 5.19 is needed)")
+            format!("this kernel's io_uring is too old ({step}; Linux {least} is needed)")
         }
         _ => format!("io_uring failed at {step}: {error}"),
     }
 }
 
-/// Builds a small ring and tries what the engine depends on; the ring is gone when this returns.
-fn try_ring(setup: Setup) -> Result<(), Refusal> {
+/// Builds a small ring and tries what tokio-uring and we on it depend on; the ring is gone when this returns.
+fn try_uring(setup: Setup) -> Result<(), Refusal> {
     let refuse = |step| move |error| Refusal { step, error };
     let mut builder = IoUring::builder();
     setup.apply(&mut builder);
@@ -188,13 +210,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn refusing(errno: i32) -> impl Fn(Setup) -> Result<(), Refusal> {
-        move |_| {
-            Err(Refusal {
-                step: "setup",
-                error: io::Error::from_raw_os_error(errno),
-            })
+    fn refusal(errno: i32) -> Refusal {
+        Refusal {
+            step: "setup",
+            error: io::Error::from_raw_os_error(errno),
         }
+    }
+
+    fn choose_refused(io: Io, errno: i32) -> Result<Choice, String> {
+        choose(io, || Err(refusal(errno)), |_| Err(refusal(errno)))
     }
 
     #[test]
@@ -203,34 +227,43 @@ mod tests {
             (libc::EPERM, "seccomp"),
             (libc::ENOSYS, "no io_uring"),
             (libc::ENOMEM, "LimitMEMLOCK"),
-            (libc::EINVAL, "5.19"),
+            (libc::EINVAL, "is needed"),
             (libc::EMFILE, "ulimit -n"),
             (libc::EIO, "setup"),
         ] {
-            let choice = choose(Io::Auto, refusing(errno)).unwrap();
+            let choice = choose_refused(Io::Auto, errno).unwrap();
             assert_eq!(choice.engine, Engine::Epoll);
             assert!(choice.why.contains(word), "{}", choice.why);
-            let error = choose(Io::Uring, refusing(errno)).unwrap_err();
-            assert!(error.contains(word) && error.contains("auto"), "{error}");
+            for io in [Io::Ring, Io::Uring] {
+                let error = choose_refused(io, errno).unwrap_err();
+                assert!(error.contains(word) && error.contains("auto"), "{error}");
+                assert!(error.contains(&format!("\"{io}\"")), "{error}");
+            }
         }
+        let old = choose_refused(Io::Ring, libc::EINVAL).unwrap_err();
+        assert!(old.contains("6.1"), "{old}");
+        let old = choose_refused(Io::Uring, libc::EINVAL).unwrap_err();
+        assert!(old.contains("5.19"), "{old}");
     }
 
     #[test]
-    fn epoll_asks_nothing() {
-        let choice = choose(Io::Epoll, |_| unreachable!()).unwrap();
+    fn each_engine_asks_for_what_it_needs_itself() {
+        let choice = choose(Io::Epoll, || unreachable!(), |_| unreachable!()).unwrap();
         assert_eq!(choice.engine, Engine::Epoll);
+        for io in [Io::Auto, Io::Ring] {
+            let choice = choose(io, || Ok(()), |_| unreachable!()).unwrap();
+            assert_eq!(choice.engine, Engine::Ring);
+        }
     }
 
     #[test]
     fn an_old_kernel_gets_fewer_flags() {
         for best in Setup::LADDER {
-            let choice = choose(Io::Auto, |setup| {
-                if setup == best {
-                    Ok(())
-                } else {
-                    refusing(libc::EINVAL)(setup)
-                }
-            });
+            let try_uring = |setup| match setup == best {
+                true => Ok(()),
+                false => Err(refusal(libc::EINVAL)),
+            };
+            let choice = choose(Io::Uring, || unreachable!(), try_uring);
             assert_eq!(choice.unwrap().engine, Engine::Uring(best));
         }
     }
@@ -241,6 +274,7 @@ mod tests {
         let before = count();
         for _ in 0..10 {
             println!("{:?}", probe(Io::Auto).unwrap());
+            println!("{:?}", probe(Io::Uring));
         }
         assert!(count() <= before + 1);
     }

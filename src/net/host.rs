@@ -1,7 +1,7 @@
-//! What both of today's engines stand on: tokio's tasks and its timer. tokio-uring is a ring inside a tokio runtime, so
-//! they are the same for both; a loop that owns its ring will bring its own.
+//! What an engine's tasks run on. tokio-uring is a ring inside a tokio runtime, so it shares tokio's tasks and its timer
+//! with epoll; the bare ring has its own, and waits for the earliest timer by itself.
 
-use super::worker::Worker;
+use super::{engine::Engine, worker::Worker};
 use std::{
     future::{Future, pending},
     panic::resume_unwind,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// Keeps the worker's time, and runs the future that `main` makes, as a task: what the runtime itself awaits is polled
+/// In a tokio runtime: keeps the worker's time, and runs the future that `main` makes, as a task: what the runtime itself awaits is polled
 /// at each turn of the loop, and each wake of it costs a turn.
 pub(super) async fn run_main<F>(worker: &Rc<Worker>, main: impl FnOnce() -> F) -> F::Output
 where
@@ -25,10 +25,14 @@ where
 
 /// Starts a task on this thread.
 pub(super) fn spawn(task: impl Future<Output = ()> + 'static) {
-    drop(tokio::task::spawn_local(task));
+    let worker = Worker::current();
+    match worker.engine {
+        Engine::Ring => worker.ring().spawn(task),
+        Engine::Epoll | Engine::Uring(_) => drop(tokio::task::spawn_local(task)),
+    }
 }
 
-/// Waits for `wait`, or for ever.
+/// In a tokio runtime: waits for `wait`, or for ever.
 pub(super) async fn sleep(wait: Duration, forever: bool) {
     if forever {
         pending::<()>().await;

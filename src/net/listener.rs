@@ -1,6 +1,6 @@
 //! Listening sockets: bound once, by whoever supervises; accepted from by each worker.
 
-use super::{engine::Engine, epoll, stream::Stream, uring, worker::Worker};
+use super::{engine::Engine, epoll, ring, stream::Stream, uring, worker::Worker};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     cell::{Cell, RefCell},
@@ -135,6 +135,7 @@ pub struct Listener {
 enum Acceptor {
     Epoll(epoll::Acceptor),
     Uring(uring::Acceptor),
+    Ring(ring::Acceptor),
 }
 
 #[derive(Default)]
@@ -158,6 +159,7 @@ impl Listener {
             io: match worker.engine {
                 Engine::Epoll => Acceptor::Epoll(epoll::Acceptor::new(fd)?),
                 Engine::Uring(_) => Acceptor::Uring(uring::Acceptor::new(worker, fd)),
+                Engine::Ring => Acceptor::Ring(ring::Acceptor::new(worker, fd)),
             },
             stop: Rc::default(),
             address,
@@ -198,8 +200,13 @@ impl Listener {
                     Some(last) => Poll::Ready(Ok(last)),
                     None => return Poll::Ready(Ok(None)),
                 },
+                Acceptor::Ring(io) if stopped => match ready!(io.poll_stop(cx)) {
+                    Some(last) => Poll::Ready(last),
+                    None => return Poll::Ready(Ok(None)),
+                },
                 Acceptor::Epoll(io) => io.poll_accept(cx),
                 Acceptor::Uring(io) => io.poll_accept(cx),
+                Acceptor::Ring(io) => io.poll_accept(cx),
             };
             match accepted {
                 Poll::Pending => {

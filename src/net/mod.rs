@@ -1,9 +1,9 @@
 //! The sockets: the only room that knows tokio, tokio-uring and the kernel.
 //!
 //! A worker is one thread with an engine ([`run_worker`]); on it live [`Listener`]s, [`Stream`]s, [`sleep`]s and tasks
-//! ([`spawn`]), none of which can leave the thread. Threads talk through [`mailbox`]es. Two engines stand behind the same
-//! types: io_uring (through tokio-uring, with operations of our own) and epoll (tokio); [`probe`] finds out which this
-//! kernel allows.
+//! ([`spawn`]), none of which can leave the thread. Threads talk through [`mailbox`]es. Three engines stand behind the
+//! same types: a bare io_uring loop, io_uring through tokio-uring (with operations of our own), and epoll (tokio);
+//! [`probe`] finds out which this kernel allows.
 //!
 //! What it must not know: SMTP. It moves bytes and looks at none.
 //!
@@ -11,7 +11,7 @@
 //! - A read is never lost: `recv` goes on where a dropped `recv` left off. Deadlines shut the socket down.
 //! - One read and at most one write in flight for each stream.
 //! - A send is tried at once, without waiting, and waits only for what the peer doesn't take.
-//! - A waiting session owns no buffer.
+//! - A waiting session owns no buffer, and what waits unread for a session has a limit.
 //! - A descriptor is closed when the last operation on it is over, and the peer sees that at once.
 //!
 //! Rejected: a trait for engines with generic sessions over it. It would make every session two types and name the
@@ -29,6 +29,7 @@ mod epoll;
 mod host;
 mod listener;
 pub mod mailbox;
+mod ring;
 mod stream;
 pub mod sync;
 mod sys;

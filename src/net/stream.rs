@@ -1,7 +1,8 @@
 //! A connection: receive, send, a deadline, and the ways to end it.
 
 use super::{
-    buffer::Chunk, clock::now, deadline::Expiry, engine::Engine, epoll, sys, uring, worker::Worker,
+    buffer::Chunk, clock::now, deadline::Expiry, engine::Engine, epoll, ring, sys, uring,
+    worker::Worker,
 };
 use crate::smtp::tick::Tick;
 use std::{
@@ -19,7 +20,7 @@ use std::{
 pub(super) struct Socket {
     pub(super) worker: Rc<Worker>,
     slot: u32,
-    /// `None` only after `into_fd`.
+    /// `None` only on the way out of `into_fd`.
     fd: Option<OwnedFd>,
 }
 
@@ -31,6 +32,11 @@ impl Socket {
             slot,
             fd: Some(fd),
         }
+    }
+
+    /// The bare descriptor, which has no deadline any more.
+    pub(super) fn into_fd(mut self) -> OwnedFd {
+        self.fd.take().expect("nobody else takes it")
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) {
@@ -82,6 +88,7 @@ pub struct Stream {
 enum Transport {
     Epoll(epoll::Transport),
     Uring(uring::Transport),
+    Ring(ring::Transport),
 }
 
 impl Transport {
@@ -89,6 +96,7 @@ impl Transport {
         match self {
             Transport::Epoll(io) => io.socket(),
             Transport::Uring(io) => io.socket(),
+            Transport::Ring(io) => io.socket(),
         }
     }
 
@@ -96,6 +104,7 @@ impl Transport {
         match self {
             Transport::Epoll(io) => io.poll_recv(cx),
             Transport::Uring(io) => io.poll_recv(cx),
+            Transport::Ring(io) => io.poll_recv(cx),
         }
     }
 }
@@ -108,6 +117,7 @@ impl Stream {
             io: match engine {
                 Engine::Epoll => Transport::Epoll(epoll::Transport::new(socket)),
                 Engine::Uring(_) => Transport::Uring(uring::Transport::new(socket)),
+                Engine::Ring => Transport::Ring(ring::Transport::new(socket)),
             },
             peer,
         }
@@ -119,6 +129,7 @@ impl Stream {
         let result = match &mut self.io {
             Transport::Epoll(io) => io.writable().await,
             Transport::Uring(io) => io.writable().await,
+            Transport::Ring(io) => io.writable().await,
         };
         waiting.over();
         if self.io.socket().expiry() != Expiry::Open {
@@ -181,6 +192,7 @@ impl Stream {
             (result, bytes) = match &mut self.io {
                 Transport::Epoll(io) => io.send_rest(bytes, sent).await,
                 Transport::Uring(io) => io.send_rest(bytes, sent).await,
+                Transport::Ring(io) => io.send_rest(bytes, sent).await,
             };
             waiting.over();
         }
@@ -202,7 +214,10 @@ impl Stream {
     /// Is there nothing to read, and is the connection still up? For a connection that waits in a pool.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        sys::is_quiet(self.io.socket().as_fd())
+        match &self.io {
+            Transport::Ring(io) => io.is_quiet(),
+            io => sys::is_quiet(io.socket().as_fd()),
+        }
     }
 
     /// Says that nothing more will be sent; the peer may still talk.
@@ -250,15 +265,16 @@ impl Stream {
     /// The bare descriptor, to hand an idle connection to another worker; [`Stream::from_fd`] takes it in there.
     ///
     /// # Errors
-    /// The stream itself, where a read is in flight.
+    /// The stream itself, where a read is in flight or bytes are there that nobody has read.
     pub fn into_fd(self) -> Result<OwnedFd, Stream> {
         let Stream { io, peer } = self;
         let io = match io {
             Transport::Epoll(io) => io.into_socket().map_err(Transport::Epoll),
             Transport::Uring(io) => io.into_socket().map_err(Transport::Uring),
+            Transport::Ring(io) => io.into_socket().map_err(Transport::Ring),
         };
         match io {
-            Ok(mut socket) => Ok(socket.fd.take().expect("nobody else takes it")),
+            Ok(socket) => Ok(socket.into_fd()),
             Err(io) => Err(Stream { io, peer }),
         }
     }

@@ -1,4 +1,4 @@
-//! The system calls on a socket that both engines share, as safe functions that never block.
+//! The system calls on a socket that the engines share, as safe functions that never block.
 //!
 //! Sockets are left in blocking mode, because io_uring treats a non-blocking one as "fail with EAGAIN"; every call
 //! here says MSG_DONTWAIT instead. Nothing raises SIGPIPE.
@@ -143,6 +143,38 @@ pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAdd
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let peer = address.get().ok_or(io::ErrorKind::InvalidData)?;
     Ok((fd, peer))
+}
+
+/// Who is at the other end.
+pub(super) fn peer(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let mut address = Address::new();
+    // SAFETY: both places are valid for writing, and `len` says how large the first is.
+    check(unsafe {
+        libc::getpeername(
+            fd.as_raw_fd(),
+            (&raw mut address.storage).cast(),
+            &raw mut address.len,
+        ) as libc::ssize_t
+    })?;
+    address.get().ok_or(io::ErrorKind::InvalidData.into())
+}
+
+/// A bell: a descriptor that becomes readable with each [`ring`].
+pub(super) fn event() -> io::Result<OwnedFd> {
+    // SAFETY: takes no memory.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Rings a bell.
+pub(super) fn ring(bell: BorrowedFd<'_>) {
+    let one = 1u64;
+    // SAFETY: the kernel reads the eight octets of `one`. The count would overflow after more rings than anybody does.
+    unsafe { libc::write(bell.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
 }
 
 /// Makes calls on `fd` that don't say otherwise wait. One system call, where `fcntl` takes two.

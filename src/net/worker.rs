@@ -4,8 +4,15 @@
 //! A stream keeps its own reference, so the path of a byte looks nothing up.
 
 use super::{
-    affinity, buffer::Pool, clock::now, deadline::Deadlines, engine::Engine, epoll, host,
-    timer::Timers, uring,
+    affinity,
+    buffer::Pool,
+    clock::now,
+    deadline::Deadlines,
+    engine::Engine,
+    epoll, host,
+    ring::{self, Ring},
+    timer::Timers,
+    uring,
 };
 use crate::smtp::tick::Tick;
 use std::{
@@ -14,10 +21,11 @@ use std::{
     future::{Future, poll_fn},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
+    thread,
 };
 
 thread_local! {
@@ -32,6 +40,8 @@ pub(super) struct Worker {
     pub(super) timers: Timers,
     pub(super) deadlines: Deadlines,
     pub(super) pool: Rc<Pool>,
+    /// There where it is the engine.
+    ring: Option<Ring>,
     /// When the alarm will ring next, and whom it wakes to set it anew.
     armed: Cell<Tick>,
     alarm: RefCell<Option<Waker>>,
@@ -41,8 +51,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(engine: Engine) -> Rc<Worker> {
-        Rc::new(Worker {
+    fn new(engine: Engine) -> io::Result<Rc<Worker>> {
+        Ok(Rc::new(Worker {
+            ring: match engine {
+                Engine::Ring => Some(Ring::new()?),
+                Engine::Epoll | Engine::Uring(_) => None,
+            },
             engine,
             timers: Timers::default(),
             deadlines: Deadlines::default(),
@@ -51,7 +65,7 @@ impl Worker {
             alarm: RefCell::default(),
             grave: RefCell::default(),
             ending: Cell::default(),
-        })
+        }))
     }
 
     /// The worker of this thread.
@@ -64,6 +78,11 @@ impl Worker {
                 .clone()
                 .expect("streams, timers and tasks live inside net::run_worker")
         })
+    }
+
+    /// The bare ring's part. For what belongs to that engine.
+    pub(super) fn ring(&self) -> &Ring {
+        self.ring.as_ref().expect("it is this worker's engine")
     }
 
     /// Makes sure that the alarm rings at `due` or before.
@@ -146,11 +165,12 @@ where
     if let Some(core) = core {
         affinity::pin(core)?;
     }
-    let worker = Worker::new(engine);
+    let worker = Worker::new(engine)?;
     let _current = Enter::new(&worker);
     let output = match engine {
         Engine::Epoll => epoll::run(&worker, main),
         Engine::Uring(setup) => uring::run(&worker, setup, main),
+        Engine::Ring => ring::run(&worker, main),
     };
     // The runtime is gone, and with it every operation that might touch this.
     worker.grave.take();
@@ -179,18 +199,47 @@ impl Drop for Enter {
 /// # Panics
 /// Outside [`run_worker`].
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    host::spawn(async move {
-        let mut task = pin!(task);
-        poll_fn(|cx| {
-            // The task is not polled again after a panic, and what it shared with others is cells and counters
-            // that each step leaves whole.
-            catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|_| {
-                PANICS.fetch_add(1, Ordering::Relaxed);
-                Poll::Ready(())
-            })
+    host::spawn(Counted(Caught(task)));
+}
+
+/// A future that ends where the one in it panics. Not an async block: that would hold the future twice, once as what it
+/// captured and once as what it awaits, and sessions are large.
+pub(super) struct Caught<F>(pub(super) F);
+
+impl<F: Future> Future for Caught<F> {
+    type Output = thread::Result<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: the field is pinned where we are: it is never moved out, and there is no drop of ours to move it.
+        let future = unsafe { self.map_unchecked_mut(|caught| &mut caught.0) };
+        // It is not polled again after a panic, and what it shared with others is cells and counters that each step
+        // leaves whole.
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}
+
+/// A task whose panic is counted.
+struct Counted<F>(Caught<F>);
+
+impl<F: Future<Output = ()>> Future for Counted<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: as in `Caught`.
+        let task = unsafe { self.map_unchecked_mut(|counted| &mut counted.0) };
+        task.poll(cx).map(|result| {
+            if result.is_err() {
+                count_panic();
+            }
         })
-        .await;
-    });
+    }
+}
+
+pub(super) fn count_panic() {
+    PANICS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// How many tasks of this process have ended in a panic: a bug each. The panic hook has logged where.

@@ -53,7 +53,7 @@ fn three_sessions(engine: &str, listener: &str, tables: &str) {
     serves_again(&gatepost);
 }
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn a_listener_has_so_many_sessions(engine) {
         three_sessions(engine, "sessions_max = 3", "");
     }

@@ -28,7 +28,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String) {
     )
 }
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn sigterm_lets_a_running_message_finish(engine) {
         let backend = Backend::good(free_address());
         let mut gatepost = Gatepost::start(engine, &pool(&[&backend], ""));

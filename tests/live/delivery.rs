@@ -80,7 +80,7 @@ fn sends_byte_for_byte(engine: &str, extensions: &[&'static str], bdat: bool) {
     );
 }
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn arrives_byte_for_byte_by_data(engine) {
         sends_byte_for_byte(engine, EXTENSIONS, false);
     }

@@ -98,7 +98,7 @@ fn refusal(engine: &str, step: &'static str, line: &'static str) -> String {
     reply
 }
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn another_backend_takes_over_at_connect(engine) { fails_over(engine, "CONNECT"); }
     fn another_backend_takes_over_at_ehlo(engine) { fails_over(engine, "EHLO"); }
     fn another_backend_takes_over_at_mail(engine) { fails_over(engine, "MAIL"); }

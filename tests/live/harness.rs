@@ -338,9 +338,9 @@ pub fn smtp_source(address: SocketAddr, flags: &[&str]) -> Option<(bool, String)
     ))
 }
 
-/// Runs the same test on both engines; io_uring is left out where the machine refuses it.
+/// Runs the same test on every engine; those that the machine refuses are left out.
 #[macro_export]
-macro_rules! on_both_engines {
+macro_rules! on_all_engines {
     ($($(#[$meta:meta])* fn $name:ident($engine:ident) $body:block)*) => {$(
         $(#[$meta])*
         mod $name {
@@ -350,19 +350,26 @@ macro_rules! on_both_engines {
             fn epoll() { test("epoll"); }
             #[test]
             fn uring() {
-                if $crate::harness::has_uring() { test("uring"); }
+                if $crate::harness::has_engine("uring") { test("uring"); }
+            }
+            #[test]
+            fn ring() {
+                if $crate::harness::has_engine("ring") { test("ring"); }
             }
         }
     )*};
 }
 
-/// Whether this machine lets a process have a ring.
-pub fn has_uring() -> bool {
-    let allowed = io_uring::IoUring::new(8).is_ok();
-    if !allowed {
-        leave_out("tests on io_uring: this machine refuses it");
+/// Whether this machine lets a process have this engine.
+pub fn has_engine(engine: &str) -> bool {
+    let io = engine.parse().expect("an engine");
+    match gatepost::net::probe(io) {
+        Ok(_) => true,
+        Err(why) => {
+            leave_out(&format!("tests on {engine}: {why}"));
+            false
+        }
     }
-    allowed
 }
 
 impl Drop for Gatepost {

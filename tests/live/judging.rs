@@ -12,7 +12,7 @@ fn with_policy(engine: &str, backend: &Backend, policy: &str) -> Gatepost {
     Gatepost::start(engine, &(pool(&[backend], "") + policy))
 }
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn a_listed_client_is_turned_away_at_connect(engine) {
         let backend = Backend::good(free_address());
         let folder = tempfile::tempdir().expect("a folder");

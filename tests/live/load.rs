@@ -253,7 +253,7 @@ fn all_there(gatepost: &Gatepost, backends: &[&Backend], expected: usize) {
 const SENDERS: usize = 8;
 const EACH: usize = 100;
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn load_of_smtp_source_is_delivered_once(engine) {
         smtp_source_delivers_all(engine);
     }

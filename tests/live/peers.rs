@@ -163,7 +163,7 @@ fn chunking() -> Backend {
     )
 }
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn postfix_gets_mail_by_bdat_and_delivers_it(engine) {
         let Some(postfix) = Postfix::start() else { return };
         let config = format!(

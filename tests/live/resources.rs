@@ -174,7 +174,7 @@ fn streams(engine: &str, extensions: &[&'static str], bdat: bool) {
     });
 }
 
-crate::on_both_engines! {
+crate::on_all_engines! {
     fn slow_clients_hold_no_backend_connection(engine) {
         const FAST: usize = 8;
         let backend = Backend::good(free_address());

@@ -43,6 +43,43 @@ fn a_listener_dropped_while_it_accepts_swallows_nothing() {
     });
 }
 
+/// What was accepted before the stop is returned after it; what was not stays for the others.
+#[test]
+fn stopping_loses_no_connection() {
+    on_each_engine(|| async {
+        const CLIENTS: usize = 40;
+        let bound = Bound::new("127.0.0.1:0".parse().unwrap(), 64, BindOptions::default()).unwrap();
+        let address = bound.address();
+        let other = bound.try_clone().unwrap();
+        let mut listener = Listener::adopt(bound).unwrap();
+        let stopper = listener.stopper();
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS / 2 {
+            clients.push(Stream::connect(address, soon()).await.unwrap());
+        }
+        let mut servers = Vec::new();
+        servers.push(listener.accept().await.unwrap().unwrap().0);
+        for _ in 0..CLIENTS / 2 {
+            clients.push(Stream::connect(address, soon()).await.unwrap());
+        }
+        stopper.stop();
+        while let Some((server, _)) = listener.accept().await.unwrap() {
+            servers.push(server);
+        }
+        let mut other = Listener::adopt(other).unwrap();
+        while servers.len() < CLIENTS {
+            servers.push(other.accept().await.unwrap().unwrap().0);
+        }
+        for mut server in servers {
+            server.send(b"220".to_vec()).await.0.unwrap();
+            server.close();
+        }
+        for mut client in clients {
+            assert_eq!(recv_exact(&mut client, 3).await, b"220");
+        }
+    });
+}
+
 /// Sets the soft limit of descriptors. For this process: the test runner gives each test its own.
 fn limit_descriptors(soft: u64) -> u64 {
     let mut limit = libc::rlimit {

@@ -1,6 +1,7 @@
-//! Each test runs on both engines; io_uring is skipped, with the reason in the output, where the kernel refuses it.
+//! Each test runs on every engine; those that the kernel refuses are skipped, with the reason in the output.
 
 mod end;
+mod flood;
 mod listener;
 mod stream;
 mod time;
@@ -16,17 +17,27 @@ use std::{
 
 /// The engines that can run here.
 pub fn engines() -> Vec<Engine> {
-    let choice = probe(Io::Auto).unwrap();
-    if choice.engine == Engine::Epoll {
-        println!("io_uring is skipped: {}", choice.why);
-        return vec![Engine::Epoll];
-    }
-    vec![Engine::Epoll, choice.engine]
+    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(probe);
+    let sound = probed.into_iter().filter_map(|result| match result {
+        Ok(choice) => Some(choice.engine),
+        Err(why) => {
+            println!("skipped: {why}");
+            None
+        }
+    });
+    sound.collect()
 }
 
 /// Runs `test` on a thread of its own for each engine. A test that hangs fails with its name.
 pub fn on_each_engine<F: Future<Output = ()> + 'static>(test: fn() -> F) {
-    for engine in engines() {
+    on_these_engines(engines(), test);
+}
+
+pub fn on_these_engines<F: Future<Output = ()> + 'static>(
+    engines: impl IntoIterator<Item = Engine>,
+    test: fn() -> F,
+) {
+    for engine in engines {
         println!("engine: {engine}");
         let (done, wait) = mpsc::channel();
         let thread = std::thread::spawn(move || {

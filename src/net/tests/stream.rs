@@ -156,6 +156,28 @@ fn a_quiet_stream_can_move_to_another_worker() {
 }
 
 #[test]
+fn a_stream_with_a_read_in_flight_or_unread_bytes_loses_none_by_moving() {
+    on_each_engine(|| async {
+        for bytes in [&b""[..], b"unread"] {
+            let (mut client, mut server) = pair().await;
+            let limit = now().after(Duration::from_millis(1));
+            assert!(timeout_at(limit, server.recv()).await.is_none());
+            client.send(bytes.to_vec()).await.0.unwrap();
+            eventually("they are there", || bytes.is_empty() || !server.is_quiet()).await;
+            // Out, or refused and still usable; either way the bytes are.
+            let mut server = match server.into_fd() {
+                Ok(fd) => Stream::from_fd(fd).unwrap(),
+                Err(server) => server,
+            };
+            server.set_deadline(soon());
+            client.send(b"!".to_vec()).await.0.unwrap();
+            let all = [bytes, b"!"].concat();
+            assert_eq!(recv_exact(&mut server, all.len()).await, all);
+        }
+    });
+}
+
+#[test]
 fn quiet_means_neither_bytes_nor_an_end() {
     on_each_engine(|| async {
         let (mut client, mut server) = pair().await;

@@ -34,12 +34,15 @@ use std::{
 
 /// The engines that can run here.
 fn engines() -> Vec<Engine> {
-    let choice = net::probe(Io::Auto).unwrap();
-    if choice.engine == Engine::Epoll {
-        println!("io_uring is skipped: {}", choice.why);
-        return vec![Engine::Epoll];
-    }
-    vec![Engine::Epoll, choice.engine]
+    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(net::probe);
+    let sound = probed.into_iter().filter_map(|result| match result {
+        Ok(choice) => Some(choice.engine),
+        Err(why) => {
+            println!("skipped: {why}");
+            None
+        }
+    });
+    sound.collect()
 }
 
 /// Runs the test of one worker on each engine.
