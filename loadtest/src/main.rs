@@ -20,7 +20,7 @@ available.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Send mail, at a rate or as fast as it goes, and tell what became of it.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Be the backend: take mail, verify it, and misbehave as told.
     Sink(sink::Args),
     /// Show saved results again, or hold two runs against each other.
@@ -30,7 +30,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(why) => {
+            // A closed pipe is nobody's fault.
+            let _ = why.print();
+            // EX_USAGE of sysexits.h.
+            return if why.use_stderr() {
+                64.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match cli.command {
         Command::Run(args) => run::main(&args),
         Command::Sink(args) => sink::main(&args),
         Command::Report(args) => report::main(&args),

@@ -38,6 +38,9 @@ pub struct RunResult {
     /// Replies that were not the ones wished for, by step and code: `"rcpt 550 5.1.1"`, `"body 451 4.4.2"`; and what
     /// was no reply: `"connect refused"`, `"body connection lost"`.
     pub errors: BTreeMap<String, u64>,
+    /// The last rate that held, where the run looked for it.
+    #[serde(default)]
+    pub knee: Option<Knee>,
     /// What the two books say of each other, where the sink could be asked.
     pub reconciliation: Option<Reconciliation>,
     /// The proxy's own stages during the run (`/stages` behind minus before), where it could be asked.
@@ -46,6 +49,15 @@ pub struct RunResult {
     pub processes: Vec<ProcessResult>,
     /// This generator's own use.
     pub own_cpu_us_per_message: f64,
+}
+
+/// Where more load than the target carries begins.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Knee {
+    /// Messages a second, the last that were carried within the limits.
+    pub rate: f64,
+    /// What was beyond them then; empty where the load ended before anything was.
+    pub why: String,
 }
 
 /// The machine that sent.

@@ -1,14 +1,45 @@
 //! Sends mail: open loop or closed loop.
+//!
+//! ```text
+//! settings (flags, scenario) → plan → execute ─ worker (a thread) ─ session ─ dial, send ─ link ─ net, smtp::client
+//!                              shape, payload     arrivals, alarm     desk      record, book → gather → result
+//! ```
+//!
+//! - In an open loop each message has its intended moment ([`arrivals`]), whatever the target does; its latency counts
+//!   from there. A message that finds no session free waits, and the wait counts.
+//! - Nothing is made when a message's turn comes but its envelope and its first line ([`payload`]); nothing is allocated
+//!   for it, and no task is started.
+//! - Each wait has a deadline, so each run has an end.
 
-use std::process::ExitCode;
+mod after;
+mod alarm;
+pub mod arrivals;
+mod book;
+mod command;
+mod desk;
+mod dial;
+mod envelope;
+mod execute;
+mod gather;
+mod knee;
+mod link;
+mod machine;
+mod mailbox;
+mod payload;
+pub mod plan;
+mod proxy_header;
+mod record;
+pub mod scenario;
+mod send;
+mod session;
+pub mod settings;
+pub mod shape;
+mod text;
+pub mod value;
+mod worker;
 
-/// What the command line said.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
-
-/// Runs the command.
-#[must_use]
-pub fn main(_args: &Args) -> ExitCode {
-    eprintln!("gatepost-load: run is not there yet");
-    ExitCode::from(69)
-}
+pub use after::reconciled;
+pub use command::{Args, main};
+pub use execute::{Error, Hooks, execute};
+pub use plan::Plan;
+pub use settings::Settings;

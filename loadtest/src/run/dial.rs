@@ -1,0 +1,128 @@
+//! A connection from nothing to ready: connect, PROXY header, greeting, EHLO. A stage for TLS and one for AUTH have their
+//! place between the greeting and ready.
+
+use super::{
+    link::{Link, Woe, words},
+    plan::Plan,
+    proxy_header,
+    record::{Fault, Recorder, Step},
+};
+use gatepost::{
+    net::{self, Stream},
+    smtp::{Client, Event},
+};
+use ipnet::IpNet;
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// Where a connection goes, and as whose.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The target.
+    pub target: SocketAddr,
+    /// How many connections were made before: source addresses are gone through in turns.
+    pub count: u32,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum NoLink {
+    /// Nothing is there, or nothing answers: what the kernel said.
+    Unreachable(std::io::Error),
+    /// It answered, and not as a server should, or closed.
+    Unwilling,
+}
+
+/// Opens a connection up to ready, and notes what it took.
+///
+/// # Errors
+/// It has been noted already.
+pub async fn dial(plan: &Plan, call: Call, notes: &RefCell<Recorder>) -> Result<Link, NoLink> {
+    let begun = net::now();
+    let due = begun.after(plan.timeout);
+    let source = plan.source.map(|network| pick(network, call.count));
+    let stream = match Stream::connect_from(source, call.target, due).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let fault = Fault::Words(words(&error));
+            notes.borrow_mut().error(Step::Connect, fault);
+            return Err(NoLink::Unreachable(error));
+        }
+    };
+    let at = net::now();
+    {
+        let mut notes = notes.borrow_mut();
+        notes.step(Step::Connect, at.micros_since(begun));
+        notes.totals().connections += 1;
+    }
+    let client = Client::new(Arc::clone(&plan.client));
+    let mut link = Link::new(stream, client, plan.timeout, at);
+    if let Some((version, network)) = plan.proxy {
+        let port = 1024 + (call.count % 60_000) as u16;
+        let client = SocketAddr::new(pick(network, call.count), port);
+        proxy_header::write(version, client, call.target, &mut link.out);
+    }
+    match hello(&mut link, notes).await {
+        Ok(()) => Ok(link),
+        Err((step, woe)) => {
+            notes.borrow_mut().error(step, woe.fault());
+            Err(NoLink::Unwilling)
+        }
+    }
+}
+
+async fn hello(link: &mut Link, notes: &RefCell<Recorder>) -> Result<(), (Step, Woe)> {
+    let mut step = Step::Greeting;
+    // What is sent before the greeting is not its answer.
+    link.flush().await.map_err(|woe| (step, woe))?;
+    loop {
+        match link.step() {
+            Event::Ready => {
+                notes.borrow_mut().step(Step::Hello, link.waited());
+                return Ok(());
+            }
+            Event::Failed(error) => return Err((step, Woe::Client(error))),
+            _ => {}
+        }
+        if step == Step::Greeting && !link.out.is_empty() {
+            notes.borrow_mut().step(step, link.waited());
+            step = Step::Hello;
+        }
+        link.turn().await.map_err(|woe| (step, woe))?;
+    }
+}
+
+/// An address of a network, in turns, without its first and last where it has others.
+fn pick(network: IpNet, count: u32) -> IpAddr {
+    let host_bits = u32::from(network.max_prefix_len() - network.prefix_len()).min(31);
+    let size = 1u32 << host_bits;
+    let at = if size > 2 {
+        1 + count % (size - 2)
+    } else {
+        count % size
+    };
+    match network.network() {
+        IpAddr::V4(first) => IpAddr::V4((u32::from(first) | at).into()),
+        IpAddr::V6(first) => IpAddr::V6((u128::from(first) | u128::from(at)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_go_round_in_their_network() {
+        let network: IpNet = "127.1.0.0/30".parse().unwrap();
+        let picked: Vec<String> = (0..3).map(|n| pick(network, n).to_string()).collect();
+        assert_eq!(picked, ["127.1.0.1", "127.1.0.2", "127.1.0.1"]);
+        let one: IpNet = "127.1.0.9/32".parse().unwrap();
+        assert_eq!(pick(one, 77).to_string(), "127.1.0.9");
+        let six: IpNet = "2001:db8::/32".parse().unwrap();
+        assert!(six.contains(&pick(six, u32::MAX)));
+    }
+}

@@ -1,0 +1,258 @@
+//! One connection: the stream, the protocol machine, and what is on its way between them.
+//!
+//! The clock is read once a receive; what is sent next is sent at that moment.
+
+use super::record::Fault;
+use gatepost::{
+    net::{self, Chunk, Stream},
+    smtp::{Client, ClientError, Event, Tick},
+};
+use std::{cell::Cell, io, mem, rc::Rc, time::Duration};
+
+/// A connection keeps at most this much of the memory that a large message took.
+const SPARE_MAX: usize = 256 * 1024;
+/// Sends above this take so long that the clock is read again.
+const LONG: usize = 64 * 1024;
+/// How long a server may take to answer QUIT.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How often a connection that trickles sends something.
+const TRICKLE: Duration = Duration::from_millis(100);
+
+/// Why a connection is of no more use.
+#[derive(Debug)]
+pub enum Woe {
+    /// The other end closed it.
+    Lost,
+    /// What the kernel said; a deadline, too.
+    Io(io::Error),
+    /// What the server said, or that it made no sense.
+    Client(ClientError),
+    /// An idle connection was told 421.
+    Closing,
+    /// The run is over, and what trickles is not waited for.
+    Cut,
+}
+
+impl Woe {
+    /// For the list of errors.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Woe::Lost => Fault::Words("connection lost"),
+            Woe::Io(error) => Fault::Words(words(error)),
+            Woe::Client(error) => match error.head() {
+                Some(head) if !head.is_positive() => Fault::Reply(head),
+                _ => Fault::Words(error.as_str()),
+            },
+            Woe::Closing => Fault::Words("421: closed by the server"),
+            Woe::Cut => Fault::Words("cut at the end of the run"),
+        }
+    }
+}
+
+/// A few words for what the kernel said.
+#[must_use]
+pub fn words(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::TimedOut => "timed out",
+        Kind::ConnectionRefused => "refused",
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => "connection lost",
+        Kind::AddrNotAvailable | Kind::AddrInUse => "no local port is free",
+        Kind::NetworkUnreachable | Kind::HostUnreachable => "unreachable",
+        // EMFILE, ENFILE: these have no kind.
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => "no descriptor is free (ulimit -n)",
+        _ => "failed",
+    }
+}
+
+/// How fast a connection sends that trickles.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Octets a second.
+    pub octets: u64,
+    /// Set when the run is over.
+    pub over: Rc<Cell<bool>>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Link {
+    stream: Stream,
+    /// The protocol.
+    pub client: Client,
+    /// What is to be sent.
+    pub out: Vec<u8>,
+    unread: Option<Chunk>,
+    used: usize,
+    /// When something was received last, or the work began.
+    pub at: Tick,
+    /// When something was sent last.
+    written: Tick,
+    timeout: Duration,
+    /// Messages that it has carried.
+    pub carried: u32,
+    /// Where it trickles.
+    pub pace: Option<Pace>,
+}
+
+impl Link {
+    /// A connection that stands, at this moment.
+    #[must_use]
+    pub fn new(stream: Stream, client: Client, timeout: Duration, at: Tick) -> Link {
+        Link {
+            stream,
+            client,
+            out: Vec::new(),
+            unread: None,
+            used: 0,
+            at,
+            written: at,
+            timeout,
+            carried: 0,
+            pace: None,
+        }
+    }
+
+    /// Microseconds from what was sent to what was received last.
+    #[must_use]
+    pub fn waited(&self) -> u64 {
+        self.at.micros_since(self.written)
+    }
+
+    /// Has it waited so long that it may have been closed, and has it been?
+    #[must_use]
+    pub fn is_stale(&self, now: Tick) -> bool {
+        const FRESH: Duration = Duration::from_secs(1);
+        now.since(self.at) > FRESH && !self.stream.is_quiet()
+    }
+
+    /// One step of the protocol with what was received.
+    pub fn step(&mut self) -> Event {
+        let input = self.unread.as_deref().unwrap_or_default();
+        let step = self.client.step(&input[self.used..], &mut self.out);
+        self.used += step.consumed;
+        if self
+            .unread
+            .as_ref()
+            .is_some_and(|chunk| self.used >= chunk.len())
+        {
+            self.unread = None;
+            self.used = 0;
+        }
+        step.event
+    }
+
+    /// The next event that is not `Read`; sends and receives as it must.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn next(&mut self) -> Result<Event, Woe> {
+        loop {
+            match self.step() {
+                Event::Read => self.turn().await?,
+                Event::Failed(error) => return Err(Woe::Client(error)),
+                event => return Ok(event),
+            }
+        }
+    }
+
+    /// Sends what is to be sent, and receives something.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn turn(&mut self) -> Result<(), Woe> {
+        // What could not be sent may have been answered all the same.
+        let sent = self.flush().await;
+        self.stream.set_deadline(self.at.after(self.timeout));
+        match self.stream.recv().await {
+            Ok(Some(chunk)) => {
+                self.unread = Some(chunk);
+                self.at = net::now();
+                Ok(())
+            }
+            Ok(None) => Err(sent.err().unwrap_or(Woe::Lost)),
+            Err(error) => Err(Woe::Io(error)),
+        }
+    }
+
+    /// Sends what is to be sent.
+    ///
+    /// # Errors
+    /// The connection is of no more use for sending.
+    pub async fn flush(&mut self) -> Result<(), Woe> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        if let Some(pace) = self.pace.clone() {
+            return self.trickle(pace).await;
+        }
+        self.written = self.at;
+        let length = self.out.len();
+        if length > LONG {
+            self.stream.set_deadline(net::now().after(self.timeout));
+        }
+        let (sent, out) = self.stream.send(mem::take(&mut self.out)).await;
+        self.out = out;
+        if length > LONG {
+            self.out.shrink_to(SPARE_MAX);
+            self.at = net::now();
+        }
+        sent.map_err(Woe::Io)
+    }
+
+    async fn trickle(&mut self, Pace { octets, over }: Pace) -> Result<(), Woe> {
+        let all = mem::take(&mut self.out);
+        let mut due = net::now();
+        let piece = (octets / 10).max(1) as usize;
+        let wait = TRICKLE.max(Duration::from_secs_f64(piece as f64 / octets as f64));
+        for piece in all.chunks(piece) {
+            if over.get() {
+                return Err(Woe::Cut);
+            }
+            let now = net::now();
+            self.stream.set_deadline(now.after(self.timeout));
+            let (sent, _) = self.stream.send(piece.to_vec()).await;
+            sent.map_err(Woe::Io)?;
+            due = due.after(wait);
+            net::sleep_until(due).await;
+        }
+        self.at = net::now();
+        self.written = self.at;
+        Ok(())
+    }
+
+    /// Makes the connection ready for another message, where a refusal has left something behind.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn reset(&mut self) -> Result<(), Woe> {
+        self.client.reset(&mut self.out);
+        while self.next().await? != Event::Reset {}
+        Ok(())
+    }
+
+    /// Waits until the server says or does something, for ever.
+    pub async fn rest(&mut self) -> Woe {
+        self.stream.set_deadline(Tick::FAR);
+        match self.stream.recv().await {
+            Ok(Some(chunk)) => {
+                if chunk.starts_with(b"421") {
+                    Woe::Closing
+                } else {
+                    Woe::Client(ClientError::Unasked)
+                }
+            }
+            Ok(None) => Woe::Lost,
+            Err(error) => Woe::Io(error),
+        }
+    }
+
+    /// Says goodbye, waits for the answer, and closes.
+    pub async fn quit(mut self) {
+        self.timeout = self.timeout.min(GOODBYE);
+        self.pace = None;
+        self.client.quit(&mut self.out);
+        while self.next().await.is_ok_and(|event| event != Event::Bye) {}
+    }
+}

@@ -1,0 +1,302 @@
+//! The tasks of a worker that hold connections: sessions that send one message after the other, those that trickle, and
+//! those that are idle.
+
+use super::{
+    arrivals::Intended,
+    desk::{Desk, Seat},
+    dial::{NoLink, dial},
+    link::{Link, Pace, Woe},
+    plan::Load,
+    record::{Outcome, Step},
+    send::{self, Leave, Letter, Rest},
+};
+use gatepost::{
+    net::{self, spawn},
+    smtp::Envelope,
+};
+use rand::RngExt;
+use std::{cell::Cell, mem, rc::Rc, time::Duration};
+
+/// In a closed loop, how long a session waits after a message that could not be sent: a target that is away must not
+/// be stormed.
+const RECOVERY: Duration = Duration::from_millis(100);
+/// How many idle sessions are opened at the same time.
+const OPENERS: u32 = 16;
+
+/// A count of open connections that is right however the task ends.
+struct Open(Rc<Desk>);
+
+impl Open {
+    fn new(desk: &Rc<Desk>) -> Open {
+        desk.open.set(desk.open.get() + 1);
+        Open(Rc::clone(desk))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+/// A session: what it holds from one message to the next.
+struct Session {
+    desk: Rc<Desk>,
+    link: Option<(Link, Open)>,
+    envelope: Envelope,
+    /// A place to work in.
+    text: Vec<u8>,
+    stamp: Vec<u8>,
+}
+
+/// Starts a session; its first message may be known already.
+pub fn start(desk: &Rc<Desk>, first: Option<Intended>) {
+    let seated = desk.sit_down(false);
+    let desk = Rc::clone(desk);
+    spawn(async move {
+        let _seated = seated;
+        let mut session = Session::new(&desk);
+        session.work(first).await;
+        if let Some((link, _open)) = session.link.take() {
+            link.quit().await;
+        }
+    });
+}
+
+/// Starts a session that trickles one message.
+fn start_slow(desk: &Rc<Desk>, message: Intended) {
+    let seated = desk.sit_down(true);
+    let desk = Rc::clone(desk);
+    spawn(async move {
+        let _seated = seated;
+        let mut session = Session::new(&desk);
+        session.trickle(message).await;
+    });
+}
+
+impl Session {
+    fn new(desk: &Rc<Desk>) -> Session {
+        Session {
+            desk: Rc::clone(desk),
+            link: None,
+            envelope: Envelope::new(),
+            text: Vec::new(),
+            stamp: Vec::new(),
+        }
+    }
+
+    async fn work(&mut self, first: Option<Intended>) {
+        let desk = Rc::clone(&self.desk);
+        let seat = Rc::new(Seat::default());
+        let mut next = first;
+        loop {
+            let message = match next.take() {
+                Some(message) => message,
+                None => match desk.next(&seat).await {
+                    Some(message) => message,
+                    None => return,
+                },
+            };
+            desk.note_begun(message);
+            if self.is_slow() {
+                start_slow(&desk, message);
+                continue;
+            }
+            let outcome = self.carry(message).await;
+            let failed = outcome == Outcome::FAILED;
+            if failed && matches!(desk.plan().load, Load::Closed { .. }) {
+                net::sleep(RECOVERY).await;
+            }
+        }
+    }
+
+    /// Sends a message, connecting first where that is needed, and makes the connection ready for another.
+    async fn carry(&mut self, message: Intended) -> Outcome {
+        let desk = Rc::clone(&self.desk);
+        let now = net::now();
+        if self
+            .link
+            .as_ref()
+            .is_some_and(|(link, _)| link.is_stale(now))
+        {
+            self.link = None;
+        }
+        if self.link.is_none() && !self.connect().await {
+            desk.note_end(message, &Outcome::FAILED, net::now());
+            return Outcome::FAILED;
+        }
+        if let Some((link, _)) = &mut self.link {
+            link.at = link.at.max(now);
+        }
+        let leave = desk
+            .draws(desk.plan().trouble.abort)
+            .then(|| self.draw_leave());
+        let outcome = self.send(message, leave).await;
+        let Some((link, open)) = self.link.take() else {
+            return outcome;
+        };
+        desk.note_end(message, &outcome, link.at);
+        self.link = self.tidy(link, &outcome).await.map(|link| (link, open));
+        outcome
+    }
+
+    /// Ends a connection that has carried enough, and cleans one that a refusal has soiled.
+    async fn tidy(&self, mut link: Link, outcome: &Outcome) -> Option<Link> {
+        link.carried += 1;
+        let offered = link.client.capabilities().messages_max;
+        let limit = match offered {
+            0 => self.desk.plan().per_session,
+            offered => offered.min(self.desk.plan().per_session),
+        };
+        match send::rest(&link, outcome) {
+            Rest::Dead => None,
+            Rest::Ready | Rest::Soiled if link.carried >= limit => {
+                link.quit().await;
+                None
+            }
+            Rest::Ready => Some(link),
+            Rest::Soiled => match link.reset().await {
+                Ok(()) => Some(link),
+                Err(woe) => {
+                    self.desk.notes.borrow_mut().error(Step::Reset, woe.fault());
+                    None
+                }
+            },
+        }
+    }
+
+    async fn connect(&mut self) -> bool {
+        match connect(&self.desk).await {
+            Some(link) => {
+                self.link = Some((link, Open::new(&self.desk)));
+                true
+            }
+            None => false,
+        }
+    }
+
+    async fn send(&mut self, message: Intended, leave: Option<Leave>) -> Outcome {
+        let Some((link, _)) = &mut self.link else {
+            return Outcome::FAILED;
+        };
+        let Desk {
+            shared, notes, rng, ..
+        } = &*self.desk;
+        let template = {
+            let rng = &mut *rng.borrow_mut();
+            let plan = &shared.plan;
+            plan.addresses
+                .write(rng, &mut self.envelope, &mut self.text);
+            let spam = plan.trouble.spam > 0.0 && rng.random_bool(plan.trouble.spam);
+            shared.library.pick(rng, spam)
+        };
+        template.stamp(shared.run, message.number, &mut self.stamp);
+        let letter = Letter {
+            envelope: &self.envelope,
+            stamp: &self.stamp,
+            template,
+            leave,
+        };
+        send::send(link, &letter, notes).await
+    }
+
+    fn draw_leave(&self) -> Leave {
+        match self.desk.rng.borrow_mut().random_range(0..3) {
+            0 => Leave::BehindRcpt,
+            1 => Leave::InBody,
+            _ => Leave::BeforeEnd,
+        }
+    }
+
+    fn is_slow(&self) -> bool {
+        let desk = &self.desk;
+        let trouble = &desk.plan().trouble;
+        desk.draws(trouble.slow) && desk.slow.get() < trouble.slow_max.div_ceil(desk.plan().workers)
+    }
+
+    async fn trickle(&mut self, message: Intended) {
+        let desk = Rc::clone(&self.desk);
+        if !self.connect().await {
+            desk.note_end(message, &Outcome::FAILED, net::now());
+            return;
+        }
+        if let Some((link, _)) = &mut self.link {
+            link.pace = Some(Pace {
+                octets: desk.plan().trouble.slow_pace,
+                over: Rc::clone(&desk.over),
+            });
+        }
+        let outcome = self.send(message, None).await;
+        let Some((link, _open)) = self.link.take() else {
+            return;
+        };
+        // Its time is its own fault: it must not stand among the latencies of the others.
+        desk.note_slow_end(message, &outcome, link.at);
+        if send::rest(&link, &outcome) != Rest::Dead {
+            link.quit().await;
+        }
+    }
+}
+
+/// Connects to the next target.
+async fn connect(desk: &Desk) -> Option<Link> {
+    let call = desk.shared.call();
+    match dial(desk.plan(), call, &desk.notes).await {
+        Ok(link) => {
+            desk.shared.note_reached();
+            Some(link)
+        }
+        Err(NoLink::Unreachable(why)) => {
+            desk.shared.note_unreachable(call, &why);
+            None
+        }
+        Err(NoLink::Unwilling) => {
+            desk.shared.note_reached();
+            None
+        }
+    }
+}
+
+/// Opens idle sessions, and comes back when all of them stand (or could not be had).
+pub async fn open_idle(desk: &Rc<Desk>, count: u32) {
+    let left = Rc::new(Cell::new(count));
+    let at_work = Rc::new(Cell::new(0));
+    let done = net::sync::Event::new();
+    for _ in 0..OPENERS.min(count) {
+        let (desk, left, at_work, done) = (
+            Rc::clone(desk),
+            Rc::clone(&left),
+            Rc::clone(&at_work),
+            done.clone(),
+        );
+        at_work.set(at_work.get() + 1);
+        spawn(async move {
+            while left.get() > 0 && !desk.over.get() && !desk.shared.is_unreachable() {
+                left.set(left.get() - 1);
+                if let Some(link) = connect(&desk).await {
+                    hold(&desk, link);
+                }
+            }
+            at_work.set(at_work.get() - 1);
+            if at_work.get() == 0 {
+                done.set();
+            }
+        });
+    }
+    if count > 0 {
+        done.wait().await;
+    }
+}
+
+/// Keeps a connection that says nothing, until the other end does.
+fn hold(desk: &Rc<Desk>, mut link: Link) {
+    let open = Open::new(desk);
+    // It sends nothing any more.
+    drop(mem::take(&mut link.out));
+    let desk = Rc::clone(desk);
+    spawn(async move {
+        let woe: Woe = link.rest().await;
+        desk.notes.borrow_mut().error(Step::Idle, woe.fault());
+        drop(open);
+    });
+}
