@@ -22,7 +22,7 @@ enum Command {
     /// Send mail, at a rate or as fast as it goes, and tell what became of it.
     Run(Box<run::Args>),
     /// Be the backend: take mail, verify it, and misbehave as told.
-    Sink(sink::Args),
+    Sink(Box<sink::Args>),
     /// Show saved results again, or hold two runs against each other.
     Report(report::Args),
     /// Run the same work through several proxies in turns, and print each as a ratio to HAProxy.

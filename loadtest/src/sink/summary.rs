@@ -1,0 +1,233 @@
+//! The sums of all workers, as JSON and as text.
+
+use super::{
+    books::RunCounts,
+    counters::{Count, Counters},
+    point::{Cut, Fault, Point},
+    shared::Shared,
+};
+use crate::result::Latency;
+use gatepost::{net::now, smtp::Verb};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::atomic::Ordering::Relaxed,
+};
+
+/// What the sink did since it was started, or reset.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// How long that is.
+    pub took_s: f64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections open now.
+    pub connections_open: u64,
+    /// The most that were open at once.
+    pub connections_max: u64,
+    /// Transactions begun (MAIL accepted).
+    pub transactions: u64,
+    /// Messages taken.
+    pub messages: u64,
+    /// Recipients of them.
+    pub recipients: u64,
+    /// Octets of them, without stuffing and terminators.
+    pub octets: u64,
+    /// Commands by verb; LHLO counts as EHLO.
+    pub commands: BTreeMap<String, u64>,
+    /// Replies of 4xx and 5xx that were asked for or due to a limit, by point.
+    pub refused: BTreeMap<String, u64>,
+    /// Replies that were none, by point.
+    pub garbled: BTreeMap<String, u64>,
+    /// Connections dropped on purpose, by place.
+    pub dropped: BTreeMap<String, u64>,
+    /// What clients did that they must not.
+    pub faults: BTreeMap<String, u64>,
+    /// Messages whose checksum or length was wrong.
+    pub damaged: u64,
+    /// Messages that had been here before.
+    pub duplicates: u64,
+    /// Messages without a stamp: not of a run.
+    pub unstamped: u64,
+    /// Messages saved to the folder.
+    pub saved: u64,
+    /// Messages in the last whole second.
+    pub rate_now: u64,
+    /// Messages a second, from the first to the last one.
+    pub rate: f64,
+    /// From the arrival of MAIL to the reply behind the message, in microseconds.
+    pub latency: Latency,
+    /// The runs that messages came from.
+    pub runs: Vec<RunCounts>,
+}
+
+impl Summary {
+    /// Reads all counters.
+    pub(super) fn of(shared: &Shared) -> Summary {
+        let all = &shared.counters;
+        let sum = |of: fn(&Counters) -> &Count| all.iter().map(|one| of(one).get()).sum::<u64>();
+        let named = |of: fn(&Counters) -> &[Count], name: fn(usize) -> &'static str| {
+            let mut found = BTreeMap::new();
+            for counters in all {
+                for (at, count) in of(counters).iter().enumerate() {
+                    if count.get() > 0 {
+                        *found.entry(name(at).to_string()).or_default() += count.get();
+                    }
+                }
+            }
+            found
+        };
+        let moment = now();
+        let messages = sum(|one| &one.messages);
+        Summary {
+            took_s: moment.since(shared.counting_since()).as_secs_f64(),
+            connections: sum(|one| &one.connections),
+            connections_open: shared.open.load(Relaxed),
+            connections_max: shared.open_max.load(Relaxed),
+            transactions: sum(|one| &one.transactions),
+            messages,
+            recipients: sum(|one| &one.recipients),
+            octets: sum(|one| &one.octets),
+            commands: named(|one| &one.commands, |at| Verb::ALL[at].as_str()),
+            refused: named(|one| &one.refused, |at| Point::ALL[at].as_str()),
+            garbled: named(|one| &one.garbled, |at| Point::ALL[at].as_str()),
+            dropped: named(|one| &one.dropped, |at| Cut::ALL[at].as_str()),
+            faults: named(|one| &one.faults, |at| Fault::ALL[at].as_str()),
+            damaged: sum(|one| &one.damaged),
+            duplicates: sum(|one| &one.duplicates),
+            unstamped: sum(|one| &one.unstamped),
+            saved: sum(|one| &one.saved),
+            rate_now: all
+                .iter()
+                .map(|one| one.in_second((moment.0 / 1_000_000).saturating_sub(1)))
+                .sum(),
+            rate: rate(all, messages),
+            latency: latency(all),
+            runs: shared.books().counts(),
+        }
+    }
+
+    /// The summary as text for people, several lines.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, f: &mut String) -> fmt::Result {
+        let mib = self.octets as f64 / f64::from(1 << 20);
+        writeln!(
+            f,
+            "messages     {} for {} recipients, {mib:.1} MiB, {:.0} a second",
+            self.messages, self.recipients, self.rate
+        )?;
+        writeln!(
+            f,
+            "connections  {} ({} at once), {} transactions",
+            self.connections, self.connections_max, self.transactions
+        )?;
+        let Latency {
+            p50_us,
+            p99_us,
+            max_us,
+            ..
+        } = self.latency;
+        writeln!(
+            f,
+            "latency      p50 {p50_us} µs, p99 {p99_us} µs, max {max_us} µs (MAIL to the last reply)"
+        )?;
+        for (name, map) in [
+            ("commands", &self.commands),
+            ("refused", &self.refused),
+            ("garbled", &self.garbled),
+            ("dropped", &self.dropped),
+            ("faults", &self.faults),
+        ] {
+            if !map.is_empty() {
+                let words: Vec<_> = map
+                    .iter()
+                    .map(|(what, count)| format!("{what} {count}"))
+                    .collect();
+                writeln!(f, "{name:<12} {}", words.join(", "))?;
+            }
+        }
+        for run in &self.runs {
+            writeln!(
+                f,
+                "run          {}: {} messages in {} copies",
+                run.run, run.messages, run.copies
+            )?;
+        }
+        let odd = [
+            ("damaged", self.damaged),
+            ("duplicates", self.duplicates),
+            ("unstamped", self.unstamped),
+            ("saved", self.saved),
+        ];
+        for (name, count) in odd.into_iter().filter(|(_, count)| *count > 0) {
+            writeln!(f, "{name:<12} {count}")?;
+        }
+        Ok(())
+    }
+
+    /// One line for people who watch.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = format!(
+            "{} messages, {}/s, {} connections",
+            self.messages, self.rate_now, self.connections_open
+        );
+        let refused: u64 = self.refused.values().sum();
+        let dropped: u64 = self.dropped.values().sum();
+        for (name, count) in [
+            ("refused", refused),
+            ("dropped", dropped),
+            ("damaged", self.damaged),
+            ("duplicates", self.duplicates),
+        ] {
+            if count > 0 {
+                line += &format!(", {count} {name}");
+            }
+        }
+        line
+    }
+}
+
+/// Messages a second between the first and the last.
+fn rate(all: &[Counters], messages: u64) -> f64 {
+    let first = all.iter().filter_map(Counters::first).min();
+    let last = all.iter().filter_map(Counters::last).max();
+    match (first, last) {
+        (Some(first), Some(last)) if last > first => {
+            messages as f64 / last.since(first).as_secs_f64()
+        }
+        _ => 0.0,
+    }
+}
+
+fn latency(all: &[Counters]) -> Latency {
+    let mut sum = Histogram::<u64>::new(3).expect("three digits are in its range");
+    for counters in all {
+        // It grows as it needs to.
+        let _ = sum.add(&*counters.latency_locked());
+    }
+    if sum.is_empty() {
+        return Latency::default();
+    }
+    Latency {
+        count: sum.len(),
+        mean_us: sum.mean(),
+        min_us: sum.min(),
+        max_us: sum.max(),
+        p50_us: sum.value_at_quantile(0.5),
+        p90_us: sum.value_at_quantile(0.9),
+        p99_us: sum.value_at_quantile(0.99),
+        p999_us: sum.value_at_quantile(0.999),
+        p9999_us: sum.value_at_quantile(0.9999),
+        histogram: String::new(),
+    }
+}
