@@ -7,6 +7,7 @@ use super::{
 };
 use crate::stamp::RunId;
 use gatepost::config::{Io, Time};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     fs,
@@ -167,7 +168,7 @@ fn introduce(args: &Args, sink: &Handle) {
 
 /// Waits for one of the ends; true where it is one that should not be.
 fn wait(args: &Args, sink: &Handle, stop: &AtomicBool) -> bool {
-    let shows = !args.quiet && io::stderr().is_terminal();
+    let bar = progress(args);
     let mut told = Instant::now();
     let mut moved = Instant::now();
     let mut before = (0, 0);
@@ -183,20 +184,32 @@ fn wait(args: &Args, sink: &Handle, stop: &AtomicBool) -> bool {
             .idle_exit
             .is_some_and(|wait| moves > 0 && moved.elapsed() >= wait.0);
         let died = sink.has_died();
-        if shows && told.elapsed() >= TELL {
+        if !bar.is_hidden() && told.elapsed() >= TELL {
             told = Instant::now();
-            // Back to the start of the line, and what is left of a longer one goes.
-            eprint!("\r{}\x1b[K", sink.summary().line());
+            bar.set_message(sink.summary().line());
+            bar.tick();
         }
         if enough || idle || died || stop.load(Relaxed) {
             if enough {
                 sleep(LAST_REPLIES);
             }
-            if shows {
-                eprint!("\r\x1b[K");
-            }
+            bar.finish_and_clear();
             return died;
         }
+    }
+}
+
+/// The line that is redrawn in place; hidden where stderr is no terminal, or nobody wants it.
+fn progress(args: &Args) -> ProgressBar {
+    let target = match args.quiet {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    // A template of nothing but the message can't be malformed; the plain one would do too.
+    match ProgressStyle::with_template("{wide_msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 

@@ -6,9 +6,14 @@ use super::{
     point::{Cut, Fault, Point},
     shared::Shared,
 };
-use crate::result::Latency;
+use crate::{
+    report::{
+        histogram,
+        units::{count, micros, octets, rate},
+    },
+    result::Latency,
+};
 use gatepost::{net::now, smtp::Verb};
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -103,7 +108,7 @@ impl Summary {
                 .iter()
                 .map(|one| one.in_second((moment.0 / 1_000_000).saturating_sub(1)))
                 .sum(),
-            rate: rate(all, messages),
+            rate: pace(all, messages),
             latency: latency(all),
             runs: shared.books().counts(),
         }
@@ -119,26 +124,26 @@ impl Summary {
     }
 
     fn write(&self, f: &mut String) -> fmt::Result {
-        let mib = self.octets as f64 / f64::from(1 << 20);
         writeln!(
             f,
-            "messages     {} for {} recipients, {mib:.1} MiB, {:.0} a second",
-            self.messages, self.recipients, self.rate
+            "messages     {} for {} recipients, {}, {}",
+            count(self.messages),
+            count(self.recipients),
+            octets(self.octets as f64),
+            rate(self.rate)
         )?;
         writeln!(
             f,
             "connections  {} ({} at once), {} transactions",
-            self.connections, self.connections_max, self.transactions
+            count(self.connections),
+            count(self.connections_max),
+            count(self.transactions)
         )?;
-        let Latency {
-            p50_us,
-            p99_us,
-            max_us,
-            ..
-        } = self.latency;
+        let of = &self.latency;
+        let [p50, p99, max] = [of.p50_us, of.p99_us, of.max_us].map(|value| micros(value as f64));
         writeln!(
             f,
-            "latency      p50 {p50_us} µs, p99 {p99_us} µs, max {max_us} µs (MAIL to the last reply)"
+            "latency      p50 {p50}, p99 {p99}, max {max}, from MAIL to the last reply"
         )?;
         for (name, map) in [
             ("commands", &self.commands),
@@ -150,7 +155,7 @@ impl Summary {
             if !map.is_empty() {
                 let words: Vec<_> = map
                     .iter()
-                    .map(|(what, count)| format!("{what} {count}"))
+                    .map(|(what, number)| format!("{what} {}", count(*number)))
                     .collect();
                 writeln!(f, "{name:<12} {}", words.join(", "))?;
             }
@@ -159,7 +164,9 @@ impl Summary {
             writeln!(
                 f,
                 "run          {}: {} messages in {} copies",
-                run.run, run.messages, run.copies
+                run.run,
+                count(run.messages),
+                count(run.copies)
             )?;
         }
         let odd = [
@@ -168,8 +175,8 @@ impl Summary {
             ("unstamped", self.unstamped),
             ("saved", self.saved),
         ];
-        for (name, count) in odd.into_iter().filter(|(_, count)| *count > 0) {
-            writeln!(f, "{name:<12} {count}")?;
+        for (name, number) in odd.into_iter().filter(|(_, number)| *number > 0) {
+            writeln!(f, "{name:<12} {}", count(number))?;
         }
         Ok(())
     }
@@ -178,19 +185,22 @@ impl Summary {
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = format!(
-            "{} messages, {}/s, {} connections",
-            self.messages, self.rate_now, self.connections_open
+            "{} messages, {}/s, {} connections, p99 {}",
+            count(self.messages),
+            count(self.rate_now),
+            count(self.connections_open),
+            micros(self.latency.p99_us as f64),
         );
         let refused: u64 = self.refused.values().sum();
         let dropped: u64 = self.dropped.values().sum();
-        for (name, count) in [
+        for (name, number) in [
             ("refused", refused),
             ("dropped", dropped),
             ("damaged", self.damaged),
             ("duplicates", self.duplicates),
         ] {
-            if count > 0 {
-                line += &format!(", {count} {name}");
+            if number > 0 {
+                line += &format!(", {} {name}", count(number));
             }
         }
         line
@@ -198,7 +208,7 @@ impl Summary {
 }
 
 /// Messages a second between the first and the last.
-fn rate(all: &[Counters], messages: u64) -> f64 {
+fn pace(all: &[Counters], messages: u64) -> f64 {
     let first = all.iter().filter_map(Counters::first).min();
     let last = all.iter().filter_map(Counters::last).max();
     match (first, last) {
@@ -210,24 +220,10 @@ fn rate(all: &[Counters], messages: u64) -> f64 {
 }
 
 fn latency(all: &[Counters]) -> Latency {
-    let mut sum = Histogram::<u64>::new(3).expect("three digits are in its range");
+    let mut sum = histogram::empty();
     for counters in all {
-        // It grows as it needs to.
+        // It has the same range, or grows.
         let _ = sum.add(&*counters.latency_locked());
     }
-    if sum.is_empty() {
-        return Latency::default();
-    }
-    Latency {
-        count: sum.len(),
-        mean_us: sum.mean(),
-        min_us: sum.min(),
-        max_us: sum.max(),
-        p50_us: sum.value_at_quantile(0.5),
-        p90_us: sum.value_at_quantile(0.9),
-        p99_us: sum.value_at_quantile(0.99),
-        p999_us: sum.value_at_quantile(0.999),
-        p9999_us: sum.value_at_quantile(0.9999),
-        histogram: String::new(),
-    }
+    histogram::latency(&sum)
 }
