@@ -6,7 +6,8 @@ use gatepost_load::{
     run::{Hooks, Plan, execute},
 };
 use std::{
-    net::{TcpListener, TcpStream},
+    io::Read as _,
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -182,4 +183,45 @@ fn wrong_usage_ends_with_64() {
     ] {
         assert_eq!(command(args).status.code(), Some(64), "{args:?}");
     }
+}
+
+/// What a client that connects to a silent server says first.
+fn first_words(more: &str) -> (Vec<u8>, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let text =
+        format!("targets = ['{address}']\nclosed = true\nsessions = 1\nmessages = 1\n{more}");
+    let plan = Plan::new(toml::from_str(&text).unwrap()).unwrap();
+    let run = thread::spawn(move || execute(&plan, &Hooks::default()).unwrap());
+    let (mut stream, peer) = listener.accept().unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).unwrap();
+    let (result, _) = run.join().unwrap();
+    assert_eq!(
+        result.errors["greeting timed out"], 1,
+        "{:?}",
+        result.errors
+    );
+    assert_eq!(result.totals.failed, 1);
+    (said, peer)
+}
+
+#[test]
+fn a_server_that_says_nothing_is_left_at_the_deadline() {
+    let (said, peer) = first_words("timeout = '300ms'\nsource = '127.7.0.0/16'");
+    assert!(said.is_empty());
+    assert!(peer.ip().to_string().starts_with("127.7."), "{peer}");
+}
+
+#[test]
+fn a_proxy_header_comes_before_the_greeting() {
+    let (said, _) =
+        first_words("timeout = '300ms'\nproxy_header = 'v1'\nproxy_from = '192.0.2.0/24'");
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.starts_with("PROXY TCP4 192.0.2.1 127.0.0.1 "),
+        "{said}"
+    );
+    let (said, _) = first_words("timeout = '300ms'\nproxy_header = 'v2'");
+    assert_eq!(said.len(), 28);
 }

@@ -277,7 +277,13 @@ impl Desk {
             if self.free.borrow().is_empty() && !room {
                 return;
             }
-            let Next::Send(message) = self.take(now) else {
+            // Also behind the end: what was due before it and has a session is only as late as its wake.
+            let due = self
+                .arrivals
+                .borrow_mut()
+                .as_mut()
+                .and_then(|list| list.take_due(now));
+            let Some(message) = due.filter(|_| !self.over.get()) else {
                 return;
             };
             let free = self.free.borrow_mut().pop();
@@ -312,13 +318,15 @@ impl Desk {
 
     /// No more messages are begun.
     pub fn stop(&self) {
-        // What was due by now counts, and nothing thereafter.
-        if !self.over.get() {
-            let due = self.count_due(net::now());
-            self.notes.borrow_mut().totals().intended += due;
-        }
-        self.over.set(true);
+        self.end();
         self.wake_all();
+    }
+
+    fn end(&self) {
+        // What was due by now counts, and nothing thereafter.
+        let due = self.count_due(net::now());
+        self.notes.borrow_mut().totals().intended += due;
+        self.over.set(true);
     }
 
     fn wake_all(&self) {
@@ -337,11 +345,18 @@ impl Desk {
         }
     }
 
-    /// Is the last session gone, and will there be no other?
+    /// Is the last session gone, and will there be no other? Those that trickle are cut where the run has a time in
+    /// which it should be over.
     pub fn settle(&self) {
         let last = self.over.get() || self.released.get() || net::now() >= self.end.get();
         let closed = matches!(self.plan().load, Load::Closed { .. });
-        if self.seats.get() == 0 && (last || closed) {
+        if !last && !closed {
+            return;
+        }
+        if self.seats.get() == self.slow.get() && self.plan().duration.is_some() {
+            self.end();
+        }
+        if self.seats.get() == 0 {
             self.done.set();
         }
     }

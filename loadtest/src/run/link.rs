@@ -164,6 +164,9 @@ impl Link {
     pub async fn turn(&mut self) -> Result<(), Woe> {
         // What could not be sent may have been answered all the same.
         let sent = self.flush().await;
+        if let Err(Woe::Cut) = sent {
+            return sent;
+        }
         self.stream.set_deadline(self.at.after(self.timeout));
         match self.stream.recv().await {
             Ok(Some(chunk)) => {

@@ -181,7 +181,7 @@ pub struct Settings {
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = MACHINE)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cores: Vec<usize>,
-    /// The I/O engine: auto, uring or epoll [default: auto].
+    /// The I/O engine: auto, ring, uring or epoll [default: auto].
     #[arg(long, value_name = "ENGINE", help_heading = MACHINE)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io: Option<Io>,
