@@ -177,14 +177,36 @@ impl Transport {
 
     /// Is there nothing to read, neither here nor in the kernel?
     pub(in crate::net) fn is_quiet(&self) -> bool {
-        let state = self.inbox.0.borrow();
-        if state.next.is_some() || state.end.is_some() {
+        if !self.is_empty() {
             return false;
         }
-        let io = self.io();
-        // An armed receive would have raised the ring's flag.
-        let watched = state.armed.is_some_and(|armed| io.is_past(armed.round));
-        (watched && io.is_calm()) || sys::is_quiet(self.socket().as_fd())
+        if self.is_watched() {
+            if self.io().is_calm() {
+                return true;
+            }
+            // Something has happened, to whomever. The entry that the next turn would make for it is made now: it tells
+            // of this stream too, for the price of a peek. Where the ring breaks here, the next turn says so.
+            let _ = self.io().flush();
+            if !self.is_empty() {
+                return false;
+            }
+            if self.is_watched() && self.io().is_calm() {
+                return true;
+            }
+        }
+        sys::is_quiet(self.socket().as_fd())
+    }
+
+    /// Is there nothing to read here?
+    fn is_empty(&self) -> bool {
+        let state = self.inbox.0.borrow();
+        state.next.is_none() && state.end.is_none()
+    }
+
+    /// Would what comes raise the ring's flag? Yes, once the receive is armed.
+    fn is_watched(&self) -> bool {
+        let armed = self.inbox.0.borrow().armed;
+        armed.is_some_and(|armed| self.io().is_past(armed.round))
     }
 
     /// Takes the socket out, with the receive disarmed; back where bytes have come.
@@ -196,10 +218,7 @@ impl Transport {
             // breaks here, the next turn says so.
             let _ = self.io().flush();
         }
-        let state = self.inbox.0.borrow();
-        let is_free = state.armed.is_none() && state.next.is_none() && state.end.is_none();
-        drop(state);
-        if !is_free {
+        if !self.is_empty() || self.inbox.0.borrow().armed.is_some() {
             return Err(self);
         }
         let socket = self.socket.take().expect("taken only here");
