@@ -10,13 +10,7 @@ use gatepost::net::{
     self,
     mailbox::{Receiver, mailbox},
 };
-use std::{
-    io,
-    num::NonZeroU64,
-    sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
-};
+use std::{io, num::NonZeroU64, sync::Arc, thread, time::Duration};
 
 /// Wakes are not closer than this: above 5,000 messages a second of one worker, several begin at once, this late at most.
 const CLOSEST: Duration = Duration::from_micros(200);
@@ -37,7 +31,7 @@ pub fn start(shared: Arc<Shared>, mut arrivals: Arrivals) -> io::Result<Receiver
             if !left.is_zero() {
                 thread::sleep(left.min(LONGEST));
             }
-            if shared.ending.load(Ordering::Relaxed) {
+            if shared.is_ending() {
                 return;
             }
             let now = net::now();

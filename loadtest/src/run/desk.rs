@@ -8,7 +8,6 @@ use super::{
     plan::{Load, Plan},
     record::{Outcome, Part, Recorder},
 };
-use crate::stamp::RunId;
 use gatepost::{
     net::{self, sync::Event},
     smtp::Tick,
@@ -35,8 +34,6 @@ pub struct Shared {
     pub library: Library,
     /// What became of them.
     pub book: Book,
-    /// The run.
-    pub run: RunId,
     /// Closed loop: the next number.
     next: AtomicU32,
     /// Connections that were begun, of all workers.
@@ -48,18 +45,17 @@ pub struct Shared {
     /// The target is not there at all.
     unreachable: AtomicBool,
     /// No more messages; for threads that read no orders.
-    pub ending: AtomicBool,
+    ending: AtomicBool,
 }
 
 impl Shared {
     /// Before anything was sent.
     #[must_use]
-    pub fn new(plan: Plan, library: Library, run: RunId) -> Shared {
+    pub fn new(plan: Plan, library: Library) -> Shared {
         Shared {
             silent: Mutex::new((vec![false; plan.targets.len()], String::new())),
             plan,
             library,
-            run,
             book: Book::default(),
             next: AtomicU32::new(0),
             calls: AtomicU32::new(0),
@@ -101,6 +97,17 @@ impl Shared {
         if silent.iter().all(|silent| *silent) {
             self.unreachable.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// No more messages are begun.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Are no more messages begun?
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// Is no target there at all?

@@ -74,13 +74,10 @@ impl std::error::Error for Error {}
 pub fn execute(plan: &Plan, hooks: &Hooks) -> Result<(RunResult, Ledger), Error> {
     machine::raise_descriptors();
     let engine = net::probe(plan.io).map_err(Error::System)?.engine;
-    let library = Library::new(plan).map_err(|why| Error::Plan(why.to_string()))?;
-    let mut seed = rand::rngs::SysRng;
-    let run = RunId(
-        seed.try_next_u64()
-            .map_err(|why| Error::System(why.to_string()))?,
-    );
-    let shared = Arc::new(Shared::new(plan.clone(), library, run));
+    let seed = rand::rngs::SysRng.try_next_u64();
+    let run = RunId(seed.map_err(|why| Error::System(why.to_string()))?);
+    let library = Library::new(plan, run).map_err(|why| Error::Plan(why.to_string()))?;
+    let shared = Arc::new(Shared::new(plan.clone(), library));
     let (sender, reports) = mpsc::channel();
     let mut workers = Vec::new();
     for number in 0..plan.workers {
@@ -98,16 +95,22 @@ pub fn execute(plan: &Plan, hooks: &Hooks) -> Result<(RunResult, Ledger), Error>
         broken: None,
     };
     let started = jiff::Timestamp::now();
+    let panics = net::panics();
     let cpu = machine::cpu();
     let start = conductor.conduct();
     let cpu = machine::cpu().saturating_sub(cpu);
     let Conductor {
         gathered, broken, ..
     } = conductor;
-    shared.ending.store(true, Ordering::Relaxed);
+    shared.end();
     for Worker { thread, .. } in workers {
         // A worker that panicked has been missed already.
         let _ = thread.join();
+    }
+    if net::panics() > panics {
+        return Err(Error::System(
+            "a session ended in a panic, which is a bug".into(),
+        ));
     }
     if let Some(why) = broken {
         return Err(Error::System(why));
@@ -117,6 +120,11 @@ pub fn execute(plan: &Plan, hooks: &Hooks) -> Result<(RunResult, Ledger), Error>
     }
     let result = result(plan, gathered, start, cpu);
     let (mut result, numbers) = result;
+    let panics = net::panics() - panics;
+    if panics > 0 {
+        let name = "session ended in a panic, which is a bug";
+        result.errors.insert(name.into(), panics);
+    }
     result.started = started.to_string();
     Ok((result, shared.book.ledger(run, numbers)))
 }
@@ -163,6 +171,9 @@ impl Conductor<'_> {
         let mut start = net::now();
         let mut at_work = self.workers.len();
         while at_work > 0 {
+            // Looked at first: what a thread has said before its end is in the queue then.
+            let gone = self.workers.iter().filter(|w| w.thread.is_finished());
+            let gone = gone.count() > self.workers.len() - at_work;
             match self.reports.recv_timeout(LOOK) {
                 Ok((_, Report::Ready)) => {
                     ready += 1;
@@ -192,8 +203,12 @@ impl Conductor<'_> {
                     at_work -= 1;
                     self.broken = Some(why.to_string());
                 }
-                // A worker that panicked takes its sender with it.
                 Err(RecvTimeoutError::Disconnected) => break,
+                // Without its last words: it panicked.
+                Err(RecvTimeoutError::Timeout) if gone => {
+                    self.broken = Some("a worker ended in a panic, which is a bug".into());
+                    at_work -= 1;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let end = self.hooks.stop.load(Ordering::Relaxed)
@@ -202,7 +217,7 @@ impl Conductor<'_> {
                 || self.broken.is_some();
             if end && !self.stopped {
                 self.stopped = true;
-                self.shared.ending.store(true, Ordering::Relaxed);
+                self.shared.end();
                 self.order(Order::Stop);
             }
         }

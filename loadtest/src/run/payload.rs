@@ -25,35 +25,51 @@ const MESSAGES_MAX: usize = 512;
 pub struct Template {
     /// What follows the stamp line: header and body, all lines ending in CRLF.
     pub rest: Box<[u8]>,
-    sum: u64,
+    /// The stamp line of its first message, ahead of the number and behind it.
+    stamp: (Box<[u8]>, Box<[u8]>),
     /// Whether there are octets above 127.
     pub eight_bit: bool,
 }
 
 impl Template {
-    /// A message; its lines must end in CRLF.
+    /// A message of a run; its lines must end in CRLF.
     #[must_use]
-    pub fn new(rest: Vec<u8>) -> Template {
-        Template {
+    pub fn new(run: RunId, rest: Vec<u8>) -> Template {
+        let stamp = Stamp {
+            run,
+            number: NUMBER,
             sum: sum(&rest),
+            octets: rest.len() as u64,
+        };
+        let mut line = Vec::new();
+        stamp.write(&mut line);
+        // The word behind the version and the run.
+        let blanks = line.iter().enumerate().filter(|(_, c)| **c == b' ');
+        let from = blanks
+            .map(|(at, _)| at + 1)
+            .nth(2)
+            .expect("a stamp has five words");
+        let to = from + itoa::Buffer::new().format(NUMBER).len();
+        Template {
+            stamp: (line[..from].into(), line[to..].into()),
             eight_bit: !rest.is_ascii(),
             rest: rest.into(),
         }
     }
 
     /// Writes the stamp line of the message with this number in place of what `out` held.
-    pub fn stamp(&self, run: RunId, number: u32, out: &mut Vec<u8>) {
+    pub fn stamp(&self, number: u32, out: &mut Vec<u8>) {
+        let (ahead, behind) = &self.stamp;
         out.clear();
         out.reserve(LINE_MAX);
-        let stamp = Stamp {
-            run,
-            number,
-            sum: self.sum,
-            octets: self.rest.len() as u64,
-        };
-        stamp.write(out);
+        out.extend_from_slice(ahead);
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        out.extend_from_slice(behind);
     }
 }
+
+/// Stands in a template's stamp where a message has its number.
+const NUMBER: u32 = 0;
 
 /// All messages of a run.
 #[derive(Debug)]
@@ -67,13 +83,10 @@ impl Library {
     ///
     /// # Errors
     /// The files can't be read, or hold no message.
-    pub fn new(plan: &Plan) -> io::Result<Library> {
+    pub fn new(plan: &Plan, run: RunId) -> io::Result<Library> {
         let mut rng = SmallRng::seed_from_u64(plan.seed);
         let ham = match &plan.from {
-            Some(path) => mailbox::read(path)?
-                .into_iter()
-                .map(Template::new)
-                .collect(),
+            Some(path) => mailbox::read(path)?,
             None => render(&plan.sizes, None, &mut rng),
         };
         let spam = if plan.trouble.spam > 0.0 {
@@ -81,7 +94,14 @@ impl Library {
         } else {
             Vec::new()
         };
-        Ok(Library { ham, spam })
+        let shelf = |texts: Vec<Vec<u8>>| {
+            let made = texts.into_iter().map(|text| Template::new(run, text));
+            made.collect()
+        };
+        Ok(Library {
+            ham: shelf(ham),
+            spam: shelf(spam),
+        })
     }
 
     /// One of the messages.
@@ -98,7 +118,7 @@ impl Library {
     }
 }
 
-fn render(sizes: &Sizes, spam: Option<&str>, rng: &mut SmallRng) -> Vec<Template> {
+fn render(sizes: &Sizes, spam: Option<&str>, rng: &mut SmallRng) -> Vec<Vec<u8>> {
     let mut made = Vec::new();
     let mut octets = 0;
     // Of messages that are all alike a few are enough: their texts differ.
@@ -109,7 +129,7 @@ fn render(sizes: &Sizes, spam: Option<&str>, rng: &mut SmallRng) -> Vec<Template
     while made.len() < count && (made.is_empty() || octets < LIBRARY_MAX) {
         let rest = text::message(draw(sizes, rng), made.len(), spam, rng);
         octets += rest.len() as u64;
-        made.push(Template::new(rest));
+        made.push(rest);
     }
     made
 }
@@ -133,7 +153,8 @@ mod tests {
     use super::*;
 
     fn library(text: &str) -> Library {
-        Library::new(&Plan::new(toml::from_str(text).unwrap()).unwrap()).unwrap()
+        let plan = Plan::new(toml::from_str(text).unwrap()).unwrap();
+        Library::new(&plan, RunId(7)).unwrap()
     }
 
     #[test]
@@ -141,11 +162,17 @@ mod tests {
         let library = library("size = '4KiB'");
         for template in &library.ham {
             assert_eq!(template.rest.len(), 4096);
-            let mut line = Vec::new();
-            template.stamp(RunId(7), 9, &mut line);
-            let stamp = Stamp::read(&line).unwrap();
-            assert_eq!((stamp.run, stamp.number, stamp.octets), (RunId(7), 9, 4096));
-            assert_eq!(stamp.sum, sum(&template.rest));
+            for number in [0, 9, u32::MAX] {
+                let mut line = Vec::new();
+                template.stamp(number, &mut line);
+                let stamp = Stamp {
+                    run: RunId(7),
+                    number,
+                    sum: sum(&template.rest),
+                    octets: 4096,
+                };
+                assert_eq!(Stamp::read(&line).unwrap(), stamp);
+            }
         }
         assert!(library.spam.is_empty());
     }

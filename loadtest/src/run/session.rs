@@ -102,16 +102,16 @@ impl Session {
                 start_slow(&desk, message);
                 continue;
             }
-            let outcome = self.carry(message).await;
-            let failed = outcome == Outcome::FAILED;
-            if failed && matches!(desk.plan().load, Load::Closed { .. }) {
+            let sent = self.carry(message).await;
+            if !sent && matches!(desk.plan().load, Load::Closed { .. }) {
                 net::sleep(RECOVERY).await;
             }
         }
     }
 
-    /// Sends a message, connecting first where that is needed, and makes the connection ready for another.
-    async fn carry(&mut self, message: Intended) -> Outcome {
+    /// Sends a message, connecting first where that is needed, and makes the connection ready for another. False where
+    /// nothing of it could be sent.
+    async fn carry(&mut self, message: Intended) -> bool {
         let desk = Rc::clone(&self.desk);
         let now = net::now();
         if self
@@ -123,7 +123,7 @@ impl Session {
         }
         if self.link.is_none() && !self.connect().await {
             desk.note_end(message, &Outcome::FAILED, net::now());
-            return Outcome::FAILED;
+            return false;
         }
         if let Some((link, _)) = &mut self.link {
             link.at = link.at.max(now);
@@ -133,11 +133,12 @@ impl Session {
             .then(|| self.draw_leave());
         let outcome = self.send(message, leave).await;
         let Some((link, open)) = self.link.take() else {
-            return outcome;
+            return false;
         };
         desk.note_end(message, &outcome, link.at);
+        let unsent = outcome == Outcome::FAILED && link.client.is_clean();
         self.link = self.tidy(link, &outcome).await.map(|link| (link, open));
-        outcome
+        !unsent
     }
 
     /// Ends a connection that has carried enough, and cleans one that a refusal has soiled.
@@ -190,7 +191,7 @@ impl Session {
             let spam = plan.trouble.spam > 0.0 && rng.random_bool(plan.trouble.spam);
             shared.library.pick(rng, spam)
         };
-        template.stamp(shared.run, message.number, &mut self.stamp);
+        template.stamp(message.number, &mut self.stamp);
         let letter = Letter {
             envelope: &self.envelope,
             stamp: &self.stamp,
@@ -271,7 +272,7 @@ pub async fn open_idle(desk: &Rc<Desk>, count: u32) {
         );
         at_work.set(at_work.get() + 1);
         spawn(async move {
-            while left.get() > 0 && !desk.over.get() && !desk.shared.is_unreachable() {
+            while left.get() > 0 && !desk.shared.is_ending() {
                 left.set(left.get() - 1);
                 if let Some(link) = connect(&desk).await {
                     hold(&desk, link);
