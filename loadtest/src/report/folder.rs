@@ -1,6 +1,6 @@
 //! A run as files: written behind a run, read again by `gatepost-load report`.
 
-use super::{histogram::histogram, text};
+use super::{histogram::histogram, run_page, text};
 use crate::{
     ledger::{Ledger, Tally},
     result::{RunResult, VERSION},
@@ -43,7 +43,8 @@ pub fn write_folder(result: &RunResult, ledger: &Ledger, folder: &Path) -> io::R
     put(RESULT, &json(result)?)?;
     put(LEDGER, &json(ledger)?)?;
     put(HISTOGRAMS, &histogram_log(result)?)?;
-    put(SUMMARY, text::plain(result).as_bytes())
+    put(SUMMARY, text::plain(result).as_bytes())?;
+    put(PAGE, run_page::page(result).map_err(wrong)?.as_bytes())
 }
 
 /// Reads a result: a `run.json`, or a folder that holds one.
