@@ -9,7 +9,7 @@ use super::{
     },
     text::{LATENCY_HEAD, latency_row, moment, per_second, steps},
     units::{count, micros, octets, rate, seconds, share},
-    verdict::{caution, verdict},
+    verdict::{caution, knee, verdict},
 };
 use crate::result::{Interval, Latency, ProcessResult, ProcessSample, RunResult};
 
@@ -52,6 +52,7 @@ pub(super) fn facts(page: Page, result: &RunResult) -> Page {
 fn head(result: &RunResult) -> Page {
     let mut verdict = verdict(result);
     verdict.details.extend(caution(result));
+    verdict.details.extend(knee(result));
     let (totals, latency) = (&result.totals, &result.latency);
     let wanted = totals.intended.max(totals.begun);
     let missed = wanted.saturating_sub(totals.acknowledged);

@@ -2,7 +2,7 @@
 
 use super::{
     units::{count, digits, micros, octets, rate, seconds, share},
-    verdict::{Tone, caution, verdict},
+    verdict::{Tone, caution, knee, verdict},
 };
 use crate::result::{Latency, RunResult};
 use comfy_table::{CellAlignment, Table, presets};
@@ -171,6 +171,9 @@ impl Text {
         self.line(&line);
         for detail in verdict.details.into_iter().chain(caution(result)) {
             self.line(&format!("  {detail}"));
+        }
+        if let Some(knee) = knee(result) {
+            self.line(&knee);
         }
     }
 

@@ -122,11 +122,17 @@ fn details(found: &Reconciliation) -> Vec<String> {
     );
     tell(
         found.refused,
-        format!(
-            "{} messages were refused; {} of them arrived all the same.",
-            count(found.refused),
-            count(found.refused_arrived)
-        ),
+        match found.refused_arrived {
+            0 => format!(
+                "{} messages were refused, and none of them arrived.",
+                count(found.refused)
+            ),
+            arrived => format!(
+                "{} messages were refused; {} of them arrived all the same.",
+                count(found.refused),
+                count(arrived)
+            ),
+        },
     );
     tell(
         found.unsent_arrived,
@@ -158,6 +164,23 @@ pub fn caution(result: &RunResult) -> Option<String> {
             count(behind),
             count(totals.intended),
             micros(result.latency.p99_us as f64)
+        )
+    })
+}
+
+/// The last rate that held, where the run looked for it.
+#[must_use]
+pub fn knee(result: &RunResult) -> Option<String> {
+    let knee = result.knee.as_ref()?;
+    Some(if knee.why.is_empty() {
+        format!(
+            "No knee up to {:.0} messages a second: all limits were kept.",
+            knee.rate
+        )
+    } else {
+        format!(
+            "Knee: {:.0} messages a second; behind it {}.",
+            knee.rate, knee.why
         )
     })
 }

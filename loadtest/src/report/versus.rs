@@ -14,7 +14,7 @@ use crate::result::RunResult;
 use console::Style;
 use std::fmt::Write as _;
 
-const CAVEAT: &str = "One run each: a few percent are noise. `gatepost-load compare` repeats in turns and shows the spread.";
+const CAVEAT: &str = "One run each: a few percent are noise. gatepost-load compare repeats in turns and shows the spread.";
 
 /// Both as text, in colour where stdout is a terminal.
 #[must_use]

@@ -187,19 +187,6 @@ fn tell(args: &Args, result: &RunResult, ledger: &Ledger) -> Result<ExitCode, Fa
         say(&text.map_err(|why| (exit::OUTPUT, why.to_string()))?)?;
     } else {
         say(&report::text(result))?;
-        if let Some(knee) = &result.knee {
-            say(&if knee.why.is_empty() {
-                format!(
-                    "No knee up to {:.0} messages a second: all limits were kept.",
-                    knee.rate
-                )
-            } else {
-                format!(
-                    "Knee: {:.0} messages a second; behind it {}.",
-                    knee.rate, knee.why
-                )
-            })?;
-        }
     }
     let whole = result
         .reconciliation

@@ -165,7 +165,7 @@ fn a_page_of_several_servers_is_drawn() {
     let page = several();
     assert_loads_nothing(&page);
     let Some(dom) = rendered(&page) else { return };
-    assert_drawn(&dom, &[&[(BARS, 3), ("class=\"errorbar\"", 8)]]);
+    assert_drawn(&dom, &[&[(BARS, 6), ("class=\"errorbar\"", 8)]]);
 }
 
 /// What `compare` may put together.

@@ -159,6 +159,7 @@ pub fn run(slower: f64) -> RunResult {
         stages: stages(slower),
         processes: processes(&mut dice),
         own_cpu_us_per_message: 31.0,
+        knee: None,
     }
 }
 

@@ -104,14 +104,15 @@ pub fn spreads(
     const BAR_PX: usize = 20;
     let mut plot = Plot::new();
     let mut greatest = reference.unwrap_or_default();
-    for one in series {
+    for (place, one) in series.iter().enumerate() {
         let (mut x, mut y, mut texts, mut labels) = (vec![], vec![], vec![], vec![]);
-        let (mut above, mut below) = (vec![], vec![]);
+        let (mut above, mut below, mut ends) = (vec![], vec![], vec![]);
         for (group, spread) in groups.iter().zip(&one.values) {
             let Some(spread) = spread else { continue };
             greatest = greatest.max(spread.max);
             x.push(spread.median);
             y.push(escape(group));
+            ends.push(spread.max);
             above.push(spread.max - spread.median);
             below.push(spread.median - spread.min);
             texts.push(unit.text(spread.median));
@@ -131,24 +132,32 @@ pub fn spreads(
             .color("#8792a2")
             .thickness(1.5)
             .width(3);
-        plot.add_trace(
-            Trace::new(x, y)
-                .name(escape(&one.name))
-                .orientation(Orientation::Horizontal)
-                .error_x(whiskers)
-                .hover_info(HoverInfo::Text)
-                .hover_text_array(labels)
-                .text_array(texts)
-                .text_position(TextPosition::Inside)
-                .inside_text_anchor(plotly::common::TextAnchor::Start)
-                .constrain_text(ConstrainText::None),
-        );
+        let beside = format!("{place}");
+        let bars = Trace::new(x, y.clone())
+            .name(escape(&one.name))
+            .orientation(Orientation::Horizontal)
+            .offset_group(&beside)
+            .error_x(whiskers)
+            .hover_info(HoverInfo::Text)
+            .hover_text_array(labels);
+        // The number stands behind the whisker: it is that of a bar nobody sees, as long as both.
+        let numbers = Trace::new(ends, y)
+            .orientation(Orientation::Horizontal)
+            .offset_group(&beside)
+            .marker(Marker::new().color("rgba(0,0,0,0)"))
+            .show_legend(false)
+            .hover_info(HoverInfo::Skip)
+            .text_array(texts)
+            .text_position(TextPosition::Outside)
+            .constrain_text(ConstrainText::None);
+        plot.add_trace(bars);
+        plot.add_trace(numbers);
     }
     let names: Vec<String> = groups.iter().map(|group| escape(group)).collect();
     let mut layout = layout()
         .bar_mode(BarMode::Group)
         .bar_gap(0.25)
-        .x_axis(linear_axis(unit, [greatest].into_iter()))
+        .x_axis(linear_axis(unit, [greatest * 1.06].into_iter()))
         .y_axis(rows_axis(groups.len()).category_array(names));
     if let Some(reference) = reference {
         layout.add_shape(
