@@ -104,6 +104,7 @@ pub fn spreads(
     const BAR_PX: usize = 20;
     let mut plot = Plot::new();
     let mut greatest = reference.unwrap_or_default();
+    let mut beyond = Vec::new();
     for (place, one) in series.iter().enumerate() {
         let (mut x, mut y, mut texts, mut labels) = (vec![], vec![], vec![], vec![]);
         let (mut above, mut below, mut ends) = (vec![], vec![], vec![]);
@@ -151,6 +152,10 @@ pub fn spreads(
             .text_position(TextPosition::Outside)
             .constrain_text(ConstrainText::None);
         plot.add_trace(bars);
+        beyond.push(numbers);
+    }
+    // Behind all bars, so that these take their colours in order.
+    for numbers in beyond {
         plot.add_trace(numbers);
     }
     let names: Vec<String> = groups.iter().map(|group| escape(group)).collect();

@@ -64,9 +64,9 @@ pub fn percentiles(curves: &[Curve]) -> Chart {
     Chart::new(plot, TALL_PX)
 }
 
-/// Ticks at 0, 50 %, and each nine.
+/// Ticks at 50 % and each nine.
 fn nines(furthest: f64) -> (Vec<f64>, Vec<String>) {
-    let (mut ticks, mut texts) = (vec![1.0, 2.0], vec!["least".to_owned(), "p50".to_owned()]);
+    let (mut ticks, mut texts) = (vec![2.0], vec!["p50".to_owned()]);
     let mut one_in = 10.0;
     while one_in <= furthest * 1.1 {
         ticks.push(one_in);
@@ -195,10 +195,7 @@ mod tests {
     fn nines_have_their_names() {
         let (ticks, texts) = nines(100_000.0);
         assert_eq!(ticks.len(), texts.len());
-        assert_eq!(
-            texts,
-            ["least", "p50", "p90", "p99", "p99.9", "p99.99", "p99.999"]
-        );
+        assert_eq!(texts, ["p50", "p90", "p99", "p99.9", "p99.99", "p99.999"]);
     }
 
     #[test]
