@@ -103,54 +103,11 @@ pub fn spreads(
 ) -> Chart {
     const BAR_PX: usize = 20;
     let mut plot = Plot::new();
-    let mut greatest = reference.unwrap_or_default();
+    let all = series.iter().flat_map(|one| one.values.iter().flatten());
+    let greatest = all.fold(reference.unwrap_or_default(), |g, s| g.max(s.max));
     let mut beyond = Vec::new();
     for (place, one) in series.iter().enumerate() {
-        let (mut x, mut y, mut texts, mut labels) = (vec![], vec![], vec![], vec![]);
-        let (mut above, mut below, mut ends) = (vec![], vec![], vec![]);
-        for (group, spread) in groups.iter().zip(&one.values) {
-            let Some(spread) = spread else { continue };
-            greatest = greatest.max(spread.max);
-            x.push(spread.median);
-            y.push(escape(group));
-            ends.push(spread.max);
-            above.push(spread.max - spread.median);
-            below.push(spread.median - spread.min);
-            texts.push(unit.text(spread.median));
-            labels.push(format!(
-                "<b>{}</b>, {}<br><b>{}</b> ({} to {})",
-                escape(&one.name),
-                escape(group),
-                unit.text(spread.median),
-                unit.text(spread.min),
-                unit.text(spread.max)
-            ));
-        }
-        let whiskers = ErrorData::new(ErrorType::Data)
-            .array(above)
-            .array_minus(below)
-            .symmetric(false)
-            .color("#8792a2")
-            .thickness(1.5)
-            .width(3);
-        let beside = format!("{place}");
-        let bars = Trace::new(x, y.clone())
-            .name(escape(&one.name))
-            .orientation(Orientation::Horizontal)
-            .offset_group(&beside)
-            .error_x(whiskers)
-            .hover_info(HoverInfo::Text)
-            .hover_text_array(labels);
-        // The number stands behind the whisker: it is that of a bar nobody sees, as long as both.
-        let numbers = Trace::new(ends, y)
-            .orientation(Orientation::Horizontal)
-            .offset_group(&beside)
-            .marker(Marker::new().color("rgba(0,0,0,0)"))
-            .show_legend(false)
-            .hover_info(HoverInfo::Skip)
-            .text_array(texts)
-            .text_position(TextPosition::Outside)
-            .constrain_text(ConstrainText::None);
+        let (bars, numbers) = group(unit, groups, one, &place.to_string());
         plot.add_trace(bars);
         beyond.push(numbers);
     }
@@ -180,6 +137,59 @@ pub fn spreads(
     plot.set_layout(layout);
     let bars = groups.len() * (series.len() * BAR_PX + ROW_PX / 2);
     Chart::new(plot, AROUND_PX + bars)
+}
+
+/// The bars of one server with their whiskers, and the numbers beside them.
+fn group(
+    unit: Unit,
+    groups: &[String],
+    one: &SpreadSeries,
+    beside: &str,
+) -> (Box<Trace<f64, String>>, Box<Trace<f64, String>>) {
+    let (mut x, mut y, mut texts, mut labels) = (vec![], vec![], vec![], vec![]);
+    let (mut above, mut below, mut ends) = (vec![], vec![], vec![]);
+    for (group, spread) in groups.iter().zip(&one.values) {
+        let Some(spread) = spread else { continue };
+        x.push(spread.median);
+        y.push(escape(group));
+        ends.push(spread.max);
+        above.push(spread.max - spread.median);
+        below.push(spread.median - spread.min);
+        texts.push(unit.text(spread.median));
+        labels.push(format!(
+            "<b>{}</b>, {}<br><b>{}</b> ({} to {})",
+            escape(&one.name),
+            escape(group),
+            unit.text(spread.median),
+            unit.text(spread.min),
+            unit.text(spread.max)
+        ));
+    }
+    let whiskers = ErrorData::new(ErrorType::Data)
+        .array(above)
+        .array_minus(below)
+        .symmetric(false)
+        .color("#8792a2")
+        .thickness(1.5)
+        .width(3);
+    let bars = Trace::new(x, y.clone())
+        .name(escape(&one.name))
+        .orientation(Orientation::Horizontal)
+        .offset_group(beside)
+        .error_x(whiskers)
+        .hover_info(HoverInfo::Text)
+        .hover_text_array(labels);
+    // The number stands behind the whisker: it is that of a bar nobody sees, as long as both.
+    let numbers = Trace::new(ends, y)
+        .orientation(Orientation::Horizontal)
+        .offset_group(beside)
+        .marker(Marker::new().color("rgba(0,0,0,0)"))
+        .show_legend(false)
+        .hover_info(HoverInfo::Skip)
+        .text_array(texts)
+        .text_position(TextPosition::Outside)
+        .constrain_text(ConstrainText::None);
+    (bars, numbers)
 }
 
 #[cfg(test)]
