@@ -139,13 +139,16 @@ pub fn spreads(
     Chart::new(plot, AROUND_PX + bars)
 }
 
+/// Bars along, things across.
+type Drawn = Trace<f64, String>;
+
 /// The bars of one server with their whiskers, and the numbers beside them.
 fn group(
     unit: Unit,
     groups: &[String],
     one: &SpreadSeries,
     beside: &str,
-) -> (Box<Trace<f64, String>>, Box<Trace<f64, String>>) {
+) -> (Box<Drawn>, Box<Drawn>) {
     let (mut x, mut y, mut texts, mut labels) = (vec![], vec![], vec![], vec![]);
     let (mut above, mut below, mut ends) = (vec![], vec![], vec![]);
     for (group, spread) in groups.iter().zip(&one.values) {
