@@ -20,6 +20,8 @@ use gatepost::smtp::{
 };
 
 mod commands;
+#[cfg(test)]
+mod tests;
 
 /// The longest command line; more is not SMTP.
 const LINE_MAX: usize = 4096;
