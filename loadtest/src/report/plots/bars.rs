@@ -8,6 +8,7 @@ use plotly::{
     common::{ConstrainText, ErrorData, ErrorType, HoverInfo, Marker, Orientation, TextPosition},
     layout::{BarMode, Shape, ShapeLayer, ShapeLine, ShapeType},
 };
+use serde::{Deserialize, Serialize};
 
 /// A bar.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +57,7 @@ pub fn bars(unit: Unit, bars: &[Bar]) -> Chart {
 }
 
 /// What several rounds of one thing gave.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The one in the middle.
     pub median: f64,
