@@ -24,7 +24,7 @@
     const of = (name) => getComputedStyle(root).getPropertyValue(name).trim();
     const axis = {gridcolor: of('--line'), linecolor: of('--line'), zerolinecolor: of('--line')};
     const heat = dark.matches
-      ? [[0, '#1b3350'], [0.35, '#1f6f9f'], [0.7, '#4fc1c9'], [1, '#f5f3b8']]
+      ? [[0, '#1a2d45'], [0.35, '#1f4f7d'], [0.7, '#2c7fb5'], [1, '#79bfe6']]
       : [[0, '#d9e8f5'], [0.35, '#7fb3d9'], [0.7, '#2b6ea8'], [1, '#0d2c54']];
     return {
       layout: {

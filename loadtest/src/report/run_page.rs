@@ -194,9 +194,12 @@ fn throughput(page: Page, result: &RunResult) -> Page {
 }
 
 fn over_time(result: &RunResult, of: impl Fn(&Interval) -> f64) -> Vec<(f64, f64)> {
+    // What is left over at the end is often a few milliseconds: a rate of that would be a spike of no meaning.
+    let whole = result.intervals.first().map_or(0.0, |first| first.length_s);
     result
         .intervals
         .iter()
+        .filter(|interval| interval.length_s >= whole / 2.0)
         .map(|interval| (interval.at_s + interval.length_s / 2.0, of(interval)))
         .collect()
 }

@@ -75,11 +75,14 @@ pub fn heat_map(columns: &[HeatColumn]) -> Chart {
 
 fn quantile_line(name: &str, share: f64, columns: &[HeatColumn]) -> Box<Scatter<f64, Option<f64>>> {
     let middle = |column: &HeatColumn| column.at_s + column.length_s / 2.0;
+    // A column cut short by the end of the run has too few messages for a line.
+    let whole = columns.first().map_or(0.0, |first| first.length_s);
     let values: Vec<_> = columns
         .iter()
         .map(|column| {
             let value = column.histogram.value_at_quantile(share).max(1) as f64;
-            (!column.histogram.is_empty()).then_some(value)
+            let told = !column.histogram.is_empty() && column.length_s >= whole / 2.0;
+            told.then_some(value)
         })
         .collect();
     let texts = columns.iter().zip(&values).map(|(column, value)| {
