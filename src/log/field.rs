@@ -4,7 +4,7 @@
 //! line, add a field, or reach a terminal as a control sequence: anything but printable ASCII and valid UTF-8
 //! is escaped.
 
-use std::io::Write;
+use std::{io::Write, net::IpAddr};
 
 /// A line under way. Fields appear in the order in which they are added.
 #[derive(Debug)]
@@ -119,6 +119,24 @@ pub fn push_number(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Appends an address; an IPv4 one, which most are, without the formatting machinery.
+pub fn push_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (place, octet) in v4.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                push_number(u64::from(octet), out);
+            }
+        }
+        IpAddr::V6(v6) => {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "{v6}");
+        }
+    }
+}
+
 /// Appends a score, rounded to hundredths, without zeros at its end: `2`, `2.5`, `-0.25`.
 pub fn push_score(score: f64, out: &mut Vec<u8>) {
     // A score beyond any sense saturates.
@@ -190,6 +208,15 @@ mod tests {
             "{\"from\":\"a@b.example\",\"size\":1200,\"v\":\"1.5\"}\n"
         );
         assert_eq!(line(false, b""), "from=\"\" size=1200 v=1.5\n");
+    }
+
+    #[test]
+    fn addresses_are_as_ever() {
+        for text in ["0.0.0.0", "192.0.2.255", "10.1.20.100", "2001:db8::1", "::"] {
+            let mut out = Vec::new();
+            push_address(text.parse().expect("an address"), &mut out);
+            assert_eq!(String::from_utf8(out).expect("ASCII"), text);
+        }
     }
 
     #[test]

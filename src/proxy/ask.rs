@@ -94,7 +94,7 @@ impl Session {
         let sender = self.server.envelope().sender().whole;
         let mut transaction = Transaction::begin(self.context.ids.next(), sender, self.now);
         transaction.note(&answer);
-        self.transaction = Some(transaction);
+        self.transaction = Some(Box::new(transaction));
         answer
     }
 

@@ -47,7 +47,7 @@ impl Session {
     }
 
     /// Says the final reply, writes it, logs and counts.
-    fn conclude(&mut self, mut transaction: Transaction, answer: Answer) {
+    fn conclude(&mut self, mut transaction: Box<Transaction>, answer: Answer) {
         match &answer {
             Answer::AcceptWith(reply) | Answer::Refuse(reply) | Answer::Close(reply) => {
                 transaction.said(reply);

@@ -3,6 +3,10 @@
 //! The loop is the whole of it: input goes to the core, an action comes back. Questions are answered in
 //! `ask`, the body goes to `body`, its end to `commit`. Replies pile up in `out` and leave in one write when
 //! the core wants to read on, so a pipelined batch costs one send.
+//!
+//! Most sessions do nothing most of the time, and what one owns then is what it holds over the read in `turn`. So
+//! what only a message needs is boxed for as long as it is under way (`commit`, `body`, the question to a backend),
+//! and the buffer of the replies is the worker's while there are none.
 
 use super::{
     context::{Context, Current},
@@ -34,11 +38,9 @@ pub(super) struct Session {
     pub scope: Scope,
     pub stream: Stream,
     pub server: Server,
-    /// Replies that have not been sent.
+    /// Replies that have not been sent. No memory of the session's own while it waits for its client.
     pub out: Vec<u8>,
     pub client: IpAddr,
-    /// The client for log lines, rendered once.
-    pub client_text: String,
     pub trusted: bool,
     /// Where the session stood before the last step, for whoever asks how it ended.
     pub phase: Phase,
@@ -47,7 +49,7 @@ pub(super) struct Session {
     pub judgement: Judgement,
     pub ticket: Option<SessionTicket>,
     pub place: Option<Place>,
-    pub transaction: Option<Transaction>,
+    pub transaction: Option<Box<Transaction>>,
     pub transactions: u32,
     pub started: Tick,
     /// When a final reply was due that has not been sent yet.
@@ -117,9 +119,8 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
         listener,
         scope,
         stream,
-        out: Vec::new(),
+        out: context.buffer(),
         client,
-        client_text: client.to_string(),
         judgement: Judgement::new(),
         ticket: None,
         place,
@@ -177,7 +178,7 @@ impl Session {
                         // The window is full: what follows awaits, so the piece must not be a loan.
                         let piece = span.of(self.input.bytes()).to_vec();
                         self.input.consume(step.consumed);
-                        self.body(&piece).await;
+                        Box::pin(self.body(&piece)).await;
                     }
                     continue;
                 }
@@ -195,13 +196,13 @@ impl Session {
                 Action::Body(_) => {}
                 Action::Insert(piece) => {
                     if self.transaction.as_mut().is_some_and(|t| !t.takes(piece)) {
-                        self.body(piece).await;
+                        Box::pin(self.body(piece)).await;
                     }
                 }
                 Action::Discard => self.drop_body(),
                 Action::End => {
                     self.input.settle();
-                    self.commit().await;
+                    Box::pin(self.commit()).await;
                 }
                 // STARTTLS is never offered before TLS exists here, so the core refuses it by itself.
                 Action::StartTls | Action::Close => {
@@ -231,7 +232,9 @@ impl Session {
             return None;
         }
         self.stream.set_deadline(self.server.deadline());
+        self.context.keep(std::mem::take(&mut self.out));
         let read = self.stream.recv().await;
+        self.out = self.context.buffer();
         // From here on we have the word: a backend may take its ten minutes, and the client is not to blame.
         self.stream.set_deadline(Tick::FAR);
         self.now = now();
@@ -345,6 +348,7 @@ impl Session {
 
     fn finish(&mut self, end: End) {
         self.now = now();
+        self.context.keep(std::mem::take(&mut self.out));
         if let Some(mut transaction) = self.transaction.take() {
             transaction.size = transaction.size.max(self.server.body_facts().size);
             trace::transaction(self, &transaction, Some(end));

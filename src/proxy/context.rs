@@ -15,6 +15,13 @@ use std::{
     sync::Arc,
 };
 
+/// Buffers for replies that a worker keeps for the next session that has something to say.
+const SPARE_MAX: usize = 64;
+/// One that has grown larger is not kept, octets.
+const SPARE_OCTETS: usize = 4 * 1024;
+/// The first size of one: the reply to EHLO fits.
+const FIRST: usize = 512;
+
 /// One worker's context.
 pub struct Context {
     /// Ids for messages.
@@ -36,6 +43,7 @@ pub struct Context {
     /// Sessions open on this worker.
     pub sessions: Cell<u32>,
     current: RefCell<Rc<Current>>,
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 /// A configuration as one worker uses it.
@@ -102,7 +110,24 @@ impl Context {
             questions: Cell::new(0),
             sessions: Cell::new(0),
             current: RefCell::new(current),
+            spare: RefCell::default(),
         })
+    }
+
+    /// An empty buffer for replies: the one that was used last.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(FIRST))
+    }
+
+    /// Takes a buffer back.
+    pub fn keep(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= SPARE_OCTETS && spare.len() < SPARE_MAX {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// Whether the looks of this question are timed: those of one in sixteen are. A look takes less than

@@ -9,7 +9,7 @@ use crate::{
     config::LogFormat,
     log::{
         Line,
-        field::{push_number, push_score},
+        field::{push_address, push_number, push_score},
     },
     metrics::Counter,
     smtp::{Status, Tick, server::Phase},
@@ -144,7 +144,7 @@ fn recipients(session: &Session, transaction: &Transaction, line: &mut Line<'_>)
 fn who(session: &Session, line: &mut Line<'_>) {
     let listener = &session.current.site.listeners[session.listener];
     line.text("listener", listener.name.as_bytes())
-        .text("client", session.client_text.as_bytes());
+        .plain("client", |out| push_address(session.client, out));
     if let Some(hello) = session.server.hello() {
         line.text("helo", hello.name);
     }

@@ -6,6 +6,11 @@
 
 use super::span::Span;
 
+/// Octets of text that an envelope keeps room for between transactions: an idle session has that room too.
+const TEXT_KEPT: usize = 1024;
+/// Recipients that it keeps room for.
+const RECIPIENTS_KEPT: usize = 16;
+
 /// The BODY parameter (RFC 6152, RFC 3030).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyKind {
@@ -137,9 +142,9 @@ impl Envelope {
     /// Empties it and keeps its memory; memory that one huge envelope took is given back.
     pub fn clear(&mut self) {
         self.text.clear();
-        self.text.shrink_to(16 * 1024);
+        self.text.shrink_to(TEXT_KEPT);
         self.recipients.clear();
-        self.recipients.shrink_to(256);
+        self.recipients.shrink_to(RECIPIENTS_KEPT);
         self.has_sender = false;
         self.sender = PathSpan::default();
         self.params = MailParams::default();
