@@ -149,8 +149,9 @@ impl Session {
         }
         if Site::verifies(&route) {
             self.input.settle();
-            let due = now().after(self.current.site.config.timeouts.backend.0);
-            match pools.verify(route.pool, recipient, due).await {
+            let due = self.now.after(self.current.site.config.timeouts.backend.0);
+            let verified = pools.verify(route.pool, recipient, self.now, due).await;
+            match verified {
                 Verification::Accepted => {}
                 Verification::Unknown(reply) => return Answer::Refuse(reply),
                 Verification::Refused(reply) | Verification::Deferred(reply) => {
@@ -169,11 +170,11 @@ impl Session {
     }
 
     async fn ask_body(&mut self) -> Answer {
-        let began = self.now;
+        let (began, mut moment) = (self.now, self.now);
         let due = began.after(MEMORY_WAIT);
         while !self.context.memory.has_room() {
             self.input.settle();
-            let moment = now();
+            moment = now();
             if moment >= due {
                 self.context
                     .recorder
@@ -186,14 +187,9 @@ impl Session {
             }
             sleep_until(moment.after(MEMORY_LOOK).min(due)).await;
         }
-        let waited = if self.context.memory.used() == 0 {
-            0
-        } else {
-            now().micros_since(began)
-        };
         self.context
             .recorder
-            .record(Stage::Window, self.scope, waited);
+            .record(Stage::Window, self.scope, moment.micros_since(began));
         let limits = &self.current.site.config.limits;
         let declared = self.server.envelope().params().size;
         if let Some(transaction) = &mut self.transaction {

@@ -4,7 +4,6 @@
 
 use super::{
     connection::Session,
-    message_id::MessageId,
     relay::{self, Handed, Marks, Parcel},
     replies, trace,
     transaction::{Body, Transaction},
@@ -28,7 +27,6 @@ impl Session {
             );
             return;
         };
-        self.now = now();
         transaction.times.complete = Some(self.now);
         let began = transaction.times.body.unwrap_or(self.now);
         let recorder = &self.context.recorder;
@@ -41,7 +39,8 @@ impl Session {
             Body::None => self.commit_window(&mut transaction, b"").await,
             Body::Gone => Answer::Refuse(crate::upstream::replies::LOST.reply()),
         };
-        self.now = now();
+        // Where a backend had the last word, this is when it was heard.
+        self.now = transaction.times.done.unwrap_or_else(now);
         transaction.times.done = Some(self.now);
         self.conclude(transaction, answer);
     }
@@ -89,7 +88,7 @@ impl Session {
                 Ok(lease) => lease,
                 Err(reply) => return Answer::Refuse(reply),
             };
-            let leased = now();
+            let leased = lease.now();
             transaction.times.leased = Some(leased);
             transaction.backend = Some(Arc::clone(lease.backend()));
             let mut marks = Marks::default();
@@ -106,7 +105,7 @@ impl Session {
                     .recorder
                     .record(Stage::Envelope, lease.scope(), took);
             }
-            let answer = self.handed(handed, reply, &lease, marks, transaction.id);
+            let answer = self.handed(handed, reply, &lease, marks, transaction);
             lease.give_back();
             if let Some(answer) = answer {
                 return answer;
@@ -139,7 +138,7 @@ impl Session {
         let (handed, lease) = streaming.end(&mut marks).await;
         let mut search = self.search(transaction).ended();
         let reply = search.after(self, &handed, &lease, transaction);
-        let answer = self.handed(handed, reply, &lease, marks, transaction.id);
+        let answer = self.handed(handed, reply, &lease, marks, transaction);
         lease.give_back();
         answer.unwrap_or_else(|| Answer::Refuse(crate::upstream::replies::LOST.reply()))
     }
@@ -167,13 +166,16 @@ impl Session {
         reply: Option<Reply>,
         lease: &Lease,
         marks: Marks,
-        id: MessageId,
+        transaction: &mut Transaction,
     ) -> Option<Answer> {
         let recorder = &self.context.recorder;
         if let (Some(sent), Handed::Accepted | Handed::Refused(_)) = (marks.sent, &handed) {
-            recorder.record(Stage::Commit, lease.scope(), now().micros_since(sent));
+            let heard = lease.now();
+            transaction.times.done = Some(heard);
+            recorder.record(Stage::Commit, lease.scope(), heard.micros_since(sent));
         }
         if let Handed::Accepted = handed {
+            let id = transaction.id;
             recorder.count(Counter::BackendAccepted, lease.scope(), 1);
             return Some(Answer::AcceptWith(Reply::owned(
                 250,

@@ -8,7 +8,6 @@
 use super::mapping;
 use crate::{
     metrics::Scope,
-    net::now,
     smtp::{
         Envelope, Extensions, Reply, Tick,
         client::{Event, Load, To, Unsupported},
@@ -113,7 +112,7 @@ pub async fn whole(lease: &mut Lease, parcel: Parcel<'_>, marks: &mut Marks) -> 
     // Ahead of the envelope's replies only where a refused recipient refuses it all.
     if parcel.envelope.recipients().len() == 1 && lease.takes_body() {
         lease.body(parcel.pieces, true);
-        marks.sent = Some(now());
+        marks.sent = Some(lease.now());
     }
     let mut refusals = Refusals::default();
     loop {
@@ -123,9 +122,8 @@ pub async fn whole(lease: &mut Lease, parcel: Parcel<'_>, marks: &mut Marks) -> 
         };
         match event {
             Event::Go if refusals.is_empty() => {
-                let moment = now();
-                marks.envelope = Some(moment);
-                marks.sent = Some(moment);
+                marks.envelope = Some(lease.now());
+                marks.sent = marks.envelope;
                 lease.body(parcel.pieces, true);
             }
             // Given back now, it is reset (BDAT), or closed without a dot (DATA).
@@ -224,11 +222,14 @@ impl Streaming {
     }
 
     async fn forward(&mut self) -> Result<(), Handed> {
+        // Since the last piece the client was waited for.
+        self.lease.resume();
         self.make_room().await?;
         self.lease.body(&[&self.pending], false);
         self.pending.clear();
         // A send that fails is heard of in `listen`, together with what the backend may have said before it went.
         let sent = self.lease.flush().await;
+        self.lease.resume();
         self.listen().await?;
         Ok(sent?)
     }
@@ -262,11 +263,12 @@ impl Streaming {
 
     /// Sends the rest and the end, and waits for the final reply.
     pub async fn end(mut self, marks: &mut Marks) -> (Handed, Lease) {
+        self.lease.resume();
         if let Err(handed) = self.make_room().await {
             return (handed, self.lease);
         }
         self.lease.body(&[&self.pending], true);
-        marks.sent = Some(now());
+        marks.sent = Some(self.lease.now());
         loop {
             match self.lease.next().await {
                 Err(broken) => return (broken.into(), self.lease),

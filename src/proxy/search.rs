@@ -28,7 +28,7 @@ impl Session {
             avoid: Vec::new(),
             fresh: false,
             tries: 0,
-            due: crate::net::now().after(self.current.site.config.timeouts.commit.0),
+            due: self.now.after(self.current.site.config.timeouts.commit.0),
         }
     }
 

@@ -34,6 +34,9 @@ pub(super) struct Conn {
     used: usize,
     /// Why the client is of no more use.
     failure: Option<ClientError>,
+    /// The last moment that is known: a deadline counts from it. What was received last brought it; who has waited
+    /// for somebody else meanwhile sets it anew.
+    pub(super) now: Tick,
     pub(super) born: Tick,
     /// When it was last put into the pool.
     pub(super) idle_since: Tick,
@@ -45,6 +48,7 @@ pub(super) struct Conn {
 
 impl Conn {
     pub(super) fn new(stream: Stream, client: Client, permit: Permit) -> Box<Conn> {
+        let now = now();
         Box::new(Conn {
             stream,
             client,
@@ -52,7 +56,8 @@ impl Conn {
             unread: None,
             used: 0,
             failure: None,
-            born: now(),
+            now,
+            born: now,
             idle_since: Tick::default(),
             uses: 0,
             permit,
@@ -86,7 +91,10 @@ impl Conn {
             let sent = self.flush(due).await;
             self.stream.set_deadline(due);
             match self.stream.recv().await {
-                Ok(Some(chunk)) => self.unread = Some(chunk),
+                Ok(Some(chunk)) => {
+                    self.unread = Some(chunk);
+                    self.now = now();
+                }
                 Ok(None) => return Err(sent.err().unwrap_or(Trouble::Lost)),
                 Err(error) => return Err(trouble_of(&error)),
             }
@@ -131,7 +139,7 @@ impl Conn {
     pub(super) fn rest(&mut self) {
         self.stream.set_deadline(Tick::FAR);
         self.out.shrink_to(SPARE_MAX);
-        self.idle_since = now();
+        self.idle_since = self.now;
     }
 
     /// Says QUIT and closes. The answer is waited for, but not long: the backend's log then shows an orderly
@@ -164,6 +172,7 @@ impl Conn {
             unread,
             used,
             failure,
+            now,
             born,
             idle_since,
             uses,
@@ -184,6 +193,7 @@ impl Conn {
                 unread,
                 used,
                 failure,
+                now,
                 born,
                 idle_since,
                 uses,

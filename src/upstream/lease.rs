@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     metrics::{Counter, Gauge, Scope},
-    net::now,
+    net,
     smtp::{
         Capabilities, Envelope, Reply, Tick,
         client::{Abort, Client, ClientState, Event, Load, To, Unsupported},
@@ -112,12 +112,14 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(
-        conn: Box<Conn>,
+        mut conn: Box<Conn>,
         pools: Rc<Pools>,
         local: Rc<Local>,
         place: usize,
         reused: bool,
+        now: Tick,
     ) -> Lease {
+        conn.now = now;
         conn.permit.backend().lease_begun();
         pools
             .recorder
@@ -155,6 +157,18 @@ impl Lease {
     #[must_use]
     pub fn scope(&self) -> Scope {
         self.local.scopes[self.place]
+    }
+
+    /// The last moment that the lease knows: when it was had, or when the backend was last heard. Reading the clock
+    /// again would tell nothing more.
+    #[must_use]
+    pub fn now(&self) -> Tick {
+        self.conn().now
+    }
+
+    /// Time has passed without the backend: what is waited for from here on is not late already.
+    pub fn resume(&mut self) {
+        self.conn_mut().now = net::now();
     }
 
     /// Whether the connection has carried something before: it may turn out to be stale.
@@ -256,7 +270,7 @@ impl Lease {
 
     fn due(&self) -> Tick {
         let waits = &self.local.pool.waits;
-        now().after(match self.conn().client.state() {
+        self.now().after(match self.conn().client.state() {
             ClientState::Committing => waits.commit,
             _ => waits.reply,
         })

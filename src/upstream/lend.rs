@@ -34,6 +34,8 @@ struct Search<'a> {
     deadline: Tick,
     fresh: bool,
     begun: Tick,
+    /// The last moment that is known.
+    now: Tick,
     tried: [BackendId; TRIES_MAX],
     tries: usize,
     last: Option<Trouble>,
@@ -91,12 +93,14 @@ impl Pools {
         deadline: Tick,
         fresh: bool,
     ) -> Result<Lease, LeaseError> {
+        let begun = now();
         let mut search = Search {
             key,
             avoid,
             deadline,
             fresh,
-            begun: now(),
+            begun,
+            now: begun,
             tried: [BackendId(u32::MAX); TRIES_MAX],
             tries: 0,
             last: None,
@@ -128,13 +132,14 @@ impl Pools {
                 Next::Open(place, permit) => (place, permit),
                 Next::Nobody => return Err((local, LeaseError::Down(search.last))),
                 Next::Wait(wants) => {
-                    let since = now();
+                    let since = search.now;
                     let until = search
                         .begun
                         .after(local.pool.waits.lease)
                         .min(search.deadline);
                     let granted = self.wait(&local, wants, until).await;
-                    let waited = now().micros_since(since);
+                    search.now = now();
+                    let waited = search.now.micros_since(since);
                     self.recorder.record(Stage::LeaseWait, local.scope, waited);
                     let grant = granted.map_err(|error| (Rc::clone(&local), error))?;
                     // Meanwhile another configuration may have come.
@@ -154,7 +159,8 @@ impl Pools {
                 }
                 Err(trouble) => search.failed(local.pool.backends[place].id, trouble),
             }
-            if search.tries == TRIES_MAX || now() >= search.deadline {
+            search.now = now();
+            if search.tries == TRIES_MAX || search.now >= search.deadline {
                 return Err((local, LeaseError::Down(search.last)));
             }
         }
@@ -163,15 +169,15 @@ impl Pools {
     /// Finds an idle connection, or a permit to open one.
     fn next_step(self: &Rc<Self>, local: &Rc<Local>, search: &Search<'_>) -> Next {
         let pool = &local.pool;
+        let now = search.now;
         loop {
-            let now = now();
             let eligible = pool.eligible(search.lists());
             let ready =
                 |b: &Arc<Backend>| self.has_idle(b.id) || (b.budget.has_room() && !b.has_waiters());
             match pool.choose(&eligible, search.key, now, || self.random(), ready) {
                 Choice::This(place) => {
                     if !search.fresh
-                        && let Some(conn) = self.take_idle(local, place)
+                        && let Some(conn) = self.take_idle(local, place, now)
                     {
                         return Next::Hit(place, conn);
                     }
@@ -229,7 +235,7 @@ impl Pools {
         permit: Permit,
         search: &Search<'_>,
     ) -> Result<Box<Conn>, Trouble> {
-        let since = now();
+        let since = search.now;
         let mut due = since.after(local.pool.waits.connect).min(search.deadline);
         // One that hangs must leave time for another.
         if search.tries + 1 < TRIES_MAX.min(local.pool.backends.len())
@@ -267,12 +273,13 @@ impl Pools {
     ) -> Lease {
         let scope = local.scopes[place];
         self.recorder.count(source, scope, 1);
+        let now = now();
         if source == Counter::LeaseReused {
-            let micros = now().micros_since(search.begun);
+            let micros = now.micros_since(search.begun);
             self.recorder.record(Stage::LeaseHit, scope, micros);
         }
         let reused = source != Counter::LeaseFresh;
-        Lease::new(conn, Rc::clone(self), local, place, reused)
+        Lease::new(conn, Rc::clone(self), local, place, reused, now)
     }
 }
 

@@ -171,9 +171,14 @@ impl Pools {
     }
 
     /// The newest idle connection that is still good. Those that are not are closed on the way.
-    pub(super) fn take_idle(self: &Rc<Self>, local: &Rc<Local>, place: usize) -> Option<Box<Conn>> {
+    pub(super) fn take_idle(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        place: usize,
+        now: Tick,
+    ) -> Option<Box<Conn>> {
         while let Some(conn) = self.pop(local, place) {
-            match self.fault(&conn, local) {
+            match self.fault(&conn, local, now) {
                 None => return Some(conn),
                 Some(why) => self.part(conn, local, place, why),
             }
@@ -182,11 +187,11 @@ impl Pools {
     }
 
     /// Why an idle connection can't be used.
-    fn fault(&self, conn: &Conn, local: &Local) -> Option<Counter> {
+    fn fault(&self, conn: &Conn, local: &Local, now: Tick) -> Option<Counter> {
         if !conn.stream.is_quiet() {
             return Some(Counter::ClosedStale);
         }
-        conn.is_spent(&local.pool, now())
+        conn.is_spent(&local.pool, now)
     }
 
     /// Closes an idle connection: with QUIT, if the other side still listens.
@@ -220,7 +225,7 @@ impl Pools {
         let left = !self.is_current(local, backend.id) || self.draining.get();
         let why = match left {
             true => Some(Counter::ClosedDrain),
-            false => conn.is_spent(&local.pool, now()),
+            false => conn.is_spent(&local.pool, conn.now),
         };
         if let Some(why) = why {
             return self.part(conn, local, place, why);
@@ -248,7 +253,7 @@ impl Pools {
     pub(super) fn serve(self: &Rc<Self>, local: &Rc<Local>, place: usize) {
         let backend = &local.pool.backends[place];
         while backend.has_waiters() {
-            let Some(conn) = self.take_idle(local, place) else {
+            let Some(conn) = self.take_idle(local, place, now()) else {
                 return;
             };
             match conn.pack() {
@@ -329,7 +334,7 @@ impl Pools {
     /// Closes what has been idle too long, has closed, or belongs to a backend that is left out.
     pub(super) fn reap(self: &Rc<Self>) {
         let remembered = self.shared.borrow().verified().len();
-        let registry = self.recorder.registry();
+        let (registry, now) = (self.recorder.registry(), now());
         registry.set(Gauge::VerifyEntries, Scope::NONE, remembered as i64);
         for local in self.all() {
             for (place, backend) in local.pool.backends.iter().enumerate() {
@@ -339,14 +344,16 @@ impl Pools {
                 }
                 let mut gone = Vec::new();
                 if let Some(stack) = self.idle.borrow_mut().get_mut(&backend.id) {
-                    let bad = |conn: &mut Box<Conn>| self.fault(conn, &local).is_some();
+                    let bad = |conn: &mut Box<Conn>| self.fault(conn, &local, now).is_some();
                     gone.extend(stack.extract_if(.., bad));
                 }
                 for conn in gone {
                     backend.idle_went();
                     self.recorder
                         .add(Gauge::BackendIdle, local.scopes[place], -1);
-                    let why = self.fault(&conn, &local).unwrap_or(Counter::ClosedIdle);
+                    let why = self
+                        .fault(&conn, &local, now)
+                        .unwrap_or(Counter::ClosedIdle);
                     self.part(conn, &local, place, why);
                 }
             }

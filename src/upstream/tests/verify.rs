@@ -8,7 +8,7 @@ fn asked(peer: &Peer) -> Vec<String> {
 
 async fn verify(pools: &Rc<Pools>, pool: PoolId, path: &str) -> Verification {
     pools
-        .verify(pool, Path::split(path.as_bytes()), soon())
+        .verify(pool, Path::split(path.as_bytes()), now(), soon())
         .await
 }
 
