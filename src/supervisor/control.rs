@@ -5,7 +5,7 @@ use crate::{
     admin::{self, Answer, BackendStatus, Collector, Histograms, PoolStatus, Status},
     config::{self, Source},
     log::{Writer, say},
-    metrics::{Counter, Gauge, Registry, Scope, Snapshot},
+    metrics::{Counter, Gauge, Kind, Registry, Scope, Snapshot},
     net::now,
     policy::Shared,
     proxy::Site,
@@ -295,6 +295,27 @@ impl State {
         }
     }
 
+    /// Takes the names that are not in the configuration any more out of the metrics.
+    fn forget_names(&self, site: &Site) {
+        let registry = &self.registry;
+        let listeners: Vec<Scope> = site.listeners.iter().map(|l| l.scope).collect();
+        let (mut pools, mut backends) = (Vec::new(), Vec::new());
+        for pool in site.backends.pools() {
+            pools.push(registry.pool(&pool.name));
+            let addresses = pool.backends.iter().map(|b| b.address().to_string());
+            backends.extend(addresses.map(|address| registry.backend(&pool.name, &address)));
+        }
+        let checks = [&site.checks[..], &site.kinds[..]].concat();
+        for (kind, live) in [
+            (Kind::Listener, listeners),
+            (Kind::Pool, pools),
+            (Kind::Backend, backends),
+            (Kind::Check, checks),
+        ] {
+            registry.retain(kind, &live);
+        }
+    }
+
     /// Loads, builds, hands over. Blocks.
     fn load(&self) -> Result<String, String> {
         let loaded = self.source.load().map_err(|problems| {
@@ -329,6 +350,7 @@ impl State {
             Arc::clone(&shared)
         };
         self.apply(&site, &shared);
+        self.forget_names(&site);
         crate::log::set_level(super::build::level(&site.config));
         *self.site.lock().unwrap_or_else(PoisonError::into_inner) = site;
         self.applied();

@@ -78,8 +78,11 @@ crate::on_all_engines! {
         let text = fs::read_to_string(gatepost.file()).expect("there");
         let text = text.replace(&one.address.to_string(), &two.address.to_string());
         fs::write(gatepost.file(), text.replace("example.net", "example.org")).expect("written");
+        let names = |backend: &Backend| gatepost.get("/metrics").1.contains(&backend.address.to_string());
+        assert!(names(&one));
         gatepost.process.signal("HUP");
         wait_until("the reload", || gatepost.errors().contains("reloaded").then_some(()));
+        assert!(names(&two) && !names(&one), "a backend that left the file leaves the metrics");
         let mut new = Client::hello(gatepost.smtp);
         assert!(new.send("a@sender.example", &["b@example.org"], "new\r\n").starts_with("250"));
         assert_eq!((one.messages().len(), two.messages().len()), (0, 1));
