@@ -155,9 +155,19 @@ pub fn push_score(score: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Bytes that need no quotes in logfmt.
+/// Bytes that need no quotes in logfmt: a table, for each byte of a value is looked up.
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = !matches!(byte, b'"' | b'=' | b'\\');
+        byte += 1;
+    }
+    table
+};
+
 fn plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\')
+    PLAIN[byte as usize]
 }
 
 fn escape(value: &[u8], json: bool, out: &mut Vec<u8>) {

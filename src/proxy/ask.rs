@@ -92,7 +92,8 @@ impl Session {
         };
         self.transactions += 1;
         let sender = self.server.envelope().sender().whole;
-        let mut transaction = Transaction::begin(self.context.ids.next(), sender, self.now);
+        let id = self.context.ids.next(self.context.dates.micros(self.now));
+        let mut transaction = Transaction::begin(id, sender, self.now);
         transaction.note(&answer);
         self.transaction = Some(Box::new(transaction));
         answer

@@ -175,12 +175,11 @@ impl Session {
             recorder.record(Stage::Commit, lease.scope(), heard.micros_since(sent));
         }
         if let Handed::Accepted = handed {
-            let id = transaction.id;
             recorder.count(Counter::BackendAccepted, lease.scope(), 1);
             return Some(Answer::AcceptWith(Reply::owned(
                 250,
                 Status(2, 0, 0),
-                format!("Ok: {id}"),
+                transaction.id.accepted(),
             )));
         }
         reply.map(Answer::Refuse)

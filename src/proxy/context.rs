@@ -5,6 +5,7 @@ use crate::{
     config::LogFormat,
     log::Lines,
     metrics::{Counter, Gauge, Recorder, Scope},
+    net::now,
     policy::Shared,
     smtp::{Capabilities, server::Settings},
     upstream::Pools,
@@ -101,7 +102,7 @@ impl Context {
         let memory = BodyMemory::new(current.site.config.limits.body_memory.0);
         Rc::new(Context {
             ids: Ids::new(worker),
-            dates: Dates::default(),
+            dates: Dates::new(now()),
             memory,
             pools,
             recorder,
@@ -155,6 +156,7 @@ impl Context {
     /// Hands the log lines over and sets the gauges that change too often to be set at each change. Called
     /// a few times a second.
     pub fn tick(&self) {
+        self.dates.set(now());
         self.count_lost_lines(self.lines.hand_over());
         self.recorder
             .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);

@@ -1,10 +1,6 @@
 //! The id of a transaction: in the log line, in the Received field, and in the final reply to the client.
 
-use std::{
-    cell::Cell,
-    fmt,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{cell::Cell, fmt};
 
 /// Crockford's base 32: no letter that is mistaken for a digit, and sortable.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -16,6 +12,15 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 pub struct MessageId(u64);
 
 impl MessageId {
+    /// What the client is told: `Ok: `, then the characters.
+    #[must_use]
+    pub fn accepted(self) -> String {
+        let mut text = String::with_capacity(32);
+        text.push_str("Ok: ");
+        text.extend(self.text().map(char::from));
+        text
+    }
+
     /// The characters.
     #[must_use]
     pub fn text(self) -> [u8; 13] {
@@ -57,12 +62,9 @@ impl Ids {
         }
     }
 
-    /// The next id.
-    pub fn next(&self) -> MessageId {
+    /// The next id; `micros` since 1970.
+    pub fn next(&self, micros: u64) -> MessageId {
         // A clock that fails or runs backwards must not repeat an id: count on from the last one.
-        let micros = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_micros() as u64);
         let clock = micros.saturating_sub(START_SECS * 1_000_000) / 32;
         let stamp = (clock & ((1 << 44) - 1)) << 14;
         let last = self.last.get();
@@ -84,10 +86,10 @@ mod tests {
         let mut seen = HashSet::new();
         let mut last = MessageId::default();
         for _ in 0..50_000 {
-            let id = one.next();
+            let id = one.next(START_SECS * 1_000_000);
             assert!(id > last);
             last = id;
-            assert!(seen.insert(id.0) && seen.insert(two.next().0));
+            assert!(seen.insert(id.0) && seen.insert(two.next(0).0));
         }
         assert_eq!(last.to_string().len(), 13);
     }

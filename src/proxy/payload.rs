@@ -29,7 +29,7 @@ impl Session {
         };
         self.context
             .dates
-            .with(|date| received::write(&trace, date, out));
+            .with(self.now, |date| received::write(&trace, date, out));
     }
 
     /// The payload in pieces, without Authentication-Results fields that claim to be ours: a stranger's word

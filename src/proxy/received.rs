@@ -1,8 +1,20 @@
 //! The trace field that we add (RFC 5321 §4.4): one Received above everything else.
 
 use super::message_id::MessageId;
-use crate::log::Line;
-use std::{cell::RefCell, net::IpAddr};
+use crate::{
+    log::{
+        Line,
+        field::{push_address, push_number},
+    },
+    smtp::Tick,
+};
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const MICROS: u64 = 1_000_000;
 
 /// What the field tells.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +48,11 @@ pub fn write(trace: &Trace<'_>, date: &str, out: &mut Vec<u8>) {
         out,
     );
     out.extend_from_slice(b" ([");
-    match trace.client.to_canonical() {
-        IpAddr::V4(v4) => extend(out, format_args!("{v4}")),
-        IpAddr::V6(v6) => extend(out, format_args!("IPv6:{v6}")),
+    let client = trace.client.to_canonical();
+    if client.is_ipv6() {
+        out.extend_from_slice(b"IPv6:");
     }
+    push_address(client, out);
     out.extend_from_slice(b"])\r\n\tby ");
     out.extend_from_slice(trace.hostname.as_bytes());
     out.extend_from_slice(b" (Gatepost) with ");
@@ -72,46 +85,81 @@ fn word(bytes: &[u8], utf8: bool, out: &mut Vec<u8>) {
     );
 }
 
-fn extend(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a Vec cannot fail.
-    let _ = std::io::Write::write_fmt(out, text);
-}
-
-/// The date of now, formatted once a second.
-#[derive(Debug, Default)]
+/// The wall clock of a worker: dates, formatted once a second.
+///
+/// It is told from ticks, which are there already, and set by the system's clock a few times a second
+/// ([`Dates::set`]): what somebody does to that clock shows here as soon.
+#[derive(Debug)]
 pub struct Dates {
     last: RefCell<Second>,
+    /// A tick, and the microseconds since 1970 that it was.
+    set: Cell<(Tick, u64)>,
 }
 
 #[derive(Debug, Default)]
 struct Second {
-    second: i64,
+    second: u64,
     mail: String,
     log: String,
 }
 
 impl Dates {
+    /// Dates that are right from `now` on.
+    #[must_use]
+    pub fn new(now: Tick) -> Dates {
+        let dates = Dates {
+            last: RefCell::default(),
+            set: Cell::default(),
+        };
+        dates.set(now);
+        dates
+    }
+
+    /// Sets the clock by the system's.
+    pub fn set(&self, now: Tick) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        // A clock before 1970 is no clock.
+        self.set
+            .set((now, wall.map_or(0, |wall| wall.as_micros() as u64)));
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub fn micros(&self, now: Tick) -> u64 {
+        let (tick, wall) = self.set.get();
+        (wall + now.0).saturating_sub(tick.0)
+    }
+
     /// Calls `use_date` with the RFC 5322 date-time of this second, in UTC.
-    pub fn with<R>(&self, use_date: impl FnOnce(&str) -> R) -> R {
-        self.refresh(jiff::Timestamp::now());
+    pub fn with<R>(&self, now: Tick, use_date: impl FnOnce(&str) -> R) -> R {
+        self.refresh(self.micros(now) / MICROS);
         use_date(&self.last.borrow().mail)
     }
 
     /// Adds the field `time` to a log line: RFC 3339 in UTC, to the millisecond.
-    pub fn stamp(&self, line: &mut Line<'_>) {
-        let now = jiff::Timestamp::now();
-        self.refresh(now);
-        let (last, millis) = (self.last.borrow(), now.subsec_millisecond());
-        line.show("time", format_args!("{}.{millis:03}Z", last.log));
+    pub fn stamp(&self, now: Tick, line: &mut Line<'_>) {
+        let micros = self.micros(now);
+        self.refresh(micros / MICROS);
+        let millis = micros / 1000 % 1000;
+        line.plain("time", |out| {
+            out.extend_from_slice(self.last.borrow().log.as_bytes());
+            // A digit before the fraction keeps its zeros; the point then takes its place.
+            let point = out.len();
+            push_number(1000 + millis, out);
+            out[point] = b'.';
+            out.push(b'Z');
+        });
     }
 
-    fn refresh(&self, now: jiff::Timestamp) {
+    fn refresh(&self, second: u64) {
         let mut last = self.last.borrow_mut();
-        if last.second == now.as_second() && !last.mail.is_empty() {
+        if last.second == second && !last.mail.is_empty() {
             return;
         }
-        let zoned = now.to_zoned(jiff::tz::TimeZone::UTC);
-        last.second = now.as_second();
+        // A second that no calendar has is shown as the first one.
+        let moment = jiff::Timestamp::from_second(second as i64).unwrap_or_default();
+        let zoned = moment.to_zoned(jiff::tz::TimeZone::UTC);
+        last.second = second;
         last.log = zoned.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         last.mail = jiff::fmt::rfc2822::DateTimePrinter::new()
             .zoned_to_string(&zoned)
@@ -132,7 +180,7 @@ mod tests {
             hostname: "mx.example.net",
             esmtp: true,
             utf8: false,
-            id: Ids::new(0).next(),
+            id: Ids::new(0).next(0),
             recipient,
         }
     }
@@ -160,9 +208,10 @@ mod tests {
 
     #[test]
     fn dates_are_rfc_5322() {
-        let text = Dates::default().with(str::to_string);
+        let (dates, now) = (Dates::new(Tick(7)), Tick(8));
+        let text = dates.with(now, str::to_string);
         let mut line = Vec::new();
-        Dates::default().stamp(&mut Line::start(&mut line, false));
+        dates.stamp(now, &mut Line::start(&mut line, false));
         let stamp = String::from_utf8(line).expect("ASCII").replace("time=", "");
         assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "{stamp}");
         assert!(

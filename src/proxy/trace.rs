@@ -68,7 +68,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         session.context.recorder.count(counter, session.scope, 1);
     }
     session.context.log(|line| {
-        session.context.dates.stamp(line);
+        session.context.dates.stamp(session.now, line);
         line.plain("id", |out| out.extend_from_slice(&transaction.id.text()));
         who(session, line);
         line.text("from", &transaction.sender);
@@ -80,7 +80,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         if transaction.times.body.is_some() {
             line.number("size", transaction.size);
         }
-        line.text("verdict", verdict.as_bytes());
+        line.plain("verdict", |out| out.extend_from_slice(verdict.as_bytes()));
         if let Some(said) = &transaction.said {
             line.number("code", u64::from(said.code));
             let Status(class, subject, detail) = said.status;
@@ -109,7 +109,7 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
 /// A session that had no transaction.
 pub(super) fn session(session: &Session, end: End) {
     session.context.log(|line| {
-        session.context.dates.stamp(line);
+        session.context.dates.stamp(session.now, line);
         who(session, line);
         line.text("verdict", b"none");
         checks(session, line);
