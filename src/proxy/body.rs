@@ -75,14 +75,15 @@ impl Session {
         if end as u64 > limits.header.0 {
             return Err(replies::HEADER_TOO_LARGE.reply());
         }
-        if header::received(header) > limits.received as usize {
+        let survey = self.survey(header);
+        if survey.received > limits.received as usize {
             return Err(replies::LOOP.reply());
         }
         let load = self.stream_load();
         let mut first = Vec::new();
         self.write_trace(transaction.id, &mut first);
         let mut pieces: Vec<&[u8]> = vec![&first];
-        self.own_results_cut(window.bytes(), end, &mut pieces);
+        survey.without_forged(window.bytes(), &mut pieces);
         pieces.push(piece);
         let streaming = self
             .lease_stream(transaction, load, header, &pieces)

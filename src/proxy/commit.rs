@@ -4,6 +4,7 @@
 
 use super::{
     connection::Session,
+    payload::Survey,
     relay::{self, Handed, Marks, Parcel},
     replies, trace,
     transaction::{Body, Transaction},
@@ -67,14 +68,15 @@ impl Session {
 
     async fn commit_window(&mut self, transaction: &mut Transaction, payload: &[u8]) -> Answer {
         let end = header::end(payload).unwrap_or(payload.len());
-        if let Some(answer) = self.judge_message(&payload[..end]) {
+        let survey = self.survey(&payload[..end]);
+        if let Some(answer) = self.judge_message(&payload[..end], &survey) {
             return answer;
         }
         let mut first = Vec::with_capacity(512);
         self.write_trace(transaction.id, &mut first);
         let mut pieces: Vec<&[u8]> = Vec::with_capacity(4);
         pieces.push(&first);
-        self.own_results_cut(payload, end, &mut pieces);
+        survey.without_forged(payload, &mut pieces);
         let facts = self.server.body_facts();
         let size = pieces.iter().map(|piece| piece.len() as u64).sum();
         let load = Load {
@@ -118,7 +120,8 @@ impl Session {
         transaction: &mut Transaction,
         streaming: relay::Streaming,
     ) -> Answer {
-        let verdict = self.judge_message(&streaming.header);
+        let survey = self.survey(&streaming.header);
+        let verdict = self.judge_message(&streaming.header, &survey);
         if let Some(answer) = verdict {
             // Tail hold: the end was never sent, so the backend discards what it has.
             streaming.abandon();
@@ -144,12 +147,12 @@ impl Session {
     }
 
     /// The verdict on header and size; `None` to go on.
-    fn judge_message(&mut self, header: &[u8]) -> Option<Answer> {
+    fn judge_message(&mut self, header: &[u8], survey: &Survey) -> Option<Answer> {
         let limits = &self.current.site.config.limits;
         if header.len() as u64 > limits.header.0 {
             return Some(Answer::Refuse(replies::HEADER_TOO_LARGE.reply()));
         }
-        if header::received(header) > limits.received as usize {
+        if survey.received > limits.received as usize {
             return Some(Answer::Refuse(replies::LOOP.reply()));
         }
         match self.verdict(At::Body, None, true, header) {

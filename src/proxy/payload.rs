@@ -6,7 +6,15 @@ use super::{
     message_id::MessageId,
     received::{self, Trace},
 };
-use crate::smtp::header;
+use crate::smtp::{Span, header};
+
+/// What a header section says that matters to us, found in one walk over it.
+pub(super) struct Survey {
+    /// Received fields: the hops that the message has behind it.
+    pub received: usize,
+    /// Authentication-Results fields that claim to be ours.
+    forged: Vec<Span>,
+}
 
 impl Session {
     /// Our Received field for this transaction.
@@ -32,21 +40,32 @@ impl Session {
             .with(self.now, |date| received::write(&trace, date, out));
     }
 
+    /// Looks through a header section.
+    pub fn survey(&self, header: &[u8]) -> Survey {
+        let hostname = self.current.site.config.hostname.as_bytes();
+        let mut survey = Survey {
+            received: 0,
+            forged: Vec::new(),
+        };
+        for field in header::fields(header) {
+            if field.is("Received") {
+                survey.received += 1;
+            } else if field.is("Authentication-Results") && claims(field.body, hostname) {
+                survey.forged.push(field.span);
+            }
+        }
+        survey
+    }
+}
+
+impl Survey {
     /// The payload in pieces, without Authentication-Results fields that claim to be ours: a stranger's word
     /// for what we found (RFC 8601 §5).
-    pub fn own_results_cut<'a>(
-        &self,
-        payload: &'a [u8],
-        header_end: usize,
-        pieces: &mut Vec<&'a [u8]>,
-    ) {
-        let hostname = self.current.site.config.hostname.as_bytes();
+    pub fn without_forged<'a>(&self, payload: &'a [u8], pieces: &mut Vec<&'a [u8]>) {
         let mut from = 0;
-        for field in header::fields(&payload[..header_end]) {
-            if field.is("Authentication-Results") && claims(field.body, hostname) {
-                pieces.push(&payload[from..field.span.start as usize]);
-                from = field.span.end as usize;
-            }
+        for span in &self.forged {
+            pieces.push(&payload[from..span.start as usize]);
+            from = span.end as usize;
         }
         pieces.push(&payload[from..]);
     }
