@@ -105,18 +105,11 @@ impl<'a> Line<'a> {
 
 /// Appends a decimal number without the formatting machinery.
 pub fn push_number(value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut left = value;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
+    if value < 10 {
+        out.push(b'0' + value as u8);
+    } else {
+        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Appends an address; an IPv4 one, which most are, without the formatting machinery.

@@ -6,6 +6,7 @@
 
 use super::backends::PoolId;
 use crate::smtp::{Reply, Tick, envelope::Path};
+use rustc_hash::FxBuildHasher;
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -88,6 +89,7 @@ struct Entry {
     until: Tick,
 }
 
+// An attacker chooses the addresses: the hash has a secret.
 type Generation = HashMap<Box<[u8]>, Entry, RandomState>;
 
 #[derive(Debug, Default)]
@@ -108,8 +110,6 @@ impl Shard {
 /// The cache.
 #[derive(Debug)]
 pub struct Cache {
-    // An attacker chooses the addresses: the hash has a secret.
-    state: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     generation: usize,
     /// A recipient has been remembered together with a sender: rare, so the look-up is mostly spared.
@@ -127,7 +127,6 @@ impl Cache {
     #[must_use]
     pub fn new(generation: usize) -> Cache {
         Cache {
-            state: RandomState::new(),
             shards: Default::default(),
             generation,
             has_pairs: AtomicBool::new(false),
@@ -147,7 +146,8 @@ impl Cache {
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        let hash = self.state.hash_one(key.as_bytes());
+        // Without a secret, unlike the hash of the maps: who aims at one shard makes that one forget sooner.
+        let hash = FxBuildHasher.hash_one(key.as_bytes());
         let shard = &self.shards[hash as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }

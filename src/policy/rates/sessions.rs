@@ -5,10 +5,11 @@
 //! twice a connection, hence locks (many, each held for one look-up) instead of something clever.
 
 use super::key;
+use rustc_hash::FxBuildHasher;
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -24,16 +25,15 @@ pub struct SessionCounts {
     pub prefix: u32,
 }
 
-/// One kind of key. Keys come from strangers, so the hash is seeded (std's SipHash).
+/// One kind of key. Keys come from strangers, so the hash of the maps is seeded (std's SipHash). That of the shards
+/// is not: who aims at one of them makes others wait for its lock as long as a look-up takes.
 struct Counts {
-    seed: RandomState,
     shards: Vec<Mutex<HashMap<u128, u32>>>,
 }
 
 impl Default for Counts {
     fn default() -> Counts {
         Counts {
-            seed: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
     }
@@ -41,7 +41,7 @@ impl Default for Counts {
 
 impl Counts {
     fn shard(&self, key: u128) -> MutexGuard<'_, HashMap<u128, u32>> {
-        let at = self.seed.hash_one(key) as usize % SHARDS;
+        let at = FxBuildHasher.hash_one(key) as usize % SHARDS;
         // A count is a plain number: a panic elsewhere while the lock was held can't have torn it.
         self.shards[at]
             .lock()
