@@ -176,16 +176,31 @@ impl Stream {
     ///
     /// # Errors
     /// `TimedOut` once the deadline has passed; what the socket says otherwise (`BrokenPipe`, `ConnectionReset` …).
-    pub async fn send(&mut self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    pub async fn send(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let first = sys::send(self.io.socket().as_fd(), &bytes);
+        self.send_on(bytes, first).await
+    }
+
+    /// Like [`Stream::send`], for the last bytes of a connection that is closed right after it: they leave together
+    /// with the end, as one packet and one wake-up of the peer. Only where nothing that the peer has sent is unread:
+    /// a close would reset the connection, and these bytes with it.
+    pub async fn send_last(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let first = sys::send_held(self.io.socket().as_fd(), &bytes);
+        self.send_on(bytes, first).await
+    }
+
+    async fn send_on(
+        &mut self,
+        mut bytes: Vec<u8>,
+        first: io::Result<usize>,
+    ) -> (io::Result<()>, Vec<u8>) {
         let socket = self.io.socket();
         let mut sent = 0;
         let mut result = Ok(());
-        if !bytes.is_empty() {
-            match sys::send(socket.as_fd(), &bytes) {
-                Ok(n) => sent = n,
-                Err(error) if sys::would_block(&error) => {}
-                Err(error) => result = Err(error),
-            }
+        match first {
+            Ok(n) => sent = n,
+            Err(error) if sys::would_block(&error) => {}
+            Err(error) => result = Err(error),
         }
         if result.is_ok() && sent < bytes.len() {
             let waiting = Waiting::new(socket);

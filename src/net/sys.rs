@@ -40,6 +40,18 @@ pub(super) fn recv(fd: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> io::Re
 
 /// Sends as much of `bytes` as the socket takes now.
 pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    send_with(fd, bytes, 0)
+}
+
+/// The same, but the kernel holds it back for what comes next: more, the end of the connection, or 200 ms.
+pub(super) fn send_held(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    send_with(fd, bytes, libc::MSG_MORE)
+}
+
+fn send_with(fd: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
     loop {
         // SAFETY: the kernel reads at most `bytes.len()` bytes of a live slice.
         let result = check(unsafe {
@@ -47,7 +59,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
                 fd.as_raw_fd(),
                 bytes.as_ptr().cast(),
                 bytes.len(),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )
         });
         match result {

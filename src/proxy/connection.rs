@@ -208,7 +208,9 @@ impl Session {
                 Action::StartTls | Action::Close => {
                     self.count_verb();
                     let end = self.end_of_close();
-                    return match self.flush().await {
+                    // Behind a QUIT nothing comes from the client: the reply leaves with the end of the connection.
+                    let last = !end.lingers && self.input.bytes().is_empty();
+                    return match self.write(last).await {
                         Ok(()) => end,
                         Err(_) => End::client(end.phase),
                     };
@@ -278,6 +280,11 @@ impl Session {
 
     /// Sends the replies that are due.
     pub async fn flush(&mut self) -> io::Result<()> {
+        self.write(false).await
+    }
+
+    /// Sends the replies that are due; the `last` ones go with the close that must follow.
+    async fn write(&mut self, last: bool) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -287,7 +294,10 @@ impl Session {
         self.context
             .recorder
             .count(Counter::BytesOut, self.scope, out.len() as u64);
-        let (result, out) = self.stream.send(out).await;
+        let (result, out) = match last {
+            false => self.stream.send(out).await,
+            true => self.stream.send_last(out).await,
+        };
         self.out = out;
         if let Some(due) = self.reply_due.take() {
             let took = now().micros_since(due);

@@ -192,6 +192,13 @@ fn turns(bench: &mut Bench, work: &Work, wishes: &Wishes<'_>) -> io::Result<Vec<
             shots: Vec::new(),
         })
         .collect();
+    if work.measure == Measure::Idle {
+        // Once: memory that was used before is not given back, and the next sessions would seem to take none.
+        for (at, one) in series.iter_mut().enumerate() {
+            one.shots.push(bench.shoot(at, work.messages, None)?);
+        }
+        return Ok(series);
+    }
     // The first turn warms up, and tells how much a turn of the wished length is.
     let mut messages = Vec::new();
     let warm = (work.messages / 20)

@@ -130,6 +130,22 @@ fn a_lingering_close_delivers_the_last_reply_past_unread_input() {
 }
 
 #[test]
+fn last_bytes_arrive_with_the_end_of_the_connection() {
+    on_each_engine(|| async {
+        for length in [10, 8 << 20] {
+            let (mut client, mut server) = pair().await;
+            client.send(b"QUIT".to_vec()).await.0.unwrap();
+            assert_eq!(recv_exact(&mut server, 4).await, b"QUIT");
+            spawn(async move {
+                server.send_last(vec![b'x'; length]).await.0.unwrap();
+            });
+            assert_eq!(recv_exact(&mut client, length).await.len(), length);
+            assert!(client.recv().await.unwrap().is_none());
+        }
+    });
+}
+
+#[test]
 fn a_lingering_close_is_bounded_by_time_and_by_octets() {
     on_each_engine(|| async {
         let (mut silent, server) = pair().await;
