@@ -337,7 +337,8 @@ fn dependencies_are_licensed_for_us() {
             package["license"].as_str().unwrap_or("none named"),
         );
         // One of the alternatives must be fine, and of that every part.
-        let plain = licence.replace(['(', ')'], " ").replace('/', " OR ");
+        let plain = licence.replace(['(', ')'], " ");
+        let plain = plain.replace('/', " OR ").replace(" or ", " OR ");
         let fine = plain.split(" OR ").any(|choice| {
             choice
                 .split(" AND ")

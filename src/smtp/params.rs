@@ -137,12 +137,20 @@ pub fn rcpt(text: &[u8], offered: Extensions, utf8: bool) -> Result<RcptText<'_>
 
 /// The parameters: keyword, and the value behind its first `=`.
 fn words(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    text.split(|byte| is_blank(*byte))
-        .filter(|word| !word.is_empty())
-        .map(|word| match memchr::memchr(b'=', word) {
-            Some(at) => (&word[..at], Some(&word[at + 1..])),
-            None => (word, None),
-        })
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let start = rest.iter().position(|byte| !is_blank(*byte))?;
+        let (keyword, behind) = until(&rest[start..], |byte| is_blank(byte) || byte == b'=');
+        let value = behind.strip_prefix(b"=").map(|text| until(text, is_blank));
+        rest = value.map_or(behind, |(_, behind)| behind);
+        Some((keyword, value.map(|(value, _)| value)))
+    })
+}
+
+/// What stands before the first octet of a kind, and the rest with it.
+fn until(text: &[u8], kind: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| kind(*byte));
+    text.split_at(end.unwrap_or(text.len()))
 }
 
 /// A word in upper case without a heap: longer than any that we know is none that we know.

@@ -13,6 +13,41 @@ use super::{
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+/// Classes of octets: part of an unquoted local part, part of a domain's label, of meaning for the path's end.
+const LOCAL: u8 = 1;
+const LABEL: u8 = 2;
+const ENDING: u8 = 4;
+
+// A table, because each octet of each address is looked at for each of the three.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < classes.len() {
+        let octet = at as u8;
+        if is_atom(octet) || octet == b'.' {
+            classes[at] |= LOCAL;
+        }
+        if octet.is_ascii_alphanumeric() || octet >= 0x80 || matches!(octet, b'-' | b'_') {
+            classes[at] |= LABEL;
+        }
+        if matches!(octet, b'"' | b'\\' | b'>' | b' ' | b'\t') {
+            classes[at] |= ENDING;
+        }
+        at += 1;
+    }
+    classes
+};
+
+fn is(class: u8, octet: u8) -> bool {
+    CLASSES[usize::from(octet)] & class != 0
+}
+
+/// How many octets of a class the text begins with.
+fn count(class: u8, text: &[u8]) -> usize {
+    let end = text.iter().position(|octet| !is(class, *octet));
+    end.unwrap_or(text.len())
+}
+
 /// A path and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed<'a> {
@@ -68,12 +103,15 @@ fn end_of_path(text: &[u8], bracketed: bool) -> Option<usize> {
     let mut quoted = false;
     let mut at = 0;
     while at < text.len() {
-        match text[at] {
-            b'"' => quoted = !quoted,
-            b'\\' if quoted => at += 1,
-            b'>' if !quoted => return bracketed.then_some(at),
-            b' ' | b'\t' if !quoted => return (!bracketed).then_some(at),
-            _ => {}
+        let octet = text[at];
+        if is(ENDING, octet) {
+            match octet {
+                b'"' => quoted = !quoted,
+                b'\\' if quoted => at += 1,
+                b'>' if !quoted => return bracketed.then_some(at),
+                b' ' | b'\t' if !quoted => return (!bracketed).then_some(at),
+                _ => {}
+            }
         }
         at += 1;
     }
@@ -99,10 +137,7 @@ fn split(whole: &[u8]) -> Option<Path<'_>> {
     let end = if whole[0] == b'"' {
         end_of_quoted(whole)?
     } else {
-        whole
-            .iter()
-            .position(|byte| !is_atom(*byte) && *byte != b'.')
-            .unwrap_or(whole.len())
+        count(LOCAL, whole)
     };
     let (local, rest) = whole.split_at(end);
     if local.is_empty() || local.len() > LOCAL_MAX {
@@ -173,22 +208,18 @@ pub fn is_domain(name: &[u8]) -> bool {
     if name.len() > DOMAIN_MAX {
         return false;
     }
-    let mut label = 0;
-    let mut before = b'.';
-    for &byte in name {
-        match byte {
-            b'.' if before == b'.' || before == b'-' => return false,
-            b'.' => label = 0,
-            b'-' if before == b'.' => return false,
-            b'-' | b'_' | 0x80.. | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => label += 1,
-            _ => return false,
-        }
-        if label > 63 {
+    let mut rest = name;
+    loop {
+        let (label, behind) = rest.split_at(count(LABEL, rest));
+        if !(1..=63).contains(&label.len()) || label.starts_with(b"-") || label.ends_with(b"-") {
             return false;
         }
-        before = byte;
+        match behind {
+            [] => return true,
+            [b'.', next @ ..] => rest = next,
+            _ => return false,
+        }
     }
-    before != b'.' && before != b'-'
 }
 
 /// Whether it is an address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).

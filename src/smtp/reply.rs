@@ -116,7 +116,8 @@ pub fn write_line(code: u16, status: Status, text: &str, more: bool, out: &mut V
     }
     let room = LINE_MAX.saturating_sub(out.len() - start);
     // Nearly every text is plain and short.
-    if text.len() <= room && text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+    let odd = |odd, octet| odd | !matches!(octet, b' '..=b'~'); // on vectors, as it can't stop midway
+    if text.len() <= room && !text.bytes().fold(false, odd) {
         out.extend_from_slice(text.as_bytes());
         trim_end(start, out);
         out.extend_from_slice(b"\r\n");

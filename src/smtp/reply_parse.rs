@@ -100,7 +100,11 @@ impl<'a> ReplyRef<'a> {
             (Status::NONE, class @ (2 | 4 | 5)) => Status(class as u8, 0, 0),
             (status, _) => status,
         };
-        let text = String::from_utf8_lossy(self.text).into_owned();
+        // Nearly every text is sound: the check of a whole text is much faster than one piece by piece.
+        let text = match str::from_utf8(self.text) {
+            Ok(text) => text.to_owned(),
+            Err(_) => String::from_utf8_lossy(self.text).into_owned(),
+        };
         Reply {
             code,
             status,
@@ -108,6 +112,9 @@ impl<'a> ReplyRef<'a> {
         }
     }
 }
+
+/// Octets of a buffer that outlive a reply; what a larger one took is given back.
+const KEPT_MAX: usize = 1024;
 
 /// Why bytes are no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -238,8 +245,11 @@ impl ReplyReader {
 
     fn begin(&mut self) {
         self.text.clear();
-        self.text.shrink_to(1024);
-        self.partial.shrink_to(1024);
+        for buffer in [&mut self.text, &mut self.partial] {
+            if buffer.capacity() > KEPT_MAX {
+                buffer.shrink_to(KEPT_MAX);
+            }
+        }
         self.lines = 0;
         self.octets = 0;
         self.complete = false;

@@ -127,7 +127,9 @@ impl RateCheck {
         let Some(limit) = self.limits[unit as usize] else {
             return true;
         };
-        let admit = |table: &Table, key: u128| table.admit(unit as u8, key, limit, cost, facts.now);
+        let admit = |table: &Table, key: u128| {
+            table.admit(key::account(key, unit as u8), limit, cost, facts.now)
+        };
         match self.owner {
             Owner::Client => admit(&shared.client, key::address(facts.client)),
             Owner::Prefix => admit(&shared.prefix, key::prefix(facts.client)),
@@ -135,9 +137,8 @@ impl RateCheck {
             Owner::Sender => {
                 let mut room = [0; lower::ROOM];
                 let domain = lower::host(facts.sender.domain, &mut room);
-                shared
-                    .sender
-                    .admit(unit as u8, domain, limit, cost, facts.now)
+                let account = (unit as u8, domain);
+                shared.sender.admit(account, limit, cost, facts.now)
             }
         }
     }

@@ -17,6 +17,12 @@ fn bits(ip: IpAddr) -> (u128, bool) {
     }
 }
 
+/// An account of a key. The bits from 48 to 63 are 0 in every key, of an IPv4 address and of an IPv6 network, so
+/// the account's number has room there and one number is all that need be hashed.
+pub fn account(key: u128, of: u8) -> u128 {
+    key | u128::from(of) << 48
+}
+
 /// The key of an address.
 pub fn address(ip: IpAddr) -> u128 {
     match bits(ip) {
@@ -51,5 +57,24 @@ mod tests {
         );
         assert_eq!(prefix(ip("2001:db8:0:1::1")), prefix(ip("2001:db8:0:2::1")));
         assert_ne!(prefix(ip("2001:db8:1::1")), prefix(ip("2001:db8:2::1")));
+    }
+
+    #[test]
+    fn accounts_of_all_keys_are_apart() {
+        let mut seen = std::collections::HashSet::new();
+        for text in [
+            "192.0.2.1",
+            "255.255.255.255",
+            "2001:db8:1::1",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        ] {
+            let ip = text.parse::<IpAddr>().expect("an address");
+            for (kind, key) in [address(ip), prefix(ip)].into_iter().enumerate() {
+                assert_eq!(key & 0xffff << 48, 0, "{text}");
+                for of in [0, 1, 2, 255] {
+                    assert!(seen.insert((kind, account(key, of))), "{text} {of}");
+                }
+            }
+        }
     }
 }

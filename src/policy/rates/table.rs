@@ -80,18 +80,11 @@ impl Table {
         slots.div_ceil(WAYS).max(1)
     }
 
-    /// Charges `cost` to the account of `key`, if it can bear it. `of` keeps the accounts of different limits
-    /// for one key apart. A refusal charges nothing. What costs more than the whole limit passes on an
-    /// untouched account only, and leaves it in debt until it is paid for.
-    pub fn admit(
-        &self,
-        of: u8,
-        key: impl std::hash::Hash,
-        limit: Limit,
-        cost: u64,
-        now: Tick,
-    ) -> bool {
-        let hash = self.seed.hash_one((of, key)).max(1);
+    /// Charges `cost` to the account of `key`, if it can bear it. Accounts of different limits need different
+    /// keys. A refusal charges nothing. What costs more than the whole limit passes on an untouched account
+    /// only, and leaves it in debt until it is paid for.
+    pub fn admit(&self, key: impl std::hash::Hash, limit: Limit, cost: u64, now: Tick) -> bool {
+        let hash = self.seed.hash_one(key).max(1);
         let line = &self.lines[((u128::from(hash) * self.lines.len() as u128) >> 64) as usize];
         let now = now.0.saturating_mul(1_000);
         let due = &line.dues[line.find(hash).unwrap_or_else(|| line.claim(hash))];
@@ -154,7 +147,7 @@ mod tests {
         let (ten, key) = (limit(10, 10), 7u128);
         let admitted = |from: u64| {
             (0..100)
-                .filter(|_| table.admit(0, key, ten, 1, Tick(from)))
+                .filter(|_| table.admit((0, key), ten, 1, Tick(from)))
                 .count()
         };
         assert_eq!(admitted(0), 10);
@@ -162,11 +155,11 @@ mod tests {
         assert_eq!(admitted(3 * SECOND + SECOND / 2), 2);
         assert_eq!(admitted(500 * SECOND), 10);
         assert!(
-            table.admit(1, key, ten, 1, Tick(500 * SECOND)),
+            table.admit((1, key), ten, 1, Tick(500 * SECOND)),
             "another account of the key"
         );
         assert!(
-            table.admit(0, 8u128, ten, 1, Tick(500 * SECOND)),
+            table.admit((0, 8u128), ten, 1, Tick(500 * SECOND)),
             "another key"
         );
     }
@@ -175,16 +168,16 @@ mod tests {
     fn what_is_larger_than_the_limit_passes_once_and_is_paid_for() {
         let table = Table::new(10);
         let limit = limit(100, 100);
-        assert!(table.admit(0, 1u8, limit, 300, Tick(0)));
-        assert!(!table.admit(0, 1u8, limit, 1, Tick(200 * SECOND)));
-        assert!(table.admit(0, 1u8, limit, 1, Tick(201 * SECOND)));
+        assert!(table.admit((0, 1u8), limit, 300, Tick(0)));
+        assert!(!table.admit((0, 1u8), limit, 1, Tick(200 * SECOND)));
+        assert!(table.admit((0, 1u8), limit, 1, Tick(201 * SECOND)));
         assert!(
-            !table.admit(0, 1u8, limit, 300, Tick(202 * SECOND)),
+            !table.admit((0, 1u8), limit, 300, Tick(202 * SECOND)),
             "not on a touched account"
         );
         assert!(Limit::new(0, Duration::from_secs(1)).is_none());
         let huge = Limit::new(1, Duration::MAX).expect("a limit");
-        assert!(table.admit(0, 2u8, huge, u64::MAX, Tick(u64::MAX)));
+        assert!(table.admit((0, 2u8), huge, u64::MAX, Tick(u64::MAX)));
     }
 
     #[test]
@@ -192,13 +185,13 @@ mod tests {
         let table = Table::new(4_096);
         let lines = table.lines.len();
         let limit = limit(100, 100);
-        while table.admit(0, u128::MAX, limit, 1, Tick(0)) {}
+        while table.admit((0, u128::MAX), limit, 1, Tick(0)) {}
         for key in 0..1_000_000u128 {
-            table.admit(0, key, limit, 1, Tick(0));
+            table.admit((0, key), limit, 1, Tick(0));
         }
         assert_eq!(table.lines.len(), lines);
         assert!(
-            !table.admit(0, u128::MAX, limit, 1, Tick(0)),
+            !table.admit((0, u128::MAX), limit, 1, Tick(0)),
             "still over its limit"
         );
     }
@@ -212,7 +205,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let mine = (0..1_000)
-                        .filter(|_| table.admit(0, 1u8, limit, 1, Tick(0)))
+                        .filter(|_| table.admit((0, 1u8), limit, 1, Tick(0)))
                         .count();
                     admitted.fetch_add(mine as u64, Relaxed);
                 });
@@ -233,7 +226,7 @@ mod tests {
             let (mut now, mut admitted) = (0u64, Vec::new());
             for (wait, cost) in steps {
                 now += wait;
-                if cost <= max && table.admit(0, 1u8, limit, cost, Tick(now)) {
+                if cost <= max && table.admit((0, 1u8), limit, cost, Tick(now)) {
                     admitted.push((now, cost));
                 }
             }

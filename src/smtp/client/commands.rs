@@ -134,12 +134,14 @@ pub(super) fn probe(
 /// A path without brackets. The server has checked it; that no control character, whatever the way it
 /// came, makes two commands of one is checked here too, where it would do the harm.
 fn push_path(path: Path<'_>, utf8: bool, out: &mut Vec<u8>) -> Result<(), Unsupported> {
-    let mut seen = 0;
+    // Without a way out of the loop it runs on vectors.
+    let (mut control, mut seen) = (false, 0);
     for &c in path.whole {
-        if c < b' ' || c == 0x7f {
-            return Err(Unsupported::Malformed);
-        }
+        control |= c < b' ' || c == 0x7f;
         seen |= c;
+    }
+    if control {
+        return Err(Unsupported::Malformed);
     }
     if seen > 0x7f && !utf8 {
         return Err(Unsupported::Utf8);

@@ -254,7 +254,8 @@ impl Transaction {
 
     /// Sends what the window allows of the commands.
     pub(super) fn send_script(&mut self, window: usize, out: &mut Vec<u8>) {
-        if self.refused || self.muted {
+        // Called at each step: mostly there is nothing left.
+        if self.written == self.script.len() || self.refused || self.muted {
             return;
         }
         let rest = &self.script[self.written..];
@@ -273,9 +274,12 @@ impl Transaction {
 
     /// Sends RSET if it is wanted and may be.
     pub(super) fn send_reset(&mut self, pipelines: bool, out: &mut Vec<u8>) {
+        if self.rset != Rset::Wanted {
+            return;
+        }
         let rest = !self.refused && !self.muted && self.written < self.script.len();
         let now = !self.awaits_reply() || (pipelines && !self.is_at_data());
-        if self.rset == Rset::Wanted && !rest && now {
+        if !rest && now {
             out.extend_from_slice(b"RSET\r\n");
             self.rset = Rset::Sent;
         }
