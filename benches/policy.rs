@@ -1,15 +1,17 @@
 //! What the policy costs: a list of a million networks (loading, looking up), a name list, a rate, and all the
 //! questions of one message. `prefix-trie` runs beside our ranges: see docs/decisions/0004-address-lists.md.
 
+mod work;
+
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gatepost::{
     config,
-    policy::{At, Facts, Judgement, Networks, Policy, Shared},
-    smtp::{Tick, envelope::Path},
+    policy::{Networks, Policy},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixSet;
 use std::{hint::black_box, net::IpAddr};
+use work::judge::{ALL, Judge, KEPT, RICH};
 
 const MILLION: u32 = 1_000_000;
 
@@ -117,27 +119,6 @@ fn networks(c: &mut Criterion) {
     }
 }
 
-const HEADER: &[u8] = b"Received: from a.example by b.example with ESMTPS id 1; Mon, 1 Jan 2024 00:00:00 +0000\r\n\
-    Received: from c.example\r\n\tby a.example with ESMTPA id 2;\r\n\tMon, 1 Jan 2024 00:00:00 +0000\r\n\
-    From: Somebody <a@client.example>\r\nTo: b@ours.example\r\nSubject: A subject of usual length, not long\r\n\
-    Date: Mon, 1 Jan 2024 00:00:00 +0000\r\nMessage-ID: <0123456789abcdef@client.example>\r\n\
-    MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n";
-
-const RICH: &str = "
-    client_list = [{ name = 'blocked', entries = ['198.51.100.0/24'] }]
-    sender_list = [{ name = 'bad', entries = ['bad.example', '.dyn.example', 'a@b.example'] }]
-    recipient_list = [{ name = 'closed', entries = ['noreply@ours.example'] }]
-    [sender_rate]
-    messages = 4000000000
-    [[header]]
-    name = 'date'
-    field = 'Date'
-    when = 'absent'
-    [[header]]
-    name = 'pills'
-    field = 'Subject'
-    pattern = 'cheap +pills|lottery'";
-
 /// Every question of one message with one recipient: what a kept connection asks, and a new one.
 fn messages(c: &mut Criterion) {
     let mut group = c.benchmark_group("all questions of a message");
@@ -145,44 +126,18 @@ fn messages(c: &mut Criterion) {
         ("default policy", ""),
         ("with lists and header rules", RICH),
     ] {
-        let mut config: config::Policy = toml::from_str(toml).expect("a policy");
-        // Out of reach, so that nothing is refused for what the bench does to its own address.
-        for rate in [&mut config.client_rate, &mut config.prefix_rate] {
-            (rate.connections, rate.messages, rate.recipients) = (u32::MAX, u32::MAX, u32::MAX);
-        }
-        let policy = Policy::build(&config, "mx.ours.example").unwrap_or_else(|f| panic!("{f:?}"));
-        let shared = Shared::new(&config);
-        let mut judgement = Judgement::new();
-        let mut now = 0;
-        let mut ask = |client: IpAddr, points: &[At]| {
-            now += 100;
-            let facts = Facts {
-                hello: b"mail.client.example",
-                sender: Path::split(b"someone@client.example"),
-                recipient: Some(Path::split(b"somebody@ours.example")),
-                recipient_is_ours: true,
-                size: 4096,
-                header: HEADER,
-                ..Facts::of(client, Tick(now))
-            };
-            for at in points {
-                assert!(policy.ask(*at, &facts, &shared, &mut judgement).is_accept());
-            }
-        };
+        let mut judge = Judge::new(toml);
         let one = v4(1);
         group.bench_function(format!("{name}: kept connection"), |b| {
-            b.iter(|| ask(one, &[At::Mail, At::Rcpt, At::Body]));
+            b.iter(|| judge.ask(one, KEPT));
         });
         let mut n = 0;
         group.bench_function(format!("{name}: one a connection, new addresses"), |b| {
             b.iter(|| {
                 n += 1;
                 let client = v4(n);
-                let ticket = shared.open_session(client);
-                ask(
-                    client,
-                    &[At::Connect, At::Hello, At::Mail, At::Rcpt, At::Body],
-                );
+                let ticket = judge.open(client);
+                judge.ask(client, ALL);
                 ticket
             });
         });

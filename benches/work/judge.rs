@@ -1,0 +1,102 @@
+//! The policy, asked what a session with one message asks.
+
+use super::text::HEADER;
+use gatepost::{
+    config,
+    policy::{At, Facts, Judgement, Policy, SessionTicket, Shared},
+    smtp::{Tick, envelope::Path},
+};
+use std::net::IpAddr;
+
+/// Lists, a rate of senders, and header rules beside the defaults.
+pub const RICH: &str = "
+    client_list = [{ name = 'blocked', entries = ['198.51.100.0/24'] }]
+    sender_list = [{ name = 'bad', entries = ['bad.example', '.dyn.example', 'a@b.example'] }]
+    recipient_list = [{ name = 'closed', entries = ['noreply@ours.example'] }]
+    [sender_rate]
+    messages = 4000000000
+    [[header]]
+    name = 'date'
+    field = 'Date'
+    when = 'absent'
+    [[header]]
+    name = 'pills'
+    field = 'Subject'
+    pattern = 'cheap +pills|lottery'";
+
+/// The questions of a message on a kept connection.
+pub const KEPT: &[At] = &[At::Mail, At::Rcpt, At::Body];
+/// The questions of a session with one message.
+pub const ALL: &[At] = &[At::Connect, At::Hello, At::Mail, At::Rcpt, At::Body];
+
+/// A policy with one session.
+pub struct Judge {
+    policy: Policy,
+    shared: Shared,
+    judgement: Judgement,
+    now: u64,
+}
+
+impl Judge {
+    /// The policy of this `[policy]` table, its rates out of reach, so that nothing is refused for what the
+    /// bench does to its own address.
+    ///
+    /// # Panics
+    /// If the table is no policy.
+    pub fn new(toml: &str) -> Judge {
+        let mut config: config::Policy = toml::from_str(toml).expect("a policy");
+        for rate in [
+            &mut config.client_rate,
+            &mut config.prefix_rate,
+            &mut config.sender_rate,
+        ] {
+            for limit in [
+                &mut rate.connections,
+                &mut rate.messages,
+                &mut rate.recipients,
+            ] {
+                if *limit > 0 {
+                    *limit = u32::MAX;
+                }
+            }
+            if rate.bytes.0 > 0 {
+                rate.bytes.0 = u64::from(u32::MAX) << 16;
+            }
+        }
+        let policy = Policy::build(&config, "mx.ours.example").unwrap_or_else(|f| panic!("{f:?}"));
+        Judge {
+            policy,
+            shared: Shared::new(&config),
+            judgement: Judgement::new(),
+            now: 0,
+        }
+    }
+
+    /// Asks these questions about the message of a client.
+    ///
+    /// # Panics
+    /// If the message is refused: then the bench would measure something else.
+    pub fn ask(&mut self, client: IpAddr, points: &[At]) {
+        self.now += 100;
+        let facts = Facts {
+            hello: b"mail.client.example",
+            sender: Path::split(b"someone@client.example"),
+            recipient: Some(Path::split(b"somebody.else@ours.example")),
+            recipient_is_ours: true,
+            size: 4096,
+            header: HEADER,
+            ..Facts::of(client, Tick(self.now))
+        };
+        for at in points {
+            let verdict = self
+                .policy
+                .ask(*at, &facts, &self.shared, &mut self.judgement);
+            assert!(verdict.is_accept(), "{verdict:?} at {at:?}");
+        }
+    }
+
+    /// Counts a session of this client.
+    pub fn open(&self, client: IpAddr) -> SessionTicket {
+        self.shared.open_session(client)
+    }
+}
