@@ -5,6 +5,7 @@
 //! ```
 
 pub mod admin;
+pub mod auth;
 pub mod config;
 pub mod log;
 pub mod maildir;

@@ -11,9 +11,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("log", &[]),
     ("config", &["smtp"]),
-    ("net", &["smtp", "metrics", "log", "config"]),
+    ("tls", &["metrics", "log", "config"]),
+    ("auth", &["tls", "smtp", "metrics", "log", "config"]),
+    ("net", &["tls", "smtp", "metrics", "log", "config"]),
     ("policy", &["smtp", "metrics", "log", "config"]),
-    ("upstream", &["net", "smtp", "metrics", "log", "config"]),
+    (
+        "upstream",
+        &["tls", "net", "smtp", "metrics", "log", "config"],
+    ),
     (
         "spool",
         &["upstream", "net", "smtp", "metrics", "log", "config"],
@@ -21,7 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
-            "policy", "upstream", "spool", "net", "smtp", "metrics", "log", "config",
+            "auth", "tls", "policy", "upstream", "spool", "net", "smtp", "metrics", "log", "config",
         ],
     ),
     ("maildir", &["net", "smtp", "metrics", "log", "config"]),
@@ -29,7 +34,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "proxy", "policy", "upstream", "spool", "net", "smtp", "metrics", "log", "config",
+            "proxy", "auth", "tls", "policy", "upstream", "spool", "net", "smtp", "metrics", "log",
+            "config",
         ],
     ),
 ];
