@@ -1,9 +1,10 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin → proxy → policy, upstream → net → smtp, metrics
+//! main → supervisor → worker, admin, acme → proxy → policy, upstream → net → smtp, metrics
 //! ```
 
+pub mod acme;
 pub mod admin;
 pub mod auth;
 pub mod config;

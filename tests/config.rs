@@ -708,3 +708,97 @@ fn limits_that_help_nobody() {
         "",
     );
 }
+
+#[test]
+fn certificates_by_acme() {
+    let acme = |keys: &str| with(&format!("[acme]\nagree = true\n{keys}\n"));
+    let name = "domains = [\"mx.example.net\"]\n";
+    assert_eq!(problems(&acme(name)), []);
+    one(
+        &with(&format!("[acme]\n{name}")),
+        "[acme]",
+        "an authority gives no certificate to who doesn't agree to its terms",
+        "read the terms of the authority, then write agree = true",
+    );
+    for (domain, help) in [
+        (
+            "*.example.net",
+            "a wildcard takes a challenge by DNS; name each host",
+        ),
+        ("192.0.2.1", "name the host, not its address"),
+        (
+            "mx.example.net.",
+            "write \"mx.example.net\", without the dot at the end",
+        ),
+        ("m\u{fc}ller.example", "write the `xn--` form of the name"),
+        ("mx_1.example", "write a host name like \"mx.example.net\""),
+        ("localhost", "write a host name like \"mx.example.net\""),
+    ] {
+        one(
+            &acme(&format!("domains = [\"{domain}\"]")),
+            &format!("\"{domain}\""),
+            &format!("\"{domain}\" can't be certified"),
+            help,
+        );
+    }
+    one(
+        &acme("domains = [\"a.example\", \"A.example\"]"),
+        "\"A.example\"",
+        "\"A.example\" is there twice",
+        "",
+    );
+    one(
+        &acme(&format!("{name}directory = \"http://ca.example/\"")),
+        "\"http://ca.example/\"",
+        "\"http://ca.example/\" is no directory",
+        "ACME goes by HTTPS alone (RFC 8555 \u{a7}6.1): write \"https://\u{2026}\"",
+    );
+    one(
+        &acme(&format!("{name}contact = [\"me@example.net\"]")),
+        "\"me@example.net\"",
+        "\"me@example.net\" is no contact",
+        "write \"mailto:me@example.net\"",
+    );
+    one(
+        &acme(&format!("{name}renew_before = \"1m\"")),
+        "\"1m\"",
+        "`renew_before` must be 1h at least",
+        "a renewal may fail for days; 30d is usual",
+    );
+    one(
+        &acme(&format!("{name}listen = []")),
+        "[]",
+        "nothing answers the authority's challenges",
+        "write listen = [\"0.0.0.0:80\"]",
+    );
+    one(
+        &acme(&format!("{name}listen = [\"127.0.0.1:2525\"]")),
+        "\"127.0.0.1:2525\"",
+        "127.0.0.1:2525 is taken by `listener[0].address[0]`",
+        "",
+    );
+    one(
+        &acme(&format!("{name}external_account = \"kid\"")),
+        "\"kid\"",
+        "`external_account` is of no use without its key",
+        "name the file with the key: external_key = \"\u{2026}\"",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    fs::write(&file, "no key at all!\n").unwrap();
+    let file = file.display();
+    one(
+        &acme(&format!(
+            "{name}external_account = \"kid\"\nexternal_key = \"{file}\""
+        )),
+        &format!("\"{file}\""),
+        &format!("{file} holds no key in base64url"),
+        "",
+    );
+    one(
+        &acme(&format!("{name}ca = \"{file}\"")),
+        &format!("\"{file}\""),
+        &format!("{file} holds no certificate in PEM"),
+        "",
+    );
+}

@@ -48,6 +48,17 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
         old.admin.histogram_interval.to_string(),
         new.admin.histogram_interval.to_string(),
     );
+    if old.acme.is_on() || new.acme.is_on() {
+        compare(
+            "acme.listen",
+            shown(&old.acme.listen),
+            shown(&new.acme.listen),
+        );
+        compare("acme.store", shown(&old.acme.store), shown(&new.acme.store));
+    }
+    if old.acme.is_on() != new.acme.is_on() {
+        found.push("`[acme]` comes and goes only with a restart".into());
+    }
     listeners(old, new, &mut found);
     found
 }

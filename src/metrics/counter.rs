@@ -183,6 +183,11 @@ metrics! {
         HealthUp [to = "up"] "It became usable.",
         HealthDown [to = "down"] "It became unusable.",
     }
+    "gatepost_acme_orders_total" None "Tries to get a certificate by ACME." {
+        AcmeIssued [result = "issued"] "It came and is in force.",
+        AcmeRefused [result = "refused"] "The authority refused, or found a challenge unanswered.",
+        AcmeUnreached [result = "unreached"] "The authority was not to be reached, or the store not to be written.",
+    }
     "gatepost_log_lines_dropped_total" None "Log lines dropped because the queue was full or the write failed." {
         LogDropped "",
     }
@@ -221,6 +226,9 @@ metrics! {
     }
     "gatepost_verification_cache_entries" None "Recipients that the verification cache remembers." {
         VerifyEntries "",
+    }
+    "gatepost_acme_next_order_timestamp_seconds" None "When a certificate is ordered next by ACME, in seconds since 1970; in the past while it is under way." {
+        AcmeNext "",
     }
     "gatepost_draining" None "1 while the process goes down, else 0." {
         Draining "",

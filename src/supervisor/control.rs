@@ -2,6 +2,7 @@
 
 use super::{RunError, build_site, unavailable};
 use crate::{
+    acme::{Acme, Install},
     admin::{self, Answer, BackendStatus, Collector, Histograms, PoolStatus, Status},
     config::{self, Source},
     log::{Writer, say},
@@ -42,6 +43,8 @@ struct State {
     orders: Vec<crate::net::mailbox::Sender<Order>>,
     draining: AtomicBool,
     wishes: mpsc::Sender<Wish>,
+    /// What ACME is to do; a reload says it again.
+    ordering: watch::Sender<config::Acme>,
 }
 
 /// What the admin endpoint wants of the loop.
@@ -98,6 +101,7 @@ impl Control {
         site.backends
             .changes()
             .watch(Box::new(|change| say!(Warn, "{change}")));
+        let (ordering, _) = watch::channel(site.config.acme.clone());
         let state = State {
             source,
             registry,
@@ -106,6 +110,7 @@ impl Control {
             orders,
             draining: AtomicBool::new(false),
             wishes,
+            ordering,
         };
         let control = Control {
             state: Arc::new(state),
@@ -121,6 +126,7 @@ impl Control {
         &mut self,
         signals: Signals,
         admin: Option<TcpListener>,
+        acme: Option<(Acme, Install)>,
         workers: &[Worker],
     ) -> Result<(), RunError> {
         let site = self.state.site();
@@ -142,6 +148,16 @@ impl Control {
             tasks.spawn(async move {
                 if let Err(why) = serving.await {
                     say!(Error, "the admin endpoint ended: {why}");
+                }
+            });
+        }
+        if let Some((acme, install)) = acme {
+            let (ordering, ended) = (self.state.ordering.subscribe(), ended());
+            tasks.spawn(async move {
+                // An order that is half done does no harm.
+                tokio::select! {
+                    () = acme.run(ordering, install) => {}
+                    () = ended => {}
                 }
             });
         }
@@ -352,6 +368,7 @@ impl State {
         self.apply(&site, &shared);
         self.forget_names(&site);
         crate::log::set_level(super::build::level(&site.config));
+        self.ordering.send_replace(site.config.acme.clone());
         *self.site.lock().unwrap_or_else(PoisonError::into_inner) = site;
         self.applied();
         let mut done = String::from("reloaded: new connections get the new configuration");

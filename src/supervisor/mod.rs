@@ -14,6 +14,7 @@ pub use build::build_site;
 pub use control::{Control, Signals};
 
 use crate::{
+    acme::{Acme, Certificate, Install},
     admin,
     config::{AdminListen, Config, Source, Workers},
     log::{self, Target, Writer, say},
@@ -83,7 +84,12 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     };
     let cores = cores(&config);
     let sockets = sockets::bind(&config, cores.len()).map_err(unavailable)?;
+    let acme = Acme::prepare(&config.acme, &registry).map_err(unavailable)?;
     let maildir = Maildir::start(&config).map_err(unavailable)?;
+    let acme = acme.map(|(acme, _)| {
+        let install: Install = Box::new(|_: &Certificate| Ok(()));
+        (acme, install)
+    });
     let shared = Arc::new(Shared::new(&config.policy));
     let site = build_site(config, None, &registry).map_err(RunError::Config)?;
     let site = Arc::new(site);
@@ -114,7 +120,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         maildir.as_ref(),
     );
     let mut control = Control::new(source, registry, site, shared, writer, &workers);
-    let outcome = runtime.block_on(control.run(signals, admin, &workers));
+    let outcome = runtime.block_on(control.run(signals, admin, acme, &workers));
     // In this order: the log is written out by the control's end, which waits for the workers' last lines.
     let ended = end(workers, maildir);
     drop(control);

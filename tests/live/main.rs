@@ -1,5 +1,6 @@
 //! Gatepost as a whole: the built program between real clients and backends, on both I/O engines.
 
+mod acme;
 mod backend;
 mod capacity;
 mod client;
@@ -9,5 +10,6 @@ mod failures;
 mod harness;
 mod judging;
 mod load;
+mod pebble;
 mod peers;
 mod resources;

@@ -126,6 +126,11 @@ fn addresses(config: &Config, at: &mut Document) {
             );
         }
     }
+    if config.acme.is_on() {
+        for (i, address) in config.acme.listen.iter().enumerate() {
+            take(*address, format!("acme.listen[{i}]"), at);
+        }
+    }
     if let Some(address) = config.maildir.listen.address() {
         take(address, "maildir.listen".into(), at);
     }

@@ -1,6 +1,7 @@
 //! What a configuration means: names that must exist or must not exist twice, contradictions, limits that
 //! the RFCs set, and what would make an open relay. The types are right already when this runs.
 
+mod acme;
 mod limit;
 mod list;
 mod listener;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 /// Finds everything that is wrong; the document keeps it.
 pub fn check(config: &Config, at: &mut Document) {
     listener::check(config, at);
+    acme::check(&config.acme, at);
     upstream::check(config, at);
     policy::check(&config.policy, at);
     limit::check(config, at);

@@ -14,6 +14,7 @@ impl Default for Config {
             hostname: String::new(),
             trusted: vec![loopback_v4, loopback_v6],
             admin: Admin::default(),
+            acme: Acme::default(),
             listener: Vec::new(),
             pool: Vec::new(),
             route: Vec::new(),
@@ -22,6 +23,23 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             log: Log::default(),
             maildir: Maildir::default(),
+        }
+    }
+}
+
+impl Default for Acme {
+    fn default() -> Acme {
+        Acme {
+            domains: Vec::new(),
+            agree: false,
+            contact: Vec::new(),
+            directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
+            store: "/var/lib/gatepost/acme".into(),
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 80))],
+            renew_before: Time::secs(30 * 86_400),
+            ca: None,
+            external_account: None,
+            external_key: None,
         }
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! Every key has a default; unknown keys are errors.
 
+mod acme;
 mod backend;
 mod default;
 mod listener;
 mod policy;
 mod service;
 
+pub use acme::*;
 pub use backend::*;
 pub use listener::*;
 pub use policy::*;
@@ -39,6 +41,8 @@ pub struct Config {
     pub trusted: Vec<IpNet>,
     /// The HTTP endpoint with metrics, health and control.
     pub admin: Admin,
+    /// A certificate that is ordered and renewed by ACME, so that nothing else need do it.
+    pub acme: Acme,
     /// One group of addresses that behave alike; there may be several. At least one is needed.
     pub listener: Vec<Listener>,
     /// A group of backends that messages are handed to; there may be several. Connections to them are few, kept

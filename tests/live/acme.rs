@@ -1,0 +1,328 @@
+//! Certificates by ACME, from Pebble: ordered, stored, renewed, and what happens when that fails.
+
+use crate::{
+    backend::Backend,
+    client::Client,
+    delivery::pool,
+    harness::{Gatepost, free_address, program, wait_until},
+    pebble::Pebble,
+};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const DAY: i64 = 86_400;
+
+/// A listener, an `[acme]` with this authority and these names, and `more` keys in it.
+fn config(backend: &Backend, directory: &str, ca: &Path, store: &Path, more: &str) -> String {
+    let listener = "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\n";
+    format!(
+        "{listener}[acme]\ndirectory = \"{directory}\"\nca = \"{}\"\nstore = \"{}\"\nagree = true\n\
+         contact = [\"mailto:postmaster@example.net\"]\n{more}\n{}",
+        ca.display(),
+        store.display(),
+        pool(&[backend], "")
+    )
+}
+
+/// The `[acme]` keys of a site that answers where Pebble asks.
+fn answering(pebble: &Pebble, domains: &str) -> String {
+    format!("domains = [{domains}]\nlisten = [\"{}\"]\n", pebble.asks_at)
+}
+
+/// Waits for a line on standard error.
+fn says(gatepost: &Gatepost, part: &str) -> String {
+    wait_until(
+        &format!("it says {part:?}; so far:\n{}", gatepost.errors()),
+        || {
+            let errors = gatepost.errors();
+            let line = errors.lines().find(|line| line.contains(part));
+            line.map(str::to_string)
+        },
+    )
+}
+
+/// Who issued the stored certificate, its names and its end, as openssl reads it.
+fn stored(store: &Path) -> Option<String> {
+    let openssl = program("openssl")?;
+    let out = Command::new(openssl)
+        .args(["x509", "-noout", "-issuer", "-ext", "subjectAltName", "-in"])
+        .arg(store.join("certificate.pem"))
+        .stderr(Stdio::null())
+        .output()
+        .expect("runs");
+    Some(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+fn delivers(gatepost: &Gatepost, backend: &Backend) {
+    let before = backend.messages().len();
+    let mut client = Client::hello(gatepost.smtp);
+    let reply = client.send("a@sender.example", &["b@example.net"], "Subject: x\r\n\r\n");
+    assert!(reply.starts_with("250"), "{reply}");
+    assert_eq!(backend.messages().len(), before + 1);
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("after 1970").as_secs() as i64
+}
+
+/// Puts a certificate into a store as if `directory` had issued it `age` days ago, for ninety days.
+fn plant(store: &Path, directory: &str, name: &str, age: i64) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec![name.into()]).expect("a name");
+    let date = |offset: i64| {
+        let at = jiff::Timestamp::from_second(now() + offset * DAY).expect("in range");
+        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+        rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
+    };
+    (params.not_before, params.not_after) = (date(-age), date(90 - age));
+    let mut subject = rcgen::DistinguishedName::new();
+    subject.push(rcgen::DnType::CommonName, "planted");
+    params.distinguished_name = subject;
+    let made = params.self_signed(&key).expect("signed");
+    let text = format!(
+        "Directory: {directory}\n{}{}",
+        key.serialize_pem(),
+        made.pem()
+    );
+    fs::create_dir_all(store).expect("made");
+    fs::set_permissions(store, fs::Permissions::from_mode(0o700)).expect("set");
+    fs::write(store.join("certificate.pem"), text).expect("written");
+}
+
+crate::on_all_engines! {
+    fn a_certificate_is_ordered_and_comes_into_force_while_it_serves(engine) {
+        let Some(pebble) = Pebble::start(0, serde_json::json!({})) else { return };
+        let backend = Backend::good(free_address());
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("acme");
+        let domains = "\"mx.example.net\", \"Mail.example.net\"";
+        let config = config(&backend, &pebble.directory, &pebble.ca(), &store, &answering(&pebble, domains));
+        let gatepost = Gatepost::start(engine, &config);
+        let mut session = Client::hello(gatepost.smtp);
+        says(&gatepost, "one that nobody vouches for stands in");
+        says(&gatepost, "the certificate for mx.example.net, mail.example.net is in force, good until ");
+        // The session that was there before goes on.
+        session.expect("NOOP", "250");
+        if let Some(stored) = stored(&store) {
+            assert!(stored.contains("Pebble Intermediate CA"), "{stored}");
+            assert!(stored.contains("DNS:mx.example.net") && stored.contains("DNS:mail.example.net"), "{stored}");
+        }
+        for (name, mode) in [("", 0o700), ("account.json", 0o600), ("certificate.pem", 0o600), ("history.json", 0o600)] {
+            let facts = fs::metadata(store.join(name)).expect("it is there");
+            assert_eq!(facts.permissions().mode() & 0o7777, mode, "{name}");
+        }
+        assert_eq!(gatepost.metric("gatepost_acme_orders_total", "result=\"issued\""), 1.0);
+        assert_eq!(gatepost.metric("gatepost_acme_orders_total", ""), 1.0);
+        let next = || gatepost.metric("gatepost_acme_next_order_timestamp_seconds", "") as i64;
+        wait_until("the next order is known", || (next() > now() + 30 * DAY).then_some(()));
+        drop(gatepost);
+        // What is stored is used at once, and nothing is ordered.
+        let gatepost = Gatepost::start(engine, &config);
+        says(&gatepost, "the stored certificate for mx.example.net, mail.example.net is good until ");
+        let next = || gatepost.metric("gatepost_acme_next_order_timestamp_seconds", "") as i64;
+        wait_until("the next order is known", || (next() > now() + 30 * DAY).then_some(()));
+        assert_eq!(gatepost.metric("gatepost_acme_orders_total", ""), 0.0);
+        assert!(!gatepost.errors().contains("stands in"), "{}", gatepost.errors());
+        delivers(&gatepost, &backend);
+    }
+}
+
+#[test]
+fn a_stored_certificate_near_its_end_is_used_and_renewed() {
+    // As many nonces are refused as Pebble does by itself: a client must try again.
+    let Some(pebble) = Pebble::start(5, serde_json::json!({})) else {
+        return;
+    };
+    let backend = Backend::good(free_address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("acme");
+    plant(&store, &pebble.directory, "mx.example.net", 80);
+    let keys = answering(&pebble, "\"mx.example.net\"");
+    let config = config(&backend, &pebble.directory, &pebble.ca(), &store, &keys);
+    let gatepost = Gatepost::start("epoll", &config);
+    says(
+        &gatepost,
+        "the stored certificate for mx.example.net is good until ",
+    );
+    says(&gatepost, "the certificate for mx.example.net is in force");
+    if let Some(stored) = stored(&store) {
+        assert!(stored.contains("Pebble Intermediate CA"), "{stored}");
+    }
+    // A name more is a certificate more.
+    let text = fs::read_to_string(gatepost.file()).expect("there");
+    let more = "\"mx.example.net\", \"mail.example.net\"";
+    fs::write(gatepost.file(), text.replace("\"mx.example.net\"", more)).expect("written");
+    gatepost.process.signal("HUP");
+    says(
+        &gatepost,
+        "the certificate for mx.example.net, mail.example.net is in force",
+    );
+    assert_eq!(
+        gatepost.metric("gatepost_acme_orders_total", "result=\"issued\""),
+        2.0
+    );
+}
+
+#[test]
+fn one_that_is_young_is_not_ordered_again() {
+    let backend = Backend::good(free_address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("acme");
+    let directory = format!("https://{}/dir", free_address());
+    plant(&store, &directory, "mx.example.net", 10);
+    let keys = format!(
+        "domains = [\"mx.example.net\"]\nlisten = [\"{}\"]\n",
+        free_address()
+    );
+    let ca = store.join("certificate.pem");
+    let config = config(&backend, &directory, &ca, &store, &keys);
+    let gatepost = Gatepost::start("epoll", &config);
+    says(
+        &gatepost,
+        "the stored certificate for mx.example.net is good until ",
+    );
+    let next = || gatepost.metric("gatepost_acme_next_order_timestamp_seconds", "") as i64;
+    let next = wait_until("the next order is known", || {
+        Some(next()).filter(|at| *at > 0)
+    });
+    assert!((49..=51).contains(&((next - now()) / DAY)), "{next}");
+}
+
+#[test]
+fn a_challenge_that_fails_is_told_and_waits_also_over_a_restart() {
+    let Some(pebble) = Pebble::start(0, serde_json::json!({})) else {
+        return;
+    };
+    let backend = Backend::good(free_address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("acme");
+    // The name leads to an address where nobody answers.
+    let elsewhere = free_address();
+    let keys = format!("domains = [\"mx.example.net\"]\nlisten = [\"{elsewhere}\"]\n");
+    let config = config(&backend, &pebble.directory, &pebble.ca(), &store, &keys);
+    let gatepost = Gatepost::start("epoll", &config);
+    let told = says(&gatepost, "no certificate for mx.example.net: ");
+    assert!(told.contains("next try in 1"), "{told}");
+    assert!(
+        told.contains("mx.example.net: ") && told.contains("refused"),
+        "{told}"
+    );
+    assert_eq!(
+        gatepost.metric("gatepost_acme_orders_total", "result=\"refused\""),
+        1.0
+    );
+    delivers(&gatepost, &backend);
+    let orders = || pebble.log().matches("There are now ").count();
+    let before = orders();
+    drop(gatepost);
+    let gatepost = Gatepost::start(
+        "epoll",
+        &config.replace(&elsewhere.to_string(), &pebble.asks_at.to_string()),
+    );
+    let next = || gatepost.metric("gatepost_acme_next_order_timestamp_seconds", "") as i64;
+    let next = wait_until("the next order is known", || {
+        Some(next()).filter(|at| *at > 0)
+    });
+    assert!(next > now() + 300, "{next}");
+    delivers(&gatepost, &backend);
+    assert_eq!(orders(), before, "{}", pebble.log());
+    // Who has mended something says so with a reload.
+    gatepost.process.signal("HUP");
+    says(&gatepost, "the certificate for mx.example.net is in force");
+}
+
+#[test]
+fn an_authority_that_is_not_there_stops_no_mail() {
+    let Some(pebble) = Pebble::start(0, serde_json::json!({})) else {
+        return;
+    };
+    let backend = Backend::good(free_address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("acme");
+    let nowhere = format!("https://{}/dir", free_address());
+    let keys = answering(&pebble, "\"mx.example.net\"");
+    let config = config(&backend, &nowhere, &pebble.ca(), &store, &keys);
+    let gatepost = Gatepost::start("epoll", &config);
+    let told = says(&gatepost, "no certificate for mx.example.net: ");
+    assert!(told.contains("onnection refused"), "{told}");
+    assert!(
+        told.contains("next try in 1m") || told.contains("next try in 5"),
+        "{told}"
+    );
+    assert_eq!(
+        gatepost.metric("gatepost_acme_orders_total", "result=\"unreached\""),
+        1.0
+    );
+    delivers(&gatepost, &backend);
+    let text = fs::read_to_string(gatepost.file()).expect("there");
+    fs::write(gatepost.file(), text.replace(&nowhere, &pebble.directory)).expect("written");
+    gatepost.process.signal("HUP");
+    says(&gatepost, "the certificate for mx.example.net is in force");
+    delivers(&gatepost, &backend);
+}
+
+#[test]
+fn an_account_from_elsewhere_is_bound() {
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let settings = serde_json::json!({
+        "externalAccountBindingRequired": true,
+        "externalAccountMACKeys": { "kid-1": key },
+    });
+    let Some(pebble) = Pebble::start(0, settings) else {
+        return;
+    };
+    let backend = Backend::good(free_address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("acme");
+    let file = folder.path().join("key");
+    fs::write(&file, format!("{}\n", key.to_lowercase())).expect("written");
+    let keys = format!(
+        "{}external_account = \"kid-1\"\nexternal_key = \"{}\"\n",
+        answering(&pebble, "\"mx.example.net\""),
+        file.display()
+    );
+    let config = config(&backend, &pebble.directory, &pebble.ca(), &store, &keys);
+    let gatepost = Gatepost::start("epoll", &config);
+    let told = says(&gatepost, "no certificate for mx.example.net: ");
+    assert!(!store.join("account.json").exists(), "{told}");
+    fs::write(&file, format!("{key}\n")).expect("written");
+    gatepost.process.signal("HUP");
+    says(&gatepost, "the certificate for mx.example.net is in force");
+}
+
+#[test]
+fn a_port_that_is_taken_stops_the_start() {
+    let backend = Backend::good(free_address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind(free_address()).expect("bound");
+    let address = taken.local_addr().expect("bound");
+    let keys = format!("domains = [\"mx.example.net\"]\nlisten = [\"{address}\"]\n");
+    let ca = folder.path().join("ca.pem");
+    plant(folder.path(), "", "x.example", 0);
+    fs::copy(folder.path().join("certificate.pem"), &ca).expect("copied");
+    let text = config(&backend, "https://ca.example/", &ca, folder.path(), &keys)
+        .replace("SMTP_ADDRESS", &free_address().to_string());
+    let file = folder.path().join("gatepost.toml");
+    fs::write(
+        &file,
+        format!("hostname = \"mx.example.net\"\n[admin]\nlisten = \"off\"\n{text}"),
+    )
+    .expect("written");
+    let out = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args(["run", "-c"])
+        .arg(&file)
+        .output()
+        .expect("runs");
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(69), "{told}");
+    assert!(
+        told.contains(&format!("acme.listen = \"{address}\"")),
+        "{told}"
+    );
+}
