@@ -323,7 +323,6 @@ fn keys_that_are_not_there_yet() {
         "[[certificate]]\nchain = \"x\"\n",
         "[[policy.rule]]\nname = \"x\"\n",
         "[[listener]]\nname = \"b\"\naddress = [\"127.0.0.1:26\"]\ntls = \"none\"\n",
-        "[[listener]]\nname = \"b\"\naddress = [\"127.0.0.1:26\"]\nproxy_protocol_from = []\n",
         "[[route]]\ndomains = [\"b.example\"]\npool = \"mta\"\nrecipients = { file = \"x\" }\n",
     ] {
         let found = problems(&with(more));

@@ -20,14 +20,6 @@ const LATER: &[(&str, &str)] = &[
         "this version has no AUTH; put the clients' networks into `trusted`",
     ),
     (
-        "listener.proxy_protocol_from",
-        "clients must connect to Gatepost itself; remove the key",
-    ),
-    (
-        "listener.xclient_from",
-        "clients must connect to Gatepost itself; remove the key",
-    ),
-    (
         "pool.tls",
         "this version speaks plain SMTP to backends; keep them on a private network and remove the key",
     ),

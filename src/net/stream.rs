@@ -81,6 +81,8 @@ impl Drop for Socket {
 /// One task uses it. Dropping it closes it, also with a read in flight: nothing is leaked, and the peer sees the end.
 pub struct Stream {
     io: Transport,
+    /// Received, and given back by [`Stream::unread`]: comes before all else.
+    unread: Option<Box<Chunk>>,
     peer: SocketAddr,
 }
 
@@ -119,6 +121,7 @@ impl Stream {
                 Engine::Uring(_) => Transport::Uring(uring::Transport::new(socket)),
                 Engine::Ring => Transport::Ring(ring::Transport::new(socket)),
             },
+            unread: None,
             peer,
         }
     }
@@ -158,7 +161,7 @@ impl Stream {
     /// # Errors
     /// As `recv`.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
-        let result = std::task::ready!(self.io.poll_recv(cx));
+        let result = std::task::ready!(self.poll_wire(cx));
         Poll::Ready(match result {
             // A shutdown by the sweep looks like the end of input.
             Ok(Some(chunk)) => Ok(Some(chunk)),
@@ -167,6 +170,23 @@ impl Stream {
                 Expiry::Deaf | Expiry::Dead => Err(io::ErrorKind::TimedOut.into()),
             },
         })
+    }
+
+    /// What came over the wire: first what was given back, then what is received.
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+        match self.unread.take() {
+            Some(chunk) => Poll::Ready(Ok(Some(*chunk))),
+            None => self.io.poll_recv(cx),
+        }
+    }
+
+    /// Gives bytes back that were received and belong to somebody else: the next `recv` gives them again. For what
+    /// comes before a protocol begins, and not while bytes that were given back are still there.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        debug_assert!(self.unread.is_none(), "in the order in which they came");
+        if !bytes.is_empty() {
+            self.unread = Some(Box::new(Chunk::copied(bytes)));
+        }
     }
 
     /// Sends all of `bytes`; they come back cleared, with their capacity. At once where the socket takes them,
@@ -229,10 +249,11 @@ impl Stream {
     /// Is there nothing to read, and is the connection still up? For a connection that waits in a pool.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        match &self.io {
-            Transport::Ring(io) => io.is_quiet(),
-            io => sys::is_quiet(io.socket().as_fd()),
-        }
+        self.unread.is_none()
+            && match &self.io {
+                Transport::Ring(io) => io.is_quiet(),
+                io => sys::is_quiet(io.socket().as_fd()),
+            }
     }
 
     /// Says that nothing more will be sent; the peer may still talk.
@@ -282,7 +303,10 @@ impl Stream {
     /// # Errors
     /// The stream itself, where a read is in flight or bytes are there that nobody has read.
     pub fn into_fd(self) -> Result<OwnedFd, Stream> {
-        let Stream { io, peer } = self;
+        if self.unread.is_some() {
+            return Err(self);
+        }
+        let Stream { io, peer, unread } = self;
         let io = match io {
             Transport::Epoll(io) => io.into_socket().map_err(Transport::Epoll),
             Transport::Uring(io) => io.into_socket().map_err(Transport::Uring),
@@ -290,7 +314,7 @@ impl Stream {
         };
         match io {
             Ok(socket) => Ok(socket.into_fd()),
-            Err(io) => Err(Stream { io, peer }),
+            Err(io) => Err(Stream { io, peer, unread }),
         }
     }
 

@@ -2,6 +2,7 @@
 //! routes, what a backend says of a recipient), and passes the verdict on.
 
 use super::{
+    arrival::claimed_login,
     connection::{Session, stage_of},
     mapping, replies,
     site::Site,
@@ -31,6 +32,7 @@ impl Session {
     pub async fn ask(&mut self, question: Question) {
         let answer = match question {
             Question::Connect => self.ask_connect().await,
+            Question::Client => self.ask_client(),
             Question::Hello => self.judge(At::Hello, None, false),
             Question::Mail => self.ask_mail(),
             Question::Rcpt => self.ask_rcpt().await,
@@ -40,7 +42,7 @@ impl Session {
         let asked = self.now;
         self.now = now();
         let stage = match question {
-            Question::Connect => Stage::Banner,
+            Question::Connect | Question::Client => Stage::Banner,
             _ => stage_of(self.server.verb()),
         };
         self.context
@@ -59,12 +61,22 @@ impl Session {
             recorder.count(Counter::RefusedSessions, self.scope, 1);
             return Answer::Close(replies::FULL.reply());
         }
+        let listener = &site.listeners[self.listener];
+        if listener.speaks_for_others(self.client) {
+            // Whose session it is, XCLIENT will say: that client is judged.
+            return Answer::Accept;
+        }
         self.ticket = Some(self.current.shared.open_session(self.client));
-        let delay = site.listeners[self.listener].greeting_delay;
+        let delay = listener.greeting_delay;
         if !delay.is_zero() && !self.trusted {
             sleep(delay).await;
             self.early = !self.stream.is_quiet();
         }
+        self.judge_connect()
+    }
+
+    /// Asks policy whether the client may connect at all, and counts where not.
+    pub fn judge_connect(&mut self) -> Answer {
         let answer = self.judge(At::Connect, None, false);
         if matches!(answer, Answer::Close(_) | Answer::Refuse(_)) {
             let counter = match self.judgement.hits().last() {
@@ -87,13 +99,16 @@ impl Session {
         }
         let role = self.current.site.listeners[self.listener].role;
         let answer = match role {
-            Role::Submission if !self.trusted => Answer::Refuse(replies::SUBMISSION_ONLY.reply()),
+            Role::Submission if !self.trusted && claimed_login(&self.server).is_none() => {
+                Answer::Refuse(replies::SUBMISSION_ONLY.reply())
+            }
             _ => self.judge(At::Mail, None, false),
         };
         self.transactions += 1;
         let sender = self.server.envelope().sender().whole;
         let id = self.context.ids.next(self.context.dates.micros(self.now));
         let mut transaction = Transaction::begin(id, sender, self.now);
+        transaction.forwarded = self.server.take_forwarded();
         transaction.note(&answer);
         self.transaction = Some(Box::new(transaction));
         answer
@@ -235,6 +250,7 @@ impl Session {
         let facts = Facts {
             listener: &site.listeners[self.listener].name,
             trusted: self.trusted,
+            authenticated: claimed_login(&self.server),
             sessions: self
                 .ticket
                 .as_ref()

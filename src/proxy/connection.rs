@@ -9,6 +9,7 @@
 //! and the buffer of the replies is the worker's while there are none.
 
 use super::{
+    arrival::{Arrival, Via, true_client},
     context::{Context, Current},
     site::{ListenerSite, Place, scarce},
     trace::{self, End},
@@ -40,7 +41,14 @@ pub(super) struct Session {
     pub server: Server,
     /// Replies that have not been sent. No memory of the session's own while it waits for its client.
     pub out: Vec<u8>,
+    /// The true address, whoever stands in front.
     pub client: IpAddr,
+    /// The client's port.
+    pub port: u16,
+    /// The client's host name, by the word of XCLIENT.
+    pub name: Option<Box<[u8]>>,
+    /// The proxy in front, where there is one, and what it told.
+    pub via: Option<Box<Via>>,
     pub trusted: bool,
     /// Where the session stood before the last step, for whoever asks how it ended.
     pub phase: Phase,
@@ -96,7 +104,7 @@ impl Input {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
+pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) {
     let started = now();
     let current = context.current();
     // By name: a reload may have put the listeners in another order. None is ever taken away.
@@ -108,9 +116,14 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
     let (scope, place) = (site.scope, site.enter());
     let here = context.sessions.get();
     let stressed = site.is_scarce() || scarce(here, current.site.config.limits.sessions);
-    let client = stream.peer().ip().to_canonical();
     context.recorder.count(Counter::Accepted, scope, 1);
     let _counted = Counted::new(&context, scope);
+    let wait = current.site.config.timeouts.proxy_header.0;
+    let arrived = true_client(&context, site, wait, &mut stream).await;
+    let Some(Arrival { client, port, via }) = arrived else {
+        return;
+    };
+    let granted = site.grants(client);
     let mut session = Session {
         server: Server::new(current.settings(listener, stressed), started),
         trusted: current.site.trusts(client),
@@ -121,6 +134,9 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
         stream,
         out: context.buffer(),
         client,
+        port,
+        name: None,
+        via,
         judgement: Judgement::new(),
         ticket: None,
         place,
@@ -134,6 +150,10 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
         current,
         context,
     };
+    if session.via.as_ref().is_some_and(|via| via.is_secured()) {
+        session.server.secured();
+    }
+    session.server.grant(granted);
     let end = session.run().await;
     session.finish(end);
     if end.lingers {

@@ -12,6 +12,7 @@ use crate::{
     },
     upstream::{Backends, PoolId, Route},
 };
+use ipnet::IpNet;
 use std::{
     net::IpAddr,
     sync::{
@@ -65,6 +66,12 @@ pub struct ListenerSite {
     pub sessions: Arc<AtomicU32>,
     /// How many of them there may be.
     pub sessions_max: u32,
+    /// Networks whose connections begin with a PROXY header.
+    proxies: Vec<IpNet>,
+    /// Networks whose clients may say XCLIENT.
+    xclient: Vec<IpNet>,
+    /// Networks whose clients may say XFORWARD.
+    xforward: Vec<IpNet>,
     /// The wait before the greeting; zero for none.
     pub greeting_delay: Duration,
     banner: String,
@@ -89,6 +96,9 @@ impl Site {
                 role: listener.role,
                 sessions: sessions(&listener.name),
                 sessions_max: listener.sessions_max,
+                proxies: listener.proxy_protocol_from.clone(),
+                xclient: listener.xclient_from.clone(),
+                xforward: listener.xforward_from.clone(),
                 greeting_delay: listener.greeting_delay.0,
                 banner: listener.banner.clone(),
             })
@@ -116,10 +126,7 @@ impl Site {
     /// Whether this client may send to any domain.
     #[must_use]
     pub fn trusts(&self, client: IpAddr) -> bool {
-        self.config
-            .trusted
-            .iter()
-            .any(|network| network.contains(&client))
+        holds(&self.config.trusted, client)
     }
 
     /// Where a recipient of this domain goes, and whether the domain is ours. A domain that only `*` matches,
@@ -199,6 +206,33 @@ impl Site {
 pub struct Place(Arc<AtomicU32>);
 
 impl ListenerSite {
+    /// Whether a connection from this address must begin with a PROXY header.
+    #[must_use]
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        holds(&self.proxies, peer)
+    }
+
+    /// Whether a client at this address may say XCLIENT.
+    #[must_use]
+    pub fn speaks_for_others(&self, client: IpAddr) -> bool {
+        holds(&self.xclient, client)
+    }
+
+    /// What a client at this address may say of others.
+    #[must_use]
+    pub fn grants(&self, client: IpAddr) -> Extensions {
+        let mut granted = Extensions::NONE;
+        for (networks, extension) in [
+            (&self.xclient, Extensions::XCLIENT),
+            (&self.xforward, Extensions::XFORWARD),
+        ] {
+            if holds(networks, client) {
+                granted = granted | extension;
+            }
+        }
+        granted
+    }
+
     /// Whether nine tenths of the places are taken.
     #[must_use]
     pub fn is_scarce(&self) -> bool {
@@ -212,6 +246,10 @@ impl ListenerSite {
         let place = Place(Arc::clone(&self.sessions));
         (before < self.sessions_max).then_some(place)
     }
+}
+
+fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Whether `taken` is nine tenths of `max` or more.

@@ -4,7 +4,7 @@
 //! arrival of the body, verdict and connection to a backend, the backend's part. `end=who@phase` is said where
 //! the session ended with the transaction open.
 
-use super::{connection::Session, transaction::Transaction};
+use super::{arrival::claimed_login, connection::Session, transaction::Transaction};
 use crate::{
     config::LogFormat,
     log::{
@@ -12,7 +12,11 @@ use crate::{
         field::{push_address, push_number, push_score},
     },
     metrics::Counter,
-    smtp::{Status, Tick, server::Phase},
+    net::proxy_header::Origin,
+    smtp::{
+        Status, Tick,
+        server::{Claims, Phase},
+    },
 };
 
 /// How a session ended.
@@ -71,6 +75,9 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         session.context.dates.stamp(session.now, line);
         line.plain("id", |out| out.extend_from_slice(&transaction.id.text()));
         who(session, line);
+        if let Some(claims) = &transaction.forwarded {
+            forwarded(claims, line);
+        }
         line.text("from", &transaction.sender);
         recipients(session, transaction, line);
         line.number("rcpt", u64::from(transaction.accepted));
@@ -145,8 +152,52 @@ fn who(session: &Session, line: &mut Line<'_>) {
     let listener = &session.current.site.listeners[session.listener];
     line.text("listener", listener.name.as_bytes())
         .plain("client", |out| push_address(session.client, out));
+    if let Some(name) = &session.name {
+        line.text("client_name", name);
+    }
+    if let Some(via) = &session.via {
+        line.plain("via", |out| push_address(via.proxy, out));
+        if let Some(origin) = &via.origin {
+            front_tls(origin, line);
+        }
+    }
     if let Some(hello) = session.server.hello() {
         line.text("helo", hello.name);
+    }
+    if let Some(login) = claimed_login(&session.server) {
+        line.text("login", login.as_bytes());
+    }
+}
+
+/// Where a message came from before it came to the client that sends it.
+fn forwarded(claims: &Claims, line: &mut Line<'_>) {
+    if let Some(address) = claims.address.value() {
+        line.plain("origin", |out| push_address(*address, out));
+    }
+    for (key, claim) in [
+        ("origin_name", &claims.name),
+        ("origin_helo", &claims.hello),
+        ("origin_id", &claims.ident),
+    ] {
+        if let Some(value) = claim.value() {
+            line.text(key, value);
+        }
+    }
+}
+
+/// What the proxy in front says of the client's TLS.
+fn front_tls(origin: &Origin, line: &mut Line<'_>) {
+    let Some(tls) = &origin.tls else { return };
+    for (key, value) in [
+        ("via_tls", &tls.version),
+        ("via_cipher", &tls.cipher),
+        ("via_certificate", &tls.name),
+        ("via_alpn", &origin.alpn),
+        ("via_sni", &origin.authority),
+    ] {
+        if let Some(value) = value {
+            line.text(key, value.as_bytes());
+        }
     }
 }
 

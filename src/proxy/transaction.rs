@@ -6,7 +6,10 @@ use super::{
     window::{BodyMemory, Window},
 };
 use crate::{
-    smtp::{Reply, Status, Tick, server::Answer},
+    smtp::{
+        Reply, Status, Tick,
+        server::{Answer, Claims},
+    },
     upstream::{Backend, PoolId},
 };
 use std::{rc::Rc, sync::Arc};
@@ -30,6 +33,8 @@ pub(super) struct Transaction {
     pub backend: Option<Arc<Backend>>,
     /// The reverse-path, for the log: the core forgets it with RSET.
     pub sender: Vec<u8>,
+    /// Where the message came from, by the word of XFORWARD.
+    pub forwarded: Option<Box<Claims>>,
     /// The first forward-paths, each followed by a newline (which no path can hold).
     pub recipients: Vec<u8>,
     /// How many there are.
@@ -86,6 +91,7 @@ impl Transaction {
             times: Times::default(),
             backend: None,
             sender: sender.to_vec(),
+            forwarded: None,
             recipients: Vec::new(),
             accepted: 0,
             refused: 0,

@@ -34,6 +34,10 @@ pub enum Verb {
     StartTls,
     /// AUTH (RFC 4954).
     Auth,
+    /// XCLIENT (Postfix).
+    XClient,
+    /// XFORWARD (Postfix).
+    XForward,
     /// Known, and not served: ETRN, TURN, SEND, SOML, SAML.
     Unserved,
     /// GET, POST, CONNECT, or a field of a message header: not SMTP at all.
@@ -45,7 +49,7 @@ pub enum Verb {
 
 impl Verb {
     /// How many there are.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 19;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Verb; Verb::COUNT] = [
@@ -63,6 +67,8 @@ impl Verb {
         Verb::Quit,
         Verb::StartTls,
         Verb::Auth,
+        Verb::XClient,
+        Verb::XForward,
         Verb::Unserved,
         Verb::Alien,
         Verb::Unknown,
@@ -86,6 +92,8 @@ impl Verb {
             Verb::Quit => "quit",
             Verb::StartTls => "starttls",
             Verb::Auth => "auth",
+            Verb::XClient => "xclient",
+            Verb::XForward => "xforward",
             Verb::Unserved => "unserved",
             Verb::Alien => "alien",
             Verb::Unknown => "unknown",
@@ -115,6 +123,8 @@ impl Verb {
             b"QUIT" => Verb::Quit,
             b"STARTTLS" => Verb::StartTls,
             b"AUTH" => Verb::Auth,
+            b"XCLIENT" => Verb::XClient,
+            b"XFORWARD" => Verb::XForward,
             b"ETRN" | b"TURN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" => Verb::Unserved,
             b"GET" | b"POST" | b"CONNECT" => Verb::Alien,
             _ => Verb::of_odd(token),

@@ -228,6 +228,26 @@ fn is_xtext(text: &[u8]) -> bool {
     !text.is_empty()
 }
 
+/// What xtext stands for: clean UTF-8 (no control character), in as much of `room` as it takes. `None` where it is
+/// empty, malformed, or has no room.
+#[must_use]
+pub fn from_xtext<'a>(text: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    if !is_xtext(text) {
+        return None;
+    }
+    let (mut rest, mut length) = (text, 0);
+    while let [byte, tail @ ..] = rest {
+        let (octet, tail) = match (byte, tail) {
+            (b'+', [high, low, tail @ ..]) => (hex(*high)? * 16 + hex(*low)?, tail),
+            _ => (*byte, tail),
+        };
+        *room.get_mut(length)? = octet;
+        length += 1;
+        rest = tail;
+    }
+    Some(&room[..length]).filter(|text| is_clean_utf8(text))
+}
+
 fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

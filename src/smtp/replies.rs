@@ -100,6 +100,12 @@ replies! {
     NEEDS_TLS = 530 5,7,0 "Must issue a STARTTLS command first", "The listener takes mail under TLS only.", "Switch TLS on in the client.";
     /// AUTH where there is none.
     AUTH_OFF = 503 5,5,1 "Authentication not enabled", "AUTH came where it is not configured.", "Use the submission service, or no authentication.";
+    /// XCLIENT or XFORWARD from just anybody.
+    CLAIM_DENIED = 550 5,7,0 "You may not speak for another client", "XCLIENT or XFORWARD came from an address outside the listener's xclient_from or xforward_from.", "Put the proxy's address there, if it is one of yours.";
+    /// XCLIENT or XFORWARD in a transaction.
+    CLAIM_IN_TRANSACTION = 503 5,5,1 "XCLIENT and XFORWARD come before MAIL", "XCLIENT or XFORWARD came while a transaction was open.", "Correct the proxy: it sends RSET first.";
+    /// Attributes of XCLIENT or XFORWARD.
+    CLAIM_SYNTAX = 501 5,5,4 "Bad attribute or value", "XCLIENT or XFORWARD named an attribute that EHLO doesn't, or a value that is malformed, empty, longer than 255 octets, or not in xtext. Nothing of the command was taken.", "Correct the proxy.";
     /// Too many recipients.
     TOO_MANY_RECIPIENTS = 452 4,5,3 "Too many recipients", "The message has more recipients than limits.recipients; the earlier ones are kept.", "Nothing: a sending server sends the rest in another transaction.";
     /// Declared too large.

@@ -13,3 +13,4 @@ mod load;
 mod pebble;
 mod peers;
 mod resources;
+mod who;

@@ -2,7 +2,7 @@
 
 use gatepost::smtp::{
     Action, Answer, BareNewline, Extensions, Question, Reply, Server, Settings, Span, Status, Tick,
-    server::{Phase, Signals},
+    server::{Claim, Claims, Phase, Signals},
 };
 use std::{collections::VecDeque, fmt::Write, sync::Arc};
 
@@ -34,6 +34,8 @@ enum Expected {
 pub struct Script {
     name: String,
     settings: Arc<Settings>,
+    /// XCLIENT, XFORWARD.
+    grant: Extensions,
     /// Begins before the greeting; else behind a silent greeting and EHLO.
     from_connect: bool,
     exchanges: Vec<Exchange>,
@@ -115,6 +117,8 @@ fn extension(name: &str) -> Extensions {
         "REQUIRETLS" => Extensions::REQUIRETLS,
         "DSN" => Extensions::DSN,
         "AUTH" => Extensions::AUTH,
+        "XCLIENT" => Extensions::XCLIENT,
+        "XFORWARD" => Extensions::XFORWARD,
         "8BITMIME" => Extensions::EIGHTBITMIME,
         "PIPELINING" => Extensions::PIPELINING,
         "ALL" => Extensions(u32::MAX),
@@ -122,7 +126,7 @@ fn extension(name: &str) -> Extensions {
     }
 }
 
-fn set(settings: &mut Settings, key: &str, value: &str) {
+fn set(settings: &mut Settings, grant: &mut Extensions, key: &str, value: &str) {
     let number = || value.parse::<u32>().expect("a number");
     match key {
         "size_max" => settings.size_max = number().into(),
@@ -133,6 +137,7 @@ fn set(settings: &mut Settings, key: &str, value: &str) {
         "messages" => settings.limits.messages = number(),
         "resync" => settings.limits.resync = number(),
         "banner" => settings.banner = value.to_string(),
+        "grant" => *grant = *grant | extension(value),
         "requires_tls" => settings.requires_tls = value == "yes",
         "bare_newline" if value == "normalize" => settings.bare_newline = BareNewline::Normalize,
         "extensions" => match value.split_at(1) {
@@ -150,6 +155,7 @@ impl Script {
         let mut exchanges = vec![Exchange::default()];
         let mut answers = VecDeque::new();
         let mut from_connect = false;
+        let mut grant = Extensions::NONE;
         for (at, line) in text.lines().enumerate() {
             let last = exchanges.last_mut().expect("one at least");
             let fresh = !last.expected.is_empty();
@@ -188,7 +194,7 @@ impl Script {
                         from_connect = true;
                         continue;
                     }
-                    set(&mut settings, key, value);
+                    set(&mut settings, &mut grant, key, value);
                 }
                 _ => assert!(
                     line.is_empty() || line.starts_with('#'),
@@ -200,6 +206,7 @@ impl Script {
         Script {
             name: name.to_string(),
             settings: Arc::new(settings),
+            grant,
             from_connect,
             exchanges,
             answers,
@@ -225,6 +232,7 @@ impl Script {
             out: Vec::new(),
             deaf: false,
         };
+        shell.server.grant(self.grant);
         let mut outcomes = Vec::new();
         if self.from_connect {
             shell.answers = self.answers.clone();
@@ -307,7 +315,35 @@ impl Script {
 
 fn is_question(deed: &str) -> bool {
     let word = deed.split(' ').next().unwrap_or_default();
-    matches!(word, "connect" | "hello" | "mail" | "rcpt" | "body")
+    matches!(
+        word,
+        "connect" | "client" | "hello" | "mail" | "rcpt" | "body"
+    )
+}
+
+/// What XCLIENT said, in a line.
+fn claims(claims: Option<&Claims>) -> String {
+    fn part<T>(name: &str, claim: &Claim<T>, text: impl Fn(&T) -> String) -> String {
+        match claim {
+            Claim::Unsaid => String::new(),
+            Claim::Unknown => format!(" {name}=?"),
+            Claim::Is(value) => format!(" {name}={}", text(value)),
+        }
+    }
+    let claims = claims.expect("asked about");
+    [
+        part("name", &claims.name, |v| escape(v)),
+        part("addr", &claims.address, ToString::to_string),
+        part("port", &claims.port, ToString::to_string),
+        part("esmtp", &claims.esmtp, ToString::to_string),
+        part("helo", &claims.hello, |v| escape(v)),
+        part("login", &claims.login, |v| escape(v)),
+        part("destaddr", &claims.server_address, ToString::to_string),
+        part("destport", &claims.server_port, ToString::to_string),
+    ]
+    .concat()
+    .trim_start()
+    .to_string()
 }
 
 fn matches(deed: &str, expected: &str) -> bool {
@@ -417,6 +453,7 @@ impl Shell {
         let text = |bytes: &[u8]| escape(bytes);
         let (word, deed) = match question {
             Question::Connect => ("connect", "connect".to_string()),
+            Question::Client => ("client", format!("client {}", claims(self.server.claims()))),
             Question::Hello => {
                 let hello = self.server.hello().expect("asked about");
                 ("hello", format!("hello {}", text(hello.name)))

@@ -80,6 +80,7 @@ fn timeouts(config: &Config, at: &mut Document) {
     let timeouts = &config.timeouts;
     for (key, value) in [
         ("command", timeouts.command),
+        ("proxy_header", timeouts.proxy_header),
         ("data", timeouts.data),
         ("stress", timeouts.stress),
         ("send", timeouts.send),

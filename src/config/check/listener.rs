@@ -1,6 +1,7 @@
 //! Listeners, the admin endpoint, the host name, trusted networks.
 
 use crate::config::{Config, document::Document, entry};
+use ipnet::IpNet;
 use std::{collections::HashMap, net::SocketAddr};
 
 pub fn check(config: &Config, at: &mut Document) {
@@ -37,6 +38,12 @@ pub fn check(config: &Config, at: &mut Document) {
                     "write 1 or more".to_string(),
                 );
             }
+        }
+        for (key, networks) in [
+            ("proxy_protocol_from", &listener.proxy_protocol_from),
+            ("xclient_from", &listener.xclient_from),
+        ] {
+            claimed(&path(key), networks, at);
         }
         if listener.greeting_delay.0.as_secs() >= 60 {
             let hint = "clients give up on a silent server; a few seconds do".to_string();
@@ -84,6 +91,19 @@ fn trusted(config: &Config, at: &mut Document) {
                 message,
                 "name the networks of your own clients".to_string(),
             );
+        }
+    }
+}
+
+/// Networks that may say who their clients are.
+fn claimed(path: &str, networks: &[IpNet], at: &mut Document) {
+    for (i, net) in networks.iter().enumerate() {
+        if net.prefix_len() == 0 {
+            let message = format!(
+                "{net} lets everybody claim any address, also one that is `trusted`: an open relay"
+            );
+            let hint = "name the addresses of your own proxies".to_string();
+            at.error(&format!("{path}[{i}]"), message, hint);
         }
     }
 }

@@ -53,6 +53,9 @@ impl Default for Listener {
             banner: "Gatepost".into(),
             sessions_max: 20_000,
             greeting_delay: Time::secs(0),
+            proxy_protocol_from: Vec::new(),
+            xclient_from: Vec::new(),
+            xforward_from: Vec::new(),
             backlog: 4096,
         }
     }
@@ -232,6 +235,7 @@ impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
             command: Time::secs(300),
+            proxy_header: Time::secs(5),
             data: Time::secs(180),
             body_rate: Size(500),
             stress: Time::secs(10),

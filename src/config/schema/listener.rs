@@ -1,6 +1,7 @@
 //! `[[listener]]`.
 
 use crate::config::{choice::*, value::*};
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -29,6 +30,24 @@ pub struct Listener {
     /// Wait this long before the greeting; a client that talks meanwhile is judged by `policy.early_talk`. Trusted
     /// clients don't wait.
     pub greeting_delay: Time,
+    /// Networks of proxies that say with the PROXY protocol (version 1 or 2) whom they speak for: a connection from
+    /// there must begin with such a header, and the address in it is the client's in every check, limit, log line and
+    /// Received field. From elsewhere a header is not accepted. Who is named here can claim any address, also one in
+    /// `trusted`.
+    #[schemars(with = "Vec<NetworkText>")]
+    #[serde(deserialize_with = "networks")]
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Networks of proxies and filters that say with Postfix's XCLIENT whom they speak for: the client's address, port,
+    /// name, HELO and login, each of which then counts everywhere, also for `trusted`. They are not judged at the
+    /// greeting; the clients that they name are.
+    #[schemars(with = "Vec<NetworkText>")]
+    #[serde(deserialize_with = "networks")]
+    pub xclient_from: Vec<IpNet>,
+    /// Networks of filters that tell with Postfix's XFORWARD where a message came from. It is logged (`origin=`), and
+    /// changes nothing else.
+    #[schemars(with = "Vec<NetworkText>")]
+    #[serde(deserialize_with = "networks")]
+    pub xforward_from: Vec<IpNet>,
     /// Connections that the kernel keeps until they are accepted (`net.core.somaxconn` caps it). Takes a restart.
     pub backlog: u32,
 }

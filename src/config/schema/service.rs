@@ -62,6 +62,8 @@ drain   = "5m""#))]
 pub struct Timeouts {
     /// Until the next command (RFC 5321 §4.5.3.2.7).
     pub command: Time,
+    /// Until the PROXY header of a connection from `proxy_protocol_from` is there.
+    pub proxy_header: Time,
     /// Until the next piece of a body.
     pub data: Time,
     /// Slowest body in octets a second, averaged, after the first `data`; slower: 421. 0: no limit.

@@ -73,6 +73,7 @@ impl Server {
     fn run(&mut self, line: &[u8], more: bool, out: &mut Vec<u8>) {
         let Command { verb, arguments } = Command::parse(line);
         self.count(verb);
+        self.claiming &= verb == Verb::XClient;
         if more {
             self.signals = self.signals | self.signal(verb);
         }
@@ -87,7 +88,13 @@ impl Server {
         };
         let before_tls = matches!(
             verb,
-            Verb::Ehlo | Verb::Helo | Verb::Noop | Verb::Help | Verb::StartTls | Verb::Quit
+            Verb::Ehlo
+                | Verb::Helo
+                | Verb::Noop
+                | Verb::Help
+                | Verb::StartTls
+                | Verb::Quit
+                | Verb::XClient
         );
         let refusal = if line.len() + 2 > length_max {
             Some(&replies::LINE_TOO_LONG)
@@ -120,7 +127,8 @@ impl Server {
             Verb::Data => Signals::PAST_DATA,
             Verb::StartTls => Signals::PAST_STARTTLS,
             Verb::Auth => Signals::PAST_AUTH,
-            Verb::Bdat => Signals::NONE, // its chunk follows at once
+            Verb::Bdat => Signals::NONE,    // its chunk follows at once
+            Verb::XClient => Signals::NONE, // may be pipelined (XCLIENT_README)
             _ if !self.esmtp => Signals::UNOFFERED,
             _ => Signals::NONE,
         }
@@ -152,6 +160,8 @@ impl Server {
                 self.state = State::Closed;
             }
             Verb::StartTls => self.start_tls(arguments, out),
+            Verb::XClient => self.xclient(arguments, out),
+            Verb::XForward => self.xforward(arguments, out),
             Verb::Auth => self.say_known(&replies::AUTH_OFF, out),
             Verb::Expn | Verb::Bdat | Verb::Unserved => self.say_known(&replies::UNSERVED, out),
             Verb::Alien | Verb::Unknown => self.say_known(&replies::UNKNOWN, out),

@@ -1,6 +1,10 @@
 //! Greeting, HELO, EHLO, STARTTLS: how a session begins.
 
-use super::{Answer, Server, State, words::Question};
+use super::{
+    Answer, Server, State,
+    claims::{XCLIENT, XFORWARD},
+    words::Question,
+};
 use crate::smtp::{
     extensions::Extensions,
     limits::DOMAIN_MAX,
@@ -112,6 +116,8 @@ impl Server {
         );
         line(Extensions::REQUIRETLS, b"REQUIRETLS", None);
         let recipients = u64::from(settings.limits.recipients);
+        line(Extensions::XCLIENT, XCLIENT, None);
+        line(Extensions::XFORWARD, XFORWARD, None);
         line(Extensions::LIMITS, b"LIMITS RCPTMAX=", Some(recipients));
         if last > 0 && offered.has(Extensions::LIMITS) && settings.limits.messages > 0 {
             out.truncate(out.len() - 2);
@@ -147,7 +153,7 @@ impl Server {
 }
 
 /// What would mean something in a Received field, an address or a log line (Postfix: `NEUTER_CHARACTERS`).
-const fn is_odd(byte: u8) -> bool {
+pub(super) const fn is_odd(byte: u8) -> bool {
     matches!(
         byte,
         b' ' | b'<' | b'>' | b'(' | b')' | b'\\' | b'"' | b';' | b'@'

@@ -5,7 +5,7 @@
 //! configuration. Whether a command that is well-formed is *welcome*, it asks ([`Question`]).
 //!
 //! ```text
-//! Start ─ ask Connect ─▶ Command ─┬─ MAIL, RCPT, EHLO: ask ─▶ Command
+//! Start ─ ask Connect ─▶ Command ─┬─ MAIL, RCPT, EHLO, XCLIENT: ask ─▶ Command
 //!                           ▲     ├─ DATA: ask Body ─▶ Data ─ "." ─▶ Commit ─ answer ─▶ Command
 //!                           │     ├─ BDAT: ask Body once ─▶ Chunk ─ LAST ─▶ Commit
 //!                           │     │                           └─ else ─▶ Command
@@ -18,6 +18,7 @@
 //! values keep the core testable without an executor. Rejected too: handing the command's text out with the
 //! question. All of it is in the envelope, checked, when the question is asked.
 
+mod claims;
 mod clock;
 mod commands;
 mod facts;
@@ -26,6 +27,7 @@ mod line;
 mod transfer;
 mod words;
 
+pub use claims::{Claim, Claims};
 pub use facts::{Hello, Phase, Signals, Tally};
 pub use words::{Action, Answer, Interrupt, Question, Settings, Step};
 
@@ -78,6 +80,12 @@ pub struct Server {
     /// The greeting refused the session.
     denied: bool,
     tls: bool,
+    /// XCLIENT and XFORWARD, as far as this client may say them.
+    granted: Extensions,
+    claims: Option<Box<Claims>>,
+    forwarded: Option<Box<Claims>>,
+    /// The last command was an XCLIENT.
+    claiming: bool,
     drain: bool,
     /// A body that had begun is dead, and the shell doesn't know yet.
     discard_due: bool,
@@ -105,6 +113,10 @@ impl Server {
             rcpt_tried: false,
             denied: false,
             tls: false,
+            granted: Extensions::NONE,
+            claims: None,
+            forwarded: None,
+            claiming: false,
             drain: false,
             discard_due: false,
             clock: Clock::new(now),
@@ -161,7 +173,7 @@ impl Server {
             State::Asked(question) => {
                 self.state = State::Command;
                 match question {
-                    Question::Connect => self.greet(answer, out),
+                    Question::Connect | Question::Client => self.greet(answer, out),
                     Question::Hello => self.answer_hello(answer, out),
                     Question::Mail => self.answer_mail(answer, out),
                     Question::Rcpt => self.answer_rcpt(answer, out),
@@ -227,7 +239,7 @@ impl Server {
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.state {
-            State::Start | State::Asked(Question::Connect) => Phase::Connect,
+            State::Start | State::Asked(Question::Connect | Question::Client) => Phase::Connect,
             State::Asked(Question::Hello) => Phase::Hello,
             State::Asked(Question::Rcpt) => Phase::Rcpt,
             State::Data | State::Chunk | State::Asked(Question::Body) => Phase::Body,
@@ -304,7 +316,7 @@ impl Server {
             Extensions::REQUIRETLS
         };
         let unserved = Extensions::AUTH | Extensions::XCLIENT | Extensions::XFORWARD;
-        self.settings.extensions.without(hidden | unserved)
+        self.settings.extensions.without(hidden | unserved) | self.granted
     }
 
     /// Ends the transaction, and a body that had begun with it.

@@ -16,7 +16,8 @@ pub struct Settings {
     /// Text of the banner behind `220 hostname ESMTP`; may be empty.
     pub banner: String,
     /// What is announced, and thereby allowed. STARTTLS is left out once TLS is active, REQUIRETLS until it
-    /// is (RFC 8689 §2). AUTH, XCLIENT and XFORWARD are not served by this machine and never announced.
+    /// is (RFC 8689 §2). AUTH is not served by this machine and never announced; XCLIENT and
+    /// XFORWARD are allowed by session ([`Server::grant`](super::Server::grant)).
     pub extensions: Extensions,
     /// Octets of the largest message; 0: no limit.
     pub size_max: u64,
@@ -91,6 +92,10 @@ pub enum Action {
 pub enum Question {
     /// May it connect? `Refuse` greets with that reply, and then only QUIT gets anywhere (RFC 5321 §3.1).
     Connect,
+    /// May this client connect, of whom a proxy speaks with XCLIENT ([`Server::claims`](super::Server::claims))? The
+    /// answer is as for `Connect`, and the session as new. [`Server::hello`](super::Server::hello) is there where the
+    /// proxy named it, and not asked about again.
+    Client,
     /// May it have this name ([`Server::hello`](super::Server::hello))? `Refuse` leaves everything as it was before.
     Hello,
     /// May this sender mail (`envelope().sender()`, `params()`)? `Refuse` empties the envelope.

@@ -58,9 +58,12 @@ impl Session {
                 return self.say(&replies::BYE.reply(), out);
             }
             // STARTTLS has its place here once `net` speaks TLS.
-            Verb::StartTls | Verb::Auth | Verb::Expn | Verb::Unserved => {
-                Err((Some(Fault::Syntax), &replies::UNSERVED))
-            }
+            Verb::StartTls
+            | Verb::Auth
+            | Verb::Expn
+            | Verb::XClient
+            | Verb::XForward
+            | Verb::Unserved => Err((Some(Fault::Syntax), &replies::UNSERVED)),
             Verb::Alien | Verb::Unknown => Err((Some(Fault::Syntax), &replies::UNKNOWN)),
         };
         if let Err((fault, known)) = result {

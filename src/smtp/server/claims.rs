@@ -1,0 +1,299 @@
+//! XCLIENT and XFORWARD: what a proxy in front says of the client that it speaks for.
+//!
+//! Both are Postfix's (XCLIENT_README, XFORWARD_README): attributes in xtext (RFC 3461 §4), given in as many commands
+//! as they need. XCLIENT makes the session that of the client, from the greeting on; XFORWARD tells whoever reads the
+//! log where the next message came from. Who may say either is the shell's to know ([`Server::grant`]).
+//!
+//! Different from Postfix: what XCLIENT said of name, greeting, protocol and login is forgotten by the next XCLIENT that
+//! doesn't follow directly on it. A proxy that goes on to another client and doesn't name its login must not lend it
+//! that of the one before.
+
+use super::{Server, State, Tally, hello::is_odd, words::Question};
+use crate::smtp::{
+    command::{decimal, is_blank},
+    extensions::Extensions,
+    limits::DOMAIN_MAX,
+    params::from_xtext,
+    replies,
+    replies::wire,
+};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What a proxy may say, as EHLO names it.
+pub(super) const XCLIENT: &[u8] = b"XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
+/// The same for XFORWARD.
+pub(super) const XFORWARD: &[u8] = b"XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE";
+
+/// A value, as far as it was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Claim<T> {
+    /// Nothing was said of it.
+    #[default]
+    Unsaid,
+    /// `[UNAVAILABLE]` or `[TEMPUNAVAIL]`: the proxy doesn't know either.
+    Unknown,
+    /// This is it.
+    Is(T),
+}
+
+impl<T> Claim<T> {
+    /// The value, where it was told.
+    #[must_use]
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Claim::Is(value) => Some(value),
+            Claim::Unsaid | Claim::Unknown => None,
+        }
+    }
+}
+
+/// What a proxy said of its client. Texts are clean UTF-8 of at most 255 octets; those that stand in Received fields
+/// and log lines have the characters that would mean something there replaced, as a HELO name has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// NAME: the client's host name.
+    pub name: Claim<Box<[u8]>>,
+    /// ADDR: the client's address.
+    pub address: Claim<IpAddr>,
+    /// PORT: the client's port.
+    pub port: Claim<u16>,
+    /// PROTO: ESMTP rather than SMTP.
+    pub esmtp: Claim<bool>,
+    /// HELO: the client's name in HELO or EHLO.
+    pub hello: Claim<Box<[u8]>>,
+    /// LOGIN: who the client has authenticated as. XCLIENT alone.
+    pub login: Claim<Box<[u8]>>,
+    /// DESTADDR: where the client connected to. XCLIENT alone.
+    pub server_address: Claim<IpAddr>,
+    /// DESTPORT. XCLIENT alone.
+    pub server_port: Claim<u16>,
+    /// IDENT: the message's id at the sender. XFORWARD alone.
+    pub ident: Claim<Box<[u8]>>,
+    /// SOURCE: the message came from another host rather than this one. XFORWARD alone.
+    pub remote: Claim<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    XClient,
+    XForward,
+}
+
+impl Claims {
+    /// Adds the attributes of one command; `None` where any of them is wrong.
+    fn read(&mut self, text: &[u8], kind: Kind) -> Option<()> {
+        let mut words = text.split(|byte| is_blank(*byte));
+        let mut words = words.by_ref().filter(|word| !word.is_empty()).peekable();
+        words.peek()?;
+        for word in words {
+            let equals = memchr::memchr(b'=', word)?;
+            let mut room = [0; DOMAIN_MAX];
+            let value = from_xtext(&word[equals + 1..], &mut room)?;
+            self.set(&word[..equals].to_ascii_uppercase(), value, kind)?;
+        }
+        Some(())
+    }
+
+    fn set(&mut self, name: &[u8], value: &[u8], kind: Kind) -> Option<()> {
+        let client = kind == Kind::XClient;
+        match name {
+            b"NAME" => self.name = known(value, tame)?,
+            b"ADDR" => self.address = known(value, address)?,
+            b"PORT" => self.port = known(value, port)?,
+            b"PROTO" => self.esmtp = known(value, |v| one_of(v, b"ESMTP", b"SMTP"))?,
+            b"HELO" => self.hello = known(value, tame)?,
+            b"LOGIN" if client => self.login = known(value, |v| Some(v.into()))?,
+            b"DESTADDR" if client => self.server_address = known(value, address)?,
+            b"DESTPORT" if client => self.server_port = known(value, port)?,
+            b"IDENT" if !client => self.ident = known(value, tame)?,
+            b"SOURCE" if !client => {
+                self.remote = known(value, |v| one_of(v, b"REMOTE", b"LOCAL"))?;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// A value, or that there is none.
+fn known<T>(value: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<Claim<T>> {
+    let unknown = [&b"[UNAVAILABLE]"[..], b"[TEMPUNAVAIL]"];
+    if unknown.iter().any(|word| value.eq_ignore_ascii_case(word)) {
+        return Some(Claim::Unknown);
+    }
+    read(value).map(Claim::Is)
+}
+
+fn tame(value: &[u8]) -> Option<Box<[u8]>> {
+    let tame = |byte: &u8| if is_odd(*byte) { b'?' } else { *byte };
+    Some(value.iter().map(tame).collect())
+}
+
+/// `192.0.2.7`, or `IPV6:2001:db8::7`.
+fn address(value: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(value).ok()?;
+    match text.split_at_checked(5) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPV6:") => {
+            Some(IpAddr::V6(address.parse::<Ipv6Addr>().ok()?).to_canonical())
+        }
+        _ => Some(IpAddr::V4(text.parse::<Ipv4Addr>().ok()?)),
+    }
+}
+
+fn port(value: &[u8]) -> Option<u16> {
+    u16::try_from(decimal(value)?).ok()
+}
+
+fn one_of(value: &[u8], yes: &[u8], no: &[u8]) -> Option<bool> {
+    let is = |word| value.eq_ignore_ascii_case(word);
+    (is(yes) || is(no)).then(|| is(yes))
+}
+
+impl Server {
+    /// Allows this session XCLIENT, XFORWARD, or both, from the next EHLO on; other extensions are not granted.
+    pub fn grant(&mut self, extensions: Extensions) {
+        self.granted = extensions.common(Extensions::XCLIENT | Extensions::XFORWARD);
+    }
+
+    /// What XCLIENT has said of the client; asked about with [`Question::Client`].
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        self.claims.as_deref()
+    }
+
+    /// What XFORWARD has said of the next message, which is thereby told.
+    pub fn take_forwarded(&mut self) -> Option<Box<Claims>> {
+        self.forwarded.take()
+    }
+
+    /// Why nobody may speak for another client now.
+    fn claim_refusal(&self, extension: Extensions) -> Option<&'static replies::Known> {
+        if !self.granted.has(extension) {
+            Some(&replies::CLAIM_DENIED)
+        } else if self.envelope.has_sender() || self.transfer.is_active() {
+            Some(&replies::CLAIM_IN_TRANSACTION)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn xclient(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
+        if let Some(known) = self.claim_refusal(Extensions::XCLIENT) {
+            self.say_known(known, out);
+            return;
+        }
+        let mut claims = self.claims.clone().unwrap_or_default();
+        if !self.claiming {
+            *claims = Claims {
+                address: claims.address,
+                port: claims.port,
+                server_address: claims.server_address,
+                server_port: claims.server_port,
+                ..Claims::default()
+            };
+        }
+        if claims.read(arguments, Kind::XClient).is_none() {
+            self.say_known(&replies::CLAIM_SYNTAX, out);
+            return;
+        }
+        self.begin_anew(&claims);
+        self.claims = Some(claims);
+        self.claiming = true;
+        self.state = State::Asked(Question::Client);
+    }
+
+    /// The session is another client's: as new, but for what the connection is (TLS, who may speak for others).
+    fn begin_anew(&mut self, claims: &Claims) {
+        self.reset();
+        self.name.clear();
+        // Postfix takes MAIL at once behind an XCLIENT that named HELO.
+        if let Some(hello) = claims.hello.value() {
+            self.name.extend_from_slice(hello);
+        }
+        self.esmtp = claims.esmtp != Claim::Is(false) && !self.name.is_empty();
+        self.forwarded = None;
+        self.signals = super::Signals::NONE;
+        self.tally = Tally {
+            verbs: self.tally.verbs,
+            errors_total: self.tally.errors_total,
+            ..Tally::default()
+        };
+    }
+
+    pub(super) fn xforward(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
+        if let Some(known) = self.claim_refusal(Extensions::XFORWARD) {
+            self.say_known(known, out);
+            return;
+        }
+        let mut claims = self.forwarded.clone().unwrap_or_default();
+        if claims.read(arguments, Kind::XForward).is_none() {
+            self.say_known(&replies::CLAIM_SYNTAX, out);
+            return;
+        }
+        self.forwarded = Some(claims);
+        out.extend_from_slice(wire::OK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, kind: Kind) -> Option<Claims> {
+        let mut claims = Claims::default();
+        claims.read(text.as_bytes(), kind).map(|()| claims)
+    }
+
+    #[test]
+    fn attributes_of_a_client() {
+        let text = "name=spike.example ADDR=IPV6:::FFFF:192.0.2.7 PORT=0  PROTO=smtp HELO=a(b) \
+            LOGIN=bob+40example.net DESTADDR=[unavailable] DESTPORT=[TEMPUNAVAIL]";
+        let claims = read(text, Kind::XClient).expect("sound");
+        let expected = Claims {
+            name: Claim::Is((*b"spike.example").into()),
+            address: Claim::Is(IpAddr::from([192, 0, 2, 7])),
+            port: Claim::Is(0),
+            esmtp: Claim::Is(false),
+            hello: Claim::Is((*b"a?b?").into()),
+            login: Claim::Is((*b"bob@example.net").into()),
+            server_address: Claim::Unknown,
+            server_port: Claim::Unknown,
+            ..Claims::default()
+        };
+        assert_eq!(claims, expected);
+        let forward = read("IDENT=4bXyz SOURCE=LOCAL", Kind::XForward).expect("sound");
+        assert_eq!(forward.remote, Claim::Is(false));
+    }
+
+    #[test]
+    fn attributes_that_are_wrong() {
+        for text in [
+            "",
+            "NAME",
+            "NAME=",
+            "=x",
+            "FOO=x",
+            "IDENT=x",
+            "ADDR=2001:db8::7",
+            "ADDR=IPV6:192.0.2.7",
+            "ADDR=192.0.2.007",
+            "ADDR=[192.0.2.7]",
+            "PORT=65536",
+            "PORT=+1",
+            "PROTO=LMTP",
+            "NAME=a+0Db",
+            "NAME=a+",
+            "NAME=a+FFb",
+            "NAME=\u{e9}",
+            "NAME=ok ADDR=x",
+        ] {
+            assert_eq!(read(text, Kind::XClient), None, "{text}");
+        }
+        assert_eq!(read("LOGIN=bob", Kind::XForward), None);
+        assert!(read(&format!("NAME={}", "x".repeat(255)), Kind::XClient).is_some());
+        assert_eq!(
+            read(&format!("NAME={}", "x".repeat(256)), Kind::XClient),
+            None
+        );
+    }
+}
