@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin, acme → proxy → policy, upstream → net → smtp, metrics
+//! main → supervisor → worker, admin, acme → proxy → policy, upstream → net → tls, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -17,5 +17,6 @@ pub mod proxy;
 pub mod smtp;
 pub mod spool;
 pub mod supervisor;
+pub mod tls;
 pub mod upstream;
 pub mod worker;

@@ -84,7 +84,7 @@ fn show(source: &Source) -> ExitCode {
 
 /// Loads, and tells what is wrong.
 fn load(source: &Source) -> Result<Loaded, ExitCode> {
-    let (result, problems) = match source.load() {
+    let (result, problems) = match supervisor::examine::load(source) {
         Ok(mut loaded) => {
             let warnings = std::mem::take(&mut loaded.warnings);
             (Ok(loaded), warnings)

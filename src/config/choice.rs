@@ -72,6 +72,43 @@ choice! {
 }
 
 choice! {
+    /// Who speaks TLS on a listener.
+    ListenerTls {
+        /// Nobody.
+        None = "none",
+        /// Who asks for it with STARTTLS.
+        Starttls = "starttls",
+        /// Everybody, after STARTTLS; before it mail gets 530. Not for an `mx` listener that strangers use: some of
+        /// them can't.
+        Required = "required",
+        /// Everybody, from the first octet on (port 465, RFC 8314).
+        Implicit = "implicit",
+    }
+}
+
+choice! {
+    /// Whether clients show a certificate.
+    ClientCertificates {
+        /// They are not asked.
+        Off = "off",
+        /// They are asked; one that is shown must be sound.
+        Optional = "optional",
+        /// No session without one.
+        Required = "required",
+    }
+}
+
+choice! {
+    /// A version of TLS.
+    TlsVersion {
+        /// TLS 1.2 (RFC 5246), with authenticated ciphers and forward secrecy alone.
+        V12 = "1.2",
+        /// TLS 1.3 (RFC 8446).
+        V13 = "1.3",
+    }
+}
+
+choice! {
     /// What a pool's backends speak.
     Protocol {
         /// SMTP (RFC 5321).

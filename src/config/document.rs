@@ -17,7 +17,7 @@ struct Mark {
 }
 
 /// The text, the places, the problems.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Document {
     name: String,
     text: String,
@@ -123,9 +123,51 @@ impl Document {
     /// Every problem, in the order of the file; errors alone decide whether it may be used.
     #[must_use]
     pub fn into_problems(mut self) -> Vec<Problem> {
-        self.problems
-            .sort_by_key(|problem| (problem.file != self.name, problem.line, problem.column));
-        self.problems
+        self.take_problems()
+    }
+
+    /// [`Document::into_problems`], of a document that is still needed for its places.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.sort_by_key(|problem| (problem.file != self.name, problem.line, problem.column));
+        problems
+    }
+
+    /// A problem at a value, which is not kept here.
+    #[must_use]
+    pub fn problem(
+        &self,
+        severity: Severity,
+        path: &str,
+        message: String,
+        hint: Option<String>,
+    ) -> Problem {
+        let problem = Problem {
+            severity,
+            key: path.into(),
+            ..Problem::of_file(&self.name, message, hint)
+        };
+        // What is missing is told at what should hold it.
+        let mut holder = Some(path);
+        while let Some(at) = holder {
+            if let Some(flag) = self.flags.get(at) {
+                return Problem {
+                    file: "command line".into(),
+                    key: (*flag).into(),
+                    ..problem
+                };
+            }
+            if let Some(mark) = self.marks.get(at) {
+                let span = if at == path {
+                    mark.value.clone()
+                } else {
+                    mark.key.clone()
+                };
+                return self.place(span, problem);
+            }
+            holder = parent(at);
+        }
+        problem
     }
 
     /// Whether nothing was found that stops a start.
@@ -154,34 +196,7 @@ impl Document {
         if self.is_broken(path) {
             return;
         }
-        let problem = Problem {
-            severity,
-            key: path.into(),
-            ..Problem::of_file(&self.name, message, hint)
-        };
-        // What is missing is told at what should hold it.
-        let mut holder = Some(path);
-        while let Some(at) = holder {
-            if let Some(flag) = self.flags.get(at) {
-                self.push(Problem {
-                    file: "command line".into(),
-                    key: (*flag).into(),
-                    ..problem
-                });
-                return;
-            }
-            if let Some(mark) = self.marks.get(at) {
-                let span = if at == path {
-                    mark.value.clone()
-                } else {
-                    mark.key.clone()
-                };
-                let problem = self.place(span, problem);
-                self.push(problem);
-                return;
-            }
-            holder = parent(at);
-        }
+        let problem = self.problem(severity, path, message, hint);
         self.push(problem);
     }
 

@@ -4,18 +4,6 @@
 /// Keys and what to say: the path without its indices, and what this version does instead.
 const LATER: &[(&str, &str)] = &[
     (
-        "certificate",
-        "this version speaks no TLS; let something else end it, or wait",
-    ),
-    (
-        "listener.tls",
-        "this version speaks plain SMTP only; remove the key",
-    ),
-    (
-        "listener.certificate",
-        "this version speaks plain SMTP only; remove the key",
-    ),
-    (
         "listener.auth",
         "this version has no AUTH; put the clients' networks into `trusted`",
     ),

@@ -5,7 +5,7 @@
 //! for the others, which differ from place to place (`policy.client_rate` and `policy.sender_rate`): so the
 //! file's tree is merged into the default's tree before serde sees it.
 
-use super::{Config, Overrides, Problem, check, document::Document, shape};
+use super::{Config, Overrides, Problem, Severity, check, document::Document, shape};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Table, Value, de::DeTable};
@@ -20,6 +20,21 @@ pub struct Loaded {
     pub config: Config,
     /// What somebody should look at, though it stops nothing.
     pub warnings: Vec<Problem>,
+    places: Document,
+}
+
+impl Loaded {
+    /// A problem at the place of a key, found by who knows what the value leads to (a file, a certificate).
+    #[must_use]
+    pub fn problem(
+        &self,
+        severity: Severity,
+        key: &str,
+        message: String,
+        hint: Option<String>,
+    ) -> Problem {
+        self.places.problem(severity, key, message, hint)
+    }
 }
 
 /// Where a configuration comes from; a reload loads it again.
@@ -86,11 +101,12 @@ fn compose(name: &str, text: &str, overrides: &Overrides) -> Result<Loaded, Vec<
     fill(&mut config, &document);
     check::check(&config, &mut document);
     let sound = document.is_sound();
-    let problems = document.into_problems();
+    let problems = document.take_problems();
     if sound {
         Ok(Loaded {
             config,
             warnings: problems,
+            places: document,
         })
     } else {
         Err(problems)

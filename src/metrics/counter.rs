@@ -81,18 +81,20 @@ metrics! {
         Timeouts "",
     }
     "gatepost_tls_handshakes_total" Listener "TLS handshakes with clients." {
-        HandshakeFull [outcome = "full"] "Full handshake.",
-        HandshakeResumed [outcome = "resumed"] "Resumed from a ticket.",
-        HandshakeFailed [outcome = "failed"] "Failed, or the client went.",
+        HandshakeFull13 [outcome = "full", version = "1.3"] "Full handshake.",
+        HandshakeFull12 [outcome = "full", version = "1.2"] "Full handshake.",
+        HandshakeResumed13 [outcome = "resumed", version = "1.3"] "Resumed from a ticket.",
+        HandshakeResumed12 [outcome = "resumed", version = "1.2"] "Resumed from a ticket.",
+        HandshakeFailed [outcome = "failed", version = ""] "Failed, or the client went; the log line says why.",
     }
     "gatepost_authentications_total" Listener "AUTH exchanges." {
         AuthAccepted [outcome = "accepted"] "The credentials were right.",
         AuthRejected [outcome = "rejected"] "They were not.",
     }
-    "gatepost_received_bytes_total" Listener "Octets read from clients, as they were on the wire." {
+    "gatepost_received_bytes_total" Listener "Octets read from clients, without what TLS adds." {
         BytesIn "",
     }
-    "gatepost_sent_bytes_total" Listener "Octets written to clients, as they were on the wire." {
+    "gatepost_sent_bytes_total" Listener "Octets written to clients, without what TLS adds." {
         BytesOut "",
     }
     "gatepost_body_bytes_total" Listener "Octets of message bodies taken, dots unstuffed." {
@@ -229,6 +231,9 @@ metrics! {
     }
     "gatepost_acme_next_order_timestamp_seconds" None "When a certificate is ordered next by ACME, in seconds since 1970; in the past while it is under way." {
         AcmeNext "",
+    }
+    "gatepost_certificate_ends_timestamp_seconds" Certificate "When a certificate ends, in seconds since 1970; of those for one name the first to end." {
+        CertificateEnds "",
     }
     "gatepost_draining" None "1 while the process goes down, else 0." {
         Draining "",

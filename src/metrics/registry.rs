@@ -32,6 +32,8 @@ pub enum Kind {
     Backend,
     /// A check's or a rule's name. Label: `check`.
     Check,
+    /// The first name in a certificate. Label: `certificate`.
+    Certificate,
     /// The phase of a session. Label: `phase`.
     Phase,
     /// Who ended a session and when: `who@phase`. Labels: `by`, `phase`.
@@ -51,6 +53,7 @@ impl Kind {
                 None => vec![("backend", name)],
             },
             Kind::Check => vec![("check", name)],
+            Kind::Certificate => vec![("certificate", name)],
             Kind::Phase => vec![("phase", name)],
             Kind::End => match name.split_once('@') {
                 Some((by, phase)) => vec![("by", by), ("phase", phase)],
@@ -167,6 +170,11 @@ impl Registry {
     /// The scope of a check.
     pub fn check(&self, name: &str) -> Scope {
         self.scope(Kind::Check, name)
+    }
+
+    /// The scope of a certificate, by its first name.
+    pub fn certificate(&self, name: &str) -> Scope {
+        self.scope(Kind::Certificate, name)
     }
 
     /// After a reload: of this kind, only these are shown from now on, so that a backend or a listener that

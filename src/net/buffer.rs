@@ -44,6 +44,15 @@ impl Pool {
         }
     }
 
+    /// A buffer to be filled by ourselves.
+    pub(super) fn filling(self: &Rc<Self>) -> Filling {
+        Filling(Pooled {
+            pool: Rc::clone(self),
+            buffer: self.take(),
+            len: 0,
+        })
+    }
+
     fn take(&self) -> Buffer {
         self.spare
             .borrow_mut()
@@ -110,7 +119,8 @@ struct Pooled {
 
 impl Pooled {
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `Pool::recv`, which alone makes these, says that the kernel wrote these octets.
+        // SAFETY: `Pool::recv` says that the kernel wrote these octets, `Filling::push` has written them itself; nobody
+        // else makes these.
         unsafe { self.buffer[..self.len].assume_init_ref() }
     }
 }
@@ -119,5 +129,25 @@ impl Drop for Pooled {
     fn drop(&mut self) {
         let buffer = std::mem::replace(&mut self.buffer, Box::new([]));
         self.pool.give_back(buffer);
+    }
+}
+
+/// A chunk in the making.
+pub(super) struct Filling(Pooled);
+
+impl Filling {
+    /// Appends of `bytes` what there is room for; how many those are.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
+        let Pooled { buffer, len, .. } = &mut self.0;
+        let room = &mut buffer[*len..];
+        let count = bytes.len().min(room.len());
+        room[..count].write_copy_of_slice(&bytes[..count]);
+        *len += count;
+        count
+    }
+
+    /// The chunk, if there is anything in it.
+    pub(super) fn done(self) -> Option<Chunk> {
+        (self.0.len > 0).then(|| Chunk(Memory::Pooled(self.0)))
     }
 }

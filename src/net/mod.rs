@@ -36,6 +36,7 @@ mod stream;
 pub mod sync;
 mod sys;
 mod timer;
+mod tls;
 mod uring;
 mod worker;
 

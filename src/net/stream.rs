@@ -1,7 +1,7 @@
 //! A connection: receive, send, a deadline, and the ways to end it.
 
 use super::{
-    buffer::Chunk, clock::now, deadline::Expiry, engine::Engine, epoll, ring, sys, uring,
+    buffer::Chunk, clock::now, deadline::Expiry, engine::Engine, epoll, ring, sys, tls::Tls, uring,
     worker::Worker,
 };
 use crate::smtp::tick::Tick;
@@ -80,21 +80,23 @@ impl Drop for Socket {
 ///
 /// One task uses it. Dropping it closes it, also with a read in flight: nothing is leaked, and the peer sees the end.
 pub struct Stream {
-    io: Transport,
+    pub(super) io: Transport,
     /// Received, and given back by [`Stream::unread`]: comes before all else.
     unread: Option<Box<Chunk>>,
     peer: SocketAddr,
+    /// There once it speaks TLS.
+    pub(super) tls: Option<Box<Tls>>,
 }
 
 /// The engine's part.
-enum Transport {
+pub(super) enum Transport {
     Epoll(epoll::Transport),
     Uring(uring::Transport),
     Ring(ring::Transport),
 }
 
 impl Transport {
-    fn socket(&self) -> &Rc<Socket> {
+    pub(super) fn socket(&self) -> &Rc<Socket> {
         match self {
             Transport::Epoll(io) => io.socket(),
             Transport::Uring(io) => io.socket(),
@@ -123,6 +125,7 @@ impl Stream {
             },
             unread: None,
             peer,
+            tls: None,
         }
     }
 
@@ -151,7 +154,8 @@ impl Stream {
     /// same, don't race it: set a deadline.
     ///
     /// # Errors
-    /// `TimedOut` once the deadline has passed; what the socket says otherwise (`ConnectionReset` …).
+    /// `TimedOut` once the deadline has passed; what the socket says otherwise (`ConnectionReset` …). Under TLS also
+    /// `InvalidData` for what is no TLS, and `UnexpectedEof` where the input ends without a close_notify.
     pub async fn recv(&mut self) -> io::Result<Option<Chunk>> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -161,6 +165,23 @@ impl Stream {
     /// # Errors
     /// As `recv`.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+        let Some(mut tls) = self.tls.take() else {
+            return self.poll_recv_raw(cx);
+        };
+        let result = self.poll_recv_tls(&mut tls, cx);
+        self.tls = Some(tls);
+        result
+    }
+
+    /// The next bytes of the socket itself.
+    pub(super) async fn recv_raw(&mut self) -> io::Result<Option<Chunk>> {
+        poll_fn(|cx| self.poll_recv_raw(cx)).await
+    }
+
+    pub(super) fn poll_recv_raw(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Chunk>>> {
         let result = std::task::ready!(self.poll_wire(cx));
         Poll::Ready(match result {
             // A shutdown by the sweep looks like the end of input.
@@ -197,6 +218,9 @@ impl Stream {
     /// # Errors
     /// `TimedOut` once the deadline has passed; what the socket says otherwise (`BrokenPipe`, `ConnectionReset` …).
     pub async fn send(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        if self.tls.is_some() {
+            return self.send_encrypted(bytes, false).await;
+        }
         let first = sys::send(self.io.socket().as_fd(), &bytes);
         self.send_on(bytes, first).await
     }
@@ -205,37 +229,61 @@ impl Stream {
     /// with the end, as one packet and one wake-up of the peer. Only where nothing that the peer has sent is unread:
     /// a close would reset the connection, and these bytes with it.
     pub async fn send_last(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        if self.tls.is_some() {
+            return self.send_encrypted(bytes, true).await;
+        }
         let first = sys::send_held(self.io.socket().as_fd(), &bytes);
         self.send_on(bytes, first).await
     }
 
     async fn send_on(
         &mut self,
-        mut bytes: Vec<u8>,
+        bytes: Vec<u8>,
         first: io::Result<usize>,
     ) -> (io::Result<()>, Vec<u8>) {
-        let socket = self.io.socket();
-        let mut sent = 0;
-        let mut result = Ok(());
-        match first {
-            Ok(n) => sent = n,
-            Err(error) if sys::would_block(&error) => {}
-            Err(error) => result = Err(error),
+        let sent = match first {
+            Ok(sent) => sent,
+            Err(error) if sys::would_block(&error) => 0,
+            Err(error) => return (Err(self.blame(error)), cleared(bytes)),
+        };
+        if sent == bytes.len() {
+            return (Ok(()), cleared(bytes));
         }
-        if result.is_ok() && sent < bytes.len() {
-            let waiting = Waiting::new(socket);
-            (result, bytes) = match &mut self.io {
-                Transport::Epoll(io) => io.send_rest(bytes, sent).await,
-                Transport::Uring(io) => io.send_rest(bytes, sent).await,
-                Transport::Ring(io) => io.send_rest(bytes, sent).await,
-            };
-            waiting.over();
+        self.send_rest(bytes, sent).await
+    }
+
+    /// Sends `bytes` from `sent` on, as the peer reads.
+    pub(super) async fn send_rest(
+        &mut self,
+        bytes: Vec<u8>,
+        sent: usize,
+    ) -> (io::Result<()>, Vec<u8>) {
+        let waiting = Waiting::new(self.io.socket());
+        let (result, bytes) = match &mut self.io {
+            Transport::Epoll(io) => io.send_rest(bytes, sent).await,
+            Transport::Uring(io) => io.send_rest(bytes, sent).await,
+            Transport::Ring(io) => io.send_rest(bytes, sent).await,
+        };
+        waiting.over();
+        (result.map_err(|error| self.blame(error)), cleared(bytes))
+    }
+
+    /// Boxed, so that a session which may speak TLS is not larger for it where it doesn't.
+    async fn send_encrypted(&mut self, bytes: Vec<u8>, last: bool) -> (io::Result<()>, Vec<u8>) {
+        let Some(mut tls) = self.tls.take() else {
+            return (Err(io::ErrorKind::NotConnected.into()), bytes);
+        };
+        let result = Box::pin(self.send_tls(&mut tls, &bytes, last)).await;
+        self.tls = Some(tls);
+        (result, cleared(bytes))
+    }
+
+    /// What a failed send is due to: the deadline, where that has ended it.
+    pub(super) fn blame(&self, error: io::Error) -> io::Error {
+        match self.io.socket().expiry() {
+            Expiry::Dead => io::ErrorKind::TimedOut.into(),
+            Expiry::Open | Expiry::Deaf => error,
         }
-        if result.is_err() && self.io.socket().expiry() == Expiry::Dead {
-            result = Err(io::ErrorKind::TimedOut.into());
-        }
-        bytes.clear();
-        (result, bytes)
     }
 
     /// From when on `recv` and `send` fail with `TimedOut`, within `deadline::RESOLUTION`; those in flight too.
@@ -249,22 +297,26 @@ impl Stream {
     /// Is there nothing to read, and is the connection still up? For a connection that waits in a pool.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.unread.is_none()
-            && match &self.io {
-                Transport::Ring(io) => io.is_quiet(),
-                io => sys::is_quiet(io.socket().as_fd()),
-            }
+        if self.unread.is_some() || self.tls.as_ref().is_some_and(|tls| !tls.is_quiet()) {
+            return false;
+        }
+        match &self.io {
+            Transport::Ring(io) => io.is_quiet(),
+            io => sys::is_quiet(io.socket().as_fd()),
+        }
     }
 
     /// Says that nothing more will be sent; the peer may still talk.
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
+        self.say_end(libc::MSG_MORE);
         self.io.socket().shutdown(Shutdown::Write);
     }
 
     /// Closes at once. Bytes that the peer has sent and nobody has read make the kernel send a reset, which may
-    /// overtake the last reply: see [`Stream::close_lingering`].
-    pub fn close(self) {
-        drop(self);
+    /// overtake the last reply: see [`Stream::close_lingering`]. Under TLS a close_notify goes before, which a mere drop
+    /// spares: that is how a stream ends that was cut short.
+    pub fn close(mut self) {
+        self.say_end(libc::MSG_MORE);
     }
 
     /// Closes so that the last reply arrives: ends our side, then swallows what the peer still sends until it closes
@@ -301,12 +353,17 @@ impl Stream {
     /// The bare descriptor, to hand an idle connection to another worker; [`Stream::from_fd`] takes it in there.
     ///
     /// # Errors
-    /// The stream itself, where a read is in flight or bytes are there that nobody has read.
+    /// The stream itself, where a read is in flight, bytes are there that nobody has read, or it speaks TLS.
     pub fn into_fd(self) -> Result<OwnedFd, Stream> {
-        if self.unread.is_some() {
+        if self.unread.is_some() || self.tls.is_some() {
             return Err(self);
         }
-        let Stream { io, peer, unread } = self;
+        let Stream {
+            io,
+            peer,
+            unread,
+            tls,
+        } = self;
         let io = match io {
             Transport::Epoll(io) => io.into_socket().map_err(Transport::Epoll),
             Transport::Uring(io) => io.into_socket().map_err(Transport::Uring),
@@ -314,7 +371,12 @@ impl Stream {
         };
         match io {
             Ok(socket) => Ok(socket.into_fd()),
-            Err(io) => Err(Stream { io, peer, unread }),
+            Err(io) => Err(Stream {
+                io,
+                peer,
+                unread,
+                tls,
+            }),
         }
     }
 
@@ -336,6 +398,11 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Stream({})", self.peer)
     }
+}
+
+fn cleared(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.clear();
+    bytes
 }
 
 /// A send that waits for the peer. The sweep ends it both ways; dropping it half way shuts the stream down.

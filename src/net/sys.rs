@@ -4,7 +4,7 @@
 //! here says MSG_DONTWAIT instead. Nothing raises SIGPIPE.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     mem::MaybeUninit,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -59,6 +59,32 @@ fn send_with(fd: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> io::Result
                 fd.as_raw_fd(),
                 bytes.as_ptr().cast(),
                 bytes.len(),
+                flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        });
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// The same for several pieces in one call, with `flags` (MSG_MORE or none).
+pub(super) fn send_slices(
+    fd: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    flags: libc::c_int,
+) -> io::Result<usize> {
+    // SAFETY: plain numbers and pointers, for which all zeroes is "none".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = slices.as_ptr().cast_mut().cast();
+    message.msg_iovlen = slices.len() as _;
+    loop {
+        // SAFETY: an `IoSlice` is an iovec, and the kernel only reads what these point to.
+        let result = check(unsafe {
+            libc::sendmsg(
+                fd.as_raw_fd(),
+                &raw const message,
                 flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )
         });

@@ -59,6 +59,10 @@ pub struct Facts<'a> {
     pub trusted: bool,
     /// Who it has authenticated as.
     pub authenticated: Option<&'a str>,
+    /// The version of TLS that it speaks: `TLSv1.3`.
+    pub tls: Option<&'a str>,
+    /// Names in its certificate, which was verified.
+    pub certificate: &'a [Box<str>],
     /// Sessions open now, this one included: [`super::SessionTicket::counts`].
     pub sessions: SessionCounts,
     /// What it did out of turn so far.
@@ -101,6 +105,8 @@ impl Facts<'static> {
             client,
             trusted: false,
             authenticated: None,
+            tls: None,
+            certificate: &[],
             sessions: SessionCounts::default(),
             signals: Signals::default(),
             hello: b"",

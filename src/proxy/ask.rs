@@ -251,6 +251,8 @@ impl Session {
             listener: &site.listeners[self.listener].name,
             trusted: self.trusted,
             authenticated: claimed_login(&self.server),
+            tls: self.stream.tls().map(|tls| tls.version),
+            certificate: self.stream.tls().map_or(&[], |tls| &tls.peer_names),
             sessions: self
                 .ticket
                 .as_ref()

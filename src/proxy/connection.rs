@@ -16,6 +16,7 @@ use super::{
     transaction::{Body, Transaction},
 };
 use crate::{
+    config::ListenerTls,
     metrics::{Counter, Gauge, Scope, Stage},
     net::{Chunk, Stream, now},
     policy::{Judgement, SessionTicket},
@@ -158,6 +159,8 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
     session.finish(end);
     if end.lingers {
         session.stream.close_lingering(LINGER_OCTETS, LINGER).await;
+    } else {
+        session.stream.close();
     }
 }
 
@@ -181,6 +184,10 @@ impl Drop for Counted {
 
 impl Session {
     async fn run(&mut self) -> End {
+        let implicit = self.current.site.listeners[self.listener].tls == ListenerTls::Implicit;
+        if implicit && let Some(end) = Box::pin(self.secure_at_once()).await {
+            return end;
+        }
         loop {
             let before = self.out.len();
             let step = self
@@ -224,8 +231,16 @@ impl Session {
                     self.input.settle();
                     Box::pin(self.commit()).await;
                 }
-                // STARTTLS is never offered before TLS exists here, so the core refuses it by itself.
-                Action::StartTls | Action::Close => {
+                Action::StartTls => {
+                    self.count_verb();
+                    if self.flush().await.is_err() {
+                        return End::client(self.phase);
+                    }
+                    if let Some(end) = Box::pin(self.secure()).await {
+                        return end;
+                    }
+                }
+                Action::Close => {
                     self.count_verb();
                     let end = self.end_of_close();
                     // Behind a QUIT nothing comes from the client: the reply leaves with the end of the connection.

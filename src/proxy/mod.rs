@@ -21,6 +21,7 @@ pub mod reference;
 pub mod relay;
 pub mod replies;
 mod search;
+mod secure;
 mod site;
 pub mod trace;
 pub mod transaction;

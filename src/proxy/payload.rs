@@ -32,6 +32,7 @@ impl Session {
             hostname: &self.current.site.config.hostname,
             esmtp: hello.is_some_and(|hello| hello.esmtp),
             utf8: params.smtputf8,
+            tls: self.stream.tls().map(|tls| (tls.version, tls.cipher)),
             id,
             recipient,
         };

@@ -29,6 +29,8 @@ pub struct Trace<'a> {
     pub esmtp: bool,
     /// Whether MAIL asked for SMTPUTF8 (RFC 6531 §3.7.3: `UTF8SMTP`).
     pub utf8: bool,
+    /// Version and cipher, where the client spoke TLS.
+    pub tls: Option<(&'a str, &'a str)>,
     /// The transaction.
     pub id: MessageId,
     /// The forward-path where there is only one: with several the field would tell each of the others.
@@ -53,7 +55,15 @@ pub fn write(trace: &Trace<'_>, date: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"IPv6:");
     }
     push_address(client, out);
-    out.extend_from_slice(b"])\r\n\tby ");
+    out.extend_from_slice(b"])\r\n\t");
+    if let Some((version, cipher)) = trace.tls {
+        out.extend_from_slice(b"(using ");
+        out.extend_from_slice(version.as_bytes());
+        out.extend_from_slice(b" with cipher ");
+        out.extend_from_slice(cipher.as_bytes());
+        out.extend_from_slice(b")\r\n\t");
+    }
+    out.extend_from_slice(b"by ");
     out.extend_from_slice(trace.hostname.as_bytes());
     out.extend_from_slice(b" (Gatepost) with ");
     out.extend_from_slice(match (trace.esmtp, trace.utf8) {
@@ -61,6 +71,10 @@ pub fn write(trace: &Trace<'_>, date: &str, out: &mut Vec<u8>) {
         (true, false) => b"ESMTP",
         (false, false) => b"SMTP",
     });
+    // RFC 3848, RFC 6531 §3.7.3.
+    if trace.tls.is_some() && (trace.esmtp || trace.utf8) {
+        out.push(b'S');
+    }
     out.extend_from_slice(b" id ");
     out.extend_from_slice(&trace.id.text());
     if let Some(recipient) = trace.recipient {
@@ -180,6 +194,7 @@ mod tests {
             hostname: "mx.example.net",
             esmtp: true,
             utf8: false,
+            tls: None,
             id: Ids::new(0).next(0),
             recipient,
         }
@@ -195,6 +210,36 @@ mod tests {
             trace.id
         );
         assert_eq!(String::from_utf8(out).expect("ASCII"), expected);
+    }
+
+    #[test]
+    fn says_what_the_wire_was() {
+        let text = |trace: &Trace<'_>| {
+            let mut out = Vec::new();
+            write(trace, "now", &mut out);
+            String::from_utf8(out).expect("ASCII")
+        };
+        let tls = Some(("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+        let secured = Trace {
+            tls,
+            ..trace(b"a.example", None)
+        };
+        let seen = text(&secured);
+        let clause =
+            "([192.0.2.7])\r\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n\tby mx.";
+        assert!(seen.contains(clause), "{seen}");
+        assert!(seen.contains(" with ESMTPS id "), "{seen}");
+        let utf8 = text(&Trace {
+            utf8: true,
+            ..secured
+        });
+        assert!(utf8.contains(" with UTF8SMTPS id "), "{utf8}");
+        // HELO and TLS: RFC 3848 knows no word for it.
+        let old = text(&Trace {
+            esmtp: false,
+            ..secured
+        });
+        assert!(old.contains(" with SMTP id "), "{old}");
     }
 
     #[test]

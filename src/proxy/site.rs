@@ -2,7 +2,7 @@
 //! all workers, replaced as a whole at a reload; a session keeps the one that it began with.
 
 use crate::{
-    config::{Config, Recipients, Role},
+    config::{Config, ListenerTls, Recipients, Role},
     metrics::{Registry, Scope},
     policy::Policy,
     smtp::{
@@ -10,6 +10,7 @@ use crate::{
         limits::{Limits, Timeouts},
         server::Settings,
     },
+    tls::Front,
     upstream::{Backends, PoolId, Route},
 };
 use ipnet::IpNet;
@@ -46,6 +47,8 @@ pub struct Site {
     pub policy: Policy,
     /// Pools, backends and routes.
     pub backends: Arc<Backends>,
+    /// TLS with clients.
+    pub front: Front,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
     /// Metric scopes of the rules, by [`crate::policy::CheckId`].
@@ -72,6 +75,10 @@ pub struct ListenerSite {
     xclient: Vec<IpNet>,
     /// Networks whose clients may say XFORWARD.
     xforward: Vec<IpNet>,
+    /// Who speaks TLS.
+    pub tls: ListenerTls,
+    /// Names in certificates whose clients are trusted, in lower case.
+    pub client_trusted: Vec<Box<str>>,
     /// The wait before the greeting; zero for none.
     pub greeting_delay: Duration,
     banner: String,
@@ -84,6 +91,7 @@ impl Site {
         config: Config,
         policy: Policy,
         backends: Arc<Backends>,
+        front: Front,
         registry: &Registry,
         sessions: &dyn Fn(&str) -> Arc<AtomicU32>,
     ) -> Site {
@@ -99,6 +107,12 @@ impl Site {
                 proxies: listener.proxy_protocol_from.clone(),
                 xclient: listener.xclient_from.clone(),
                 xforward: listener.xforward_from.clone(),
+                tls: listener.tls,
+                client_trusted: listener
+                    .client_trusted
+                    .iter()
+                    .map(|name| name.to_ascii_lowercase().into())
+                    .collect(),
                 greeting_delay: listener.greeting_delay.0,
                 banner: listener.banner.clone(),
             })
@@ -117,6 +131,7 @@ impl Site {
             config,
             policy,
             backends,
+            front,
             listeners,
             checks,
             kinds,
@@ -168,6 +183,11 @@ impl Site {
             true => wait.min(timeouts.stress.0),
             false => wait,
         };
+        let tls = self.listeners[listener].tls;
+        let offered = match tls {
+            ListenerTls::Starttls | ListenerTls::Required => OFFERED | Extensions::STARTTLS,
+            ListenerTls::None | ListenerTls::Implicit => OFFERED,
+        };
         let missing = BACKEND_MUST_HAVE.without(common.extensions);
         let size_max = match (limits.message_size.0, common.size_max) {
             (ours, 0) => ours,
@@ -177,9 +197,9 @@ impl Site {
         Settings {
             hostname: self.config.hostname.clone(),
             banner: self.listeners[listener].banner.clone(),
-            extensions: OFFERED.without(missing),
+            extensions: offered.without(missing),
             size_max,
-            requires_tls: false,
+            requires_tls: tls == ListenerTls::Required,
             limits: Limits {
                 recipients: limits.recipients,
                 line: u32::try_from(limits.line.0).unwrap_or(u32::MAX),

@@ -167,6 +167,16 @@ fn who(session: &Session, line: &mut Line<'_>) {
     if let Some(login) = claimed_login(&session.server) {
         line.text("login", login.as_bytes());
     }
+    if let Some(tls) = session.stream.tls() {
+        line.text("tls", tls.version.as_bytes());
+        line.text("cipher", tls.cipher.as_bytes());
+        if tls.resumed {
+            line.text("resumed", b"yes");
+        }
+        if let Some(name) = tls.peer_names.first() {
+            line.text("certificate", name.as_bytes());
+        }
+    }
 }
 
 /// Where a message came from before it came to the client that sends it.

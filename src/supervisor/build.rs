@@ -7,6 +7,7 @@ use crate::{
     metrics::Registry,
     policy::Policy,
     proxy::Site,
+    tls::{Fault, Front},
     upstream::Backends,
 };
 use std::sync::{Arc, atomic::AtomicU32};
@@ -22,9 +23,10 @@ pub fn build_site(
 ) -> Result<Site, Vec<String>> {
     let policy = Policy::build(&config.policy, &config.hostname);
     let backends = Backends::build(&config, before.map(|site| &*site.backends));
-    let (policy, backends) = match (policy, backends) {
-        (Ok(policy), Ok(backends)) => (policy, backends),
-        (policy, backends) => {
+    let front = Front::build(&config, before.map(|site| &site.front));
+    let (policy, backends, front) = match (policy, backends, front) {
+        (Ok(policy), Ok(backends), Ok(front)) => (policy, backends, front),
+        (policy, backends, front) => {
             let faults = policy.err().unwrap_or_default();
             let mut problems: Vec<String> = faults
                 .iter()
@@ -36,6 +38,12 @@ pub fn build_site(
                     .unwrap_or_default()
                     .iter()
                     .map(ToString::to_string),
+            );
+            let faults = front.err().unwrap_or_default();
+            problems.extend(
+                faults
+                    .iter()
+                    .map(|Fault { key, error }| format!("{key}: {error}")),
             );
             return Err(problems);
         }
@@ -50,6 +58,7 @@ pub fn build_site(
         config,
         policy,
         Arc::new(backends),
+        front,
         registry,
         &sessions,
     ))

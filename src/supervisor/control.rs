@@ -1,6 +1,6 @@
 //! The control loop: signals, reload, drain, and what the admin endpoint asks.
 
-use super::{RunError, build_site, unavailable};
+use super::{RunError, build_site, certificates, examine, unavailable};
 use crate::{
     acme::{Acme, Install},
     admin::{self, Answer, BackendStatus, Collector, Histograms, PoolStatus, Status},
@@ -118,6 +118,8 @@ impl Control {
             writer,
         };
         control.state.applied();
+        let site = control.state.site();
+        certificates::show(&site, &control.state.registry);
         control
     }
 
@@ -171,6 +173,8 @@ impl Control {
                 Some(log)
             }
         };
+        let state = Arc::clone(&self.state);
+        tasks.spawn(certificates::watch(move || state.site(), ended()));
         self.watch(signals, histograms, workers).await?;
         let _ = stop.send(true);
         while tasks.join_next().await.is_some() {}
@@ -321,12 +325,14 @@ impl State {
             let addresses = pool.backends.iter().map(|b| b.address().to_string());
             backends.extend(addresses.map(|address| registry.backend(&pool.name, &address)));
         }
+        let certificates = certificates::show(site, registry);
         let checks = [&site.checks[..], &site.kinds[..]].concat();
         for (kind, live) in [
             (Kind::Listener, listeners),
             (Kind::Pool, pools),
             (Kind::Backend, backends),
             (Kind::Check, checks),
+            (Kind::Certificate, certificates),
         ] {
             registry.retain(kind, &live);
         }
@@ -334,7 +340,7 @@ impl State {
 
     /// Loads, builds, hands over. Blocks.
     fn load(&self) -> Result<String, String> {
-        let loaded = self.source.load().map_err(|problems| {
+        let loaded = examine::load(&self.source).map_err(|problems| {
             problems
                 .iter()
                 .map(ToString::to_string)

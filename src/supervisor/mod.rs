@@ -7,7 +7,9 @@
 //! It must not touch a session: a worker that is asked something answers through its mailbox or not at all.
 
 mod build;
+mod certificates;
 mod control;
+pub mod examine;
 mod sockets;
 
 pub use build::build_site;

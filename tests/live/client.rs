@@ -39,6 +39,12 @@ impl Client {
         }
     }
 
+    /// What is below, for TLS. Nothing may wait to be read.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.reader.buffer().is_empty());
+        self.reader.into_inner()
+    }
+
     /// Sends bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.reader.get_mut().write_all(bytes).expect("sent");

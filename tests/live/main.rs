@@ -3,6 +3,7 @@
 mod acme;
 mod backend;
 mod capacity;
+mod certificates;
 mod client;
 mod control;
 mod delivery;
@@ -13,4 +14,6 @@ mod load;
 mod pebble;
 mod peers;
 mod resources;
+mod secure_client;
+mod tls;
 mod who;

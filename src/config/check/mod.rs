@@ -6,6 +6,7 @@ mod limit;
 mod list;
 mod listener;
 mod policy;
+mod tls;
 mod upstream;
 
 use super::{Config, document::Document};
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 pub fn check(config: &Config, at: &mut Document) {
     listener::check(config, at);
     acme::check(&config.acme, at);
+    tls::check(config, at);
     upstream::check(config, at);
     policy::check(&config.policy, at);
     limit::check(config, at);

@@ -1,10 +1,10 @@
-//! `[[listener]]`.
+//! `[[listener]]`, `[[certificate]]`.
 
 use crate::config::{choice::*, value::*};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// One group of addresses that behave alike.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,18 @@ pub struct Listener {
     pub address: Vec<SocketAddr>,
     /// What the listener is for.
     pub role: Role,
+    /// Who speaks TLS. Takes a `[[certificate]]`.
+    pub tls: ListenerTls,
+    /// The oldest version of TLS that is spoken.
+    pub tls_min: TlsVersion,
+    /// Whether clients are asked for a certificate. Its names are in the log.
+    pub client_certificates: ClientCertificates,
+    /// The authorities that may have issued clients' certificates: a PEM file.
+    #[schemars(with = "Option<String>")]
+    pub client_ca: Option<PathBuf>,
+    /// Names in certificates whose clients are trusted, as if their address were in `trusted`: they may send to any
+    /// domain.
+    pub client_trusted: Vec<String>,
     /// Text of the greeting behind `220 hostname ESMTP`: printable ASCII.
     pub banner: String,
     /// Sessions at once on this listener, all workers together; more get 421.
@@ -50,4 +62,23 @@ pub struct Listener {
     pub xforward_from: Vec<IpNet>,
     /// Connections that the kernel keeps until they are accepted (`net.core.somaxconn` caps it). Takes a restart.
     pub backlog: u32,
+}
+
+/// A certificate with its key; there may be several. A client gets the one for the name that it asks for (SNI), by exact
+/// name or `*.` wildcard, else the first. For one name there may be two, with an ECDSA and with an RSA key: a client gets
+/// the first of the kind that it can check, ECDSA before RSA. Read anew at a reload.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[[certificate]]
+chain = "/etc/gatepost/tls/mx.pem"
+key   = "/etc/gatepost/tls/mx.key""#))]
+pub struct Certificate {
+    /// PEM file with the certificate, followed by those that lead to a root.
+    #[schemars(extend("x-default" = "required"))]
+    #[schemars(with = "String")]
+    pub chain: PathBuf,
+    /// PEM file with its private key, without a passphrase.
+    #[schemars(extend("x-default" = "required"))]
+    #[schemars(with = "String")]
+    pub key: PathBuf,
 }

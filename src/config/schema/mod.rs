@@ -45,6 +45,8 @@ pub struct Config {
     pub acme: Acme,
     /// One group of addresses that behave alike; there may be several. At least one is needed.
     pub listener: Vec<Listener>,
+    /// A certificate with its key; there may be several.
+    pub certificate: Vec<Certificate>,
     /// A group of backends that messages are handed to; there may be several. Connections to them are few, kept
     /// open, and shared by all clients; one is taken only when a message is ready to go.
     pub pool: Vec<Pool>,

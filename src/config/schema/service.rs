@@ -71,6 +71,8 @@ pub struct Timeouts {
     /// Until the next command or the next piece of a body for sessions that come while nine tenths of the places are
     /// taken (`limits.sessions`, or `sessions_max` of the listener): who dribbles makes room for who doesn't.
     pub stress: Time,
+    /// Until a TLS handshake with a client is over.
+    pub handshake: Time,
     /// Until a client has taken a reply.
     pub send: Time,
     /// Until a backend has taken the connection and greeted.

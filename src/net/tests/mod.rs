@@ -5,6 +5,7 @@ mod flood;
 mod listener;
 mod stream;
 mod time;
+mod tls;
 
 use super::*;
 use crate::config::Io;

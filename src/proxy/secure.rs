@@ -1,0 +1,98 @@
+//! TLS with a client: before the first word on a listener with implicit TLS, else after STARTTLS.
+//!
+//! A PROXY header, which says who the client is, comes before this, in the clear.
+
+use super::{connection::Session, trace::End};
+use crate::{
+    metrics::{Counter, Stage},
+    net::now,
+    smtp::{Tick, server::Phase},
+    tls::{self, Facts},
+};
+use std::{io, rc::Rc};
+
+impl Session {
+    /// TLS from the first octet on. `Some` ends the session.
+    pub(super) async fn secure_at_once(&mut self) -> Option<End> {
+        let full = self.place.is_none()
+            || self.context.sessions.get() > self.current.site.config.limits.sessions;
+        // A reply could only be said behind a handshake, which is what a full house can't afford.
+        if full || self.context.draining.get() {
+            let counter = match full {
+                true => Counter::RefusedSessions,
+                false => Counter::RefusedDrain,
+            };
+            self.context.recorder.count(counter, self.scope, 1);
+            return Some(End {
+                by: "gatepost",
+                phase: Phase::Connect,
+                why: "refused",
+                lingers: false,
+            });
+        }
+        let end = self.secure().await;
+        if end.is_some() {
+            let recorder = &self.context.recorder;
+            recorder.count(Counter::RefusedHandshake, self.scope, 1);
+        }
+        end
+    }
+
+    /// Shakes hands. `Some` ends the session: there is no way back to plaintext.
+    pub(super) async fn secure(&mut self) -> Option<End> {
+        let current = Rc::clone(&self.current);
+        let Some(acceptor) = current.site.front.acceptor(self.listener) else {
+            // STARTTLS is offered only where there is one.
+            return Some(End::client(Phase::Tls));
+        };
+        let begun = now();
+        let patience = current.site.config.timeouts.handshake.0;
+        self.stream.set_deadline(begun.after(patience));
+        let result = self.stream.accept_tls(acceptor).await;
+        self.stream.set_deadline(Tick::FAR);
+        self.now = now();
+        let took = self.now.micros_since(begun);
+        let recorder = &self.context.recorder;
+        match (result, self.stream.tls()) {
+            (Ok(()), Some(facts)) => {
+                recorder.record(Stage::Handshake, self.scope, took);
+                recorder.count(counter(facts), self.scope, 1);
+                let trusted = &current.site.listeners[self.listener].client_trusted;
+                self.trusted |= facts.peer_names.iter().any(|name| trusted.contains(name));
+                self.server.secured();
+                None
+            }
+            (result, _) => {
+                recorder.count(Counter::HandshakeFailed, self.scope, 1);
+                Some(self.failed(result.err().unwrap_or_else(|| io::ErrorKind::Other.into())))
+            }
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> End {
+        let timed_out = error.kind() == io::ErrorKind::TimedOut;
+        if timed_out {
+            self.context.recorder.timed_out(Phase::Tls.as_str());
+        }
+        // An alert is on its way.
+        let alerted = error.kind() == io::ErrorKind::InvalidData;
+        End {
+            by: match timed_out || alerted {
+                true => "gatepost",
+                false => "client",
+            },
+            phase: Phase::Tls,
+            why: tls::failure(&error),
+            lingers: alerted,
+        }
+    }
+}
+
+fn counter(facts: &Facts) -> Counter {
+    match (facts.resumed, facts.version) {
+        (false, "TLSv1.3") => Counter::HandshakeFull13,
+        (false, _) => Counter::HandshakeFull12,
+        (true, "TLSv1.3") => Counter::HandshakeResumed13,
+        (true, _) => Counter::HandshakeResumed12,
+    }
+}

@@ -1,0 +1,81 @@
+//! A listener's side.
+
+use super::{ALPN, Anchors, Error, Identity, Store, provider};
+use crate::config::{ClientCertificates, TlsVersion};
+use rustls::{
+    Connection, ServerConfig, ServerConnection,
+    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    version::{TLS12, TLS13},
+};
+use std::{fmt, sync::Arc};
+
+/// What a listener answers handshakes with; cheap to clone.
+#[derive(Clone)]
+pub struct Acceptor(Arc<ServerConfig>);
+
+/// What makes one listener's handshakes differ from another's.
+pub(super) struct Terms<'a> {
+    pub oldest: TlsVersion,
+    /// Who may show a certificate, and whom it must be from.
+    pub clients: Option<(ClientCertificates, &'a Anchors)>,
+    /// Seals and opens session tickets.
+    pub tickets: Option<Arc<dyn ProducesTickets>>,
+}
+
+impl Acceptor {
+    /// With one certificate for every name, for whoever comes.
+    ///
+    /// # Errors
+    /// The cryptography has no such versions, which is a bug of ours.
+    pub fn new(identity: &Identity) -> Result<Acceptor, Error> {
+        let terms = Terms {
+            oldest: TlsVersion::V12,
+            clients: None,
+            tickets: None,
+        };
+        Acceptor::of(Arc::new(Store::new(vec![identity.clone()])), terms)
+    }
+
+    /// With the certificates of a store.
+    pub(super) fn of(store: Arc<Store>, terms: Terms<'_>) -> Result<Acceptor, Error> {
+        let told = |why: &dyn fmt::Display| Error::new(why.to_string());
+        let versions: &[_] = match terms.oldest {
+            TlsVersion::V12 => &[&TLS13, &TLS12],
+            TlsVersion::V13 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .map_err(|why| told(&why))?;
+        let builder = match terms.clients {
+            None | Some((ClientCertificates::Off, _)) => builder.with_no_client_auth(),
+            Some((wanted, anchors)) => {
+                let roots = Arc::clone(&anchors.0);
+                let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                if wanted == ClientCertificates::Optional {
+                    verifier = verifier.allow_unauthenticated();
+                }
+                builder.with_client_cert_verifier(verifier.build().map_err(|why| told(&why))?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(store);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // Sessions are remembered by the clients, in tickets: no memory here, and any worker takes them.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = usize::from(terms.tickets.is_some());
+        if let Some(tickets) = terms.tickets {
+            config.ticketer = tickets;
+        }
+        Ok(Acceptor(Arc::new(config)))
+    }
+
+    /// A handshake that is about to begin.
+    pub(crate) fn begin(&self) -> Result<Connection, rustls::Error> {
+        ServerConnection::new(Arc::clone(&self.0)).map(Connection::from)
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acceptor")
+    }
+}

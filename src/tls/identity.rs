@@ -1,0 +1,205 @@
+//! A certificate with its chain and its key, as they lie in PEM files.
+
+use super::{Error, facts::names_of, provider};
+use rustls::{
+    SignatureAlgorithm,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    sign::CertifiedKey,
+};
+use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Octets of a file of certificates or keys at most.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Who we are to the other side: a certificate, those that vouch for it, and the key. Cheap to clone.
+#[derive(Clone)]
+pub struct Identity {
+    pub(super) certified: Arc<CertifiedKey>,
+    about: Arc<About>,
+}
+
+/// What stands in the certificate.
+struct About {
+    names: Vec<Box<str>>,
+    begins: i64,
+    ends: i64,
+}
+
+impl Identity {
+    /// Reads a chain (the own certificate first) and its key. They may be in one file.
+    ///
+    /// # Errors
+    /// A file can't be read, holds no PEM of that kind, or the key is not the certificate's.
+    pub fn read(chain: &Path, key: &Path) -> Result<Identity, Error> {
+        let certificates = certificates(chain)?;
+        let private = private_key(key)?;
+        Identity::of(certificates, private).map_err(|why| why.in_file(key))
+    }
+
+    /// Of what was read, or made.
+    ///
+    /// # Errors
+    /// The certificate can't be read, the key is of no kind that we know, or not the certificate's.
+    pub fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Identity, Error> {
+        let about = match chain.first() {
+            Some(first) => About::of(first)?,
+            None => return Err(Error::new("the chain is empty")),
+        };
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|why| match why {
+            rustls::Error::InconsistentKeys(_) => {
+                Error::new("the key does not belong to the certificate")
+                    .advise("the own certificate comes first in its chain; is it the key that was made for it?")
+            }
+            why => Error::new(why.to_string()),
+        })?;
+        Ok(Identity {
+            certified: Arc::new(certified),
+            about: Arc::new(about),
+        })
+    }
+
+    /// The names that it is for, in lower case: alternative names (`*.` wildcards as they are), then the common one.
+    #[must_use]
+    pub fn names(&self) -> &[Box<str>] {
+        &self.about.names
+    }
+
+    /// The first name, for logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.about.names.first().map_or("unnamed", |name| name)
+    }
+
+    /// Until when it is good: seconds since 1970.
+    #[must_use]
+    pub fn ends(&self) -> i64 {
+        self.about.ends
+    }
+
+    /// `RSA`, `ECDSA`, or what else the key is.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.certified.key.algorithm() {
+            SignatureAlgorithm::RSA => "RSA",
+            SignatureAlgorithm::ECDSA => "ECDSA",
+            SignatureAlgorithm::ED25519 => "Ed25519",
+            _ => "other",
+        }
+    }
+
+    pub(super) fn is_rsa(&self) -> bool {
+        self.certified.key.algorithm() == SignatureAlgorithm::RSA
+    }
+
+    /// Whether it is for `name`, which is in lower case; a wildcard stands for one label (RFC 6125 §6.4.3).
+    pub(super) fn is_for(&self, name: &str) -> bool {
+        let wild = name.split_once('.').map(|(_, rest)| rest);
+        self.about.names.iter().any(|known| {
+            **known == *name
+                || known
+                    .strip_prefix("*.")
+                    .is_some_and(|rest| wild == Some(rest))
+        })
+    }
+
+    /// Whether it is good at a moment, in seconds since 1970.
+    ///
+    /// # Errors
+    /// It is not any more, or not yet.
+    pub fn check_time(&self, now: i64) -> Result<(), Error> {
+        let name = self.name();
+        if now > self.about.ends {
+            let day = day(self.about.ends);
+            return Err(
+                Error::new(format!("the certificate of {name} has expired on {day}"))
+                    .advise("renew it"),
+            );
+        }
+        if now < self.about.begins {
+            let day = day(self.about.begins);
+            return Err(Error::new(format!(
+                "the certificate of {name} is not good before {day}"
+            ))
+            .advise("is the clock right?"));
+        }
+        Ok(())
+    }
+}
+
+impl About {
+    fn of(certificate: &CertificateDer<'_>) -> Result<About, Error> {
+        let (_, read) = X509Certificate::from_der(certificate)
+            .map_err(|why| Error::new(format!("the certificate can't be read: {why}")))?;
+        Ok(About {
+            names: names_of(&read),
+            begins: read.validity().not_before.timestamp(),
+            ends: read.validity().not_after.timestamp(),
+        })
+    }
+}
+
+/// The day of a moment.
+pub(super) fn day(seconds: i64) -> String {
+    let moment = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    moment.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, {})", self.name(), self.kind())
+    }
+}
+
+/// The certificates of a PEM file, in their order; at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let text = read(path)?;
+    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(Error::at(path, "there is no certificate in it")
+            .advise("PEM begins with -----BEGIN CERTIFICATE-----")),
+        Ok(found) => Ok(found),
+        Err(why) => Err(Error::at(path, broken(&why))),
+    }
+}
+
+/// The first private key of a PEM file.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|why| match why {
+        pem::Error::NoItemsFound => {
+            let sealed = memchr::memmem::find(&text, b"BEGIN ENCRYPTED PRIVATE KEY").is_some();
+            let hint = match sealed {
+                true => "it has a passphrase; take it off: openssl pkey -in FILE -out NEW",
+                false => "PEM begins with -----BEGIN PRIVATE KEY-----",
+            };
+            Error::at(path, "there is no private key in it").advise(hint)
+        }
+        why => Error::at(path, broken(&why)),
+    })
+}
+
+fn broken(why: &pem::Error) -> String {
+    format!("it is no sound PEM: {why}")
+}
+
+/// A whole file, within [`FILE_MAX`].
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    let unreadable = |why| Error::at(path, format_args!("it can't be read: {why}"));
+    let mut file = File::open(path).map_err(unreadable)?.take(FILE_MAX + 1);
+    file.read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(Error::at(
+            path,
+            "it is larger than any chain: 1 MiB at most",
+        ));
+    }
+    Ok(text)
+}

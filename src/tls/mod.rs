@@ -1,0 +1,56 @@
+//! Certificates, keys and what becomes of them: a listener's side of TLS ([`Acceptor`]), a pool's ([`Connector`]), and
+//! what a handshake brought ([`Facts`]).
+//!
+//! What it must not know: sockets, sessions, backends. It makes configurations of files; `net` runs the handshakes, and
+//! whoever is above decides who speaks TLS with whom.
+//!
+//! Rejected: rustls's connections without buffers. They would save an idle session 4 KiB, but they tell neither the name
+//! that a client asked for nor the binding that SCRAM-SHA-256-PLUS needs.
+
+mod acceptor;
+mod anchors;
+mod connector;
+mod error;
+mod facts;
+mod failure;
+mod front;
+mod identity;
+mod store;
+
+pub use acceptor::Acceptor;
+pub use anchors::Anchors;
+pub use connector::{Connector, Verify};
+pub use error::Error;
+pub use facts::Facts;
+pub use failure::failure;
+pub use front::{Fault, Front};
+pub use identity::Identity;
+pub use store::Store;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use std::sync::{Arc, OnceLock};
+
+/// The one protocol of ours (RFC 7301). A client that offers others alone is refused: who talks HTTP or IMAP must not be
+/// led to a server of SMTP by a certificate that fits both (ALPACA).
+const ALPN: &[u8] = b"smtp";
+
+/// The cryptography of all connections: aws-lc-rs with rustls's choice of suites, which are AEAD with forward secrecy.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod testing {
+    use super::Identity;
+    use rustls::pki_types::PrivateKeyDer;
+
+    /// A certificate of its own making, with an ECDSA key.
+    pub(crate) fn identity(names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        Identity::of(vec![made.cert.der().clone()], key).unwrap()
+    }
+}

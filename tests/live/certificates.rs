@@ -1,0 +1,117 @@
+//! An authority of the tests' own, and what it issues.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    PKCS_ECDSA_P256_SHA256,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// An authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key.
+pub struct Pem {
+    pub chain: String,
+    pub key: String,
+}
+
+impl Pem {
+    /// Writes `NAME.pem` and `NAME.key`: where they are.
+    pub fn write(&self, folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let place = |end: &str| folder.join(format!("{name}.{end}"));
+        fs::write(place("pem"), &self.chain).expect("written");
+        fs::write(place("key"), &self.key).expect("written");
+        (place("pem"), place("key"))
+    }
+}
+
+impl Authority {
+    pub fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).expect("sound");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "The tests' authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        Authority(CertifiedIssuer::self_signed(params, key).expect("signed"))
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// The same as DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
+
+    /// A certificate for these names, good for a year.
+    pub fn issue(&self, names: &[&str]) -> Pem {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        self.sign(
+            names,
+            key,
+            (SystemTime::now() - DAY, SystemTime::now() + 365 * DAY),
+        )
+    }
+
+    /// The same with an RSA key, which openssl makes.
+    pub fn issue_rsa(&self, names: &[&str]) -> Pem {
+        let out = std::process::Command::new("openssl")
+            .args([
+                "genpkey",
+                "-algorithm",
+                "RSA",
+                "-pkeyopt",
+                "rsa_keygen_bits:2048",
+            ])
+            .output()
+            .expect("runs");
+        let key = KeyPair::from_pem(&String::from_utf8_lossy(&out.stdout)).expect("a key");
+        self.sign(
+            names,
+            key,
+            (SystemTime::now() - DAY, SystemTime::now() + 365 * DAY),
+        )
+    }
+
+    /// One that ended yesterday.
+    pub fn expired(&self, names: &[&str]) -> Pem {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        self.sign(
+            names,
+            key,
+            (SystemTime::now() - 30 * DAY, SystemTime::now() - DAY),
+        )
+    }
+
+    /// One that ends in ten days.
+    pub fn ending(&self, names: &[&str]) -> Pem {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        self.sign(
+            names,
+            key,
+            (SystemTime::now() - 30 * DAY, SystemTime::now() + 10 * DAY),
+        )
+    }
+
+    fn sign(&self, names: &[&str], key: KeyPair, (begins, ends): (SystemTime, SystemTime)) -> Pem {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let first = names[0].clone();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, first);
+        (params.not_before, params.not_after) = (begins.into(), ends.into());
+        let made = params.signed_by(&key, &self.0).expect("signed");
+        Pem {
+            chain: made.pem() + &self.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}

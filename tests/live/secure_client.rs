@@ -1,0 +1,100 @@
+//! The client that sends just what it is told, behind a handshake.
+
+use crate::client::Client;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, ServerName},
+};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+};
+
+/// One SMTP connection under TLS.
+pub struct Secure {
+    tls: ClientConnection,
+    stream: TcpStream,
+}
+
+impl Client {
+    /// Shakes hands, and verifies who it is.
+    pub fn into_tls(self, authority: &[u8], name: &str) -> Secure {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from(authority.to_vec()))
+            .expect("an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_string()).expect("a name");
+        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        let mut stream = self.into_stream();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut stream).expect("a handshake");
+        }
+        Secure { tls, stream }
+    }
+
+    /// STARTTLS, and the handshake.
+    pub fn secured(mut self, authority: &[u8], name: &str) -> Secure {
+        self.expect("STARTTLS", "220");
+        self.into_tls(authority, name)
+    }
+}
+
+impl Secure {
+    fn io(&mut self) -> rustls::Stream<'_, ClientConnection, TcpStream> {
+        rustls::Stream::new(&mut self.tls, &mut self.stream)
+    }
+
+    /// Sends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.io().write_all(bytes).expect("sent");
+        self.io().flush().expect("sent");
+    }
+
+    /// Sends a command, returns its reply with all its lines.
+    pub fn command(&mut self, command: &str) -> String {
+        self.raw(format!("{command}\r\n").as_bytes());
+        let mut reply = Vec::new();
+        loop {
+            let mut octet = [0];
+            match self.io().read(&mut octet) {
+                Ok(1) => reply.push(octet[0]),
+                _ => break,
+            }
+            let lines: Vec<&[u8]> = reply.split(|octet| *octet == b'\n').collect();
+            if let [.., line, []] = lines[..]
+                && line.get(3) != Some(&b'-')
+            {
+                break;
+            }
+        }
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+
+    /// The other side's certificate.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.tls.peer_certificates().expect("shown")[0].to_vec()
+    }
+
+    /// Whether the other side ends with a close_notify.
+    pub fn ends_cleanly(&mut self) -> bool {
+        match self.io().read(&mut [0; 16]) {
+            Ok(count) => count == 0,
+            Err(why) => {
+                assert_eq!(why.kind(), ErrorKind::UnexpectedEof);
+                false
+            }
+        }
+    }
+
+    /// Ends the connection below TLS.
+    pub fn cut(self) {
+        drop(self.stream);
+    }
+}
