@@ -30,8 +30,8 @@ pub struct RunResult {
     /// From the intended start of a message to its final reply: what a client waits. In a closed loop a message is
     /// intended when its session is free.
     pub latency: Latency,
-    /// The steps of a message, each from the write to the reply: `connect`, `greeting`, `hello`, `tls`, `auth`,
-    /// `mail`, `rcpt`, `data`, `body`, and `service` (from the first octet sent for it to the final reply).
+    /// The steps of a message, each from the write to the reply: `connect`, `tls` and `tls-resumed` (a handshake in
+    /// full, and one that resumed a session), `greeting`, `hello`, `auth` (all of the exchange), `mail`, `rcpt`, `data`, `body`, and `service` (from the first octet sent for it to the final reply).
     pub steps: BTreeMap<String, Latency>,
     /// One a second, or one an [`Interval::length_s`].
     pub intervals: Vec<Interval>,
@@ -96,6 +96,15 @@ pub struct Totals {
     pub recipients_refused: u64,
     /// Connections opened.
     pub connections: u64,
+    /// TLS handshakes that succeeded.
+    #[serde(default)]
+    pub handshakes: u64,
+    /// Those of them that resumed a session.
+    #[serde(default)]
+    pub resumed: u64,
+    /// Sessions that authenticated.
+    #[serde(default)]
+    pub authenticated: u64,
     /// Octets of payload of acknowledged messages.
     pub octets: u64,
 }

@@ -74,6 +74,13 @@ impl Acceptor {
     }
 }
 
+/// Of a configuration that was made elsewhere: tests and load generators want more than a file can say.
+impl From<Arc<ServerConfig>> for Acceptor {
+    fn from(config: Arc<ServerConfig>) -> Acceptor {
+        Acceptor(config)
+    }
+}
+
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Acceptor")

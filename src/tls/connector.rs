@@ -59,6 +59,12 @@ impl Connector {
         Ok(Connector { config, name })
     }
 
+    /// With a configuration that was made elsewhere: tests and load generators want more than a file can say.
+    #[must_use]
+    pub fn with_config(config: Arc<ClientConfig>, name: ServerName<'static>) -> Connector {
+        Connector { config, name }
+    }
+
     /// The same for another backend, with what is remembered of sessions in common.
     #[must_use]
     pub fn named(&self, name: ServerName<'static>) -> Connector {

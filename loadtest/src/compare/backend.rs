@@ -10,6 +10,7 @@ use super::{
 use crate::{
     ledger::reconcile,
     sink::{self, Behaviour},
+    tls::Mode,
 };
 use std::{
     fs, io,
@@ -101,7 +102,7 @@ fn smtp_sink(cores: &[usize]) -> io::Result<Backend> {
     command.arg(address.to_string()).arg("1024");
     let log = fs::File::create("/dev/null")?;
     let mut running = Running::start("smtp-sink", &command, cores, log)?;
-    wait_for_greeting(address, || running.check())?;
+    wait_for_greeting(address, Mode::None, || running.check())?;
     Ok(Backend::Postfix { running, address })
 }
 
@@ -116,6 +117,10 @@ fn own(work: &Work, cores: &[usize]) -> io::Result<Backend> {
         workers: cores.len(),
         cores: cores.to_vec(),
         behaviour: Behaviour::of(changes),
+        tls: match work.tls.behind {
+            true => Mode::Implicit,
+            false => Mode::None,
+        },
         ..sink::Options::default()
     })?;
     Ok(Backend::Own(handle))

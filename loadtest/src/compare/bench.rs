@@ -7,6 +7,7 @@ use super::{
     source,
     works::{Ends, Measure, Work},
 };
+use crate::tls::{self, KeyKind, Mode};
 use std::{
     fs, io,
     io::{BufRead as _, BufReader, Write as _},
@@ -80,19 +81,35 @@ pub(super) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// A connection to somebody who greets, over TLS where that is implicit.
+fn connect(address: SocketAddr, mode: Mode) -> io::Result<Box<dyn Conversation>> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    Ok(match mode {
+        Mode::Implicit => Box::new(tls::plain_stream(stream)?),
+        Mode::None | Mode::StartTls => Box::new(stream),
+    })
+}
+
+/// Something that is read and written.
+trait Conversation: io::Read + io::Write {}
+
+impl<T: io::Read + io::Write> Conversation for T {}
+
 /// Waits until somebody greets there.
 pub(super) fn wait_for_greeting(
     address: SocketAddr,
+    mode: Mode,
     mut alive: impl FnMut() -> io::Result<()>,
 ) -> io::Result<()> {
     let end = Instant::now() + START;
     while Instant::now() < end {
         alive()?;
-        if let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        if let Ok(stream) = connect(address, mode) {
             let mut line = String::new();
-            if BufReader::new(&stream).read_line(&mut line).is_ok() && line.starts_with("220") {
-                let _ = (&stream).write_all(b"QUIT\r\n");
+            let mut stream = BufReader::new(stream);
+            if stream.read_line(&mut line).is_ok() && line.starts_with("220") {
+                let _ = stream.get_mut().write_all(b"QUIT\r\n");
                 return Ok(());
             }
         }
@@ -104,6 +121,7 @@ pub(super) fn wait_for_greeting(
 impl Started {
     fn start(
         peer: Peer,
+        work: &Work,
         backend: SocketAddr,
         cores: &[usize],
         gatepost: &str,
@@ -116,10 +134,13 @@ impl Started {
         )?;
         let address = free_address()?;
         let words = words(&folder, address, backend, cores.len(), gatepost)?;
-        let command = peer.prepare(&words)?;
+        let names = ["edge.bench.example".into(), "127.0.0.1".into()];
+        let made = tls::make(&names, KeyKind::Ecdsa).map_err(io::Error::other)?;
+        made.write(folder.path())?;
+        let command = peer.prepare(&words, &work.tls.modes())?;
         let log = folder.path().join("errors");
         let mut running = Running::start(&peer.name, &command, cores, fs::File::create(&log)?)?;
-        wait_for_greeting(address, || running.check()).map_err(|error| {
+        wait_for_greeting(address, work.tls.front, || running.check()).map_err(|error| {
             let said = fs::read_to_string(&log).unwrap_or_default();
             let tail: Vec<&str> = said.lines().rev().take(5).collect();
             io::Error::other(format!(
@@ -166,6 +187,7 @@ fn words(
         ("connections", connections.to_string()),
         ("gatepost", gatepost.to_owned()),
     ]
+    .map(|(word, value)| (word.to_owned(), value))
     .into())
 }
 
@@ -179,7 +201,7 @@ impl Bench {
     /// Starts the backend and the peers. A peer that does not start is told in `refused` and left out.
     ///
     /// # Errors
-    /// The backend does not start, or HAProxy, or Gatepost.
+    /// The backend does not start, or the first peer, or Gatepost.
     pub fn start(
         work: Work,
         peers: &[Peer],
@@ -190,7 +212,8 @@ impl Bench {
         let backend = Backend::start(&work, &cores.ends)?;
         let mut started = Vec::new();
         for peer in peers {
-            match Started::start(peer.clone(), backend.address(), &cores.peer, gatepost) {
+            let address = backend.address();
+            match Started::start(peer.clone(), &work, address, &cores.peer, gatepost) {
                 Ok(peer) => started.push(peer),
                 // Without these there is nothing to compare.
                 Err(error) if peer.is_gatepost() || started.is_empty() => return Err(error),
@@ -214,7 +237,7 @@ impl Bench {
         let started = &mut self.peers[at];
         started.running.check()?;
         if self.work.measure == Measure::Idle {
-            return idle(started, self.work.sessions);
+            return idle(started, &self.work);
         }
         let before = started.running.usage();
         let backend_before = self.backend.cpu_s();
@@ -264,17 +287,17 @@ impl Bench {
 }
 
 /// Opens many sessions, says EHLO in each, and looks at what the peer's memory has grown by.
-fn idle(started: &mut Started, sessions: u32) -> io::Result<Shot> {
+fn idle(started: &mut Started, work: &Work) -> io::Result<Shot> {
+    let sessions = work.sessions;
     let before = started.running.usage();
     let begun = Instant::now();
     let mut held = Vec::new();
     for _ in 0..sessions {
-        let stream = TcpStream::connect(started.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let mut replies = BufReader::with_capacity(512, &stream);
-        read_reply(&mut replies)?;
-        (&stream).write_all(b"EHLO idle.example\r\n")?;
-        read_reply(&mut replies)?;
+        let stream = connect(started.address, work.tls.front)?;
+        let mut stream = BufReader::with_capacity(512, stream);
+        read_reply(&mut stream)?;
+        stream.get_mut().write_all(b"EHLO idle.example\r\n")?;
+        read_reply(&mut stream)?;
         held.push(stream);
     }
     let took = begun.elapsed().as_secs_f64();

@@ -20,12 +20,12 @@ pub fn render(comparison: &Comparison) -> String {
             page = page.figure(Figure::new(
                 table.title.clone(),
                 format!("{:.2} ×", row.ratio.median),
-                format!("{}, where HAProxy is 1", row.title),
+                format!("{}, where {} is 1", row.title, table.base()),
             ));
         }
     }
     page = page
-        .section("Ratios to HAProxy")
+        .section("Ratios to HAProxy, and to nginx where STARTTLS is spoken")
         .chart(ratios(&comparison.tables));
     for table in &comparison.tables {
         page = page.section(table.title.clone()).table(

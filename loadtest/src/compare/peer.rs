@@ -3,7 +3,12 @@
 //! A peer file says which programs it needs, how to install them, which files to write and what to run. In all of its
 //! texts these words are replaced: `@address@` (where it listens), `@sink@`, `@sink_host@`, `@sink_port@` (the
 //! backend), `@spare@` (another free address), `@folder@` (its own, gone afterwards), `@user@` (who runs this),
-//! `@workers@`, `@connections@` (how many it can hold with the descriptors it has), `@variant@`, `@gatepost@`.
+//! `@workers@`, `@connections@` (how many it can hold with the descriptors it has), `@variant@`, `@gatepost@`. In the
+//! folder lie `certificate.pem`, `key.pem` and `both.pem`, for who speaks TLS.
+//!
+//! What only some works want stands below `when`: for `implicit` and `starttls` (the client speaks TLS) and `behind` (the
+//! backend does) it has words of the peer's own, which are empty in all other works. A peer that has no such entry can't
+//! do those works.
 
 use serde::Deserialize;
 use std::{
@@ -47,6 +52,8 @@ struct Described {
     prepare: Vec<Vec<String>>,
     run: Vec<String>,
     #[serde(default)]
+    when: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
     files: BTreeMap<String, String>,
 }
 
@@ -62,7 +69,7 @@ pub struct Peer {
 }
 
 /// The words that a peer's texts may hold, and what stands for them.
-pub type Words = BTreeMap<&'static str, String>;
+pub type Words = BTreeMap<String, String>;
 
 /// All peers that are known, each variant by itself.
 ///
@@ -146,6 +153,14 @@ impl Peer {
         (self.described.root && !is_root).then(|| "only root can start it".to_owned())
     }
 
+    /// Can it do a work that wants these?
+    #[must_use]
+    pub fn can(&self, modes: &[&str]) -> bool {
+        modes
+            .iter()
+            .all(|mode| self.described.when.contains_key(*mode))
+    }
+
     /// The first line that its `version` command prints with a digit in it.
     #[must_use]
     pub fn version(&self, words: &Words) -> String {
@@ -165,12 +180,13 @@ impl Peer {
         line[..end].trim_matches(trim).to_owned()
     }
 
-    /// Writes its files and runs what has to be run before it; returns the command that starts it.
+    /// Writes its files for works that want `modes`, and runs what has to be run before it; returns the command that
+    /// starts it.
     ///
     /// # Errors
     /// A file can't be written, or one of the commands failed: with what it printed.
-    pub fn prepare(&self, words: &Words) -> io::Result<Command> {
-        let words = self.complete(words);
+    pub fn prepare(&self, words: &Words, modes: &[&str]) -> io::Result<Command> {
+        let words = self.complete(words, modes);
         let folder = Path::new(&words["folder"]);
         for (name, text) in &self.described.files {
             let path = folder.join(name);
@@ -193,9 +209,20 @@ impl Peer {
         Ok(self.command(&self.described.run, &words))
     }
 
-    fn complete(&self, words: &Words) -> Words {
+    fn complete(&self, words: &Words, modes: &[&str]) -> Words {
         let mut words = words.clone();
-        words.insert("variant", self.variant.clone());
+        words.insert("variant".into(), self.variant.clone());
+        let mut own = Words::new();
+        for (mode, values) in &self.described.when {
+            let holds = modes.contains(&&**mode);
+            for (word, value) in values {
+                let place = own.entry(word.clone()).or_default();
+                if holds {
+                    *place = fill(value, &words).trim_end().to_owned();
+                }
+            }
+        }
+        words.extend(own);
         words
     }
 
@@ -237,11 +264,13 @@ mod tests {
     fn gatepost_reads_its_file() {
         let peer = known().into_iter().find(Peer::is_gatepost).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut words = words(folder.path());
-        words.insert("variant", "epoll".into());
-        let text = fill(&peer.described.files["gatepost.toml"], &words);
-        if let Err(problems) = gatepost::config::parse("gatepost.toml", &text) {
-            panic!("{problems:?}");
+        let words = words(folder.path());
+        for modes in [&[][..], &["implicit"], &["starttls"]] {
+            let words = peer.complete(&words, modes);
+            let text = fill(&peer.described.files["gatepost.toml"], &words);
+            if let Err(problems) = gatepost::config::parse("gatepost.toml", &text) {
+                panic!("{modes:?}: {problems:?}");
+            }
         }
     }
 
@@ -251,16 +280,14 @@ mod tests {
         let words = words(folder.path());
         for mut peer in known() {
             peer.described.prepare.clear();
-            let command = peer.prepare(&words).unwrap();
+            let command = peer.prepare(&words, &["implicit", "behind"]).unwrap();
             assert!(!format!("{command:?}").contains('@'), "{command:?}");
+            let known = peer.complete(&words, &[]);
             for name in peer.described.files.keys() {
                 let text = fs::read_to_string(folder.path().join(name)).unwrap();
-                let left = text
-                    .split('@')
-                    .nth(1)
-                    .filter(|word| words.contains_key(word));
-                assert_eq!(left, None, "{name}");
-                assert!(!text.contains("@variant@"), "{name}");
+                for word in known.keys() {
+                    assert!(!text.contains(&format!("@{word}@")), "{name}: {word}");
+                }
             }
         }
     }
@@ -277,9 +304,9 @@ mod tests {
             ("connections", "9000"),
             ("gatepost", "/bin/true"),
         ]
-        .map(|(word, value)| (word, value.to_owned()))
+        .map(|(word, value)| (word.to_owned(), value.to_owned()))
         .into();
-        words.insert("folder", folder.display().to_string());
+        words.insert("folder".into(), folder.display().to_string());
         words
     }
 }

@@ -85,16 +85,17 @@ pub fn run(wishes: &Wishes<'_>) -> io::Result<Comparison> {
         if !wishes.works.is_empty() && !wishes.works.iter().any(|name| name == work.name) {
             continue;
         }
-        if let Some(why) = bench::missing(work.ends) {
-            comparison.left_out.push(format!("{}: {why}", work.title));
-            continue;
-        }
-        let peers: Vec<Peer> = peers
-            .iter()
-            .enumerate()
-            .filter(|(at, peer)| *at == 0 || peer.is_gatepost() || work.all_peers)
-            .map(|(_, peer)| peer.clone())
-            .collect();
+        let peers = match bench::missing(work.ends) {
+            None => those_for(work, &peers),
+            Some(why) => Err(why),
+        };
+        let peers = match peers {
+            Ok(peers) => peers,
+            Err(why) => {
+                comparison.left_out.push(format!("{}: {why}", work.title));
+                continue;
+            }
+        };
         let mut refused = Vec::new();
         let mut bench = Bench::start(*work, &peers, &cores, wishes.gatepost, &mut refused)?;
         note(&mut comparison.left_out, refused);
@@ -103,6 +104,24 @@ pub fn run(wishes: &Wishes<'_>) -> io::Result<Comparison> {
         comparison.tables.push(table::table(work, &series));
     }
     Ok(comparison)
+}
+
+/// The peers of a work, the one that the others are held against first; or why it can't be done here.
+fn those_for(work: &Work, chosen: &[Peer]) -> Result<Vec<Peer>, String> {
+    let known = peer::known();
+    let base = known
+        .into_iter()
+        .find(|peer| peer.name == work.base)
+        .ok_or_else(|| format!("there is no peer {}", work.base))?;
+    if let Some(why) = base.missing(rustix::process::getuid().is_root()) {
+        return Err(why);
+    }
+    let modes = work.tls.modes();
+    let others = chosen.iter().filter(|peer| {
+        let wanted = peer.is_gatepost() || work.all_peers;
+        wanted && peer.name != work.base && peer.can(&modes)
+    });
+    Ok([base].iter().chain(others).cloned().collect())
 }
 
 /// Adds those that are not there yet.

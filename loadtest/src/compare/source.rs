@@ -7,6 +7,7 @@ use super::{
 use crate::{
     ledger::Ledger,
     run::{self, Hooks, Plan, Settings},
+    tls::Mode,
 };
 use std::{
     fs, io,
@@ -67,6 +68,12 @@ fn own(job: &Job<'_>) -> io::Result<Sent> {
             job.target, result.errors
         )));
     }
+    if job.work.tls.resumes && totals.resumed < totals.handshakes / 2 {
+        return Err(io::Error::other(format!(
+            "{} resumed {} of {} sessions: this would measure full handshakes",
+            job.target, totals.resumed, totals.handshakes
+        )));
+    }
     Ok(Sent {
         acknowledged: totals.acknowledged,
         took_s: result.took_s,
@@ -92,10 +99,17 @@ fn settings(job: &Job<'_>) -> Settings {
         0 => "\"all\"".to_owned(),
         count => count.to_string(),
     };
+    let tls = match work.tls.front {
+        Mode::None => String::new(),
+        mode => format!(
+            "tls = \"{mode}\"\ntls_name = \"edge.bench.example\"\ntls_resume = {}.0\n",
+            u8::from(work.tls.resumes)
+        ),
+    };
     let text = format!(
         "{how}\ntargets = [\"{}\"]\nmessages = {}\nmessages_per_session = {each}\nsize = \"{}\"\n\
          pipelining = \"{}\"\nchunking = \"{}\"\nrecipient = [\"user@bench.example\"]\n\
-         sender = \"sender@from.example\"\nworkers = {}\ncores = {:?}\n",
+         sender = \"sender@from.example\"\nworkers = {}\ncores = {:?}\n{tls}",
         job.target,
         job.messages,
         work.size,

@@ -222,10 +222,17 @@ impl Table {
     pub fn what(&self) -> &'static str {
         match self.work.as_str() {
             "large" => "throughput",
-            "idle" => "memory",
+            "idle" | "idle-tls" => "memory",
             "latency" => "median latency",
             _ => "CPU",
         }
+    }
+
+    /// Who the others are held against, in a word.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        let first = self.rows.first().map_or("HAProxy", |row| &row.title);
+        first.split(',').next().unwrap_or(first)
     }
 
     /// The cells of each line, the name first.
@@ -260,9 +267,10 @@ impl Table {
         let mut text = format!("### {}: {}\n\n", self.work, self.title);
         let _ = writeln!(
             text,
-            "| proxy | {} to HAProxy (min–max) | CPU a message | messages/s | p50 | p99 | p99.9 | memory | lost |\n\
+            "| proxy | {} to {} (min–max) | CPU a message | messages/s | p50 | p99 | p99.9 | memory | lost |\n\
              |---|---|---|---|---|---|---|---|---|",
-            self.what()
+            self.what(),
+            self.base()
         );
         for cells in self.cells() {
             let _ = writeln!(text, "| {} |", cells.join(" | "));

@@ -1,8 +1,10 @@
 //! The works that the peers are put to, and the project's bars for them.
 //!
-//! CPU bars are ratios to HAProxy in the same run, and were set with Postfix's smtp-source and smtp-sink at the ends. Ours
+//! CPU bars are ratios to HAProxy (to nginx where HAProxy can't do the work) in the same run, and were set with Postfix's smtp-source and smtp-sink at the ends. Ours
 //! answer in fewer and cheaper steps, which makes a send cheaper for everybody: there the proxies are closer. A work says what the source does and what the backend offers;
 //! everything else is equal in all of them.
+
+use crate::tls::Mode;
 
 /// Who sends, and who takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,41 @@ pub enum Measure {
     Latency,
     /// Resident memory of each of many sessions that wait after EHLO.
     Idle,
+}
+
+/// How TLS is spoken in a work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// By the source.
+    pub front: Mode,
+    /// Whether the source resumes sessions.
+    pub resumes: bool,
+    /// Whether the backend speaks it from the first octet on.
+    pub behind: bool,
+}
+
+impl Tls {
+    const NONE: Tls = Tls {
+        front: Mode::None,
+        resumes: false,
+        behind: false,
+    };
+    const IMPLICIT: Tls = Tls {
+        front: Mode::Implicit,
+        ..Tls::NONE
+    };
+    const STARTTLS: Tls = Tls {
+        front: Mode::StartTls,
+        ..Tls::NONE
+    };
+
+    /// The names of what a peer must be able to do: keys of `when` in its file.
+    #[must_use]
+    pub fn modes(self) -> Vec<&'static str> {
+        let front = Some(self.front.as_str()).filter(|_| self.front != Mode::None);
+        let behind = self.behind.then_some("behind");
+        front.into_iter().chain(behind).collect()
+    }
 }
 
 /// The bars of a work. `None`: there is no such bar.
@@ -93,6 +130,10 @@ pub struct Work {
     pub bdat: bool,
     /// Whether the backend offers CHUNKING.
     pub chunking: bool,
+    /// How TLS is spoken.
+    pub tls: Tls,
+    /// The peer that the others are held against.
+    pub base: &'static str,
     /// The bars.
     pub bars: Bars,
     /// Whether the slow peers are put to it too; else HAProxy and Gatepost alone.
@@ -111,8 +152,22 @@ const KEPT: Work = Work {
     pipelining: false,
     bdat: false,
     chunking: false,
+    tls: Tls::NONE,
+    base: "haproxy",
     bars: Bars::NONE,
     all_peers: true,
+};
+
+/// A handshake for each message.
+const HANDSHAKES: Work = Work {
+    name: "tls-implicit",
+    title: "implicit TLS, a full handshake for each message",
+    per_session: 1,
+    messages: 5_000,
+    tls: Tls::IMPLICIT,
+    bars: Bars::ratios(0.80, 0.80),
+    all_peers: false,
+    ..KEPT
 };
 
 /// All of them, in the order of the table.
@@ -219,6 +274,62 @@ pub const WORKS: &[Work] = &[
         sessions: 4000,
         all_peers: false,
         ..KEPT
+    },
+    HANDSHAKES,
+    Work {
+        name: "tls-resumed",
+        title: "implicit TLS, a resumed handshake for each message",
+        tls: Tls {
+            resumes: true,
+            ..Tls::IMPLICIT
+        },
+        ..HANDSHAKES
+    },
+    Work {
+        name: "tls-kept",
+        title: "implicit TLS, many messages a connection",
+        per_session: 0,
+        messages: 20_000,
+        ..HANDSHAKES
+    },
+    Work {
+        name: "tls-starttls",
+        title: "STARTTLS, a full handshake for each message",
+        tls: Tls::STARTTLS,
+        base: "nginx",
+        ..HANDSHAKES
+    },
+    Work {
+        name: "tls-starttls-resumed",
+        title: "STARTTLS, a resumed handshake for each message",
+        tls: Tls {
+            resumes: true,
+            ..Tls::STARTTLS
+        },
+        base: "nginx",
+        ..HANDSHAKES
+    },
+    Work {
+        name: "tls-behind",
+        title: "one message a connection, TLS to the backend",
+        tls: Tls {
+            behind: true,
+            ..Tls::NONE
+        },
+        bars: Bars::ratios(0.35, 0.35),
+        ..HANDSHAKES
+    },
+    Work {
+        name: "idle-tls",
+        title: "TLS sessions that wait after EHLO",
+        measure: Measure::Idle,
+        tls: Tls::IMPLICIT,
+        bars: Bars {
+            memory: Some(16_384.0),
+            ..Bars::NONE
+        },
+        sessions: 2000,
+        ..HANDSHAKES
     },
 ];
 

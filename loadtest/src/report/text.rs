@@ -89,8 +89,18 @@ pub const LATENCY_HEAD: [&str; 8] = [
 /// The steps of a message in the order they happen; unknown ones behind.
 #[must_use]
 pub fn steps(result: &RunResult) -> Vec<(&str, &Latency)> {
-    const ORDER: [&str; 10] = [
-        "connect", "greeting", "hello", "tls", "auth", "mail", "rcpt", "data", "body", "service",
+    const ORDER: [&str; 11] = [
+        "connect",
+        "tls",
+        "tls-resumed",
+        "greeting",
+        "hello",
+        "auth",
+        "mail",
+        "rcpt",
+        "data",
+        "body",
+        "service",
     ];
     let place = |name: &str| ORDER.iter().position(|one| *one == name);
     let mut steps: Vec<_> = result
@@ -210,6 +220,20 @@ impl Text {
             count(totals.recipients),
             count(totals.recipients_refused)
         ));
+        if totals.handshakes > 0 {
+            self.line(&format!(
+                "  {} TLS handshakes ({}), {} of them resumed",
+                count(totals.handshakes),
+                rate(per_second(totals.handshakes, result.took_s)),
+                count(totals.resumed)
+            ));
+        }
+        if totals.authenticated > 0 {
+            self.line(&format!(
+                "  {} sessions authenticated",
+                count(totals.authenticated)
+            ));
+        }
         if result.own_cpu_us_per_message > 0.0 {
             self.line(&format!(
                 "  this generator used {} of CPU a message",

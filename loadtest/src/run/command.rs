@@ -45,7 +45,12 @@ Examples:
       a built-in scenario with another rate, and all results in a folder
   gatepost-load run 127.0.0.1:2525 --rate 500 --sink-control 127.0.0.1:2580
       prove with gatepost-load's sink behind the target that nothing was lost
-Scenarios: steady, burst, ramp, slowloris, idle, bigmail, spamwave, mixed; or a TOML file, whose keys are the flags
+  gatepost-load run mx.example:465 --tls implicit --tls-resume 50% --closed --messages-per-session 1
+      half of the handshakes in full, the other half resumed; each kind has its row of latencies
+  gatepost-load run 127.0.0.1:587 --tls starttls --tls-ca ca.pem --tls-name mx.example --auth plain --user me \
+        --password secret
+      submission: STARTTLS, a certificate that is verified, AUTH
+Scenarios: steady, burst, ramp, slowloris, idle, bigmail, spamwave, mixed, handshakes; or a TOML file, whose keys are the flags
 with _ for -. --dry-run prints the plan in force as such a file.
 
 Exit codes: 0 all is well, 1 messages were lost or damaged, 64 wrong usage, 65 bad data, 69 the target is not

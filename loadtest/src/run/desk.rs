@@ -70,8 +70,10 @@ impl Shared {
     pub fn call(&self) -> Call {
         let count = self.calls.fetch_add(1, Ordering::Relaxed);
         let targets = &self.plan.targets;
+        let place = count as usize % targets.len();
         Call {
-            target: targets[count as usize % targets.len()],
+            target: targets[place],
+            place,
             count: count / targets.len() as u32,
         }
     }

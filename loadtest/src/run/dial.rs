@@ -1,12 +1,14 @@
-//! A connection from nothing to ready: connect, PROXY header, greeting, EHLO. A stage for TLS and one for AUTH have their
-//! place between the greeting and ready.
+//! A connection from nothing to ready: connect, PROXY header, TLS, greeting, EHLO (with STARTTLS: TLS, and EHLO again),
+//! AUTH.
 
 use super::{
+    auth,
     link::{Link, Woe, words},
     plan::Plan,
     proxy_header,
     record::{Fault, Recorder, Step},
 };
+use crate::tls::Mode;
 use gatepost::{
     net::{self, Stream},
     smtp::{Client, Event},
@@ -23,6 +25,8 @@ use std::{
 pub struct Call {
     /// The target.
     pub target: SocketAddr,
+    /// Its place among the targets.
+    pub place: usize,
     /// How many connections were made before: source addresses are gone through in turns.
     pub count: u32,
 }
@@ -65,7 +69,7 @@ pub async fn dial(plan: &Plan, call: Call, notes: &RefCell<Recorder>) -> Result<
         let client = SocketAddr::new(pick(network, call.count), port);
         proxy_header::write(version, client, call.target, &mut link.out);
     }
-    match hello(&mut link, notes).await {
+    match ready(&mut link, plan, call, notes).await {
         Ok(()) => Ok(link),
         Err((step, woe)) => {
             notes.borrow_mut().error(step, woe.fault());
@@ -74,10 +78,63 @@ pub async fn dial(plan: &Plan, call: Call, notes: &RefCell<Recorder>) -> Result<
     }
 }
 
-async fn hello(link: &mut Link, notes: &RefCell<Recorder>) -> Result<(), (Step, Woe)> {
-    let mut step = Step::Greeting;
+type Stuck = (Step, Woe);
+
+async fn ready(
+    link: &mut Link,
+    plan: &Plan,
+    call: Call,
+    notes: &RefCell<Recorder>,
+) -> Result<(), Stuck> {
     // What is sent before the greeting is not its answer.
-    link.flush().await.map_err(|woe| (step, woe))?;
+    link.flush().await.map_err(|woe| (Step::Greeting, woe))?;
+    let mode = plan.tls.as_ref().map_or(Mode::None, |tls| tls.mode);
+    if mode == Mode::Implicit {
+        secure(link, plan, call, notes).await?;
+    }
+    hello(link, Step::Greeting, notes).await?;
+    if mode == Mode::StartTls {
+        let asked = link.ask_for_tls().await;
+        asked.map_err(|woe| (Step::StartTls, woe))?;
+        secure(link, plan, call, notes).await?;
+        link.greet_anew(Client::new(Arc::clone(&plan.client)));
+        hello(link, Step::Hello, notes).await?;
+    }
+    match plan.auth.as_ref().filter(|auth| auth.is_due(call.count)) {
+        Some(auth) => {
+            let done = auth::authenticate(link, auth, notes).await;
+            done.map_err(|woe| (Step::Auth, woe))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Shakes hands, and notes what that took.
+async fn secure(
+    link: &mut Link,
+    plan: &Plan,
+    call: Call,
+    notes: &RefCell<Recorder>,
+) -> Result<(), Stuck> {
+    let Some(tls) = &plan.tls else {
+        return Ok(());
+    };
+    let shaken = link
+        .shake_hands(tls.connector(call.place, call.count))
+        .await;
+    let (resumed, micros) = shaken.map_err(|woe| (Step::Tls, woe))?;
+    let step = if resumed { Step::TlsResumed } else { Step::Tls };
+    let mut notes = notes.borrow_mut();
+    notes.step(step, micros);
+    let totals = notes.totals();
+    totals.handshakes += 1;
+    totals.resumed += u64::from(resumed);
+    Ok(())
+}
+
+/// From the greeting, or from EHLO, to ready.
+async fn hello(link: &mut Link, from: Step, notes: &RefCell<Recorder>) -> Result<(), Stuck> {
+    let mut step = from;
     loop {
         match link.step() {
             Event::Ready => {

@@ -230,6 +230,9 @@ fn add(sum: &mut Totals, part: &Totals) {
         recipients,
         recipients_refused,
         connections,
+        handshakes,
+        resumed,
+        authenticated,
         octets,
     } = *part;
     sum.intended += intended;
@@ -243,6 +246,9 @@ fn add(sum: &mut Totals, part: &Totals) {
     sum.recipients += recipients;
     sum.recipients_refused += recipients_refused;
     sum.connections += connections;
+    sum.handshakes += handshakes;
+    sum.resumed += resumed;
+    sum.authenticated += authenticated;
     sum.octets += octets;
 }
 

@@ -2,10 +2,14 @@
 //!
 //! The clock is read once a receive; what is sent next is sent at that moment.
 
-use super::record::Fault;
+use super::{record::Fault, secure};
 use gatepost::{
     net::{self, Chunk, Stream},
-    smtp::{Client, ClientError, Event, Tick},
+    smtp::{
+        Client, ClientError, Event, Extensions, ReplyLimits, Tick,
+        reply_parse::{Progress, ReplyHead, ReplyReader},
+    },
+    tls::Connector,
 };
 use std::{cell::Cell, io, mem, rc::Rc, time::Duration};
 
@@ -27,6 +31,12 @@ pub enum Woe {
     Io(io::Error),
     /// What the server said, or that it made no sense.
     Client(ClientError),
+    /// A reply of refusal to what the protocol machine has no part in.
+    Refused(ReplyHead),
+    /// STARTTLS or AUTH is wanted, and not offered.
+    NotOffered,
+    /// A TLS handshake failed.
+    Handshake(io::Error),
     /// An idle connection was told 421.
     Closing,
     /// The run is over, and what trickles is not waited for.
@@ -44,6 +54,9 @@ impl Woe {
                 Some(head) if !head.is_positive() => Fault::Reply(head),
                 _ => Fault::Words(error.as_str()),
             },
+            Woe::NotOffered => Fault::Words("not offered"),
+            Woe::Refused(head) => Fault::Reply(*head),
+            Woe::Handshake(error) => Fault::Words(secure::words(error)),
             Woe::Closing => Fault::Words("421: closed by the server"),
             Woe::Cut => Fault::Words("cut at the end of the run"),
         }
@@ -57,7 +70,10 @@ pub fn words(error: &io::Error) -> &'static str {
     match error.kind() {
         Kind::TimedOut => "timed out",
         Kind::ConnectionRefused => "refused",
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => "connection lost",
+        Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::BrokenPipe
+        | Kind::UnexpectedEof => "connection lost",
         Kind::AddrNotAvailable | Kind::AddrInUse => "no local port is free",
         Kind::NetworkUnreachable | Kind::HostUnreachable => "unreachable",
         // EMFILE, ENFILE: these have no kind.
@@ -233,6 +249,66 @@ impl Link {
         self.client.reset(&mut self.out);
         while self.next().await? != Event::Reset {}
         Ok(())
+    }
+
+    /// Asks for TLS; the handshake is next.
+    ///
+    /// # Errors
+    /// It is not offered, or refused; or there are octets behind the reply, which would be read as if they had come over
+    /// TLS; or the connection is of no more use.
+    pub async fn ask_for_tls(&mut self) -> Result<(), Woe> {
+        let offered = self.client.capabilities().extensions;
+        if !offered.has(Extensions::STARTTLS) {
+            return Err(Woe::NotOffered);
+        }
+        let mut replies = ReplyReader::new(ReplyLimits::default());
+        match self.ask("STARTTLS\r\n", &mut replies).await? {
+            ReplyHead { code: 220, .. } => Ok(()),
+            head => Err(Woe::Refused(head)),
+        }
+    }
+
+    /// Goes on with a client that knows nothing of what was said in the clear (RFC 3207 §4.2): its next word is EHLO,
+    /// as if it had just been greeted.
+    pub fn greet_anew(&mut self, client: Client) {
+        self.client = client;
+        self.client.step(b"220 TLS\r\n", &mut self.out);
+    }
+
+    /// Shakes hands, once all that was written is sent; whether a session was resumed, and how long it took in
+    /// microseconds.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn shake_hands(&mut self, connector: &Connector) -> Result<(bool, u64), Woe> {
+        self.flush().await?;
+        let begun = net::now();
+        self.stream.set_deadline(begun.after(self.timeout));
+        self.stream
+            .connect_tls(connector)
+            .await
+            .map_err(Woe::Handshake)?;
+        self.at = net::now();
+        let resumed = self.stream.tls().is_some_and(|facts| facts.resumed);
+        Ok((resumed, self.at.micros_since(begun)))
+    }
+
+    /// Sends a line that the protocol machine has no part in, and reads the reply to it.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn ask(&mut self, line: &str, replies: &mut ReplyReader) -> Result<ReplyHead, Woe> {
+        self.out.extend_from_slice(line.as_bytes());
+        loop {
+            self.turn().await?;
+            let input = self.unread.take().ok_or(Woe::Lost)?;
+            match replies.read(&input) {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done(used)) if used == input.len() => return Ok(replies.reply().head),
+                Ok(Progress::Done(_)) => return Err(Woe::Client(ClientError::Unasked)),
+                Err(error) => return Err(Woe::Client(ClientError::Nonsense(error))),
+            }
+        }
     }
 
     /// Waits until the server says or does something, for ever.

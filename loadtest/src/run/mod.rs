@@ -14,6 +14,7 @@
 mod after;
 mod alarm;
 pub mod arrivals;
+mod auth;
 mod book;
 mod command;
 mod desk;
@@ -30,6 +31,7 @@ pub mod plan;
 mod proxy_header;
 mod record;
 pub mod scenario;
+mod secure;
 mod send;
 mod session;
 pub mod settings;

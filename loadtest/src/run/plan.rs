@@ -3,6 +3,7 @@
 use super::{
     arrivals,
     envelope::Addresses,
+    secure::{Auth, Tls},
     settings::Settings,
     shape::Shape,
     value::{Extension, Many, ProxyVersion, Share, Sizes, Spacing},
@@ -93,6 +94,10 @@ pub struct Plan {
     pub source: Option<IpNet>,
     /// What is said before the greeting, and of whom.
     pub proxy: Option<(ProxyVersion, IpNet)>,
+    /// How TLS is spoken, if at all.
+    pub tls: Option<Tls>,
+    /// Who sessions say they are, if anybody.
+    pub auth: Option<Auth>,
     /// How long each wait may take.
     pub timeout: Duration,
     /// The sizes of messages.
@@ -165,6 +170,8 @@ impl Plan {
             }),
             source: said.source,
             proxy: said.proxy_header.map(|version| (version, proxy_from)),
+            tls: Tls::new(&said)?,
+            auth: Auth::new(&said)?,
             timeout,
             sizes: said.size.expect("filled"),
             from: said.from.clone(),
@@ -179,10 +186,14 @@ impl Plan {
         })
     }
 
-    /// The plan as a scenario.
+    /// The plan as a scenario, without the password: it stands in reports.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        toml::to_string(&self.settings).expect("settings are text, numbers and lists of them")
+        let shown = Settings {
+            password: None,
+            ..self.settings.clone()
+        };
+        toml::to_string(&shown).expect("settings are text, numbers and lists of them")
     }
 
     /// How long an interval of the results is: some 2,000 of them at most.
@@ -392,6 +403,7 @@ mod tests {
             "",
             "closed = true\nmessages = 10",
             "ramp = '1..2:10s'\nspam = 0.05\nslow = '2%'\nproxy_header = 'v2'",
+            "tls = 'starttls'\ntls_resume = '50%'\ntls_name = 'mx.example'",
             "burst = '9:1s/2s'\nrate = 2\nsource = '127.1.0.0/16'\nknee_p99 = '1s'",
         ] {
             let first = plan(text).unwrap().to_toml();

@@ -29,6 +29,14 @@ pub enum Step {
     Greeting,
     /// EHLO.
     Hello,
+    /// STARTTLS.
+    StartTls,
+    /// A TLS handshake in full.
+    Tls,
+    /// A TLS handshake that resumed a session.
+    TlsResumed,
+    /// AUTH, to its final reply.
+    Auth,
     /// MAIL.
     Mail,
     /// RCPT.
@@ -51,7 +59,7 @@ pub enum Step {
 
 impl Step {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 16;
 
     /// The name in results.
     #[must_use]
@@ -60,6 +68,10 @@ impl Step {
             Step::Connect => "connect",
             Step::Greeting => "greeting",
             Step::Hello => "hello",
+            Step::StartTls => "starttls",
+            Step::Tls => "tls",
+            Step::TlsResumed => "tls-resumed",
+            Step::Auth => "auth",
             Step::Mail => "mail",
             Step::Rcpt => "rcpt",
             Step::Data => "data",

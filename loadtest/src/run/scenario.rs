@@ -13,6 +13,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("bigmail", include_str!("../../scenarios/bigmail.toml")),
     ("spamwave", include_str!("../../scenarios/spamwave.toml")),
     ("mixed", include_str!("../../scenarios/mixed.toml")),
+    (
+        "handshakes",
+        include_str!("../../scenarios/handshakes.toml"),
+    ),
 ];
 
 /// Loads a scenario by its name or from a file. A scenario without a name is called as its file is.

@@ -165,12 +165,8 @@ impl Dialogue<'_> {
                 }
             }
             Event::Refused => return Some(self.refusal.map_or(End::Failed, End::refused)),
-            Event::Read
-            | Event::Ready
-            | Event::Verified(_)
-            | Event::Reset
-            | Event::Bye
-            | Event::Failed(_) => {
+            // What belongs to no message: the greeting, a reset, goodbye.
+            _ => {
                 let fault = Fault::Words("an event that makes no sense");
                 self.notes.borrow_mut().error(self.awaited, fault);
                 return Some(End::Failed);

@@ -3,8 +3,9 @@
 
 use super::{
     shape::{Burst, Ramp, Steps},
-    value::{Extension, Many, ProxyVersion, Share, Sizes, Spacing},
+    value::{Extension, Many, Mechanism, ProxyVersion, Share, Sizes, Spacing},
 };
+use crate::tls::Mode;
 use gatepost::config::{Io, Size, Time};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,45 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Time>,
 
+    /// When TLS begins: none, starttls (and nothing is sent where that is not offered) or implicit [default: none].
+    #[arg(long, value_name = "MODE", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Mode>,
+    /// Hold the server's certificate against this machine's trust anchors and the server's name.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL",
+        help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_verify: Option<bool>,
+    /// Hold it against the certificates of this PEM file instead.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// The name to ask for (SNI), and to find in the certificate [default: the target's host].
+    #[arg(long, value_name = "NAME", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_name: Option<String>,
+    /// The share of connections that resume a session where they have a ticket; the others shake hands in full
+    /// [default: 0%].
+    #[arg(long, value_name = "SHARE", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_resume: Option<Share>,
+    /// Authenticate behind EHLO: plain or login.
+    #[arg(long, value_name = "MECHANISM", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Mechanism>,
+    /// As whom.
+    #[arg(long, value_name = "NAME", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// With which password. No report shows it.
+    #[arg(long, value_name = "TEXT", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The share of connections that authenticate [default: 100%].
+    #[arg(long, value_name = "SHARE", help_heading = SECURITY)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_share: Option<Share>,
+
     /// Octets of a message: 4KiB, uniform:1KiB..64KiB or lognormal:median=8KiB,sigma=1.2 [default: 4KiB].
     #[arg(long, value_name = "SIZE", help_heading = MESSAGE)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +233,7 @@ pub struct Settings {
 
 const LOAD: &str = "Load";
 const SESSION: &str = "Sessions";
+const SECURITY: &str = "TLS and AUTH";
 const MESSAGE: &str = "Messages";
 const TROUBLE: &str = "Trouble";
 const MACHINE: &str = "This machine";

@@ -1,6 +1,7 @@
 //! Values of flags and scenario files: shares, sizes of messages, shapes of load. Each is text that is read and written
 //! back alike, so that a plan printed by `--dry-run` is a scenario.
 
+use crate::tls::Mode;
 use gatepost::config::Size;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use std::{fmt, marker::PhantomData, str::FromStr};
@@ -193,6 +194,16 @@ choice! {
 }
 
 choice! {
+    /// A mechanism of AUTH.
+    Mechanism {
+        /// All in one response (RFC 4616).
+        Plain = "plain",
+        /// The name, then the password.
+        Login = "login",
+    }
+}
+
+choice! {
     /// A PROXY header.
     ProxyVersion {
         /// A line of text.
@@ -220,7 +231,16 @@ macro_rules! as_text {
 }
 pub(super) use as_text;
 
-as_text!(Share, Sizes, Many, Extension, Spacing, ProxyVersion);
+as_text!(
+    Share,
+    Sizes,
+    Many,
+    Extension,
+    Spacing,
+    ProxyVersion,
+    Mechanism,
+    Mode
+);
 
 /// Reads text, or a number as if it were text.
 pub(super) struct Text<T>(pub(super) PhantomData<T>);

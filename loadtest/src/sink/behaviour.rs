@@ -4,6 +4,7 @@
 //! found by hand with flags can be sent to a running sink.
 
 use super::{
+    login::{Account, Mechanisms},
     point::Point,
     spec::{Capabilities, Delays, OddsAt, Pattern, Refusals, Stall},
 };
@@ -36,6 +37,12 @@ pub struct Behaviour {
     pub recipients_max: u64,
     /// Recipients that get 550 5.1.1.
     pub unknown: Pattern,
+    /// What AUTH announces; none: there is no AUTH.
+    pub auth: Mechanisms,
+    /// The account that AUTH lets in; empty: anybody.
+    pub account: Account,
+    /// Whether MAIL gets 530 5.7.0 before AUTH.
+    pub auth_required: bool,
 }
 
 /// Changes to a [`Behaviour`]: what is not said stays.
@@ -43,17 +50,19 @@ pub struct Behaviour {
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Behaviour (also changeable with POST /behaviour)")]
 pub struct Changes {
-    /// Wait before replies: `connect=5ms,mail=1ms,body=50ms`. Points: connect, hello, mail, rcpt, data, body
+    /// Wait before replies: `connect=5ms,mail=1ms,body=50ms`. Points: connect, hello, starttls, handshake, auth, mail,
+    /// rcpt, data, body
     #[arg(long, value_name = "POINT=TIME,…")]
     pub delay: Option<Delays>,
-    /// Refuse, with odds: `rcpt=450:5%,body=451 4.3.2 Try later:1%,connect=421:2%`. 421 also hangs up
+    /// Refuse, with odds: `rcpt=450:5%,body=451 4.3.2 Try later:1%,starttls=454:2%`. 421 also hangs up
     #[arg(long, value_name = "POINT=REPLY:ODDS,…")]
     pub refuse: Option<Refusals>,
     /// Hang up, with odds, instead of the reply: `data:1%,body-middle:1%,before-reply:0.5%`. Places: connect, hello,
-    /// mail, rcpt, data, body-middle, before-commit (the message is not taken), before-reply (it is)
+    /// starttls, handshake, auth, mail, rcpt, data, body-middle, before-commit (the message is not taken), before-reply
+    /// (it is)
     #[arg(long, value_name = "PLACE:ODDS,…")]
     pub drop: Option<OddsAt<Cut>>,
-    /// Answer with a line that is no reply, with odds: `mail:1%`. Points as for --delay
+    /// Answer with a line that is no reply (and at `handshake` no TLS), with odds: `mail:1%`. Points as for --delay
     #[arg(long, value_name = "POINT:ODDS,…")]
     pub garble: Option<OddsAt<Point>>,
     /// Stop everything now and then: `every=10s,for=1s`; `off` ends it
@@ -62,8 +71,8 @@ pub struct Changes {
     /// Read each connection no faster than so many octets a second, `64KiB`; 0 ends it
     #[arg(long, value_name = "SIZE")]
     pub read_rate: Option<Size>,
-    /// Announce exactly these: pipelining, 8bitmime, chunking, size, smtputf8, enhancedstatuscodes, dsn, binarymime;
-    /// `none` [default: the first six]
+    /// Announce exactly these: pipelining, 8bitmime, chunking, size, smtputf8, enhancedstatuscodes, starttls and auth
+    /// (where there is any), dsn, binarymime; `none` [default: the first eight]
     #[arg(long, value_name = "NAME,…")]
     pub capabilities: Option<Capabilities>,
     /// Leave these out of what is announced
@@ -81,6 +90,15 @@ pub struct Changes {
     /// Refuse recipients that match this regular expression with 550 5.1.1; empty: none
     #[arg(long, value_name = "REGEX")]
     pub unknown: Option<Pattern>,
+    /// Offer AUTH with these mechanisms: plain, login; `none` ends it
+    #[arg(long, value_name = "NAME,…")]
+    pub auth: Option<Mechanisms>,
+    /// Let only this account in (`user:password`) and answer others with 535 5.7.8; empty: anybody
+    #[arg(long, value_name = "USER:PASSWORD")]
+    pub account: Option<Account>,
+    /// Refuse MAIL with 530 5.7.0 before AUTH
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub auth_required: Option<bool>,
 }
 
 impl Behaviour {
@@ -112,6 +130,9 @@ impl Behaviour {
         put(&mut self.connections_max, changes.connections_max);
         put(&mut self.recipients_max, changes.recipients_max);
         put(&mut self.unknown, changes.unknown);
+        put(&mut self.auth, changes.auth);
+        put(&mut self.account, changes.account);
+        put(&mut self.auth_required, changes.auth_required);
         self
     }
 }
@@ -148,7 +169,8 @@ mod tests {
     fn what_is_shown_can_be_sent_back() {
         let sent = r#"{"delay": "mail=1ms,body=1s500ms", "refuse": "body=451:1%,mail=550 5.7.1 No:0.1%",
             "drop": "before-reply:0.5%", "garble": "hello:100%", "stall": "every=10s,for=1s", "read_rate": 65536,
-            "unknown": "^nobody", "connections_max": 7}"#;
+            "unknown": "^nobody", "connections_max": 7, "auth": "plain,login", "account": "me:secret",
+            "auth_required": true}"#;
         let behaviour = Behaviour::of(serde_json::from_str(sent).unwrap());
         let shown = serde_json::to_string(&behaviour).unwrap();
         let again = Behaviour::of(serde_json::from_str(&shown).unwrap());

@@ -5,7 +5,7 @@ use super::{
     handle::{Handle, Options, start},
     summary::Summary,
 };
-use crate::stamp::RunId;
+use crate::{stamp::RunId, tls::Mode};
 use gatepost::config::{Io, Time};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -40,6 +40,9 @@ Examples:
       A slow backend in a bad mood, the same one each time.
   curl 127.0.0.1:2699/behaviour -d '{\"refuse\": \"\", \"no\": \"chunking\"}'; curl -X POST '127.0.0.1:2699/stall?ms=1000'
       Change a running one: refuse nothing, hide CHUNKING; stand still for a second.
+  gatepost-load sink --tls starttls --cert-out sink.pem --auth plain,login --account me:secret
+      STARTTLS with a certificate made for it, and AUTH; with --no starttls it is stripped, with --refuse starttls=454
+      refused, with --garble handshake:100% broken, with --delay handshake=1m it hangs
   gatepost-load sink --lmtp --save ./mail --messages 10
       Keep ten messages in a Maildir, then end.";
 
@@ -83,6 +86,18 @@ pub struct Args {
     /// Keep so many at most
     #[arg(long, value_name = "COUNT", default_value_t = 1000, requires = "save")]
     save_max: u64,
+    /// When TLS begins: none, starttls or implicit
+    #[arg(long, value_name = "MODE", default_value_t = Mode::None)]
+    tls: Mode,
+    /// The certificate's chain (PEM) [default: one that signs itself is made]
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Write the certificate that was made to this file (PEM), for a client that verifies it
+    #[arg(long, value_name = "FILE", conflicts_with = "cert")]
+    cert_out: Option<PathBuf>,
     /// End after so many messages
     #[arg(long, value_name = "COUNT")]
     messages: Option<u64>,
@@ -115,6 +130,8 @@ impl Args {
             seed: self.seed,
             hostname: self.hostname.clone(),
             save: self.save.clone().map(|folder| (folder, self.save_max)),
+            tls: self.tls,
+            certificate: self.cert.clone().zip(self.key.clone()),
         }
     }
 }
@@ -135,6 +152,11 @@ pub fn main(args: &Args) -> ExitCode {
         Ok(sink) => sink,
         Err(error) => return fail(&error.to_string()),
     };
+    if let (Some(path), Some(text)) = (&args.cert_out, sink.certificate())
+        && let Err(error) = fs::write(path, text)
+    {
+        return fail(&format!("cannot write {}: {error}", path.display()));
+    }
     introduce(args, &sink);
     let died = wait(args, &sink, &stop);
     let tally = args.tally.as_deref().map(|path| write_tallies(path, &sink));
@@ -159,7 +181,11 @@ fn fail(why: &str) -> ExitCode {
 
 fn introduce(args: &Args, sink: &Handle) {
     let addresses: Vec<_> = sink.addresses().iter().map(ToString::to_string).collect();
-    let protocol = if args.lmtp { "LMTP" } else { "SMTP" };
+    let protocol = match (args.lmtp, args.tls) {
+        (false, Mode::Implicit) => "SMTPS",
+        (false, _) => "SMTP",
+        (true, _) => "LMTP",
+    };
     eprintln!("gatepost-load: {protocol} sink on {}", addresses.join(", "));
     if let Some(control) = sink.control() {
         eprintln!("gatepost-load: control on http://{control}/");

@@ -4,7 +4,7 @@ use super::{
     books::Seen,
     counters::Counters,
     plan::{Fate, Plan},
-    point::{Cut, Point},
+    point::{Cut, Fault, Point},
     session::{Ask, Context, Do, Session},
     shared::Shared,
     verify::Finding,
@@ -89,7 +89,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: Stream) {
         plan,
         now: now(),
     };
-    if connection.greet(open).await.is_ok() {
+    if connection.begin(open).await.is_ok() {
         // However it ended, there is nobody to be told.
         let _ = connection.converse().await;
     }
@@ -112,6 +112,53 @@ impl Connection {
 
     fn counters(&self) -> &Counters {
         self.worker.counters()
+    }
+
+    async fn begin(&mut self, open: u64) -> Result<(), Over> {
+        if self.plan.fixed.tls.as_ref().is_some_and(|tls| tls.implicit) {
+            self.shake_hands().await?;
+        }
+        self.greet(open).await
+    }
+
+    /// The handshake of TLS, or what was asked for in its place.
+    async fn shake_hands(&mut self) -> Result<(), Over> {
+        self.flush().await?;
+        self.pause(Point::Handshake).await?;
+        let plan = Arc::clone(&self.plan);
+        let Some(tls) = &plan.fixed.tls else {
+            return Err(Over);
+        };
+        self.stream.set_deadline(self.now.after(PATIENCE));
+        let fate = plan.fate(Point::Handshake, &mut self.dice);
+        if matches!(fate, Fate::Garble | Fate::Refuse(_)) {
+            // Behind the client's first words: ahead of them it would stand behind our last ones in the clear.
+            self.stream.recv().await.ok().flatten().ok_or(Over)?;
+        }
+        match fate {
+            Fate::Accept => {}
+            Fate::Garble => {
+                self.garble(Point::Handshake);
+                return self.part().await;
+            }
+            Fate::Drop(cut) => return self.hang_up(cut).await,
+            Fate::Refuse(reply) => {
+                self.session.say(reply, &mut self.out);
+                self.counters().refused[Point::Handshake as usize].one();
+                return self.part().await;
+            }
+        }
+        if self.stream.accept_tls(&tls.acceptor).await.is_err() {
+            self.counters().handshakes_failed.one();
+            return Err(Over);
+        }
+        self.counters().handshakes.one();
+        if self.stream.tls().is_some_and(|facts| facts.resumed) {
+            self.counters().handshakes_resumed.one();
+        }
+        self.session.secured();
+        self.now = now();
+        Ok(())
     }
 
     async fn greet(&mut self, open: u64) -> Result<(), Over> {
@@ -147,6 +194,15 @@ impl Connection {
                 match next {
                     Do::Read => break,
                     Do::Ask(ask) => self.decide(ask).await?,
+                    Do::StartTls => {
+                        // Said in the clear behind STARTTLS: whoever said it, it must not be heard (CVE-2011-0411).
+                        if !self.input.rest().is_empty() {
+                            self.counters().faults[Fault::Injection as usize].one();
+                        }
+                        self.input.set(None);
+                        self.shake_hands().await?;
+                        break;
+                    }
                     Do::Middle if self.plan.cuts(Cut::Middle, &mut self.dice) => {
                         return self.hang_up(Cut::Middle).await;
                     }

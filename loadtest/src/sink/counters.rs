@@ -57,6 +57,14 @@ pub struct Counters {
     pub unstamped: Count,
     /// Messages written to a folder.
     pub saved: Count,
+    /// Sessions that AUTH let in.
+    pub authenticated: Count,
+    /// TLS handshakes that succeeded.
+    pub handshakes: Count,
+    /// Those of them that resumed a session.
+    pub handshakes_resumed: Count,
+    /// Those that failed.
+    pub handshakes_failed: Count,
     /// Commands by verb.
     pub commands: [Count; Verb::COUNT],
     /// Refusals that were asked for, by point; limits and unknown users among them.
@@ -91,6 +99,10 @@ impl Default for Counters {
             damaged: Count::default(),
             unstamped: Count::default(),
             saved: Count::default(),
+            authenticated: Count::default(),
+            handshakes: Count::default(),
+            handshakes_resumed: Count::default(),
+            handshakes_failed: Count::default(),
             commands: Default::default(),
             refused: Default::default(),
             garbled: Default::default(),
@@ -164,6 +176,10 @@ impl Counters {
             &self.damaged,
             &self.unstamped,
             &self.saved,
+            &self.authenticated,
+            &self.handshakes,
+            &self.handshakes_resumed,
+            &self.handshakes_failed,
         ] {
             count.clear();
         }

@@ -4,13 +4,17 @@ use super::{
     behaviour::{Behaviour, Changes},
     control,
     counters::Count,
-    plan::Fixed,
+    plan::{Fixed, Tls},
     save::Saver,
     shared::Shared,
     summary::Summary,
     worker::{self, Running, Start},
 };
-use crate::{ledger::Tally, stamp::RunId};
+use crate::{
+    ledger::Tally,
+    stamp::RunId,
+    tls::{self, Identity, KeyKind, Mode},
+};
 use gatepost::{
     config::Io,
     net::{self, BindOptions, Bound, now},
@@ -43,6 +47,10 @@ pub struct Options {
     pub hostname: String,
     /// A Maildir to save messages in, and how many at most.
     pub save: Option<(PathBuf, u64)>,
+    /// When TLS begins.
+    pub tls: Mode,
+    /// The certificate's chain and its key, in PEM; one that signs itself is made where there is none.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Default for Options {
@@ -58,6 +66,8 @@ impl Default for Options {
             seed: 0,
             hostname: "sink.example".into(),
             save: None,
+            tls: Mode::None,
+            certificate: None,
         }
     }
 }
@@ -68,6 +78,8 @@ pub struct Handle {
     addresses: Vec<SocketAddr>,
     control: Option<control::Server>,
     workers: Vec<Running>,
+    /// The certificate that was made, in PEM.
+    made: Option<String>,
 }
 
 /// Binds, and starts the workers and the control port.
@@ -82,6 +94,7 @@ pub fn start(options: Options) -> io::Result<Handle> {
         Some((folder, max)) => Some(Saver::new(folder, *max)?),
         None => None,
     };
+    let (tls, made) = secure(&options).map_err(io::Error::other)?;
     let (addresses, mut sockets) = bind(&options.listen, workers)?;
     let mut listeners = Vec::new();
     for bound in sockets.iter().flatten() {
@@ -91,6 +104,7 @@ pub fn start(options: Options) -> io::Result<Handle> {
         hostname: options.hostname,
         lmtp: options.lmtp,
         started: now(),
+        tls,
     };
     let shared = Arc::new(Shared::new(
         fixed,
@@ -105,6 +119,7 @@ pub fn start(options: Options) -> io::Result<Handle> {
         addresses,
         control: None,
         workers: Vec::new(),
+        made,
     };
     if let Some(address) = options.control {
         handle.control = Some(control::start(address, Arc::clone(&shared))?);
@@ -120,6 +135,27 @@ pub fn start(options: Options) -> io::Result<Handle> {
         })?);
     }
     Ok(handle)
+}
+
+/// What answers handshakes, and the certificate where one had to be made.
+fn secure(options: &Options) -> Result<(Option<Tls>, Option<String>), String> {
+    if options.tls == Mode::None {
+        return Ok((None, None));
+    }
+    let (identity, made) = match &options.certificate {
+        Some((chain, key)) => (Identity::read(chain, key)?, None),
+        None => {
+            let names = ["localhost", "127.0.0.1", "::1", &options.hostname];
+            let names = names.map(str::to_owned);
+            let made = tls::make(&names, KeyKind::Ecdsa)?;
+            (Identity::try_from(&made)?, Some(made.chain))
+        }
+    };
+    let tls = Tls {
+        implicit: options.tls == Mode::Implicit,
+        acceptor: tls::acceptor(identity)?,
+    };
+    Ok((Some(tls), made))
 }
 
 /// The sockets of each worker, and where they listen.
@@ -154,6 +190,12 @@ impl Handle {
     #[must_use]
     pub fn control(&self) -> Option<SocketAddr> {
         self.control.as_ref().map(control::Server::address)
+    }
+
+    /// The certificate that was made for it, in PEM; it is its own anchor.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&str> {
+        self.made.as_deref()
     }
 
     /// What arrived of a run; `None` where nothing of it ever did.

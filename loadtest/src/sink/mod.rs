@@ -25,6 +25,7 @@ mod connection;
 mod control;
 pub mod counters;
 mod handle;
+pub mod login;
 mod plan;
 pub mod point;
 mod save;

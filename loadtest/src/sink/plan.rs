@@ -3,11 +3,15 @@
 
 use super::{
     behaviour::Behaviour,
+    login::{Account, Mechanism, Mechanisms},
     point::{Cut, Point},
     spec::{CAPABILITIES, Stall},
 };
 use fastrand::Rng;
-use gatepost::smtp::{Extensions, Reply, Status, Tick, reply::write_line};
+use gatepost::{
+    smtp::{Extensions, Reply, Status, Tick, reply::write_line},
+    tls::Acceptor,
+};
 use regex::bytes::Regex;
 use std::time::Duration;
 
@@ -20,24 +24,46 @@ pub(super) struct Fixed {
     pub lmtp: bool,
     /// When the sink began: stalls count from here.
     pub started: Tick,
+    /// How it speaks TLS, if at all.
+    pub tls: Option<Tls>,
+}
+
+/// How a sink speaks TLS.
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    /// From the first octet on, instead of behind STARTTLS.
+    pub implicit: bool,
+    pub acceptor: Acceptor,
 }
 
 /// A behaviour, ready for use.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub fixed: Fixed,
-    pub offered: Extensions,
-    /// The whole reply to EHLO or LHLO.
-    pub ehlo: Vec<u8>,
+    /// What EHLO or LHLO announces.
+    pub announced: Announced,
+    /// The same where TLS is spoken: STARTTLS is not offered again (RFC 3207 §4.2).
+    pub announced_secured: Announced,
     pub greeting: Vec<u8>,
     pub size_max: u64,
     pub connections_max: u64,
     pub recipients_max: u64,
     pub read_rate: u64,
     pub unknown: Option<Regex>,
+    pub mechanisms: Vec<Mechanism>,
+    pub account: Account,
+    pub auth_required: bool,
     points: [At; Point::COUNT],
     cuts: [f64; Cut::COUNT],
     stall: Stall,
+}
+
+/// A hello reply.
+#[derive(Debug)]
+pub(super) struct Announced {
+    pub offered: Extensions,
+    /// The whole reply.
+    pub ehlo: Vec<u8>,
 }
 
 /// What is to happen at a point.
@@ -81,16 +107,26 @@ impl Plan {
         let protocol = if fixed.lmtp { "LMTP" } else { "ESMTP" };
         let text = format!("{} {protocol} gatepost-load sink", fixed.hostname);
         write_line(220, Status::NONE, &text, false, &mut greeting);
-        let offered = behaviour.capabilities.0;
+        let mut clear = Extensions::NONE;
+        if fixed.tls.as_ref().is_some_and(|tls| !tls.implicit) {
+            clear = behaviour.capabilities.0.common(Extensions::STARTTLS);
+        }
+        let mut secured = behaviour.capabilities.0.without(Extensions::STARTTLS);
+        if behaviour.auth.0.is_empty() {
+            secured = secured.without(Extensions::AUTH);
+        }
         Plan {
-            ehlo: announce(&fixed.hostname, offered, behaviour.size_max.0),
+            announced: announce(&fixed.hostname, secured | clear, behaviour),
+            announced_secured: announce(&fixed.hostname, secured, behaviour),
             greeting,
-            offered,
             size_max: behaviour.size_max.0,
             connections_max: behaviour.connections_max,
             recipients_max: behaviour.recipients_max,
             read_rate: behaviour.read_rate.0,
             unknown: behaviour.unknown.0.clone(),
+            mechanisms: behaviour.auth.0.clone(),
+            account: behaviour.account.clone(),
+            auth_required: behaviour.auth_required,
             points,
             cuts,
             stall: behaviour.stall,
@@ -153,23 +189,27 @@ fn falls(odds: f64, dice: &mut Rng) -> bool {
 }
 
 /// The reply to EHLO.
-fn announce(hostname: &str, offered: Extensions, size_max: u64) -> Vec<u8> {
+fn announce(hostname: &str, offered: Extensions, behaviour: &Behaviour) -> Announced {
     let mut lines = vec![hostname.to_string()];
     for (word, one) in CAPABILITIES {
         if offered.has(one) {
             let mut line = word.to_ascii_uppercase();
-            if one == Extensions::SIZE {
-                line += &format!(" {size_max}");
+            match one {
+                Extensions::SIZE => line += &format!(" {}", behaviour.size_max.0),
+                Extensions::AUTH => {
+                    let Mechanisms(mechanisms) = &behaviour.auth;
+                    line.extend(mechanisms.iter().flat_map(|one| [" ", one.as_str()]));
+                }
+                _ => {}
             }
             lines.push(line);
         }
     }
-    // STARTTLS has its place here once `net` speaks TLS.
     let mut out = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         write_line(250, Status::NONE, line, at + 1 < lines.len(), &mut out);
     }
-    out
+    Announced { offered, ehlo: out }
 }
 
 #[cfg(test)]
@@ -182,6 +222,7 @@ mod tests {
             hostname: "sink.test".into(),
             lmtp: false,
             started: Tick(1_000_000),
+            tls: None,
         };
         let changes = serde_json::from_str(changes).unwrap();
         Plan::new(fixed, &Behaviour::of(changes))
@@ -232,13 +273,18 @@ mod tests {
 
     #[test]
     fn only_what_is_offered_is_announced() {
-        let all = plan(r#"{"size_max": "1KiB"}"#).ehlo;
+        let all = plan(r#"{"size_max": "1KiB"}"#).announced.ehlo;
         assert_eq!(
             String::from_utf8(all).unwrap(),
             "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-SIZE 1024\r\n\
              250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
         );
-        let none = plan(r#"{"capabilities": "none"}"#).ehlo;
+        let none = plan(r#"{"capabilities": "none"}"#).announced.ehlo;
         assert_eq!(String::from_utf8(none).unwrap(), "250 sink.test\r\n");
+        let auth = plan(r#"{"capabilities": "auth,dsn", "auth": "plain,login"}"#);
+        assert_eq!(
+            String::from_utf8(auth.announced.ehlo).unwrap(),
+            "250-sink.test\r\n250-AUTH PLAIN LOGIN\r\n250 DSN\r\n"
+        );
     }
 }

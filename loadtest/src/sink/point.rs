@@ -54,6 +54,12 @@ words! {
         Connect = "connect",
         /// The reply to EHLO, HELO or LHLO.
         Hello = "hello",
+        /// The reply to STARTTLS.
+        StartTls = "starttls",
+        /// The first octets of a TLS handshake. What is said instead is no TLS.
+        Handshake = "handshake",
+        /// The reply to the credentials of AUTH.
+        Auth = "auth",
         /// The reply to MAIL.
         Mail = "mail",
         /// The reply to RCPT.
@@ -72,6 +78,12 @@ words! {
         Connect = "connect",
         /// Instead of the reply to EHLO, HELO or LHLO.
         Hello = "hello",
+        /// Instead of the reply to STARTTLS.
+        StartTls = "starttls",
+        /// Instead of a TLS handshake.
+        Handshake = "handshake",
+        /// Instead of the reply to the credentials of AUTH.
+        Auth = "auth",
         /// Instead of the reply to MAIL.
         Mail = "mail",
         /// Instead of the reply to RCPT.
@@ -96,6 +108,8 @@ words! {
         Sequence = "sequence",
         /// It sent on without PIPELINING being announced.
         Pipelining = "pipelining not announced",
+        /// It sent on behind STARTTLS in the clear.
+        Injection = "octets behind STARTTLS",
         /// BDAT without CHUNKING being announced.
         Chunking = "chunking not announced",
         /// A parameter of MAIL or RCPT that was not announced, or is wrong.
@@ -116,6 +130,9 @@ impl Point {
         match self {
             Point::Connect => Some(Cut::Connect),
             Point::Hello => Some(Cut::Hello),
+            Point::StartTls => Some(Cut::StartTls),
+            Point::Handshake => Some(Cut::Handshake),
+            Point::Auth => Some(Cut::Auth),
             Point::Mail => Some(Cut::Mail),
             Point::Rcpt => Some(Cut::Rcpt),
             Point::Data => Some(Cut::Data),

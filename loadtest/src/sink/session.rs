@@ -10,7 +10,8 @@
 
 use super::{
     counters::Counters,
-    plan::Plan,
+    login::Awaited,
+    plan::{Announced, Plan},
     point::{Cut, Fault, Point},
     save::Saver,
     transfer::{Received, Transfer},
@@ -20,6 +21,8 @@ use gatepost::smtp::{
 };
 
 mod commands;
+mod login;
+mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +44,8 @@ pub(super) enum Do {
     Read,
     /// Decide, then call [`Session::accept`] or [`Session::refuse`].
     Ask(Ask),
+    /// Send what was written, shake hands, then call [`Session::secured`]. What was read and not used is of no use.
+    StartTls,
     /// The first piece of a body is there: hang up, or go on.
     Middle,
     /// Decide about the message and write its replies, then call [`Session::done`].
@@ -53,6 +58,9 @@ pub(super) enum Do {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     Hello,
+    StartTls,
+    /// The credentials are the right ones.
+    Auth,
     Mail,
     Rcpt,
     Data,
@@ -65,6 +73,8 @@ impl Ask {
     pub const fn point(self) -> Point {
         match self {
             Ask::Hello => Point::Hello,
+            Ask::StartTls => Point::StartTls,
+            Ask::Auth => Point::Auth,
             Ask::Mail => Point::Mail,
             Ask::Rcpt => Point::Rcpt,
             Ask::Data | Ask::Chunk => Point::Data,
@@ -75,6 +85,10 @@ impl Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Command,
+    /// STARTTLS was accepted.
+    Handshake,
+    /// AUTH is under way, and this is the next line.
+    Auth(Awaited),
     Asked(Ask),
     Data,
     Chunk(Chunk),
@@ -109,6 +123,11 @@ pub(super) struct Session {
     spoiled: bool,
     /// When MAIL came.
     begun: Tick,
+    /// TLS is spoken.
+    secured: bool,
+    authenticated: bool,
+    /// The name, while AUTH LOGIN is under way.
+    user: Vec<u8>,
     quit: bool,
 }
 
@@ -126,6 +145,9 @@ impl Session {
             chunk: 0,
             spoiled: false,
             begun: Tick::default(),
+            secured: false,
+            authenticated: false,
+            user: Vec::new(),
             quit: false,
         }
     }
@@ -140,12 +162,13 @@ impl Session {
                 State::Closed => return (input.len(), Do::Close),
                 State::Asked(ask) => return (at, Do::Ask(ask)),
                 State::End => return (at, Do::End),
+                State::Handshake => return (at, Do::StartTls),
                 State::Chunk(chunk) if chunk.left == 0 => {
                     self.chunk_end(context, chunk, rest, out);
                     continue;
                 }
                 _ if rest.is_empty() => return (at, Do::Read),
-                State::Command => (self.command(context, rest, out), None),
+                State::Command | State::Auth(_) => (self.command(context, rest, out), None),
                 State::Data => self.data(context, rest, out),
                 State::Chunk(chunk) => self.chunk(context, chunk, rest),
             };
@@ -188,6 +211,9 @@ impl Session {
                 line
             }
         };
+        if let State::Auth(awaited) = self.state {
+            return self.response(context, awaited, line, out);
+        }
         let command = Command::parse(line);
         let verb = match command.verb {
             Verb::Unknown if is_lhlo(line) => Verb::Ehlo,
@@ -335,14 +361,17 @@ impl Session {
                 self.reset();
                 self.greeted = true;
                 if self.extended {
-                    self.offered = context.plan.offered;
-                    out.extend_from_slice(&context.plan.ehlo);
+                    let Announced { offered, ehlo } = self.announced(context.plan);
+                    self.offered = *offered;
+                    out.extend_from_slice(ehlo);
                 } else {
                     self.offered = Extensions::NONE;
                     let name = &context.plan.fixed.hostname;
                     write_line(250, Status::NONE, name, false, out);
                 }
             }
+            Ask::StartTls => self.await_handshake(out),
+            Ask::Auth => self.admit(context, out),
             Ask::Mail => {
                 context.counters.transactions.one();
                 self.begun = context.now;
@@ -371,7 +400,7 @@ impl Session {
             Ask::Mail => self.envelope.clear(),
             Ask::Rcpt => self.envelope.pop_recipient(),
             Ask::Chunk => self.spoil(),
-            Ask::Hello | Ask::Data => {}
+            Ask::Hello | Ask::StartTls | Ask::Auth | Ask::Data => {}
         }
         self.say(reply, out);
         if reply.code == 421 {

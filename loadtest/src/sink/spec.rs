@@ -26,9 +26,10 @@ macro_rules! as_text {
         }
     };
 }
+pub(super) use as_text;
 
 /// The items of a list, without the blanks around them.
-fn items(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|one| !one.is_empty())
 }
 
@@ -40,7 +41,10 @@ fn pair<'a>(item: &'a str, mark: char, form: &str) -> Result<(&'a str, &'a str),
 }
 
 /// Writes a list.
-fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, of: impl Iterator<Item = T>) -> fmt::Result {
+pub(super) fn list<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    of: impl Iterator<Item = T>,
+) -> fmt::Result {
     for (at, one) in of.enumerate() {
         let comma = if at > 0 { "," } else { "" };
         write!(f, "{comma}{one}")?;
@@ -338,20 +342,22 @@ as_text!(Stall);
 pub struct Capabilities(pub Extensions);
 
 /// The words, in the order in which they are announced.
-pub(super) const CAPABILITIES: [(&str, Extensions); 8] = [
+pub(super) const CAPABILITIES: [(&str, Extensions); 10] = [
     ("pipelining", Extensions::PIPELINING),
     ("8bitmime", Extensions::EIGHTBITMIME),
     ("chunking", Extensions::CHUNKING),
     ("size", Extensions::SIZE),
     ("smtputf8", Extensions::SMTPUTF8),
     ("enhancedstatuscodes", Extensions::ENHANCEDSTATUSCODES),
+    ("starttls", Extensions::STARTTLS),
+    ("auth", Extensions::AUTH),
     ("dsn", Extensions::DSN),
     ("binarymime", Extensions::BINARYMIME),
 ];
 
 impl Default for Capabilities {
     fn default() -> Capabilities {
-        let usual = CAPABILITIES.iter().take(6);
+        let usual = CAPABILITIES.iter().take(8);
         Capabilities(usual.fold(Extensions::NONE, |all, (_, one)| all | *one))
     }
 }

@@ -58,6 +58,18 @@ pub struct Summary {
     pub unstamped: u64,
     /// Messages saved to the folder.
     pub saved: u64,
+    /// Sessions that AUTH let in.
+    #[serde(default)]
+    pub authenticated: u64,
+    /// TLS handshakes that succeeded.
+    #[serde(default)]
+    pub handshakes: u64,
+    /// Those of them that resumed a session.
+    #[serde(default)]
+    pub handshakes_resumed: u64,
+    /// TLS handshakes that failed.
+    #[serde(default)]
+    pub handshakes_failed: u64,
     /// Messages in the last whole second.
     pub rate_now: u64,
     /// Messages a second, from the first to the last one.
@@ -104,6 +116,10 @@ impl Summary {
             duplicates: sum(|one| &one.duplicates),
             unstamped: sum(|one| &one.unstamped),
             saved: sum(|one| &one.saved),
+            authenticated: sum(|one| &one.authenticated),
+            handshakes: sum(|one| &one.handshakes),
+            handshakes_resumed: sum(|one| &one.handshakes_resumed),
+            handshakes_failed: sum(|one| &one.handshakes_failed),
             rate_now: all
                 .iter()
                 .map(|one| one.in_second((moment.0 / 1_000_000).saturating_sub(1)))
@@ -139,6 +155,15 @@ impl Summary {
             count(self.connections_max),
             count(self.transactions)
         )?;
+        if self.handshakes + self.handshakes_failed > 0 {
+            writeln!(
+                f,
+                "handshakes   {}, {} of them resumed; {} failed",
+                count(self.handshakes),
+                count(self.handshakes_resumed),
+                count(self.handshakes_failed)
+            )?;
+        }
         let of = &self.latency;
         let [p50, p99, max] = [of.p50_us, of.p99_us, of.max_us].map(|value| micros(value as f64));
         writeln!(
@@ -174,6 +199,7 @@ impl Summary {
             ("duplicates", self.duplicates),
             ("unstamped", self.unstamped),
             ("saved", self.saved),
+            ("logged in", self.authenticated),
         ];
         for (name, number) in odd.into_iter().filter(|(_, number)| *number > 0) {
             writeln!(f, "{name:<12} {}", count(number))?;

@@ -7,4 +7,5 @@ mod command;
 mod control;
 mod harness;
 mod peers;
+mod securing;
 mod taking;

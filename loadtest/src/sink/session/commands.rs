@@ -1,6 +1,6 @@
 //! Commands in their sequence.
 
-use super::{Ask, Chunk, Context, Session, State};
+use super::{Ask, Chunk, Context, Session, State, login};
 use crate::sink::{
     point::{Fault, Point},
     save::Draft,
@@ -15,7 +15,7 @@ use gatepost::smtp::{
 };
 
 /// Why a command is not asked about: the client's fault, if it is one, and what it is told.
-type Refusal = (Option<Fault>, &'static Known);
+pub(super) type Refusal = (Option<Fault>, &'static Known);
 
 const NO_CHUNKS: Reply = Reply::fixed(502, Status(5, 5, 1), "CHUNKING is not announced; closing");
 
@@ -57,13 +57,11 @@ impl Session {
                 self.quit = true;
                 return self.say(&replies::BYE.reply(), out);
             }
-            // STARTTLS has its place here once `net` speaks TLS.
-            Verb::StartTls
-            | Verb::Auth
-            | Verb::Expn
-            | Verb::XClient
-            | Verb::XForward
-            | Verb::Unserved => Err((Some(Fault::Syntax), &replies::UNSERVED)),
+            Verb::Auth => self.auth(context, arguments, out),
+            Verb::StartTls => self.starttls(arguments),
+            Verb::Expn | Verb::XClient | Verb::XForward | Verb::Unserved => {
+                Err((Some(Fault::Syntax), &replies::UNSERVED))
+            }
             Verb::Alien | Verb::Unknown => Err((Some(Fault::Syntax), &replies::UNKNOWN)),
         };
         if let Err((fault, known)) = result {
@@ -85,6 +83,11 @@ impl Session {
         }
         if self.envelope.has_sender() {
             return Err((Some(Fault::Sequence), &replies::MAIL_NESTED));
+        }
+        if context.plan.auth_required && !self.authenticated {
+            context.counters.refused[Point::Mail as usize].one();
+            self.say(&login::NEEDED, out);
+            return Ok(());
         }
         let text =
             behind(arguments, b"FROM:").ok_or((Some(Fault::Syntax), &replies::MAIL_SYNTAX))?;

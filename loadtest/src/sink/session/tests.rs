@@ -28,6 +28,7 @@ fn play(lmtp: bool, changes: &str, pieces: &[&[u8]]) -> Seen {
         hostname: "sink.test".into(),
         lmtp,
         started: Tick(0),
+        tls: None,
     };
     let plan = Plan::new(
         fixed,
@@ -50,6 +51,7 @@ fn play(lmtp: bool, changes: &str, pieces: &[&[u8]]) -> Seen {
             match next {
                 Do::Read | Do::Close => break assert_eq!(at, piece.len()),
                 Do::Middle => {}
+                Do::StartTls => session.secured(),
                 Do::Ask(_) => {
                     asked += 1;
                     if asked % 7 == 0 {
@@ -115,8 +117,13 @@ fn any_split_is_the_same() {
         (false, "{}"),
         (false, r#"{"size_max": 100, "drop": "body-middle:50%"}"#),
         (true, "{}"),
+        (false, r#"{"auth": "plain,login", "auth_required": true}"#),
     ] {
-        let input = dialogue(if lmtp { "LHLO" } else { "EHLO" });
+        let mut input = dialogue(if lmtp { "LHLO" } else { "EHLO" });
+        if changes.contains("auth") {
+            let auth = b"EHLO x\r\nAUTH PLAIN\r\n*\r\nAUTH LOGIN\r\nbWU=\r\ncGFzcw==\r\n";
+            input = [&auth[..], &input].concat();
+        }
         let whole = play(lmtp, changes, &[&input]);
         assert!(whole.said.ends_with("221 2.0.0 Bye\r\n"), "{}", whole.said);
         for at in 0..input.len() {
