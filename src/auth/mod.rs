@@ -5,5 +5,6 @@
 //! [`Outcome`].
 
 mod attempt;
+pub mod remote;
 
 pub use attempt::{Account, Attempt, Credential, Mechanism, Outcome, Secret};

@@ -131,6 +131,22 @@ choice! {
 }
 
 choice! {
+    /// Where credentials are checked.
+    CredentialSource {
+        /// A file of accounts on this machine.
+        File = "file",
+        /// Dovecot, by the protocol of its auth client socket: passwords and tokens.
+        Dovecot = "dovecot",
+        /// An HTTP endpoint, by the protocol of nginx's `auth_http`: passwords and tokens.
+        Http = "http",
+        /// The AUTH of a pool's backends: passwords and tokens.
+        Backend = "backend",
+        /// An OAuth token introspection endpoint (RFC 7662): tokens only.
+        Introspection = "introspection",
+    }
+}
+
+choice! {
     /// Which recipients of a route are taken.
     Recipients {
         /// Ask the backend at RCPT, and remember the answer.

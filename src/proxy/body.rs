@@ -82,6 +82,7 @@ impl Session {
         let load = self.stream_load();
         let mut first = Vec::new();
         self.write_trace(transaction.id, &mut first);
+        self.write_missing(survey.found, transaction.id, &mut first);
         let mut pieces: Vec<&[u8]> = vec![&first];
         survey.without_forged(window.bytes(), &mut pieces);
         pieces.push(piece);

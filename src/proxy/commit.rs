@@ -74,6 +74,7 @@ impl Session {
         }
         let mut first = Vec::with_capacity(512);
         self.write_trace(transaction.id, &mut first);
+        self.write_missing(survey.found, transaction.id, &mut first);
         let mut pieces: Vec<&[u8]> = Vec::with_capacity(4);
         pieces.push(&first);
         survey.without_forged(payload, &mut pieces);

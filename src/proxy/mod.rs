@@ -14,6 +14,7 @@ mod commit;
 pub mod connection;
 mod context;
 mod mapping;
+mod mend;
 pub mod message_id;
 mod payload;
 pub mod received;

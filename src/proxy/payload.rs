@@ -3,6 +3,7 @@
 
 use super::{
     connection::Session,
+    mend::Found,
     message_id::MessageId,
     received::{self, Trace},
 };
@@ -12,6 +13,8 @@ use crate::smtp::{Span, header};
 pub(super) struct Survey {
     /// Received fields: the hops that the message has behind it.
     pub received: usize,
+    /// What of that which we may add is there already.
+    pub found: Found,
     /// Authentication-Results fields that claim to be ours.
     forged: Vec<Span>,
 }
@@ -46,9 +49,11 @@ impl Session {
         let hostname = self.current.site.config.hostname.as_bytes();
         let mut survey = Survey {
             received: 0,
+            found: Found::default(),
             forged: Vec::new(),
         };
         for field in header::fields(header) {
+            survey.found.look(&field);
             if field.is("Received") {
                 survey.received += 1;
             } else if field.is("Authentication-Results") && claims(field.body, hostname) {

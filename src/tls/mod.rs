@@ -16,6 +16,7 @@ mod failure;
 mod front;
 mod identity;
 mod store;
+mod web;
 
 pub use acceptor::Acceptor;
 pub use anchors::Anchors;
@@ -26,6 +27,7 @@ pub use failure::failure;
 pub use front::{Fault, Front};
 pub use identity::Identity;
 pub use store::Store;
+pub use web::web;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::sync::{Arc, OnceLock};

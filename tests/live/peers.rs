@@ -14,9 +14,9 @@ use std::{
 };
 
 /// A Postfix of its own: configuration, queue, log and mailbox in a folder. Stopped with its master.
-struct Postfix {
+pub struct Postfix {
     folder: tempfile::TempDir,
-    address: SocketAddr,
+    pub address: SocketAddr,
     master: Option<Running>,
 }
 
@@ -38,7 +38,12 @@ postlog   unix-dgram n - n - 1 postlogd
 
 impl Postfix {
     /// Starts it for `example.net`, all of whose mail goes to one Maildir. `None`, and a note, where it can't.
-    fn start() -> Option<Postfix> {
+    pub fn start() -> Option<Postfix> {
+        Postfix::start_with("")
+    }
+
+    /// The same with more lines of main.cf.
+    pub fn start_with(more: &str) -> Option<Postfix> {
         let program = need("postfix")?;
         if fs::metadata("/proc/self").map(|me| me.uid()).ok() != Some(0) {
             leave_out("tests with Postfix: only root can start it");
@@ -64,7 +69,7 @@ impl Postfix {
              alias_maps =\nalias_database =\nlocal_recipient_maps =\nsmtputf8_enable = yes\n\
              virtual_mailbox_domains = example.net\nvirtual_mailbox_base = {root}/boxes\n\
              virtual_mailbox_maps = static:all/\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\n\
-             virtual_gid_maps = static:65534\nsmtpd_recipient_restrictions = permit_mynetworks, reject\n"
+             virtual_gid_maps = static:65534\nsmtpd_recipient_restrictions = permit_mynetworks, reject\n{more}"
         );
         fs::write(etc.join("main.cf"), main).expect("written");
         fs::write(
@@ -87,7 +92,7 @@ impl Postfix {
         self.folder.path().join(name)
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 

@@ -2,6 +2,7 @@
 //! the RFCs set, and what would make an open relay. The types are right already when this runs.
 
 mod acme;
+mod credentials;
 mod limit;
 mod list;
 mod listener;
@@ -18,6 +19,7 @@ pub fn check(config: &Config, at: &mut Document) {
     acme::check(&config.acme, at);
     tls::check(config, at);
     upstream::check(config, at);
+    credentials::check(config, at);
     policy::check(&config.policy, at);
     limit::check(config, at);
 }

@@ -21,14 +21,6 @@ pub fn check(config: &Config, at: &mut Document) {
     unused(config, at);
 }
 
-/// The address of a backend as the file has it.
-fn address(backend: &Backend) -> &str {
-    match backend {
-        Backend::Address(address) => address,
-        Backend::Weighted(weighted) => &weighted.address,
-    }
-}
-
 fn backends(config: &Config, i: usize, pool: &Pool, at: &mut Document) {
     let list = format!("pool[{i}].backends");
     if pool.backends.is_empty() {
@@ -49,7 +41,7 @@ fn backends(config: &Config, i: usize, pool: &Pool, at: &mut Document) {
             }
             path += ".address";
         }
-        let text = address(backend);
+        let text = backend.address();
         match entry::backend(text) {
             Err((message, hint)) => at.error(&path, message, hint),
             Ok((host, port)) => {
@@ -218,7 +210,7 @@ fn unused(config: &Config, at: &mut Document) {
             .pool
             .iter()
             .flat_map(|pool| &pool.backends)
-            .any(|backend| address(backend) == own)
+            .any(|backend| backend.address() == own)
         {
             let message =
                 format!("the built-in Maildir listens on {own}, but no pool has it as a backend");

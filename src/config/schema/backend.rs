@@ -52,6 +52,17 @@ pub enum Backend {
     Weighted(WeightedBackend),
 }
 
+impl Backend {
+    /// `host:port`, as the file has it.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        match self {
+            Backend::Address(address) => address,
+            Backend::Weighted(weighted) => &weighted.address,
+        }
+    }
+}
+
 /// A backend with a weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

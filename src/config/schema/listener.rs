@@ -35,6 +35,9 @@ pub struct Listener {
     /// Names in certificates whose clients are trusted, as if their address were in `trusted`: they may send to any
     /// domain.
     pub client_trusted: Vec<String>,
+    /// `role = "submission"`: a message without Date or Message-ID gets them (RFC 6409 §8). `[[policy.header]]` rules look
+    /// at the message as it came.
+    pub submission_fixes: bool,
     /// Text of the greeting behind `220 hostname ESMTP`: printable ASCII.
     pub banner: String,
     /// Sessions at once on this listener, all workers together; more get 421.

@@ -5,6 +5,7 @@
 
 mod acme;
 mod backend;
+mod credentials;
 mod default;
 mod listener;
 mod policy;
@@ -12,6 +13,7 @@ mod service;
 
 pub use acme::*;
 pub use backend::*;
+pub use credentials::*;
 pub use listener::*;
 pub use policy::*;
 pub use service::*;
@@ -54,6 +56,8 @@ pub struct Config {
     /// domain beats `.below`, a longer `.below` beats a shorter, `*` comes last. The domains named here are our
     /// own: an `mx` listener takes mail for them from everybody.
     pub route: Vec<Route>,
+    /// A place that knows who may send (AUTH, RFC 4954); there may be several, and a listener names its own.
+    pub credentials: Vec<Credentials>,
     /// What is judged, and how. Each check has an outcome (`then`), may be tried in `shadow` first, and is
     /// named in the log line of the message that it hit.
     pub policy: Policy,

@@ -1,0 +1,95 @@
+//! Credential sources that are asked over a wire: Dovecot, an HTTP endpoint, an introspection endpoint, a pool's
+//! backends. They run on the control thread's tokio runtime and never on a worker, so that one that is slow costs only
+//! those who wait for it.
+//!
+//! What it must not know: sessions, caches, who is slowed down. A source is asked with an [`Attempt`] and says an
+//! [`Outcome`]; each question has a time and a place, and every reply a size.
+//!
+//! Rejected: PAM and LDAP of our own. Dovecot speaks both, and its socket is one protocol to get right.
+
+mod backend;
+mod dovecot;
+mod http;
+mod introspection;
+mod owned;
+mod sasl;
+mod web;
+
+use super::{Attempt, Outcome};
+use crate::config::{Config, CredentialSource, Credentials};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// The longest that a source may make us wait with a no (`Auth-Wait`).
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A source that is asked over a wire.
+#[derive(Debug)]
+pub struct Remote {
+    timeout: Duration,
+    places: Semaphore,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Dovecot(dovecot::Dovecot),
+    Http(http::Http),
+    Introspection(introspection::Introspection),
+    Backend(backend::Backend),
+}
+
+impl Remote {
+    /// Makes a source of its configuration: reads secrets and certificates, connects to nothing.
+    ///
+    /// # Errors
+    /// In words for the operator. A `file` source is none of these.
+    pub fn build(credentials: &Credentials, config: &Config) -> Result<Remote, String> {
+        let owned = owned::Owned::new(credentials, &config.hostname);
+        let source = match credentials.source {
+            CredentialSource::Dovecot => Source::Dovecot(dovecot::Dovecot::new(credentials, owned)),
+            CredentialSource::Http => Source::Http(http::Http::build(credentials, owned)?),
+            CredentialSource::Introspection => {
+                Source::Introspection(introspection::Introspection::build(credentials, owned)?)
+            }
+            CredentialSource::Backend => {
+                Source::Backend(backend::Backend::build(credentials, config, owned)?)
+            }
+            CredentialSource::File => return Err("a file is asked on the spot".into()),
+        };
+        Ok(Remote {
+            timeout: credentials.timeout.0,
+            places: Semaphore::new(credentials.concurrency as usize),
+            source,
+        })
+    }
+
+    /// Asks; within the source's `timeout`, and a few seconds more where the source wants a no to come late. Takes a
+    /// tokio runtime with I/O and time. May be dropped at any moment.
+    pub async fn check(&self, attempt: &Attempt) -> Outcome {
+        match tokio::time::timeout(self.timeout, self.ask(attempt)).await {
+            Err(_) => Outcome::Unavailable(format!("no answer in {:?}", self.timeout)),
+            Ok((outcome, wait)) => {
+                if !wait.is_zero() {
+                    // Whoever waits here has given its place to others.
+                    tokio::time::sleep(wait.min(WAIT_MAX)).await;
+                }
+                outcome
+            }
+        }
+    }
+
+    async fn ask(&self, attempt: &Attempt) -> (Outcome, Duration) {
+        let Ok(_place) = self.places.acquire().await else {
+            // Nobody closes it.
+            return (Outcome::Unavailable("closed".into()), Duration::ZERO);
+        };
+        let outcome = match &self.source {
+            Source::Dovecot(source) => source.check(attempt).await,
+            Source::Introspection(source) => source.check(attempt).await,
+            Source::Backend(source) => source.check(attempt).await,
+            Source::Http(source) => return source.ask(attempt).await,
+        };
+        (outcome, Duration::ZERO)
+    }
+}

@@ -1,0 +1,193 @@
+//! Credential sources: each has the keys that it needs, and none that another one has.
+
+use crate::config::{
+    Config, CredentialSource, Credentials, document::Document, entry, shape::nearest,
+};
+use std::path::Path;
+
+pub fn check(config: &Config, at: &mut Document) {
+    let names = config.credentials.iter().map(|source| &*source.name);
+    super::names("credentials", names, at);
+    for (i, source) in config.credentials.iter().enumerate() {
+        keys(i, source, at);
+        match source.source {
+            CredentialSource::File => {}
+            CredentialSource::Dovecot => socket(i, source, at),
+            CredentialSource::Http | CredentialSource::Introspection => url(i, source, at),
+            CredentialSource::Backend => pool(config, i, source, at),
+        }
+        secret(i, source, at);
+        values(i, source, at);
+    }
+}
+
+/// The sources that take a key, with what is written for it where one of them needs it.
+const KEYS: &[(&str, &[CredentialSource], Option<&str>)] = {
+    use CredentialSource::{Backend, Dovecot, File, Http, Introspection};
+    &[
+        ("file", &[File], Some("/etc/gatepost/accounts")),
+        ("socket", &[Dovecot], Some("/run/dovecot/auth-client")),
+        (
+            "url",
+            &[Http, Introspection],
+            Some("https://auth.example.net/smtp"),
+        ),
+        ("ca", &[Http, Introspection], None),
+        ("pool", &[Backend], Some("mta")),
+        ("client", &[Introspection], None),
+        ("secret", &[Http, Introspection], None),
+        ("scope", &[Introspection], None),
+        ("claim", &[Introspection], None),
+        ("domains", &[Dovecot, Http, Introspection, Backend], None),
+    ]
+};
+
+fn keys(i: usize, source: &Credentials, at: &mut Document) {
+    let word = source.source.as_str();
+    for (key, sources, sample) in KEYS {
+        let path = format!("credentials[{i}].{key}");
+        let takes = sources.contains(&source.source);
+        if at.has(&path) && !takes {
+            let of: Vec<_> = sources.iter().map(|s| format!("\"{s}\"")).collect();
+            let message = format!("source = \"{word}\" has no `{key}`");
+            at.error(&path, message, format!("it belongs to {}", of.join(", ")));
+        } else if takes
+            && !is_set(source, key)
+            && !at.is_broken(&path)
+            && let Some(sample) = sample
+        {
+            let message = format!("source = \"{word}\" needs `{key}`");
+            at.error(&path, message, format!("write {key} = \"{sample}\""));
+        }
+    }
+}
+
+fn is_set(source: &Credentials, key: &str) -> bool {
+    match key {
+        "file" => !source.file.as_os_str().is_empty(),
+        "socket" => !source.socket.is_empty(),
+        "url" => !source.url.is_empty(),
+        "pool" => !source.pool.is_empty(),
+        _ => true,
+    }
+}
+
+fn socket(i: usize, source: &Credentials, at: &mut Document) {
+    let (path, socket) = (format!("credentials[{i}].socket"), &*source.socket);
+    if socket.is_empty() || socket.contains('/') {
+        return;
+    }
+    if entry::backend(socket).is_err() {
+        let hint = "write the path of a socket, or \"host:port\"".to_string();
+        at.error(&path, format!("\"{socket}\" is no socket"), hint);
+    }
+}
+
+fn url(i: usize, source: &Credentials, at: &mut Document) {
+    let (path, url) = (format!("credentials[{i}].url"), &*source.url);
+    if url.is_empty() {
+        return;
+    }
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+    if !host.is_some_and(is_authority) || !url.bytes().all(|b| b.is_ascii_graphic()) {
+        let hint = "write \"https://auth.example.net/smtp\"".to_string();
+        at.error(&path, format!("\"{url}\" is no address of the web"), hint);
+        return;
+    }
+    let local = host.is_some_and(|host| {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        name == "localhost" || name == "[::1]" || name.starts_with("127.")
+    });
+    if url.starts_with("http://") && !local {
+        let message = "passwords go to another machine unencrypted".to_string();
+        at.warning(&path, message, "use https://".to_string());
+    }
+    if !source.ca.as_os_str().is_empty() {
+        let path = format!("credentials[{i}].ca");
+        if url.starts_with("http://") {
+            at.error(&path, "`ca` is for `https` only".into(), None);
+        } else if let Err(why) = readable(&source.ca) {
+            // A warning, as with secrets: who checks a file may not have the rights of who runs it.
+            at.warning(&path, why, None);
+        }
+    }
+}
+
+/// `host` or `host:port`, an IPv6 address in brackets. No user and no password: those are `client` and `secret`.
+fn is_authority(text: &str) -> bool {
+    let with_port = match text.rsplit_once(':') {
+        Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => text.to_string(),
+        _ => format!("{text}:443"),
+    };
+    entry::backend(&with_port).is_ok()
+}
+
+fn readable(file: &Path) -> Result<(), String> {
+    std::fs::File::open(file)
+        .map(drop)
+        .map_err(|why| format!("can't read {}: {why}", file.display()))
+}
+
+fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
+    let (path, name) = (format!("credentials[{i}].pool"), &*source.pool);
+    let pools = || config.pool.iter().map(|pool| &*pool.name);
+    if name.is_empty() || pools().any(|pool| pool == name) || at.is_broken("pool") {
+        return;
+    }
+    let hint = nearest(name, pools()).map(|near| format!("did you mean \"{near}\"?"));
+    at.error(&path, format!("there is no pool \"{name}\""), hint);
+}
+
+fn secret(i: usize, source: &Credentials, at: &mut Document) {
+    let path = format!("credentials[{i}].secret");
+    let secret = &source.secret;
+    let both = !secret.env.is_empty() && !secret.file.as_os_str().is_empty();
+    if both {
+        let hint = "write { file = \"…\" } or { env = \"…\" }".to_string();
+        at.error(&path, "a secret stands in one place".into(), hint);
+    } else if at.has(&path) && secret.is_empty() {
+        let hint = "write { file = \"…\" } or { env = \"…\" }".to_string();
+        at.error(&path, "`secret` names no place".into(), hint);
+    } else if !secret.is_empty()
+        && let Err(why) = secret.read()
+    {
+        // A warning: who checks a file may have neither the rights nor the environment of who runs it.
+        at.warning(&path, why, None);
+    }
+    if source.source == CredentialSource::Introspection {
+        let missing = match (source.client.is_empty(), secret.is_empty()) {
+            (false, true) => "secret",
+            (true, false) => "client",
+            _ => return,
+        };
+        let message = format!("`client` and `secret` go together, and `{missing}` is missing");
+        at.error(&format!("credentials[{i}].{missing}"), message, None);
+    }
+}
+
+fn values(i: usize, source: &Credentials, at: &mut Document) {
+    let path = |key: &str| format!("credentials[{i}].{key}");
+    if !(1..=120).contains(&source.timeout.0.as_secs()) {
+        let hint = "clients wait a minute or two for an answer".to_string();
+        at.error(&path("timeout"), "`timeout` is 1s to 2m".into(), hint);
+    }
+    if !(1..=10_000).contains(&source.concurrency) {
+        let message = "`concurrency` is 1 to 10000".to_string();
+        at.error(&path("concurrency"), message, None);
+    }
+    for (key, value) in [("client", &source.client), ("scope", &source.scope)] {
+        if !value.bytes().all(|b| b.is_ascii_graphic()) {
+            let message = format!("`{key}` is printable ASCII without blanks");
+            at.error(&path(key), message, None);
+        }
+    }
+    for (j, domain) in source.domains.iter().enumerate() {
+        if !entry::is_domain(domain) {
+            let message = format!("\"{domain}\" is no domain");
+            at.error(&path(&format!("domains[{j}]")), message, None);
+        }
+    }
+}
