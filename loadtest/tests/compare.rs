@@ -38,7 +38,13 @@ fn a_round_through_haproxy_and_gatepost_fills_the_tables_and_loses_nothing() {
     )
     .unwrap();
     let output = Command::new(load)
-        .args(["compare", "--works", "kept,latency", "--rounds", "1"])
+        .args([
+            "compare",
+            "--works",
+            "kept,latency,tls-resumed",
+            "--rounds",
+            "1",
+        ])
         .args(["--seconds", "0.2", "--peers", "gatepost-epoll"])
         .arg("--write")
         .arg(&page)
@@ -51,14 +57,14 @@ fn a_round_through_haproxy_and_gatepost_fills_the_tables_and_loses_nothing() {
     let text = fs::read_to_string(&page).unwrap();
     assert!(text.starts_with("before\n") && text.ends_with("behind\n"));
     assert!(!text.contains("the last table"), "{text}");
-    for work in ["### kept: ", "### latency: "] {
+    for work in ["### kept: ", "### latency: ", "### tls-resumed: "] {
         assert!(text.contains(work), "{text}");
     }
     let rows: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("| HAProxy") || line.starts_with("| Gatepost"))
         .collect();
-    assert_eq!(rows.len(), 4, "{text}");
+    assert_eq!(rows.len(), 6, "{text}");
     for row in rows {
         assert!(row.ends_with("| 0 |"), "nothing is lost: {row}");
     }

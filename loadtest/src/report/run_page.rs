@@ -86,6 +86,17 @@ fn head(result: &RunResult) -> Page {
         format!("{}/s", octets(speed)),
         format!("{} of payload", octets(totals.octets as f64)),
     ));
+    if totals.handshakes > 0 {
+        page = page.figure(Figure::new(
+            "TLS handshakes",
+            rate(per_second(totals.handshakes, result.took_s)),
+            format!(
+                "{} of {} resumed",
+                count(totals.resumed),
+                count(totals.handshakes)
+            ),
+        ));
+    }
     if let Some(process) = result.processes.first() {
         page = page.figure(Figure::new(
             format!("CPU a message, {}", process.name),
