@@ -3,7 +3,7 @@
 use crate::smtp::{Tick, envelope::Path};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::rates::SessionCounts;
+use super::rates::{Keys, SessionCounts};
 
 /// The points of a session at which the policy is asked, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +65,9 @@ pub struct Facts<'a> {
     pub certificate: &'a [Box<str>],
     /// Sessions open now, this one included: [`super::SessionTicket::counts`].
     pub sessions: SessionCounts,
+    /// The keys of its address, hashed once a session: [`super::SessionTicket::keys`]. `None`, or those of another
+    /// address: they are made as they are needed.
+    pub keys: Option<&'a Keys>,
     /// What it did out of turn so far.
     pub signals: Signals,
     /// The name or literal of EHLO/HELO, as it came.
@@ -108,6 +111,7 @@ impl Facts<'static> {
             tls: None,
             certificate: &[],
             sessions: SessionCounts::default(),
+            keys: None,
             signals: Signals::default(),
             hello: b"",
             sender: NO_PATH,

@@ -49,7 +49,7 @@ pub use build::Fault;
 pub use facts::{At, Facts, Signals};
 pub use judgement::{HITS_MAX, Hit, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
-pub use rates::{SessionCounts, SessionTicket, Shared};
+pub use rates::{Keys, SessionCounts, SessionTicket, Shared};
 pub use rule::{CheckId, CheckInfo};
 pub use verdict::{Verdict, What};
 

@@ -258,6 +258,7 @@ impl Session {
                 .as_ref()
                 .map(crate::policy::SessionTicket::counts)
                 .unwrap_or_default(),
+            keys: self.ticket.as_ref().map(crate::policy::SessionTicket::keys),
             signals: signals(self.early, self.server.signals()),
             hello: self.server.hello().map_or(b"", |hello| hello.name),
             sender: envelope.sender(),

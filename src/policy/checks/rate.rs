@@ -9,7 +9,7 @@ use crate::{
         build::{self, Builder},
         lists::lower,
         rates::{
-            key,
+            key::Key,
             table::{Limit, Table},
         },
         replies,
@@ -127,12 +127,13 @@ impl RateCheck {
         let Some(limit) = self.limits[unit as usize] else {
             return true;
         };
-        let admit = |table: &Table, key: u128| {
-            table.admit(key::account(key, unit as u8), limit, cost, facts.now)
+        let keys = || shared.keys(facts.keys, facts.client);
+        let admit = |table: &Table, key: Key| {
+            table.admit_hashed(key.account(unit as u8), limit, cost, facts.now)
         };
         match self.owner {
-            Owner::Client => admit(&shared.client, key::address(facts.client)),
-            Owner::Prefix => admit(&shared.prefix, key::prefix(facts.client)),
+            Owner::Client => admit(&shared.client, keys().client),
+            Owner::Prefix => admit(&shared.prefix, keys().prefix),
             Owner::Sender if facts.sender.domain.is_empty() => true, // bounces have no domain
             Owner::Sender => {
                 let mut room = [0; lower::ROOM];

@@ -3,7 +3,10 @@
 //! One holder of an IPv6 network has 2^64 addresses at least, so a /64 counts as one address and a /48, the
 //! usual site, as its prefix (RFC 6177); for IPv4 it is the address and its /24.
 
-use std::net::IpAddr;
+use std::{
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    net::IpAddr,
+};
 
 const V6_ADDRESS: u128 = !0 << 64;
 const V6_PREFIX: u128 = !0 << 80;
@@ -15,12 +18,6 @@ fn bits(ip: IpAddr) -> (u128, bool) {
         IpAddr::V4(v4) => (u128::from(v4.to_ipv6_mapped()), true),
         IpAddr::V6(v6) => (u128::from(v6), false),
     }
-}
-
-/// An account of a key. The bits from 48 to 63 are 0 in every key, of an IPv4 address and of an IPv6 network, so
-/// the account's number has room there and one number is all that need be hashed.
-pub fn account(key: u128, of: u8) -> u128 {
-    key | u128::from(of) << 48
 }
 
 /// The key of an address.
@@ -36,6 +33,84 @@ pub fn prefix(ip: IpAddr) -> u128 {
     match bits(ip) {
         (v4, true) => v4 & V4_PREFIX,
         (v6, false) => v6 & V6_PREFIX,
+    }
+}
+
+/// A key with its hash under a secret of this process: a keyed hash is dear, and one serves all accounts of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    bits: u128,
+    hash: u64,
+}
+
+/// Both keys of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub(in crate::policy) client: Key,
+    pub(in crate::policy) prefix: Key,
+}
+
+impl Key {
+    fn new(bits: u128, secret: &RandomState) -> Key {
+        let hash = secret.hash_one(bits);
+        Key { bits, hash }
+    }
+
+    /// Its hash.
+    pub fn hash(self) -> u64 {
+        self.hash
+    }
+
+    /// The hash of one of its accounts. No other account of the key has the same; spread as evenly as the hash, and
+    /// as unknown to strangers.
+    pub fn account(self, of: u8) -> u64 {
+        // Steps that can each be undone: an odd factor, and a half folded onto the other.
+        let apart = self.hash ^ (u64::from(of) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (apart ^ apart >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^ mixed >> 32
+    }
+}
+
+impl Hash for Key {
+    /// For a map that takes the hash as it is: [`Taken`].
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Keys {
+    /// Those of an address.
+    pub fn of(ip: IpAddr, secret: &RandomState) -> Keys {
+        Keys {
+            client: Key::new(address(ip), secret),
+            prefix: Key::new(prefix(ip), secret),
+        }
+    }
+
+    /// Whether they are this address's.
+    pub fn are_of(&self, ip: IpAddr) -> bool {
+        self.client.bits == address(ip)
+    }
+}
+
+/// A hasher for what has been hashed.
+#[derive(Default)]
+pub struct Taken(u64);
+
+impl Hasher for Taken {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Nothing but a key's hash is ever written; anything else would still be told apart.
+    fn write(&mut self, bytes: &[u8]) {
+        for octet in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*octet);
+        }
     }
 }
 
@@ -61,6 +136,7 @@ mod tests {
 
     #[test]
     fn accounts_of_all_keys_are_apart() {
+        let secret = RandomState::new();
         let mut seen = std::collections::HashSet::new();
         for text in [
             "192.0.2.1",
@@ -69,12 +145,27 @@ mod tests {
             "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
         ] {
             let ip = text.parse::<IpAddr>().expect("an address");
-            for (kind, key) in [address(ip), prefix(ip)].into_iter().enumerate() {
-                assert_eq!(key & 0xffff << 48, 0, "{text}");
+            let keys = Keys::of(ip, &secret);
+            assert!(keys.are_of(ip) && keys == Keys::of(ip, &secret));
+            for (kind, key) in [keys.client, keys.prefix].into_iter().enumerate() {
                 for of in [0, 1, 2, 255] {
-                    assert!(seen.insert((kind, account(key, of))), "{text} {of}");
+                    assert!(seen.insert((kind, key.account(of))), "{text} {of}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn accounts_of_one_key_lie_apart() {
+        // Tables take the upper bits for the line: four accounts of a client must not fight for one.
+        let secret = RandomState::new();
+        let mut shared = 0;
+        for client in 0..1_000u32 {
+            let key = Keys::of(IpAddr::from(client.to_be_bytes()), &secret).client;
+            let mut lines = [0, 1, 2, 3].map(|of| key.account(of) >> 52);
+            lines.sort_unstable();
+            shared += lines.windows(2).filter(|two| two[0] == two[1]).count();
+        }
+        assert!(shared < 20, "{shared} of some 1.5 that chance would give");
     }
 }

@@ -4,6 +4,7 @@ pub(super) mod key;
 mod sessions;
 pub(super) mod table;
 
+pub use key::Keys;
 pub use sessions::{SessionCounts, SessionTicket};
 
 use crate::config;
@@ -51,6 +52,14 @@ impl Shared {
             client: fitting(&self.client, &config.client_rate),
             prefix: fitting(&self.prefix, &config.prefix_rate),
             sender: fitting(&self.sender, &config.sender_rate),
+        }
+    }
+
+    /// The keys of a client: those that its session has brought, or else made now.
+    pub(super) fn keys(&self, brought: Option<&Keys>, client: IpAddr) -> Keys {
+        match brought {
+            Some(keys) if keys.are_of(client) => *keys,
+            _ => self.sessions.keys(client),
         }
     }
 

@@ -4,12 +4,11 @@
 //! An entry lives as long as a session holds it, so memory is bounded by the number of sessions. Touched
 //! twice a connection, hence locks (many, each held for one look-up) instead of something clever.
 
-use super::key;
-use rustc_hash::FxBuildHasher;
+use super::key::{Key, Keys, Taken};
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasherDefault, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -25,10 +24,9 @@ pub struct SessionCounts {
     pub prefix: u32,
 }
 
-/// One kind of key. Keys come from strangers, so the hash of the maps is seeded (std's SipHash). That of the shards
-/// is not: who aims at one of them makes others wait for its lock as long as a look-up takes.
+/// One kind of key. Keys come from strangers, so their hash is a keyed one.
 struct Counts {
-    shards: Vec<Mutex<HashMap<u128, u32>>>,
+    shards: Vec<Mutex<HashMap<Key, u32, BuildHasherDefault<Taken>>>>,
 }
 
 impl Default for Counts {
@@ -40,22 +38,23 @@ impl Default for Counts {
 }
 
 impl Counts {
-    fn shard(&self, key: u128) -> MutexGuard<'_, HashMap<u128, u32>> {
-        let at = FxBuildHasher.hash_one(key) as usize % SHARDS;
+    fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u32, BuildHasherDefault<Taken>>> {
+        // The maps take bits from either end.
+        let at = (key.hash() >> 32) as usize % SHARDS;
         // A count is a plain number: a panic elsewhere while the lock was held can't have torn it.
         self.shards[at]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn up(&self, key: u128) -> u32 {
+    fn up(&self, key: Key) -> u32 {
         let mut shard = self.shard(key);
         let count = shard.entry(key).or_insert(0);
         *count = count.saturating_add(1);
         *count
     }
 
-    fn down(&self, key: u128) {
+    fn down(&self, key: Key) {
         let mut shard = self.shard(key);
         if let Entry::Occupied(mut entry) = shard.entry(key) {
             *entry.get_mut() -= 1;
@@ -69,20 +68,26 @@ impl Counts {
 /// All open sessions.
 #[derive(Default)]
 pub struct Sessions {
+    secret: RandomState,
     clients: Counts,
     prefixes: Counts,
 }
 
 impl Sessions {
+    /// The keys of an address.
+    pub fn keys(&self, ip: IpAddr) -> Keys {
+        Keys::of(ip, &self.secret)
+    }
+
     /// Counts one session.
     pub fn open(self: &Arc<Sessions>, ip: IpAddr) -> SessionTicket {
-        let (client, prefix) = (key::address(ip), key::prefix(ip));
+        let keys = self.keys(ip);
         SessionTicket {
             counts: SessionCounts {
-                client: self.clients.up(client),
-                prefix: self.prefixes.up(prefix),
+                client: self.clients.up(keys.client),
+                prefix: self.prefixes.up(keys.prefix),
             },
-            keys: (client, prefix),
+            keys,
             sessions: Arc::clone(self),
         }
     }
@@ -92,7 +97,7 @@ impl Sessions {
 #[must_use = "the session is counted only as long as its ticket lives"]
 pub struct SessionTicket {
     sessions: Arc<Sessions>,
-    keys: (u128, u128),
+    keys: Keys,
     counts: SessionCounts,
 }
 
@@ -101,6 +106,12 @@ impl SessionTicket {
     #[must_use]
     pub fn counts(&self) -> SessionCounts {
         self.counts
+    }
+
+    /// The keys of its address, for [`super::super::Facts::keys`].
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 }
 
@@ -112,8 +123,8 @@ impl fmt::Debug for SessionTicket {
 
 impl Drop for SessionTicket {
     fn drop(&mut self) {
-        self.sessions.clients.down(self.keys.0);
-        self.sessions.prefixes.down(self.keys.1);
+        self.sessions.clients.down(self.keys.client);
+        self.sessions.prefixes.down(self.keys.prefix);
     }
 }
 

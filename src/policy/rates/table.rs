@@ -84,7 +84,12 @@ impl Table {
     /// keys. A refusal charges nothing. What costs more than the whole limit passes on an untouched account
     /// only, and leaves it in debt until it is paid for.
     pub fn admit(&self, key: impl std::hash::Hash, limit: Limit, cost: u64, now: Tick) -> bool {
-        let hash = self.seed.hash_one(key).max(1);
+        self.admit_hashed(self.seed.hash_one(key), limit, cost, now)
+    }
+
+    /// The same for a key that has been hashed, under a secret of this process and for all its calls.
+    pub fn admit_hashed(&self, hash: u64, limit: Limit, cost: u64, now: Tick) -> bool {
+        let hash = hash.max(1);
         let line = &self.lines[((u128::from(hash) * self.lines.len() as u128) >> 64) as usize];
         let now = now.0.saturating_mul(1_000);
         let due = &line.dues[line.find(hash).unwrap_or_else(|| line.claim(hash))];
