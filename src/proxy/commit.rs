@@ -79,6 +79,7 @@ impl Session {
         pieces.push(&first);
         survey.without_forged(payload, &mut pieces);
         let facts = self.server.body_facts();
+        let undotted = facts.is_undotted();
         let size = pieces.iter().map(|piece| piece.len() as u64).sum();
         let load = Load {
             size,
@@ -99,6 +100,7 @@ impl Session {
                 envelope: self.server.envelope(),
                 pieces: &pieces,
                 load,
+                undotted,
             };
             let handed = relay::whole(&mut lease, parcel, &mut marks).await;
             let reply = search.after(self, &handed, &lease, transaction);

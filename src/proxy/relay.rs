@@ -48,6 +48,8 @@ pub struct Parcel<'a> {
     pub pieces: &'a [&'a [u8]],
     /// What the backend is told of it.
     pub load: Load,
+    /// No line of it begins with a dot.
+    pub undotted: bool,
 }
 
 /// Moments that are worth a histogram.
@@ -108,6 +110,9 @@ impl From<Broken> for Handed {
 pub async fn whole(lease: &mut Lease, parcel: Parcel<'_>, marks: &mut Marks) -> Handed {
     if let Err(why) = lease.open(parcel.envelope, To::All, parcel.load) {
         return Handed::Unsupported(why);
+    }
+    if parcel.undotted {
+        lease.undotted();
     }
     // Ahead of the envelope's replies only where a refused recipient refuses it all.
     if parcel.envelope.recipients().len() == 1 && lease.takes_body() {

@@ -44,8 +44,20 @@ pub struct BodyFacts {
     pub nuls: u64,
     /// An octet above 127 was seen: the body needs 8BITMIME (RFC 6152).
     pub eight_bit: bool,
+    /// A line of the payload begins with a dot. True of every BDAT body, where nobody looks for them. A dot behind a
+    /// bare newline does not count.
+    pub dotted: bool,
     /// A bare CR or bare LF was seen on the wire. A CR counts once the octet behind it is known.
     pub bare_newline: bool,
+}
+
+impl BodyFacts {
+    /// Whether the payload can go into a DATA transfer as it is: no dot in it needs stuffing.
+    #[must_use]
+    pub fn is_undotted(&self) -> bool {
+        // A newline that was mended begins a line for the next reader.
+        !self.dotted && !self.bare_newline
+    }
 }
 
 /// One answer of a scanner: drop `consumed` octets from the front of the input, and do `kind`.

@@ -44,7 +44,13 @@ impl ChunkScan {
             at: At::Text,
             mode,
             engine,
-            tally: Tally::default(),
+            tally: Tally {
+                facts: BodyFacts {
+                    dotted: true,
+                    ..BodyFacts::default()
+                },
+                ..Tally::default()
+            },
         }
     }
 

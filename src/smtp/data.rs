@@ -130,7 +130,10 @@ impl DataScan {
                     self.tally.facts.bare_newline = true;
                     self.take(octet, behind(octet), &mut at);
                 }
-                (At::LineStart | At::Text | At::Dot, _) => self.take(octet, behind(octet), &mut at),
+                (At::LineStart | At::Text | At::Dot, _) => {
+                    self.tally.facts.dotted |= self.at == At::Dot && octet == b'.';
+                    self.take(octet, behind(octet), &mut at);
+                }
             }
         }
         if start < at {
@@ -216,6 +219,7 @@ mod tests {
     /// The same from the text of RFC 5321, a line at a time, for a body that has an end.
     fn plain(mode: BareNewline, wire: &[u8]) -> (Vec<u8>, BodyFacts, Option<Vec<u8>>) {
         let mut payload = Vec::new();
+        let mut facts = BodyFacts::default();
         let mut rest = wire;
         loop {
             let end = memchr::memmem::find(rest, b"\r\n").expect("a body with an end") + 2;
@@ -224,9 +228,9 @@ mod tests {
             if line == b".\r\n" {
                 break;
             }
+            facts.dotted |= line.starts_with(b"..");
             payload.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
         }
-        let mut facts = BodyFacts::default();
         let (mut mended, mut before) = (Vec::new(), b' ');
         for &octet in &payload {
             let bare = (before == b'\r') != (octet == b'\n');

@@ -74,6 +74,23 @@ impl Stuff {
         };
     }
 
+    /// Appends a piece of a payload in which no line begins with a dot, as whoever read it has seen.
+    pub fn append_undotted(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        debug_assert!(
+            !(payload.windows(3).any(|three| three == b"\r\n.")
+                || self.at == At::LineStart && payload.starts_with(b".")),
+            "a dot begins a line"
+        );
+        out.extend_from_slice(payload);
+        self.at = match payload {
+            [] => self.at,
+            [b'\n'] if self.at == At::Cr => At::LineStart,
+            [.., b'\r', b'\n'] => At::LineStart,
+            [.., b'\r'] => At::Cr,
+            _ => At::Text,
+        };
+    }
+
     /// Appends the end: `.CRLF` where the payload ended its last line (or is empty), else CRLF first.
     /// Returns whether that CRLF had to be added. The next octet appended belongs to a new message.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> bool {
@@ -159,6 +176,16 @@ mod tests {
             prop_assert_eq!(&stuffed(&[&payload[..at], &payload[at..to], &payload[to..]]), &whole);
             let octets: Vec<&[u8]> = payload.chunks(1).collect();
             prop_assert_eq!(&stuffed(&octets), &whole);
+            // Where the stuffing adds nothing, the spared search gives the same, in any pieces.
+            let none = stuffed(&[payload]).starts_with(payload) && !payload.starts_with(b".");
+            if none && !payload.windows(3).any(|three| three == b"\r\n.") {
+                for pieces in [vec![&payload[..at], &payload[at..to], &payload[to..]], octets] {
+                    let (mut stuff, mut out) = (Stuff::new(), Vec::new());
+                    pieces.iter().for_each(|piece| stuff.append_undotted(piece, &mut out));
+                    stuff.finish(&mut out);
+                    prop_assert_eq!(&out, &whole);
+                }
+            }
         }
     }
 }

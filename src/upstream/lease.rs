@@ -212,6 +212,11 @@ impl Lease {
         self.conn().client.takes_body()
     }
 
+    /// No line of the body begins with a dot: see [`Client::undotted`].
+    pub fn undotted(&mut self) {
+        self.conn_mut().client.undotted();
+    }
+
     /// Writes a part of the body for sending; `last` ends it. What was written and not sent yet goes in one
     /// write with it.
     pub fn body(&mut self, pieces: &[&[u8]], last: bool) {

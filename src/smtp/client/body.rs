@@ -1,6 +1,9 @@
 //! The body on its way out, and the ways to leave a transaction.
 
-use super::{Abort, Client, ClientError, Phase, commands, transaction::Kind};
+use super::{
+    Abort, Client, ClientError, Phase, commands,
+    transaction::{Kind, Transaction},
+};
 
 impl Client {
     /// Whether [`Client::body`] may be called: at once after `open` where the body goes by BDAT with
@@ -9,6 +12,14 @@ impl Client {
     #[must_use]
     pub fn takes_body(&self) -> bool {
         self.phase == Phase::Transaction && self.transaction.takes_body(self.pipelines())
+    }
+
+    /// Spares the search for dots: no line of the payload of this transaction begins with one. Who says so wrongly
+    /// changes the message, and may end it early; so it is said from [`BodyFacts::is_undotted`] alone.
+    ///
+    /// [`BodyFacts::is_undotted`]: crate::smtp::body::BodyFacts::is_undotted
+    pub fn undotted(&mut self) {
+        self.transaction.undotted = true;
     }
 
     /// Appends the next pieces of the payload: with dots stuffed (DATA), or as one chunk (BDAT); `last`
@@ -27,8 +38,14 @@ impl Client {
                 self.fail(ClientError::OutOfStep);
                 return;
             }
+            let Transaction {
+                stuff, undotted, ..
+            } = &mut self.transaction;
             for piece in pieces {
-                self.transaction.stuff.append(piece, out);
+                match undotted {
+                    true => stuff.append_undotted(piece, out),
+                    false => stuff.append(piece, out),
+                }
             }
             if last {
                 self.transaction.stuff.finish(out);

@@ -88,6 +88,8 @@ pub(super) struct Transaction {
     /// `Go` was said.
     pub(super) go: bool,
     pub(super) stuff: Stuff,
+    /// No dot of the payload needs stuffing.
+    pub(super) undotted: bool,
 }
 
 impl Transaction {

@@ -58,6 +58,7 @@ impl Transfer {
             line_longest: 0,
             nuls: 0,
             eight_bit: false,
+            dotted: false,
             bare_newline: false,
         };
         match &self.scan {
