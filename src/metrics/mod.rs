@@ -25,6 +25,7 @@ pub mod registry;
 pub mod sheet;
 pub mod snapshot;
 pub mod stage;
+mod track;
 
 pub use counter::{Counter, Gauge, Info};
 pub use interval::IntervalLog;
@@ -32,5 +33,6 @@ pub use process::Process;
 pub use recorder::Recorder;
 pub use reference::reference;
 pub use registry::{Kind, Registry, SCOPES_MAX, Scope};
-pub use snapshot::{Distribution, MICROS_MAX, Snapshot, View};
+pub use snapshot::{Distribution, Snapshot, View};
 pub use stage::Stage;
+pub use track::MICROS_MAX;

@@ -4,8 +4,9 @@ use super::{
     counter::{Counter, Gauge},
     registry::{Kind, Registry, Scope},
     sheet::Sheet,
-    snapshot::{Snapshot, Track},
+    snapshot::Snapshot,
     stage::Stage,
+    track::Track,
 };
 use std::{
     cell::{Cell, RefCell},

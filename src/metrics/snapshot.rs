@@ -4,6 +4,7 @@ use super::{
     counter::{Counter, Gauge, Info},
     registry::{Kind, Scope},
     stage::Stage,
+    track::Track,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hdrhistogram::{
@@ -16,67 +17,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The longest latency that is told apart, in microseconds: one hour.
-pub const MICROS_MAX: u64 = 3_600_000_000;
-
 /// Significant digits: a value is known to a thousandth.
 const DIGITS: u8 = 3;
 
-/// A bucket of 32 bits halves the memory; long before one can be full it is poured into one of 64.
-const POUR_AT: u64 = 1 << 31;
-
-fn empty<T: hdrhistogram::Counter>() -> Histogram<T> {
+fn empty() -> Histogram<u64> {
     Histogram::new(DIGITS).expect("3 significant digits are within 0..=5")
 }
 
-/// Latencies of one stage in one scope, on a worker. Begins with 8 KiB and grows with the longest latency.
-#[derive(Clone)]
-pub struct Track {
-    recent: Histogram<u32>,
-    poured: Option<Box<Histogram<u64>>>,
-    sum: u64,
-    min: u64,
-    max: u64,
-}
-
-impl Default for Track {
-    fn default() -> Self {
-        Track {
-            recent: empty(),
-            poured: None,
-            sum: 0,
-            min: u64::MAX,
-            max: 0,
-        }
-    }
-}
-
-impl Track {
-    #[inline]
-    pub(super) fn record(&mut self, micros: u64) {
-        let micros = micros.min(MICROS_MAX);
-        self.sum = self.sum.wrapping_add(micros);
-        self.min = self.min.min(micros);
-        self.max = self.max.max(micros);
-        // It grows by itself; an error would mean no memory address is large enough.
-        let _ = self.recent.record(micros);
-        if self.recent.len() >= POUR_AT {
-            self.pour();
-        }
-    }
-
-    #[cold]
-    fn pour(&mut self) {
-        let poured = self.poured.get_or_insert_with(|| Box::new(empty()));
-        pour(&self.recent, poured);
-        self.recent.reset();
-    }
-}
-
-fn pour<T: hdrhistogram::Counter>(from: &Histogram<T>, into: &mut Histogram<u64>) {
+fn pour(from: &Histogram<u64>, into: &mut Histogram<u64>) {
     for step in from.iter_recorded() {
         let value = from.median_equivalent(step.value_iterated_to());
-        let _ = into.record_n(value, step.count_at_value().as_u64());
+        // It grows by itself; an error would mean no memory address is large enough.
+        let _ = into.record_n(value, step.count_at_value());
     }
 }
 
@@ -136,10 +88,7 @@ impl Default for Distribution {
 
 impl Distribution {
     pub(super) fn absorb(&mut self, track: &Track) {
-        pour(&track.recent, &mut self.histogram);
-        if let Some(poured) = &track.poured {
-            pour(poured, &mut self.histogram);
-        }
+        track.pour_into(&mut self.histogram);
         self.sum = self.sum.wrapping_add(track.sum);
         self.min = self.min.min(track.min);
         self.max = self.max.max(track.max);
@@ -275,6 +224,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::track::MICROS_MAX;
 
     #[test]
     fn a_full_track_is_poured_and_nothing_is_lost() {
