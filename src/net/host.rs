@@ -28,7 +28,8 @@ pub(super) fn spawn(task: impl Future<Output = ()> + 'static) {
     let worker = Worker::current();
     match worker.engine {
         Engine::Ring => worker.ring().spawn(task),
-        Engine::Epoll | Engine::Uring(_) => drop(tokio::task::spawn_local(task)),
+        // tokio moves a task about, at its begin and at its end. What is moved is a pointer then.
+        Engine::Epoll | Engine::Uring(_) => drop(tokio::task::spawn_local(Box::pin(task))),
     }
 }
 
