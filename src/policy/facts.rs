@@ -1,6 +1,6 @@
 //! What the shell knows when it asks.
 
-use crate::smtp::{Tick, envelope::Path};
+use crate::smtp::{Tick, envelope::Path, header::Index};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::rates::{Keys, SessionCounts};
@@ -84,6 +84,8 @@ pub struct Facts<'a> {
     pub size: u64,
     /// The header section as it came, with or without the empty line ([`At::Body`] only).
     pub header: &'a [u8],
+    /// Its fields, where somebody has found them already.
+    pub fields: Option<&'a Index<'a>>,
     /// The moment, coarse is enough.
     pub now: Tick,
     /// A finer clock for the times in [`super::Hit`] and of the looks.
@@ -120,6 +122,7 @@ impl Facts<'static> {
             recipients: 0,
             size: 0,
             header: b"",
+            fields: None,
             now,
             clock: Tick::default,
             looked: None,

@@ -16,6 +16,7 @@ use crate::{
     smtp::{
         Reply,
         envelope::Path,
+        header::Index,
         server::{self, Answer, Question},
     },
     upstream::Verification,
@@ -221,7 +222,7 @@ impl Session {
         recipient: Option<crate::smtp::envelope::PathSpan>,
         ours: bool,
     ) -> Answer {
-        match self.verdict(at, recipient, ours, &[]) {
+        match self.verdict(at, recipient, ours, &[], None) {
             Verdict::Accept => Answer::Accept,
             Verdict::Defer(reply) | Verdict::Reject(reply) => match at {
                 // A refused session has nothing to say but QUIT; don't keep it waiting for that.
@@ -239,6 +240,7 @@ impl Session {
         recipient: Option<crate::smtp::envelope::PathSpan>,
         ours: bool,
         header: &[u8],
+        fields: Option<&Index<'_>>,
     ) -> Verdict {
         let site = &self.current.site;
         let envelope = self.server.envelope();
@@ -271,6 +273,7 @@ impl Session {
                 envelope.params().size
             },
             header,
+            fields,
             clock: now,
             looked: self.context.times_looks().then_some(&looked),
             ..Facts::of(self.client, self.now)

@@ -75,7 +75,7 @@ impl Session {
         if end as u64 > limits.header.0 {
             return Err(replies::HEADER_TOO_LARGE.reply());
         }
-        let survey = self.survey(header);
+        let survey = self.survey(&header::Index::new(header));
         if survey.received > limits.received as usize {
             return Err(replies::LOOP.reply());
         }

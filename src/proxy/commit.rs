@@ -68,10 +68,10 @@ impl Session {
 
     async fn commit_window(&mut self, transaction: &mut Transaction, payload: &[u8]) -> Answer {
         let end = header::end(payload).unwrap_or(payload.len());
-        let survey = self.survey(&payload[..end]);
-        if let Some(answer) = self.judge_message(&payload[..end], &survey) {
-            return answer;
-        }
+        let survey = match self.judge_message(&payload[..end]) {
+            Ok(survey) => survey,
+            Err(answer) => return answer,
+        };
         let mut first = Vec::with_capacity(512);
         self.write_trace(transaction.id, &mut first);
         self.write_missing(survey.found, transaction.id, &mut first);
@@ -123,9 +123,7 @@ impl Session {
         transaction: &mut Transaction,
         streaming: relay::Streaming,
     ) -> Answer {
-        let survey = self.survey(&streaming.header);
-        let verdict = self.judge_message(&streaming.header, &survey);
-        if let Some(answer) = verdict {
+        if let Err(answer) = self.judge_message(&streaming.header) {
             // Tail hold: the end was never sent, so the backend discards what it has.
             streaming.abandon();
             return answer;
@@ -149,19 +147,23 @@ impl Session {
         answer.unwrap_or_else(|| Answer::Refuse(crate::upstream::replies::LOST.reply()))
     }
 
-    /// The verdict on header and size; `None` to go on.
-    fn judge_message(&mut self, header: &[u8], survey: &Survey) -> Option<Answer> {
+    /// The verdict on header and size: what matters of the header, or the answer to a message that is refused.
+    // Not a part of the futures that call it: the index is for the stack.
+    #[inline(never)]
+    fn judge_message(&mut self, header: &[u8]) -> Result<Survey, Answer> {
         let limits = &self.current.site.config.limits;
         if header.len() as u64 > limits.header.0 {
-            return Some(Answer::Refuse(replies::HEADER_TOO_LARGE.reply()));
+            return Err(Answer::Refuse(replies::HEADER_TOO_LARGE.reply()));
         }
-        if survey.received > limits.received as usize {
-            return Some(Answer::Refuse(replies::LOOP.reply()));
+        let index = header::Index::new(header);
+        let survey = self.survey(&index);
+        if survey.received > self.current.site.config.limits.received as usize {
+            return Err(Answer::Refuse(replies::LOOP.reply()));
         }
-        match self.verdict(At::Body, None, true, header) {
-            Verdict::Accept => None,
-            Verdict::Defer(reply) | Verdict::Reject(reply) => Some(Answer::Refuse(reply)),
-            Verdict::Close(reply) => Some(Answer::Close(reply)),
+        match self.verdict(At::Body, None, true, header, Some(&index)) {
+            Verdict::Accept => Ok(survey),
+            Verdict::Defer(reply) | Verdict::Reject(reply) => Err(Answer::Refuse(reply)),
+            Verdict::Close(reply) => Err(Answer::Close(reply)),
         }
     }
 

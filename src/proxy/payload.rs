@@ -7,7 +7,7 @@ use super::{
     message_id::MessageId,
     received::{self, Trace},
 };
-use crate::smtp::{Span, header};
+use crate::smtp::{Span, header::Index};
 
 /// What a header section says that matters to us, found in one walk over it.
 pub(super) struct Survey {
@@ -45,14 +45,14 @@ impl Session {
     }
 
     /// Looks through a header section.
-    pub fn survey(&self, header: &[u8]) -> Survey {
+    pub fn survey(&self, header: &Index<'_>) -> Survey {
         let hostname = self.current.site.config.hostname.as_bytes();
         let mut survey = Survey {
             received: 0,
             found: Found::default(),
             forged: Vec::new(),
         };
-        for field in header::fields(header) {
+        for field in header.fields() {
             survey.found.look(&field);
             if field.is("Received") {
                 survey.received += 1;

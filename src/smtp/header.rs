@@ -90,6 +90,49 @@ fn line(header: &[u8], from: usize) -> usize {
     memchr::memchr(b'\n', &header[from..]).map_or(header.len(), |at| from + at + 1)
 }
 
+/// How many fields an [`Index`] holds; most headers have fewer.
+const INDEXED: usize = 32;
+
+/// The fields of a header section, found once for all who look at them. It lies on the stack: behind the first
+/// [`INDEXED`] fields each reader walks by itself.
+#[derive(Clone, Debug)]
+pub struct Index<'a> {
+    fields: [Field<'a>; INDEXED],
+    count: usize,
+    rest: Fields<'a>,
+}
+
+impl<'a> Index<'a> {
+    /// Walks over a header section.
+    #[must_use]
+    pub fn new(header: &'a [u8]) -> Index<'a> {
+        let nothing = Field {
+            span: Span::new(0, 0),
+            name: b"",
+            body: b"",
+        };
+        let mut index = Index {
+            fields: [nothing; INDEXED],
+            count: 0,
+            rest: fields(header),
+        };
+        while index.count < INDEXED {
+            let Some(field) = index.rest.next() else {
+                break;
+            };
+            index.fields[index.count] = field;
+            index.count += 1;
+        }
+        index
+    }
+
+    /// The fields, top down: the same as [`fields`] gives.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + '_ {
+        let indexed = self.fields[..self.count].iter().copied();
+        indexed.chain(self.rest.clone())
+    }
+}
+
 /// A line without its line end.
 fn strip(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);

@@ -122,9 +122,9 @@ thread_local! {
 
 impl Header {
     /// Bit `i`: rule `i` has found its field (and a body that matches, where it asks for one).
-    fn found(&self, header: &[u8], line: &mut Vec<u8>) -> u64 {
+    fn found<'a>(&self, fields: impl Iterator<Item = Field<'a>>, line: &mut Vec<u8>) -> u64 {
         let mut found = 0;
-        for field in header::fields(header) {
+        for field in fields {
             if self.lengths & length_bit(field.name.len()) != 0 {
                 self.look_at(&field, line, &mut found);
             }
@@ -175,7 +175,10 @@ impl Check for Header {
 
     fn look(&self, _: At, facts: &Facts<'_>, _: &Shared, say: &mut Say<'_>) {
         let found = LINE.with_borrow_mut(|line| {
-            let found = self.found(facts.header, line);
+            let found = match facts.fields {
+                Some(index) => self.found(index.fields(), line),
+                None => self.found(header::fields(facts.header), line),
+            };
             line.clear();
             line.shrink_to(LINE_KEPT);
             found
