@@ -111,6 +111,7 @@ impl Transaction {
     /// Keeps an accepted recipient for the log.
     pub fn accept(&mut self, recipient: &[u8]) {
         if (self.accepted as usize) < RECIPIENTS_SHOWN {
+            self.recipients.reserve(recipient.len() + 1);
             self.recipients.extend_from_slice(recipient);
             self.recipients.push(b'\n');
         }

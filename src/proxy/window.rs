@@ -3,16 +3,23 @@
 //! A body that fits is read whole before a backend is asked, so that a slow client holds no connection. The
 //! budget counts capacity, not length: what was taken from the machine is what must stay bounded.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 /// First allocation of a window, octets. Most mail is smaller than two of them.
 const FIRST: usize = 8 * 1024;
+/// First allocations that a worker keeps for the next bodies, so that most need none.
+const SPARE_MAX: usize = 16;
 
 /// The memory of one worker's windows.
 #[derive(Debug)]
 pub struct BodyMemory {
     used: Cell<u64>,
     max: Cell<u64>,
+    /// Empty, each of [`FIRST`] octets. Not counted: it is a fixed sum.
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BodyMemory {
@@ -22,6 +29,7 @@ impl BodyMemory {
         Rc::new(BodyMemory {
             used: Cell::new(0),
             max: Cell::new(max),
+            spare: RefCell::default(),
         })
     }
 
@@ -105,7 +113,12 @@ impl Window {
 
     /// Gives all memory back.
     pub fn release(&mut self) {
-        self.bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut spare = self.memory.spare.borrow_mut();
+        if bytes.capacity() == FIRST && spare.len() < SPARE_MAX {
+            bytes.clear();
+            spare.push(bytes);
+        }
         self.memory.used.set(self.memory.used.get() - self.charged);
         self.charged = 0;
     }
@@ -116,6 +129,12 @@ impl Window {
             return false;
         }
         self.charged += more;
+        if capacity == FIRST
+            && self.bytes.capacity() == 0
+            && let Some(spare) = self.memory.spare.borrow_mut().pop()
+        {
+            self.bytes = spare;
+        }
         self.bytes.reserve_exact(capacity - self.bytes.len());
         true
     }

@@ -8,6 +8,8 @@ use super::span::Span;
 
 /// Octets of text that an envelope keeps room for between transactions: an idle session has that room too.
 const TEXT_KEPT: usize = 1024;
+/// Octets of paths that are made room for at first: those of most transactions.
+const TEXT_FIRST: usize = 128;
 /// Recipients that it keeps room for.
 const RECIPIENTS_KEPT: usize = 16;
 
@@ -153,6 +155,9 @@ impl Envelope {
     /// Copies `bytes` into the arena.
     pub fn keep(&mut self, bytes: &[u8]) -> Span {
         let start = self.text.len();
+        if self.text.capacity() == 0 {
+            self.text.reserve(TEXT_FIRST);
+        }
         self.text.extend_from_slice(bytes);
         Span::new(start, self.text.len())
     }
