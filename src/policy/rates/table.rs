@@ -49,10 +49,14 @@ impl Limit {
 
     /// Nanoseconds that it takes to earn `cost`. Rounded down: up, three thirds would not fit into one whole.
     fn price(self, cost: u64) -> u64 {
-        let price = u128::from(cost) * u128::from(self.per_ns) / u128::from(self.limit);
-        u64::try_from(price)
-            .unwrap_or(u64::MAX / 4)
-            .min(u64::MAX / 4)
+        let price = match cost.checked_mul(self.per_ns) {
+            Some(product) => product / self.limit,
+            None => {
+                let product = u128::from(cost) * u128::from(self.per_ns);
+                u64::try_from(product / u128::from(self.limit)).unwrap_or(u64::MAX)
+            }
+        };
+        price.min(u64::MAX / 4)
     }
 }
 
