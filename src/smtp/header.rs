@@ -151,12 +151,6 @@ fn name_end(line: &[u8]) -> Option<usize> {
     (name > 0 && line[colon] == b':').then_some(colon)
 }
 
-/// How many `Received` fields the section holds: above a limit the message is in a loop (RFC 5321 §6.3).
-#[must_use]
-pub fn received(header: &[u8]) -> usize {
-    fields(header).filter(|field| field.is("received")).count()
-}
-
 /// The length of the header section at the front of a payload, its empty line included. `None`: it has not
 /// ended yet.
 #[must_use]
@@ -252,7 +246,10 @@ mod tests {
         assert_eq!(unfolded(&found[1]), "Hello  there");
         assert_eq!(found[0].span.end, found[1].span.start);
         assert_eq!(found[1].span.end as usize, HEADER.len() - 2);
-        assert_eq!(received(HEADER), 1);
+        assert_eq!(
+            fields(HEADER).filter(|field| field.is("received")).count(),
+            1
+        );
     }
 
     #[test]
