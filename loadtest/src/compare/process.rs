@@ -1,9 +1,11 @@
 //! A program that runs beside us: started on its own cores in a process group of its own, its CPU time and memory
 //! read from /proc, and stopped with everything that it started.
 
+use crate::watch::family;
+use procfs::process::Stat;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fs, io,
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
@@ -85,19 +87,18 @@ impl Running {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::default();
-        let table = processes();
-        let mut pids = vec![self.child.id()];
-        while let Some(pid) = pids.pop() {
-            pids.extend(
-                table
-                    .iter()
-                    .filter(|(_, parent)| **parent == pid)
-                    .map(|(child, _)| *child),
-            );
-            usage.cpu_s += cpu_of(pid) + cpu_of_ended_children(pid);
-            usage.rss += rss_of(pid);
+        let everyone = family::everyone().unwrap_or_default();
+        let mut pids = BTreeSet::from([self.pid()]);
+        family::add_descendants(&mut pids, &everyone);
+        for stat in pids.iter().filter_map(|pid| everyone.get(pid)) {
+            usage.cpu_s += cpu_of(stat.pid) + cpu_of_ended_children(stat);
+            usage.rss += family::rss(stat);
         }
         usage
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(i32::MAX)
     }
 }
 
@@ -123,28 +124,8 @@ fn signal_group(group: Pid, signal: Signal) {
     let _ = kill_process_group(group, signal);
 }
 
-/// All processes with their parents.
-fn processes() -> BTreeMap<u32, u32> {
-    let Ok(folder) = fs::read_dir("/proc") else {
-        return BTreeMap::new();
-    };
-    folder
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: u32| Some((pid, stat(pid)?.first()?.parse().ok()?)))
-        .collect()
-}
-
-/// The fields of /proc/PID/stat from the parent's pid (the fourth) on.
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything.
-    let (_, rest) = text.rsplit_once(')')?;
-    Some(rest.split_whitespace().skip(1).map(str::to_owned).collect())
-}
-
-/// All threads, to the nanosecond.
-fn cpu_of(pid: u32) -> f64 {
+/// All threads, to the nanosecond: what a comparison is about, where /proc/PID/stat counts in ticks of 10 ms.
+fn cpu_of(pid: i32) -> f64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return 0.0;
     };
@@ -156,28 +137,9 @@ fn cpu_of(pid: u32) -> f64 {
         / 1e9
 }
 
-/// Children that were waited for, in clock ticks.
-fn cpu_of_ended_children(pid: u32) -> f64 {
-    /// USER_HZ, which is 100 on every architecture that Linux has today.
-    const TICKS_A_SECOND: f64 = 100.0;
-    let ticks = |field: usize| -> f64 {
-        stat(pid)
-            .and_then(|fields| fields.get(field)?.parse().ok())
-            .unwrap_or(0.0)
-    };
-    // cutime and cstime are the 16th and 17th field.
-    (ticks(12) + ticks(13)) / TICKS_A_SECOND
-}
-
-fn rss_of(pid: u32) -> u64 {
-    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else {
-        return 0;
-    };
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+/// Children that were waited for.
+fn cpu_of_ended_children(stat: &Stat) -> f64 {
+    family::waited_for(stat) as f64 / procfs::ticks_per_second() as f64
 }
 
 #[cfg(test)]
@@ -197,7 +159,8 @@ mod tests {
         let mut seen = Usage::default();
         while Instant::now() < end {
             let usage = running.usage();
-            let ended = cpu_of_ended_children(running.child.id());
+            let stat = family::everyone().unwrap().remove(&running.pid());
+            let ended = stat.map_or(0.0, |stat| cpu_of_ended_children(&stat));
             if ended > 0.01 && usage.cpu_s > ended + 0.01 && usage.rss > 0 {
                 seen = usage;
                 break;

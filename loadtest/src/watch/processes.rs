@@ -4,8 +4,9 @@
 //! counted) plus that of children it has waited for, so a worker that ends between two looks is not forgotten. The
 //! resolution is a tick, 10 ms. Resident memory is summed: pages that parent and child share count twice.
 
+use super::family::{self, everyone};
 use crate::result::{ProcessResult, ProcessSample};
-use procfs::process::{Process, Stat, all_processes};
+use procfs::process::{Process, Stat};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
@@ -163,14 +164,6 @@ fn watch(mut watched: Vec<Watched>, start: Instant, stopped: &Receiver<()>) -> V
     watched.into_iter().map(Watched::result).collect()
 }
 
-/// All processes there are, by pid.
-fn everyone() -> io::Result<BTreeMap<i32, Stat>> {
-    let all = all_processes().map_err(io::Error::other)?;
-    // One that ended since is no error.
-    let stats = all.filter_map(|process| process.ok()?.stat().ok());
-    Ok(stats.map(|stat| (stat.pid, stat)).collect())
-}
-
 /// A target, and what was seen of it.
 struct Watched {
     target: Target,
@@ -201,15 +194,7 @@ impl Watched {
             .filter(|stat| is_root(stat) || self.pids.contains(&stat.pid))
             .map(|stat| stat.pid)
             .collect();
-        loop {
-            let before = found.len();
-            let children = everyone.values().filter(|stat| found.contains(&stat.ppid));
-            let children: Vec<_> = children.map(|stat| stat.pid).collect();
-            found.extend(children);
-            if found.len() == before {
-                break;
-            }
-        }
+        family::add_descendants(&mut found, everyone);
         self.seen.extend(&found);
         self.pids = found;
     }
@@ -219,7 +204,7 @@ impl Watched {
             at_s: start.elapsed().as_secs_f64(),
             ..ProcessSample::default()
         };
-        let (tick, page) = (procfs::ticks_per_second() as f64, procfs::page_size());
+        let tick = procfs::ticks_per_second() as f64;
         let mut gone = Vec::new();
         for pid in &self.pids {
             let Ok((process, stat)) = Process::new(*pid).and_then(|p| {
@@ -229,9 +214,9 @@ impl Watched {
                 gone.push(*pid);
                 continue;
             };
-            let waited_for = (stat.cutime.max(0) + stat.cstime.max(0)) as u64;
-            sample.cpu_s += (stat.utime + stat.stime + waited_for) as f64 / tick;
-            sample.rss += stat.rss * page;
+            let ticks = stat.utime + stat.stime + family::waited_for(&stat);
+            sample.cpu_s += ticks as f64 / tick;
+            sample.rss += family::rss(&stat);
             sample.threads += stat.num_threads.max(0) as u64;
             // Those of others are not ours to see, unless we are root.
             sample.descriptors += process.fd_count().unwrap_or_default() as u64;
