@@ -89,15 +89,25 @@ pub fn write(trace: &Trace<'_>, date: &str, out: &mut Vec<u8>) {
 
 /// A stranger's word: nothing in it may end the field, nor make a 7-bit header 8-bit.
 fn word(bytes: &[u8], utf8: bool, out: &mut Vec<u8>) {
-    let safe =
-        |b: u8| (b.is_ascii_graphic() && !matches!(b, b'(' | b')' | b'\\')) || (utf8 && b >= 0x80);
-    out.extend(
-        bytes
-            .iter()
-            .take(512)
-            .map(|b| if safe(*b) { *b } else { b'?' }),
-    );
+    let bytes = &bytes[..bytes.len().min(512)];
+    let safe = |b: u8| SAFE[usize::from(b)] || (utf8 && b >= 0x80);
+    if bytes.iter().all(|b| safe(*b)) {
+        out.extend_from_slice(bytes);
+    } else {
+        out.extend(bytes.iter().map(|b| if safe(*b) { *b } else { b'?' }));
+    }
 }
+
+/// What may stand in a word of ours: printing ASCII that neither opens nor closes a comment, nor quotes.
+static SAFE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = !matches!(byte, b'(' | b')' | b'\\');
+        byte += 1;
+    }
+    table
+};
 
 /// The wall clock of a worker: dates, formatted once a second.
 ///
