@@ -40,6 +40,15 @@ Examples:
 
 Prints every error it finds with file, line and what to write instead, and exits with 78 if there are any.";
 
+const USER: &str = "\
+Examples:
+  gatepost user add amy@example.net                         asks for the password; the account owns its address
+  gatepost user add amy -a amy@example.net -a @amy.example  one that owns an address and a whole domain
+  pwgen 24 1 | gatepost user passwd -f accounts amy         the password from standard input
+  gatepost user list
+
+The file has a line an account and is not readable by others; the running proxy takes it over at a reload (SIGHUP).";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -52,6 +61,9 @@ pub enum Command {
     /// Explain the configuration.
     #[command(subcommand)]
     Config(About),
+    /// Change the file of accounts that may send ([[credentials]] with source = \"file\").
+    #[command(subcommand, after_help = USER)]
+    User(User),
     /// Write a completion script for a shell to standard output.
     #[command(
         after_help = "Example:\n  gatepost completions bash > /etc/bash_completion.d/gatepost"
@@ -78,6 +90,68 @@ pub enum About {
     Schema,
     /// The values that `run` would use, defaults and flags included, as a file that could be used.
     Show(Where),
+}
+
+/// What `user` does.
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add an account; asks for its password, or reads it from standard input.
+    #[command(after_help = USER)]
+    Add(Account),
+    /// Give an account a new password.
+    #[command(after_help = USER)]
+    Passwd(Account),
+    /// Take an account away.
+    Remove {
+        #[command(flatten)]
+        file: AccountFile,
+        /// The account.
+        name: String,
+    },
+    /// Show the accounts and what they own.
+    List {
+        #[command(flatten)]
+        file: AccountFile,
+    },
+}
+
+/// The file that is changed.
+#[derive(Args, Debug)]
+pub struct AccountFile {
+    /// The account file [key: credentials.file].
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "FILE",
+        default_value = "/etc/gatepost/accounts"
+    )]
+    pub file: PathBuf,
+}
+
+/// An account, and how its password is kept.
+#[derive(Args, Debug)]
+pub struct Account {
+    #[command(flatten)]
+    pub file: AccountFile,
+    /// The name that the user logs in with.
+    pub name: String,
+    /// An address that the account owns, or `@domain` for all of a domain; may be given several times. Without it a
+    /// new account owns its name, where that is an address, and an old one keeps what it has.
+    #[arg(short = 'a', long, value_name = "ADDRESS")]
+    pub address: Vec<String>,
+    #[command(flatten)]
+    pub password: Password,
+}
+
+/// How a password is kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Password {
+    /// Keep it as bcrypt instead of argon2id.
+    #[arg(long)]
+    pub bcrypt: bool,
+    /// Keep no verifier for SCRAM: a stolen file is worth less, and the account can't use SCRAM.
+    #[arg(long)]
+    pub no_scram: bool,
 }
 
 /// Where the configuration comes from.

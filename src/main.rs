@@ -1,10 +1,12 @@
 //! The command line; nothing else.
 
 mod cli;
+mod user;
 
 use clap::{CommandFactory, Parser};
 use cli::{About, Cli, Command};
 use gatepost::{
+    auth,
     config::{self, Loaded, Problem, Source},
     supervisor::{self, RunError},
 };
@@ -16,6 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes of sysexits.h.
 mod exit {
     pub const USAGE: u8 = 64;
+    pub const DATA: u8 = 65;
     pub const UNAVAILABLE: u8 = 69;
     pub const OUTPUT: u8 = 74;
     pub const CONFIG: u8 = 78;
@@ -40,6 +43,13 @@ fn main() -> ExitCode {
         Command::Config(About::Reference) => say(&config::reference()),
         Command::Config(About::Schema) => say(&config::schema_text()),
         Command::Config(About::Show(place)) => show(&place.source()),
+        Command::User(user) => match user::run(user) {
+            Ok(text) => say(&text),
+            Err(why) => {
+                eprintln!("gatepost: {why}");
+                exit::DATA.into()
+            }
+        },
         Command::Completions { shell } => completions(shell),
         Command::Man { to } => man(to.as_deref()),
     }
@@ -65,6 +75,7 @@ fn run(source: Source) -> ExitCode {
 fn check(source: &Source) -> ExitCode {
     match load(source) {
         Err(code) => code,
+        Ok(loaded) if !accounts_are_sound(&loaded) => exit::CONFIG.into(),
         Ok(_) => {
             let name = source
                 .file
@@ -80,6 +91,16 @@ fn show(source: &Source) -> ExitCode {
         Err(code) => code,
         Ok(loaded) => say(&config::show(&loaded.config)),
     }
+}
+
+/// Whether the credential sources can be used; tells why not.
+fn accounts_are_sound(loaded: &Loaded) -> bool {
+    let problems = auth::Service::build(&loaded.config, None).err();
+    let problems = problems.unwrap_or_default();
+    for problem in &problems {
+        eprintln!("gatepost: {problem}");
+    }
+    problems.is_empty()
 }
 
 /// Loads, and tells what is wrong.

@@ -12,13 +12,14 @@
 //! S: text              the server says this line ("S:" alone: says nothing more up to here)
 //! S~ text              a line that begins so
 //! ! action             what the machine asks of its shell: connect, client ATTRIBUTES, hello NAME, mail <path>, rcpt <path>, body,
-//!                      payload TEXT (escaped; all of the message), payload# SIZE (its length alone),
+//!                      auth MECHANISM OCTETS, payload TEXT (escaped; all of the message), payload# SIZE (its length alone),
 //!                      discard, end, starttls, close, signal NAME
-//! ? question verdict   the answer to the next such question (connect, client, hello, mail, rcpt, body, end):
-//!                      accept, refuse REPLY, close REPLY, ok REPLY; not said: accept
+//! ? question verdict   the answer to the next such question (connect, client, hello, mail, rcpt, body, auth, end):
+//!                      accept, challenge OCTETS (of auth alone), refuse REPLY, close REPLY, ok REPLY; not said: accept
 //! ? discard REPLY      at the next payload the shell loses interest
 //! = setting value      size_max, line, recipients, errors, junk, messages, resync, bare_newline,
-//!                      requires_tls (yes), banner, extensions (+NAME or -NAME), grant (XCLIENT or XFORWARD)
+//!                      requires_tls (yes), auth (mechanisms), auth_requires_tls (yes), banner,
+//!                      extensions (+NAME or -NAME), grant (XCLIENT or XFORWARD)
 //! = start connect      begins before the greeting; without it the client is greeted and has said EHLO
 //! ```
 //!

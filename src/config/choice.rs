@@ -66,7 +66,7 @@ choice! {
     Role {
         /// Takes mail from strangers for our own domains.
         Mx = "mx",
-        /// Takes mail from our users for any domain; the client must be trusted.
+        /// Takes mail from our users for any domain; the client must be trusted, or authenticate.
         Submission = "submission",
     }
 }
@@ -143,6 +143,36 @@ choice! {
         Backend = "backend",
         /// An OAuth token introspection endpoint (RFC 7662): tokens only.
         Introspection = "introspection",
+    }
+}
+
+choice! {
+    /// A way to authenticate.
+    AuthMechanism {
+        /// Name and password in one line (RFC 4616).
+        Plain = "plain",
+        /// Name and password in two lines, for old programs.
+        Login = "login",
+        /// The password is proved and never sent (RFC 7677); for accounts in a `file`.
+        ScramSha256 = "scram-sha-256",
+        /// The same, bound to the TLS session below; under TLS alone.
+        ScramSha256Plus = "scram-sha-256-plus",
+        /// An OAuth token (RFC 7628).
+        OauthBearer = "oauthbearer",
+        /// An OAuth token, as Google and Microsoft began it.
+        Xoauth2 = "xoauth2",
+    }
+}
+
+choice! {
+    /// Which addresses an authenticated client may send as.
+    SenderIdentity {
+        /// Those that its account owns.
+        Strict = "strict",
+        /// Any in the domains of those.
+        Domain = "domain",
+        /// Any.
+        Off = "off",
     }
 }
 

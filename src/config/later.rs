@@ -4,10 +4,6 @@
 /// Keys and what to say: the path without its indices, and what this version does instead.
 const LATER: &[(&str, &str)] = &[
     (
-        "listener.auth",
-        "this version has no AUTH; put the clients' networks into `trusted`",
-    ),
-    (
         "pool.tls",
         "this version speaks plain SMTP to backends; keep them on a private network and remove the key",
     ),

@@ -88,8 +88,24 @@ metrics! {
         HandshakeFailed [outcome = "failed", version = ""] "Failed, or the client went; the log line says why.",
     }
     "gatepost_authentications_total" Listener "AUTH exchanges." {
-        AuthAccepted [outcome = "accepted"] "The credentials were right.",
-        AuthRejected [outcome = "rejected"] "They were not.",
+        PlainAccepted [mechanism = "PLAIN", outcome = "accepted"] "The credentials were right.",
+        PlainRejected [mechanism = "PLAIN", outcome = "rejected"] "They were not, or too much was tried.",
+        PlainFailed [mechanism = "PLAIN", outcome = "failed"] "Nobody could say; the client got 454.",
+        LoginAccepted [mechanism = "LOGIN", outcome = "accepted"] "The credentials were right.",
+        LoginRejected [mechanism = "LOGIN", outcome = "rejected"] "They were not, or too much was tried.",
+        LoginFailed [mechanism = "LOGIN", outcome = "failed"] "Nobody could say; the client got 454.",
+        ScramAccepted [mechanism = "SCRAM-SHA-256", outcome = "accepted"] "The credentials were right.",
+        ScramRejected [mechanism = "SCRAM-SHA-256", outcome = "rejected"] "They were not, or too much was tried.",
+        ScramFailed [mechanism = "SCRAM-SHA-256", outcome = "failed"] "Nobody could say; the client got 454.",
+        BoundAccepted [mechanism = "SCRAM-SHA-256-PLUS", outcome = "accepted"] "The credentials were right.",
+        BoundRejected [mechanism = "SCRAM-SHA-256-PLUS", outcome = "rejected"] "They were not, or too much was tried.",
+        BoundFailed [mechanism = "SCRAM-SHA-256-PLUS", outcome = "failed"] "Nobody could say; the client got 454.",
+        BearerAccepted [mechanism = "OAUTHBEARER", outcome = "accepted"] "The credentials were right.",
+        BearerRejected [mechanism = "OAUTHBEARER", outcome = "rejected"] "They were not, or too much was tried.",
+        BearerFailed [mechanism = "OAUTHBEARER", outcome = "failed"] "Nobody could say; the client got 454.",
+        Xoauth2Accepted [mechanism = "XOAUTH2", outcome = "accepted"] "The credentials were right.",
+        Xoauth2Rejected [mechanism = "XOAUTH2", outcome = "rejected"] "They were not, or too much was tried.",
+        Xoauth2Failed [mechanism = "XOAUTH2", outcome = "failed"] "Nobody could say; the client got 454.",
     }
     "gatepost_received_bytes_total" Listener "Octets read from clients, without what TLS adds." {
         BytesIn "",

@@ -55,7 +55,7 @@ stages! {
     Help "command_help" Listener "HELP.";
     Quit "command_quit" Listener "QUIT.";
     StartTls "command_starttls" Listener "STARTTLS: up to the 220 in the buffer; the handshake is `tls_handshake`.";
-    Auth "command_auth" Listener "AUTH: from the line read to the final reply, with what the client took for its answers.";
+    Auth "command_auth" Listener "AUTH: from a line of the client read to the reply in the buffer, with the wait of a failure.";
     Other "command_other" Listener "Any other command, also one that is none.";
     Check "check" Check "One look of one check. The looks of one question in sixteen are timed.";
     Verify "verify" Pool "Verification of a recipient, from the cache or by asking a backend.";

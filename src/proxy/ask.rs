@@ -2,8 +2,8 @@
 //! routes, what a backend says of a recipient), and passes the verdict on.
 
 use super::{
-    arrival::claimed_login,
     connection::{Session, stage_of},
+    login::known_as,
     mapping, replies,
     site::Site,
     transaction::Transaction,
@@ -32,14 +32,17 @@ impl Session {
     /// Answers one question, and records what it took.
     pub async fn ask(&mut self, question: Question) {
         let answer = match question {
-            Question::Connect => self.ask_connect().await,
-            Question::Client => self.ask_client(),
-            Question::Hello => self.judge(At::Hello, None, false),
-            Question::Mail => self.ask_mail(),
-            Question::Rcpt => self.ask_rcpt().await,
-            Question::Body => self.ask_body().await,
+            Question::Connect => Some(self.ask_connect().await),
+            Question::Client => Some(self.ask_client()),
+            Question::Hello => Some(self.judge(At::Hello, None, false)),
+            Question::Mail => Some(self.ask_mail()),
+            Question::Rcpt => Some(self.ask_rcpt().await),
+            Question::Body => Some(self.ask_body().await),
+            Question::Auth => Box::pin(self.ask_auth()).await,
         };
-        self.server.answer(answer, &mut self.out);
+        if let Some(answer) = answer {
+            self.server.answer(answer, &mut self.out);
+        }
         let asked = self.now;
         self.now = now();
         let stage = match question {
@@ -98,12 +101,18 @@ impl Session {
             // RSET and MAIL came in one step.
             super::trace::transaction(self, &before, None);
         }
-        let role = self.current.site.listeners[self.listener].role;
-        let answer = match role {
-            Role::Submission if !self.trusted && claimed_login(&self.server).is_none() => {
+        let listener = &self.current.site.listeners[self.listener];
+        let stranger = !self.trusted && self.known_as().is_none();
+        let answer = match (listener.role, &listener.auth) {
+            (Role::Submission, None) if stranger => {
                 Answer::Refuse(replies::SUBMISSION_ONLY.reply())
             }
-            _ => self.judge(At::Mail, None, false),
+            (Role::Submission, Some(_)) if stranger => {
+                Answer::Refuse(replies::AUTH_REQUIRED.reply())
+            }
+            _ => self
+                .refuses_sender()
+                .unwrap_or_else(|| self.judge(At::Mail, None, false)),
         };
         self.transactions += 1;
         let sender = self.server.envelope().sender().whole;
@@ -245,6 +254,7 @@ impl Session {
         let site = &self.current.site;
         let envelope = self.server.envelope();
         let body = self.server.body_facts().size;
+        let authenticated = known_as(&self.login, &self.server);
         let looked = |kind: usize, micros: u64| {
             let scope = site.kinds.get(kind).copied().unwrap_or(Scope::NONE);
             self.context.recorder.record(Stage::Check, scope, micros);
@@ -252,7 +262,7 @@ impl Session {
         let facts = Facts {
             listener: &site.listeners[self.listener].name,
             trusted: self.trusted,
-            authenticated: claimed_login(&self.server),
+            authenticated,
             tls: self.stream.tls().map(|tls| tls.version),
             certificate: self.stream.tls().map_or(&[], |tls| &tls.peer_names),
             sessions: self

@@ -160,6 +160,9 @@ impl Session {
         if survey.received > self.current.site.config.limits.received as usize {
             return Err(Answer::Refuse(replies::LOOP.reply()));
         }
+        if let Some(answer) = self.refuses_from(header) {
+            return Err(answer);
+        }
         match self.verdict(At::Body, None, true, header, Some(&index)) {
             Verdict::Accept => Ok(survey),
             Verdict::Defer(reply) | Verdict::Reject(reply) => Err(Answer::Refuse(reply)),

@@ -11,6 +11,7 @@
 use super::{
     arrival::{Arrival, Via, true_client},
     context::{Context, Current},
+    login::Login,
     site::{ListenerSite, Place, scarce},
     trace::{self, End},
     transaction::{Body, Transaction},
@@ -58,6 +59,8 @@ pub(super) struct Session {
     pub judgement: Judgement,
     pub ticket: Option<SessionTicket>,
     pub place: Option<Place>,
+    /// AUTH: under way, or done.
+    pub login: Option<Box<Login>>,
     pub transaction: Option<Box<Transaction>>,
     pub transactions: u32,
     pub started: Tick,
@@ -141,6 +144,7 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
         judgement: Judgement::new(),
         ticket: None,
         place,
+        login: None,
         transaction: None,
         transactions: 0,
         started,
@@ -258,6 +262,7 @@ impl Session {
     async fn turn(&mut self) -> Option<End> {
         let phase = self.server.phase();
         self.phase = phase;
+        self.settle_login(phase);
         if let Err(error) = self.flush().await {
             // One that doesn't read its replies is ended like one that doesn't speak, without a last word.
             return Some(match error.kind() {
@@ -349,7 +354,7 @@ impl Session {
             let stage = stage_of(verb);
             if !matches!(
                 stage,
-                Stage::Hello | Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Bdat
+                Stage::Hello | Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Bdat | Stage::Auth
             ) {
                 let took = now().micros_since(self.now);
                 self.context.recorder.record(stage, self.scope, took);

@@ -13,6 +13,7 @@ mod body;
 mod commit;
 pub mod connection;
 mod context;
+mod login;
 mod mapping;
 mod mend;
 pub mod message_id;

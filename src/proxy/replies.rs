@@ -65,6 +65,60 @@ pub const SUBMISSION_ONLY: Known = Known {
     advice: "Users send from a trusted network. Mail from other servers belongs to a listener with `role = \"mx\"`.",
 };
 
+/// A stranger on a submission listener that has AUTH.
+pub const AUTH_REQUIRED: Known = Known {
+    code: 530,
+    status: Status(5, 7, 0),
+    text: "Authentication required",
+    cause: "The listener's role is `submission`; the client has not authenticated and is in none of the `trusted` networks.",
+    advice: "Users switch authentication on in their mail program. Mail from other servers belongs to a listener with `role = \"mx\"`.",
+};
+
+/// Wrong credentials.
+pub const AUTH_FAILED: Known = Known {
+    code: 535,
+    status: Status(5, 7, 8),
+    text: "Authentication failed",
+    cause: "The name is unknown, the password or token wrong, or so many logins failed from this address or at this account (`limits.auth_failures_client`, `limits.auth_failures_account`) that nothing is checked for a while. Nobody is told which.",
+    advice: "The user corrects name and password. The operator looks for lines with `verdict=denied` in the log.",
+};
+
+/// Nobody could check the credentials.
+pub const AUTH_UNAVAILABLE: Known = Known {
+    code: 454,
+    status: Status(4, 7, 0),
+    text: "Temporary authentication failure, try again later",
+    cause: "The credential source doesn't answer, or too many passwords wait to be checked.",
+    advice: "The client tries again. The operator finds the reason in the log.",
+};
+
+/// Too many sessions wait to hear of their failure.
+pub const AUTH_SLOWED: Known = Known {
+    code: 421,
+    status: Status(4, 7, 0),
+    text: "Too many failed logins, try again later",
+    cause: "`limits.auth_slowed` sessions wait to hear that their login failed: somebody guesses from many addresses.",
+    advice: "The client tries again. The operator looks for lines with `verdict=denied` in the log, and shuts those addresses out.",
+};
+
+/// A sender that the account doesn't own.
+pub const NOT_YOUR_SENDER: Known = Known {
+    code: 553,
+    status: Status(5, 7, 1),
+    text: "The sender address is not yours",
+    cause: "The authenticated account doesn't own the address in MAIL FROM, and the listener's `sender_identity` asks for that.",
+    advice: "The user sends with an address of their own. The operator gives the account that address, or sets `sender_identity`.",
+};
+
+/// A From that the account doesn't own.
+pub const NOT_YOUR_FROM: Known = Known {
+    code: 550,
+    status: Status(5, 7, 1),
+    text: "An address in From is not yours",
+    cause: "The authenticated account doesn't own each address in the From field, or the field can't be read, and the listener's `sender_identity` asks for that.",
+    advice: "The user sends with an address of their own in From. The operator gives the account that address, or sets `sender_identity`.",
+};
+
 /// The message loops.
 pub const LOOP: Known = Known {
     code: 554,
@@ -135,6 +189,12 @@ pub const ALL: &[Known] = &[
     OTHER_ROUTE,
     NO_ROUTE,
     SUBMISSION_ONLY,
+    AUTH_REQUIRED,
+    AUTH_FAILED,
+    AUTH_UNAVAILABLE,
+    AUTH_SLOWED,
+    NOT_YOUR_SENDER,
+    NOT_YOUR_FROM,
     SOME_REFUSED,
     BACKEND_CONFUSED,
     LOOP,

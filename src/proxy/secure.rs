@@ -60,6 +60,7 @@ impl Session {
                 let trusted = &current.site.listeners[self.listener].client_trusted;
                 self.trusted |= facts.peer_names.iter().any(|name| trusted.contains(name));
                 self.server.secured();
+                self.server.set_bindable(facts.exporter.is_some());
                 None
             }
             (result, _) => {

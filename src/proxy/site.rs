@@ -1,7 +1,9 @@
 //! What one configuration means to the sessions that run under it. Built once by the supervisor, shared by
 //! all workers, replaced as a whole at a reload; a session keeps the one that it began with.
 
+use super::login::ListenerAuth;
 use crate::{
+    auth::Service,
     config::{Config, ListenerTls, Recipients, Role},
     metrics::{Registry, Scope},
     policy::Policy,
@@ -49,6 +51,8 @@ pub struct Site {
     pub backends: Arc<Backends>,
     /// TLS with clients.
     pub front: Front,
+    /// Who may send.
+    pub auth: Arc<Service>,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
     /// Metric scopes of the rules, by [`crate::policy::CheckId`].
@@ -83,6 +87,8 @@ pub struct ListenerSite {
     pub client_trusted: Vec<Box<str>>,
     /// The wait before the greeting; zero for none.
     pub greeting_delay: Duration,
+    /// AUTH, where it has it.
+    pub auth: Option<ListenerAuth>,
     banner: String,
 }
 
@@ -94,6 +100,7 @@ impl Site {
         policy: Policy,
         backends: Arc<Backends>,
         front: Front,
+        auth: Arc<Service>,
         registry: &Registry,
         sessions: &dyn Fn(&str) -> Arc<AtomicU32>,
     ) -> Site {
@@ -117,6 +124,7 @@ impl Site {
                     .map(|name| name.to_ascii_lowercase().into())
                     .collect(),
                 greeting_delay: listener.greeting_delay.0,
+                auth: ListenerAuth::new(listener, &auth),
                 banner: listener.banner.clone(),
             })
             .collect();
@@ -135,6 +143,7 @@ impl Site {
             policy,
             backends,
             front,
+            auth,
             listeners,
             checks,
             kinds,
@@ -203,6 +212,11 @@ impl Site {
             extensions: offered.without(missing),
             size_max,
             requires_tls: tls == ListenerTls::Required,
+            auth: self.listeners[listener]
+                .auth
+                .as_ref()
+                .map(ListenerAuth::settings)
+                .unwrap_or_default(),
             limits: Limits {
                 recipients: limits.recipients,
                 line: u32::try_from(limits.line.0).unwrap_or(u32::MAX),

@@ -148,7 +148,7 @@ fn recipients(session: &Session, transaction: &Transaction, line: &mut Line<'_>)
     }
 }
 
-fn who(session: &Session, line: &mut Line<'_>) {
+pub(super) fn who(session: &Session, line: &mut Line<'_>) {
     let listener = &session.current.site.listeners[session.listener];
     line.text("listener", listener.name.as_bytes())
         .plain("client", |out| push_address(session.client, out));
@@ -166,6 +166,10 @@ fn who(session: &Session, line: &mut Line<'_>) {
     }
     if let Some(login) = claimed_login(&session.server) {
         line.text("login", login.as_bytes());
+    }
+    if let Some((mechanism, user)) = session.logged_in() {
+        line.text("auth", mechanism.as_bytes());
+        line.text("user", user.as_bytes());
     }
     if let Some(tls) = session.stream.tls() {
         line.text("tls", tls.version.as_bytes());

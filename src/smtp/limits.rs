@@ -8,6 +8,11 @@ use std::time::Duration;
 pub const COMMAND_LINE: usize = 512;
 /// The longest command line that any enabled extension can make: what a session buffers at most.
 pub const COMMAND_LINE_MAX: usize = 2_048;
+/// Octets of a line of AUTH with its CRLF (RFC 4954 §4), the command's own included: tokens are long, and not every client
+/// counts to 512 before it sends one with the command.
+pub const AUTH_LINE_MAX: usize = 12_288;
+/// Octets within which a longer one must end.
+pub const AUTH_RESYNC: usize = 2 * AUTH_LINE_MAX;
 /// Octets of a local part (RFC 5321 §4.5.3.1.1).
 pub const LOCAL_MAX: usize = 64;
 /// Octets of a domain (RFC 5321 §4.5.3.1.2); also of a HELO name.

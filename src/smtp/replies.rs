@@ -106,6 +106,26 @@ replies! {
     CLAIM_IN_TRANSACTION = 503 5,5,1 "XCLIENT and XFORWARD come before MAIL", "XCLIENT or XFORWARD came while a transaction was open.", "Correct the proxy: it sends RSET first.";
     /// Attributes of XCLIENT or XFORWARD.
     CLAIM_SYNTAX = 501 5,5,4 "Bad attribute or value", "XCLIENT or XFORWARD named an attribute that EHLO doesn't, or a value that is malformed, empty, longer than 255 octets, or not in xtext. Nothing of the command was taken.", "Correct the proxy.";
+    /// AUTH: right.
+    AUTH_OK = 235 2,7,0 "Authentication successful", "The credentials were right.", "Nothing.";
+    /// AUTH's syntax.
+    AUTH_SYNTAX = 501 5,5,4 "Syntax: AUTH mechanism [initial-response]", "AUTH came without a mechanism, or with more than a mechanism and an initial response.", "Correct the client.";
+    /// AUTH: a mechanism that is not offered.
+    AUTH_UNKNOWN = 504 5,5,4 "Unrecognized authentication mechanism", "AUTH named a mechanism that the reply to EHLO doesn't offer.", "Have the client use one that is offered, or add it to the listener's `auth`.";
+    /// AUTH: no base64.
+    AUTH_BASE64 = 501 5,5,2 "That is no base64", "A line of the authentication exchange is no canonical base64 (RFC 4648 section 4).", "Correct the client.";
+    /// AUTH: the client gave up.
+    AUTH_CANCELLED = 501 5,7,0 "Authentication cancelled", "The client said `*` in the middle of the exchange (RFC 4954 section 4).", "Look at what the client says of it: it didn't like a challenge.";
+    /// AUTH: a line that is too long.
+    AUTH_LINE_TOO_LONG = 500 5,5,6 "Authentication exchange line is too long", "A line of the exchange has more than 12,288 octets (RFC 4954 section 4).", "Use a shorter token.";
+    /// AUTH without EHLO.
+    AUTH_NEEDS_EHLO = 503 5,5,1 "Send EHLO first", "AUTH came before EHLO, or after HELO.", "Correct the client.";
+    /// AUTH in a transaction.
+    AUTH_IN_TRANSACTION = 503 5,5,1 "AUTH is not allowed in a transaction", "AUTH came while a transaction was open.", "Correct the client.";
+    /// AUTH twice.
+    AUTH_TWICE = 503 5,5,1 "Already authenticated", "AUTH came after it had succeeded (RFC 4954 section 4).", "Correct the client.";
+    /// AUTH without TLS.
+    AUTH_NEEDS_TLS = 538 5,7,11 "Encryption required for authentication", "AUTH came in clear text on a listener with `auth_requires_tls`.", "Switch TLS on in the client, and change the password: it may have been read on its way.";
     /// Too many recipients.
     TOO_MANY_RECIPIENTS = 452 4,5,3 "Too many recipients", "The message has more recipients than limits.recipients; the earlier ones are kept.", "Nothing: a sending server sends the rest in another transaction.";
     /// Declared too large.

@@ -2,6 +2,7 @@
 //! it.
 
 use crate::{
+    auth::Service,
     config::{Config, LogLevel},
     log::Level,
     metrics::Registry,
@@ -24,9 +25,10 @@ pub fn build_site(
     let policy = Policy::build(&config.policy, &config.hostname);
     let backends = Backends::build(&config, before.map(|site| &*site.backends));
     let front = Front::build(&config, before.map(|site| &site.front));
-    let (policy, backends, front) = match (policy, backends, front) {
-        (Ok(policy), Ok(backends), Ok(front)) => (policy, backends, front),
-        (policy, backends, front) => {
+    let auth = Service::build(&config, before.map(|site| &*site.auth));
+    let (policy, backends, front, auth) = match (policy, backends, front, auth) {
+        (Ok(policy), Ok(backends), Ok(front), Ok(auth)) => (policy, backends, front, auth),
+        (policy, backends, front, auth) => {
             let faults = policy.err().unwrap_or_default();
             let mut problems: Vec<String> = faults
                 .iter()
@@ -45,6 +47,7 @@ pub fn build_site(
                     .iter()
                     .map(|Fault { key, error }| format!("{key}: {error}")),
             );
+            problems.extend(auth.err().unwrap_or_default());
             return Err(problems);
         }
     };
@@ -59,6 +62,7 @@ pub fn build_site(
         policy,
         Arc::new(backends),
         front,
+        Arc::new(auth),
         registry,
         &sessions,
     ))

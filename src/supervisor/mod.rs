@@ -95,6 +95,8 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let shared = Arc::new(Shared::new(&config.policy));
     let site = build_site(config, None, &registry).map_err(RunError::Config)?;
     let site = Arc::new(site);
+    let control = runtime.handle().clone();
+    site.auth.attend(move |task| drop(control.spawn(task)));
     let addresses = sockets.addresses();
     let mut workers = Vec::new();
     for (number, (core, sockets)) in cores.iter().zip(sockets.into_workers()).enumerate() {

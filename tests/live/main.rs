@@ -1,6 +1,7 @@
 //! Gatepost as a whole: the built program between real clients and backends, on both I/O engines.
 
 mod acme;
+mod auth;
 mod backend;
 mod capacity;
 mod certificates;

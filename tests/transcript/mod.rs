@@ -119,6 +119,7 @@ fn extension(name: &str) -> Extensions {
         "AUTH" => Extensions::AUTH,
         "XCLIENT" => Extensions::XCLIENT,
         "XFORWARD" => Extensions::XFORWARD,
+        "LIMITS" => Extensions::LIMITS,
         "8BITMIME" => Extensions::EIGHTBITMIME,
         "PIPELINING" => Extensions::PIPELINING,
         "ALL" => Extensions(u32::MAX),
@@ -138,6 +139,8 @@ fn set(settings: &mut Settings, grant: &mut Extensions, key: &str, value: &str) 
         "resync" => settings.limits.resync = number(),
         "banner" => settings.banner = value.to_string(),
         "grant" => *grant = *grant | extension(value),
+        "auth" => settings.auth.mechanisms = value.split(' ').map(str::to_string).collect(),
+        "auth_requires_tls" => settings.auth.requires_tls = value == "yes",
         "requires_tls" => settings.requires_tls = value == "yes",
         "bare_newline" if value == "normalize" => settings.bare_newline = BareNewline::Normalize,
         "extensions" => match value.split_at(1) {
@@ -317,7 +320,7 @@ fn is_question(deed: &str) -> bool {
     let word = deed.split(' ').next().unwrap_or_default();
     matches!(
         word,
-        "connect" | "client" | "hello" | "mail" | "rcpt" | "body"
+        "connect" | "client" | "hello" | "mail" | "rcpt" | "body" | "auth"
     )
 }
 
@@ -467,8 +470,26 @@ impl Shell {
                 )
             }
             Question::Body => ("body", "body".to_string()),
+            Question::Auth => {
+                let said = self.server.said().expect("asked about");
+                let mechanism = said.mechanism;
+                let response = said.response.map(|octets| format!(" {}", text(octets)));
+                (
+                    "auth",
+                    format!("auth {mechanism}{}", response.unwrap_or_default()),
+                )
+            }
         };
         self.done(deed);
+        if word == "auth"
+            && let Some((_, answer)) = self.answers.front()
+            && let Some(octets) = answer.strip_prefix("challenge ")
+        {
+            let octets = unescape(octets);
+            self.answers.pop_front();
+            self.server.challenge(&octets, &mut self.out);
+            return;
+        }
         let answer = self.answer_to(word);
         self.server.answer(answer, &mut self.out);
     }

@@ -45,6 +45,7 @@ fn limits(limits: &Limits, at: &mut Document) {
             "ordinary mail passes that many hosts",
         ),
         ("sessions", limits.sessions.into(), 1, ""),
+        ("auth_slowed", limits.auth_slowed.into(), 1, ""),
     ] {
         let path = format!("limits.{key}");
         if value == 0 {
@@ -89,6 +90,7 @@ fn timeouts(config: &Config, at: &mut Document) {
         ("commit", timeouts.commit),
         ("verify_good", timeouts.verify_good),
         ("verify_bad", timeouts.verify_bad),
+        ("auth_lockout", timeouts.auth_lockout),
     ] {
         if value.is_zero() {
             at.error(
@@ -97,6 +99,11 @@ fn timeouts(config: &Config, at: &mut Document) {
                 None,
             );
         }
+    }
+    if timeouts.auth_delay.0.as_secs() > 60 {
+        let hint = "clients give up on a silent server; a second does".to_string();
+        let path = "timeouts.auth_delay";
+        at.error(path, "`auth_delay` is 1m at most".into(), hint);
     }
     if timeouts.commit < timeouts.backend && at.has("timeouts.commit") {
         let hint = "a backend may take its time over a message: RFC 5321 §4.5.3.2.6 asks for 10m"

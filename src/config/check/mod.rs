@@ -2,6 +2,7 @@
 //! the RFCs set, and what would make an open relay. The types are right already when this runs.
 
 mod acme;
+mod auth;
 mod credentials;
 mod limit;
 mod list;
@@ -20,6 +21,7 @@ pub fn check(config: &Config, at: &mut Document) {
     tls::check(config, at);
     upstream::check(config, at);
     credentials::check(config, at);
+    auth::check(config, at);
     policy::check(&config.policy, at);
     limit::check(config, at);
 }

@@ -64,6 +64,10 @@ impl Default for Listener {
             proxy_protocol_from: Vec::new(),
             xclient_from: Vec::new(),
             xforward_from: Vec::new(),
+            auth: Vec::new(),
+            credentials: String::new(),
+            auth_requires_tls: true,
+            sender_identity: Default::default(),
             backlog: 4096,
         }
     }
@@ -235,6 +239,9 @@ impl Default for Limits {
             header: Size::kib(128),
             bare_newline: Default::default(),
             sessions: 20_000,
+            auth_failures_client: 30,
+            auth_failures_account: 20,
+            auth_slowed: 1_000,
         }
     }
 }
@@ -255,6 +262,8 @@ impl Default for Timeouts {
             drain: Time::secs(60),
             verify_good: Time::secs(3600),
             verify_bad: Time::secs(300),
+            auth_delay: Time::secs(1),
+            auth_lockout: Time::secs(900),
         }
     }
 }

@@ -63,6 +63,17 @@ pub struct Listener {
     #[schemars(with = "Vec<NetworkText>")]
     #[serde(deserialize_with = "networks")]
     pub xforward_from: Vec<IpNet>,
+    /// The ways to authenticate (AUTH, RFC 4954) that are offered, in this order; none: AUTH is off. Who authenticates may send to
+    /// any domain. SCRAM takes a source that is a `file`.
+    pub auth: Vec<AuthMechanism>,
+    /// The name of the `[[credentials]]` that are asked.
+    #[schemars(extend("x-default" = "the only ones there are"))]
+    pub credentials: String,
+    /// AUTH only under TLS: without it, names and passwords go over the wire as they are.
+    pub auth_requires_tls: bool,
+    /// Which addresses an authenticated client may use as sender (`MAIL FROM`; else 553) and in `From` (else 550). The empty sender of
+    /// reports is everybody's.
+    pub sender_identity: SenderIdentity,
     /// Connections that the kernel keeps until they are accepted (`net.core.somaxconn` caps it). Takes a restart.
     pub backlog: u32,
 }

@@ -205,6 +205,7 @@ impl Server {
     /// The session is another client's: as new, but for what the connection is (TLS, who may speak for others).
     fn begin_anew(&mut self, claims: &Claims) {
         self.reset();
+        self.authenticated = false;
         self.name.clear();
         // Postfix takes MAIL at once behind an XCLIENT that named HELO.
         if let Some(hello) = claims.hello.value() {

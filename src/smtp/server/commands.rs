@@ -5,7 +5,7 @@ use crate::smtp::{
     command::{Command, Verb, chunk},
     envelope::{BodyKind, MailParams, Recipient},
     extensions::Extensions,
-    limits::{COMMAND_LINE, OVERSHOOT_MAX, mail_line_max, rcpt_line_max},
+    limits::{AUTH_LINE_MAX, COMMAND_LINE, OVERSHOOT_MAX, mail_line_max, rcpt_line_max},
     params, path, replies,
     replies::wire,
 };
@@ -18,7 +18,8 @@ impl Server {
             let action = (self.state == State::Command).then_some(Action::Read);
             return (0, action);
         }
-        let found = self.lines.find(input, self.settings.limits.resync as usize);
+        let resync = self.settings.limits.resync as usize;
+        let found = self.lines.find(input, resync, self.serves_auth());
         let consumed = match found {
             Found::More => return (input.len(), None),
             Found::Here { length, consumed } => {
@@ -84,6 +85,7 @@ impl Server {
         let length_max = match verb {
             Verb::Mail => mail_line_max(self.offered()),
             Verb::Rcpt => rcpt_line_max(self.offered()),
+            Verb::Auth if self.serves_auth() => AUTH_LINE_MAX,
             _ => COMMAND_LINE,
         };
         let before_tls = matches!(
@@ -162,7 +164,7 @@ impl Server {
             Verb::StartTls => self.start_tls(arguments, out),
             Verb::XClient => self.xclient(arguments, out),
             Verb::XForward => self.xforward(arguments, out),
-            Verb::Auth => self.say_known(&replies::AUTH_OFF, out),
+            Verb::Auth => self.auth_command(arguments, out),
             Verb::Expn | Verb::Bdat | Verb::Unserved => self.say_known(&replies::UNSERVED, out),
             Verb::Alien | Verb::Unknown => self.say_known(&replies::UNKNOWN, out),
         }

@@ -20,6 +20,8 @@ pub enum Phase {
     Body,
     /// The body is complete, its reply is due.
     Commit,
+    /// AUTH is under way.
+    Auth,
     /// STARTTLS was accepted, the handshake is due.
     Tls,
     /// Over.
@@ -28,7 +30,7 @@ pub enum Phase {
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Phase; 9] = [
+    pub const ALL: [Phase; 10] = [
         Phase::Connect,
         Phase::Hello,
         Phase::Idle,
@@ -36,6 +38,7 @@ impl Phase {
         Phase::Rcpt,
         Phase::Body,
         Phase::Commit,
+        Phase::Auth,
         Phase::Tls,
         Phase::Closed,
     ];
@@ -51,6 +54,7 @@ impl Phase {
             Phase::Rcpt => "rcpt",
             Phase::Body => "body",
             Phase::Commit => "commit",
+            Phase::Auth => "auth",
             Phase::Tls => "tls",
             Phase::Closed => "closed",
         }

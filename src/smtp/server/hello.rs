@@ -84,6 +84,7 @@ impl Server {
     fn announce(&self, out: &mut Vec<u8>) {
         let settings = &*self.settings;
         let offered = self.offered();
+        let auth = self.auth_line();
         write_line(250, Status::NONE, &settings.hostname, true, out);
         let mut last = 0;
         let mut line = |extension: Extensions, text: &[u8], number: Option<u64>| {
@@ -100,6 +101,9 @@ impl Server {
         line(Extensions::PIPELINING, b"PIPELINING", None);
         line(Extensions::SIZE, b"SIZE ", Some(settings.size_max));
         line(Extensions::STARTTLS, b"STARTTLS", None);
+        if !auth.is_empty() {
+            line(Extensions::AUTH, &auth, None);
+        }
         line(
             Extensions::ENHANCEDSTATUSCODES,
             b"ENHANCEDSTATUSCODES",

@@ -10,6 +10,7 @@
 //!                           │     ├─ BDAT: ask Body once ─▶ Chunk ─ LAST ─▶ Commit
 //!                           │     │                           └─ else ─▶ Command
 //!                           │     ├─ STARTTLS ─▶ Tls ─ secured() ─▶ Command
+//!                           │     ├─ AUTH: ask Auth ─ challenge ─▶ Auth ─ line: ask Auth … ─▶ Command
 //!                           └─────┴─ QUIT, limits, nonsense ─▶ Closed
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! values keep the core testable without an executor. Rejected too: handing the command's text out with the
 //! question. All of it is in the envelope, checked, when the question is asked.
 
+mod auth;
 mod claims;
 mod clock;
 mod commands;
@@ -27,9 +29,10 @@ mod line;
 mod transfer;
 mod words;
 
+pub use auth::Said;
 pub use claims::{Claim, Claims};
 pub use facts::{Hello, Phase, Signals, Tally};
-pub use words::{Action, Answer, Interrupt, Question, Settings, Step};
+pub use words::{Action, Answer, Auth, Interrupt, Question, Settings, Step};
 
 use super::{
     body::BodyFacts,
@@ -41,6 +44,7 @@ use super::{
     span::Span,
     tick::Tick,
 };
+use auth::Dialogue;
 use clock::Clock;
 use line::Lines;
 use std::sync::Arc;
@@ -54,6 +58,7 @@ enum State {
     Data,
     Chunk,
     Commit,
+    Auth,
     Tls,
     Closed,
 }
@@ -86,6 +91,11 @@ pub struct Server {
     forwarded: Option<Box<Claims>>,
     /// The last command was an XCLIENT.
     claiming: bool,
+    /// A mechanism can bind to the TLS below.
+    bindable: bool,
+    authenticated: bool,
+    /// AUTH is under way.
+    dialogue: Option<Box<Dialogue>>,
     drain: bool,
     /// A body that had begun is dead, and the shell doesn't know yet.
     discard_due: bool,
@@ -117,6 +127,9 @@ impl Server {
             claims: None,
             forwarded: None,
             claiming: false,
+            bindable: false,
+            authenticated: false,
+            dialogue: None,
             drain: false,
             discard_due: false,
             clock: Clock::new(now),
@@ -143,6 +156,7 @@ impl Server {
                 State::Closed => (rest.len(), Some(Action::Close)),
                 State::Tls => (rest.len(), Some(Action::StartTls)),
                 State::Command => self.command(rest, out),
+                State::Auth => self.auth_response(rest, out),
                 State::Data => self.data(rest, out),
                 State::Chunk => self.chunk(rest, out),
             };
@@ -178,6 +192,7 @@ impl Server {
                     Question::Mail => self.answer_mail(answer, out),
                     Question::Rcpt => self.answer_rcpt(answer, out),
                     Question::Body => self.answer_body(answer, out),
+                    Question::Auth => self.answer_auth(answer, out),
                 }
             }
             State::Commit => self.answer_end(answer, out),
@@ -216,6 +231,7 @@ impl Server {
             self.state = State::Command;
             self.lines.forget();
             self.name.clear();
+            self.authenticated = false;
             self.reset();
             self.clock.restart();
         }
@@ -230,7 +246,7 @@ impl Server {
             State::Command if self.transfer.is_active() => {
                 self.clock.body(timeouts, self.transfer.taken())
             }
-            State::Command | State::Tls => self.clock.command(timeouts),
+            State::Command | State::Auth | State::Tls => self.clock.command(timeouts),
             _ => Tick::FAR,
         }
     }
@@ -244,6 +260,7 @@ impl Server {
             State::Asked(Question::Rcpt) => Phase::Rcpt,
             State::Data | State::Chunk | State::Asked(Question::Body) => Phase::Body,
             State::Commit => Phase::Commit,
+            State::Auth | State::Asked(Question::Auth) => Phase::Auth,
             State::Tls => Phase::Tls,
             State::Closed => Phase::Closed,
             State::Command | State::Asked(Question::Mail) => {
@@ -316,7 +333,7 @@ impl Server {
             Extensions::REQUIRETLS
         };
         let unserved = Extensions::AUTH | Extensions::XCLIENT | Extensions::XFORWARD;
-        self.settings.extensions.without(hidden | unserved) | self.granted
+        self.settings.extensions.without(hidden | unserved) | self.granted | self.auth_extension()
     }
 
     /// Ends the transaction, and a body that had begun with it.
@@ -357,6 +374,7 @@ impl Server {
 
     fn hang_up(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if self.state != State::Closed {
+            self.dialogue = None;
             reply.write(out);
             self.state = State::Closed;
         }

@@ -16,13 +16,15 @@ pub struct Settings {
     /// Text of the banner behind `220 hostname ESMTP`; may be empty.
     pub banner: String,
     /// What is announced, and thereby allowed. STARTTLS is left out once TLS is active, REQUIRETLS until it
-    /// is (RFC 8689 §2). AUTH is not served by this machine and never announced; XCLIENT and
-    /// XFORWARD are allowed by session ([`Server::grant`](super::Server::grant)).
+    /// is (RFC 8689 §2). AUTH is announced by `auth` alone; XCLIENT and XFORWARD are allowed by session
+    /// ([`Server::grant`](super::Server::grant)).
     pub extensions: Extensions,
     /// Octets of the largest message; 0: no limit.
     pub size_max: u64,
     /// Whether anything but EHLO, HELO, NOOP, HELP, STARTTLS and QUIT gets 530 before TLS is active.
     pub requires_tls: bool,
+    /// AUTH.
+    pub auth: Auth,
     /// Counts and sizes.
     pub limits: Limits,
     /// Waits.
@@ -48,11 +50,22 @@ impl Settings {
                 | Extensions::LIMITS,
             size_max: 25 * 1024 * 1024,
             requires_tls: false,
+            auth: Auth::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             bare_newline: BareNewline::Reject,
         }
     }
+}
+
+/// AUTH on a listener.
+#[derive(Clone, Debug, Default)]
+pub struct Auth {
+    /// The mechanisms, in the order in which they are announced; none: no AUTH. Those that end in `-PLUS` are there only
+    /// where [`Server::set_bindable`](super::Server::set_bindable) said so.
+    pub mechanisms: Vec<String>,
+    /// Not before TLS is active.
+    pub requires_tls: bool,
 }
 
 /// What a call of [`Server::step`](super::Server::step) did.
@@ -104,6 +117,9 @@ pub enum Question {
     Rcpt,
     /// May the body come? Asked at DATA, and at the first BDAT of a transaction.
     Body,
+    /// Is this who it says ([`Server::said`](super::Server::said))? Asked for each response of an exchange.
+    /// [`Server::challenge`](super::Server::challenge) asks the client on; an answer ends the exchange.
+    Auth,
 }
 
 /// The answer to a [`Question`], or to [`Action::End`].

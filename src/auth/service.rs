@@ -1,0 +1,268 @@
+//! The one place that a session asks: knows the sources by name, what was answered lately, and who guesses too much.
+//!
+//! A question never waits on the worker that asks it. A file's hashes are checked by threads of their own, a remote source is
+//! asked on the control thread, and the answer comes through the closure that went with the question. A closure that is dropped
+//! uncalled is an answer too: nobody could say.
+
+use super::{
+    Account, Attempt, Outcome,
+    accounts::Accounts,
+    cache::Cache,
+    pool::Pool,
+    remote::Remote,
+    throttle::{Limits, Throttle},
+};
+use crate::{
+    config::{Config, CredentialSource, Credentials},
+    smtp::Tick,
+};
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// Questions to remote sources at once, all of them together.
+const ASKED_MAX: u32 = 4096;
+
+/// Where an answer goes.
+pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Something to be done on the control thread.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A source, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceId(usize);
+
+#[derive(Clone)]
+enum Kind {
+    File(Arc<Accounts>),
+    Remote(Arc<Remote>),
+}
+
+struct Source {
+    name: String,
+    kind: Kind,
+    cache: Duration,
+    cache_negative: Duration,
+}
+
+/// What outlives a reload.
+struct Lasting {
+    throttle: Throttle,
+    cache: Cache,
+    pool: OnceLock<Pool>,
+    spawn: OnceLock<Box<dyn Fn(Task) + Send + Sync>>,
+    generations: AtomicU64,
+    asked: AtomicU32,
+    slowed: AtomicU32,
+}
+
+/// All sources of a configuration. Shared by all workers.
+pub struct Service {
+    lasting: Arc<Lasting>,
+    sources: Vec<Source>,
+    generation: u64,
+    limits: Limits,
+    slowed_max: u32,
+}
+
+/// A session among those that are being slowed; counted out when dropped.
+pub struct Slowed(Arc<Lasting>);
+
+impl Drop for Slowed {
+    fn drop(&mut self) {
+        self.0.slowed.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A question among those that are being asked.
+struct Asked(Arc<Lasting>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Service {
+    /// Reads what the configuration names. `before` lends what outlives a reload.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in words for the operator.
+    pub fn build(config: &Config, before: Option<&Service>) -> Result<Service, Vec<String>> {
+        let lasting = match before {
+            Some(before) => Arc::clone(&before.lasting),
+            None => Arc::new(Lasting {
+                throttle: Throttle::default(),
+                cache: Cache::new().map_err(|why| vec![why])?,
+                pool: OnceLock::new(),
+                spawn: OnceLock::new(),
+                generations: AtomicU64::new(0),
+                asked: AtomicU32::new(0),
+                slowed: AtomicU32::new(0),
+            }),
+        };
+        let (mut sources, mut problems) = (Vec::new(), Vec::new());
+        for credentials in &config.credentials {
+            match kind(config, credentials) {
+                Ok(kind) => sources.push(Source {
+                    name: credentials.name.clone(),
+                    kind,
+                    cache: credentials.cache.0,
+                    cache_negative: credentials.cache_negative.0,
+                }),
+                Err(found) => problems.extend(
+                    found
+                        .into_iter()
+                        .map(|why| format!("credentials \"{}\": {why}", credentials.name)),
+                ),
+            }
+        }
+        let files = sources.iter().any(|s| matches!(s.kind, Kind::File(_)));
+        if problems.is_empty() && files && lasting.pool.get().is_none() {
+            match Pool::start() {
+                // Two configurations are never built at once.
+                Ok(pool) => drop(lasting.pool.set(pool)),
+                Err(why) => problems.push(format!("no thread to check passwords: {why}")),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let (limits, timeouts) = (&config.limits, &config.timeouts);
+        Ok(Service {
+            generation: lasting.generations.fetch_add(1, Relaxed),
+            lasting,
+            sources,
+            limits: Limits {
+                client: limits.auth_failures_client,
+                account: limits.auth_failures_account,
+                lockout: timeouts.auth_lockout.0,
+                delay: timeouts.auth_delay.0,
+            },
+            slowed_max: limits.auth_slowed,
+        })
+    }
+
+    /// Says how something gets to the control thread. Remote sources can't be asked before. Once is enough for all
+    /// configurations that follow.
+    pub fn attend(&self, spawn: impl Fn(Task) + Send + Sync + 'static) {
+        // A second time changes nothing.
+        let _ = self.lasting.spawn.set(Box::new(spawn));
+    }
+
+    /// The source of this name; of no name, the only one.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<SourceId> {
+        if name.is_empty() {
+            return (self.sources.len() == 1).then_some(SourceId(0));
+        }
+        let place = self.sources.iter().position(|source| source.name == name);
+        place.map(SourceId)
+    }
+
+    /// The accounts of a source that is a file: SCRAM's verifiers are there and nowhere else.
+    #[must_use]
+    pub fn accounts(&self, id: SourceId) -> Option<Arc<Accounts>> {
+        match &self.sources.get(id.0)?.kind {
+            Kind::File(accounts) => Some(Arc::clone(accounts)),
+            Kind::Remote(_) => None,
+        }
+    }
+
+    /// Asks a source. `reply` is called once, on any thread, or dropped.
+    pub fn check(&self, id: SourceId, attempt: Attempt, now: Tick, reply: Reply) {
+        let Some(source) = self.sources.get(id.0) else {
+            return;
+        };
+        let key = self
+            .lasting
+            .cache
+            .key(self.generation, &source.name, &attempt);
+        if let Some(known) = self.lasting.cache.get(&key, now) {
+            reply(known);
+            return;
+        }
+        let lasting = Arc::clone(&self.lasting);
+        let (good, bad) = (source.cache, source.cache_negative);
+        let answered = move |outcome: Outcome| {
+            let last = match outcome {
+                Outcome::Granted(_) => good,
+                _ => bad,
+            };
+            lasting.cache.put(key, &outcome, now, last);
+            reply(outcome);
+        };
+        match source.kind.clone() {
+            Kind::File(accounts) => {
+                let job = move || answered(accounts.check(&attempt));
+                // A job that isn't taken is dropped, and its reply with it.
+                let _ = self.lasting.pool.get().is_some_and(|pool| pool.run(job));
+            }
+            Kind::Remote(remote) => {
+                let asked = Asked(Arc::clone(&self.lasting));
+                let before = self.lasting.asked.fetch_add(1, Relaxed);
+                if let (Some(spawn), true) = (self.lasting.spawn.get(), before < ASKED_MAX) {
+                    spawn(Box::pin(async move {
+                        let _asked = asked;
+                        answered(remote.check(&attempt).await);
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Whether this address, or this account from this address, has failed so often that nobody is asked any more.
+    #[must_use]
+    pub fn is_locked(&self, client: IpAddr, user: Option<&str>, now: Tick) -> bool {
+        let user = user.map(super::accounts::folded);
+        let throttle = &self.lasting.throttle;
+        throttle.is_locked(client, user.as_deref(), now, &self.limits)
+    }
+
+    /// Counts a failure. How long after the question the client may hear of it.
+    #[must_use]
+    pub fn failed(&self, client: IpAddr, user: Option<&str>, now: Tick) -> Duration {
+        let user = user.map(super::accounts::folded);
+        let throttle = &self.lasting.throttle;
+        throttle.failed(client, user.as_deref(), now, &self.limits)
+    }
+
+    /// Remembers that this account is used from this address.
+    pub fn granted(&self, client: IpAddr, user: &str, now: Tick) {
+        let user = super::accounts::folded(user);
+        self.lasting.throttle.granted(client, &user, now);
+    }
+
+    /// A place among the sessions that wait to hear of their failure. `None`: too many wait.
+    #[must_use]
+    pub fn slow(&self) -> Option<Slowed> {
+        let before = self.lasting.slowed.fetch_add(1, Relaxed);
+        let place = Slowed(Arc::clone(&self.lasting));
+        (before < self.slowed_max).then_some(place)
+    }
+
+    /// Takes an account that SCRAM has proved. `None`: it is gone.
+    #[must_use]
+    pub fn proven(&self, id: SourceId, user: &str) -> Option<Account> {
+        let accounts = self.accounts(id)?;
+        accounts.find(user).map(|entry| entry.account.clone())
+    }
+}
+
+fn kind(config: &Config, credentials: &Credentials) -> Result<Kind, Vec<String>> {
+    match credentials.source {
+        CredentialSource::File => {
+            Accounts::read(&credentials.file).map(|accounts| Kind::File(Arc::new(accounts)))
+        }
+        _ => Remote::build(credentials, config)
+            .map(|remote| Kind::Remote(Arc::new(remote)))
+            .map_err(|why| vec![why]),
+    }
+}

@@ -1,0 +1,103 @@
+//! AUTH of the listeners: mechanisms that the source behind them can serve.
+
+use crate::config::{
+    AuthMechanism, Config, CredentialSource, Credentials, Listener, Role, document::Document,
+    shape::nearest,
+};
+
+pub fn check(config: &Config, at: &mut Document) {
+    for (i, listener) in config.listener.iter().enumerate() {
+        let path = |key: &str| format!("listener[{i}].{key}");
+        for (j, mechanism) in listener.auth.iter().enumerate() {
+            if listener.auth[..j].contains(mechanism) {
+                let message = format!("\"{mechanism}\" is there twice");
+                at.error(&path(&format!("auth[{j}]")), message, None);
+            }
+        }
+        if listener.auth.is_empty() {
+            if !listener.credentials.is_empty() {
+                let hint = "write auth = [\"plain\"]".to_string();
+                let message = "`credentials` without `auth` does nothing".to_string();
+                at.error(&path("credentials"), message, hint);
+            }
+            continue;
+        }
+        if !listener.auth_requires_tls && listener.address.iter().any(|a| !a.ip().is_loopback()) {
+            let message = "passwords may come over the network unencrypted".to_string();
+            let hint = "remove `auth_requires_tls = false`".to_string();
+            at.warning(&path("auth_requires_tls"), message, hint);
+        }
+        if listener.role == Role::Mx && at.has(&path("auth")) {
+            let hint = "offer AUTH on a listener with role = \"submission\"".to_string();
+            let message = "AUTH on an mx listener invites guessers from everywhere".to_string();
+            at.warning(&path("auth"), message, hint);
+        }
+        if let Some(source) = source(config, i, listener, at) {
+            mechanisms(i, listener, source, at);
+        }
+    }
+}
+
+fn source<'a>(
+    config: &'a Config,
+    i: usize,
+    listener: &Listener,
+    at: &mut Document,
+) -> Option<&'a Credentials> {
+    let (path, name) = (format!("listener[{i}].credentials"), &*listener.credentials);
+    let all = &config.credentials;
+    if at.is_broken("credentials") {
+        return None;
+    }
+    if let (true, [only]) = (name.is_empty(), &all[..]) {
+        return Some(only);
+    }
+    let found = all.iter().find(|source| source.name == name);
+    if found.is_none() {
+        let names = || all.iter().map(|source| &*source.name);
+        let (message, hint) = match (name.is_empty(), names().next()) {
+            (true, None) => (
+                "AUTH needs somebody who knows the passwords".to_string(),
+                Some("add `[[credentials]]`".to_string()),
+            ),
+            (true, Some(first)) => (
+                "there are several credentials".to_string(),
+                Some(format!("write credentials = \"{first}\"")),
+            ),
+            (false, _) => (
+                format!("there are no credentials \"{name}\""),
+                nearest(name, names()).map(|near| format!("did you mean \"{near}\"?")),
+            ),
+        };
+        let path = if name.is_empty() {
+            format!("listener[{i}].auth")
+        } else {
+            path
+        };
+        at.error(&path, message, hint);
+    }
+    found
+}
+
+fn mechanisms(i: usize, listener: &Listener, source: &Credentials, at: &mut Document) {
+    use AuthMechanism::{Login, Plain, ScramSha256, ScramSha256Plus};
+    for (j, mechanism) in listener.auth.iter().enumerate() {
+        let why = match (mechanism, source.source) {
+            (ScramSha256 | ScramSha256Plus, CredentialSource::File) => continue,
+            (ScramSha256 | ScramSha256Plus, _) => "needs what only a `file` has",
+            (Plain | Login, CredentialSource::Introspection) => "is for passwords",
+            _ => continue,
+        };
+        let message = format!(
+            "\"{mechanism}\" {why}, and \"{}\" is of source = \"{}\"",
+            source.name, source.source
+        );
+        at.error(&format!("listener[{i}].auth[{j}]"), message, None);
+    }
+    let bound = listener.auth.contains(&ScramSha256Plus);
+    if bound && !listener.auth.contains(&ScramSha256) {
+        let hint = "add \"scram-sha-256\"".to_string();
+        let message = "\"scram-sha-256-plus\" alone leaves out who can't bind to TLS".to_string();
+        at.warning(&format!("listener[{i}].auth"), message, hint);
+    }
+}

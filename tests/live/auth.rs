@@ -1,0 +1,358 @@
+//! AUTH with the programs that people use, against the account file.
+
+use crate::{
+    client::Client,
+    harness::{Gatepost, PATIENCE, Sink, free_address, need, wait_until},
+    on_all_engines,
+};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+const ALL: &str =
+    r#"["plain", "login", "scram-sha-256", "scram-sha-256-plus", "oauthbearer", "xoauth2"]"#;
+
+/// Runs `gatepost user` with a password on its standard input.
+fn user(file: &Path, words: &[&str], password: &str) -> (bool, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .arg("user")
+        .args(words)
+        .arg("-f")
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    // `list` reads none, and may be gone already.
+    let _ = writeln!(input, "{password}");
+    drop(input);
+    let out = child.wait_with_output().expect("ends");
+    let said = [out.stdout, out.stderr].concat();
+    (
+        out.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// A submission listener with accounts for Amy and Ben in front of smtp-sink.
+struct Site {
+    gate: Gatepost,
+    accounts: PathBuf,
+    _sink: Sink,
+    _folder: tempfile::TempDir,
+}
+
+fn site(engine: &str, listener: &str, more: &str) -> Option<Site> {
+    let sink = Sink::start(free_address(), &[])?;
+    let folder = tempfile::tempdir().expect("a folder");
+    let accounts = folder.path().join("accounts");
+    let added = user(
+        &accounts,
+        &["add", "amy", "-a", "amy@example.net,@amy.example"],
+        "amys secret",
+    );
+    assert!(added.0, "{}", added.1);
+    let added = user(&accounts, &["add", "Ben@example.net", "--bcrypt"], "bens");
+    assert!(added.0, "{}", added.1);
+    let config = format!(
+        r#"
+[[listener]]
+name = "mx"
+role = "submission"
+address = ["SMTP_ADDRESS"]
+auth = {ALL}
+auth_requires_tls = false
+{listener}
+[[credentials]]
+name = "staff"
+source = "file"
+file = "{}"
+[[pool]]
+name = "sink"
+backends = ["{}"]
+[[route]]
+domains = ["*"]
+pool = "sink"
+recipients = "accept"
+{more}"#,
+        accounts.display(),
+        sink.address
+    );
+    let gate = Gatepost::start(engine, config.trim_start());
+    Some(Site {
+        gate,
+        accounts,
+        _sink: sink,
+        _folder: folder,
+    })
+}
+
+/// Runs a program with a message on its standard input: whether it is content, and all that it said.
+fn run(command: &mut Command) -> (bool, String) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    // One that has no use for it may be gone already.
+    let _ = input.write_all(b"From: amy@example.net\r\nSubject: hello\r\n\r\nIt works.\r\n");
+    drop(input);
+    let out = child.wait_with_output().expect("ends");
+    let said = [out.stdout, out.stderr].concat();
+    (
+        out.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn swaks(site: &Site, mechanism: &str, password: &str) -> Option<(bool, String)> {
+    Some(run(Command::new(need("swaks")?)
+        .args(["--server", &site.gate.smtp.ip().to_string()])
+        .args(["--port", &site.gate.smtp.port().to_string()])
+        .args(["--auth", mechanism, "--auth-user", "amy"])
+        .args(["--auth-password", password])
+        .args([
+            "--from",
+            "amy@example.net",
+            "--to",
+            "you@far.example",
+        ])))
+}
+
+fn curl(site: &Site, mechanism: &str) -> Option<(bool, String)> {
+    let mut command = Command::new(need("curl")?);
+    command
+        .args([
+            "-sS",
+            "--url",
+            &format!("smtp://{}/client.example", site.gate.smtp),
+        ])
+        .args([
+            "--mail-from",
+            "amy@example.net",
+            "--mail-rcpt",
+            "you@far.example",
+        ])
+        .args(["--login-options", &format!("AUTH={mechanism}"), "-T", "-"]);
+    match mechanism {
+        "OAUTHBEARER" | "XOAUTH2" => {
+            command.args(["--user", "amy", "--oauth2-bearer", "amys secret"])
+        }
+        _ => command.args(["--user", "amy:amys secret"]),
+    };
+    Some(run(&mut command))
+}
+
+fn msmtp(site: &Site, mechanism: &str, password: &str) -> Option<(bool, String)> {
+    Some(run(Command::new(need("msmtp")?)
+        .args(["--file=/dev/null", "--tls=off", "--user=amy"])
+        .arg(format!("--host={}", site.gate.smtp.ip()))
+        .arg(format!("--port={}", site.gate.smtp.port()))
+        .arg(format!("--auth={mechanism}"))
+        .arg(format!("--passwordeval=echo '{password}'"))
+        .args(["--from=amy@example.net", "you@far.example"])))
+}
+
+fn smtplib(site: &Site, password: &str) -> Option<(bool, String)> {
+    let script = format!(
+        "import smtplib\ns = smtplib.SMTP('{}', {})\ns.login('amy', '{password}')\n\
+         s.sendmail('amy@example.net', ['you@far.example'], 'From: amy@example.net\\r\\n\\r\\nHi.\\r\\n')\ns.quit()\n",
+        site.gate.smtp.ip(),
+        site.gate.smtp.port()
+    );
+    Some(run(Command::new(need("python3")?).args(["-c", &script])))
+}
+
+#[track_caller]
+fn sent(site: &Site, mechanism: &str, outcome: Option<(bool, String)>) {
+    let Some((fine, said)) = outcome else {
+        return;
+    };
+    assert!(fine, "{mechanism}: {said}");
+    let named = format!("auth={mechanism}");
+    site.gate.log_line(&[&named, "user=amy", "verdict=accept"]);
+}
+
+/// SASL in one line.
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+fn plain(user: &str, password: &str) -> String {
+    format!("AUTH PLAIN {}", base64(&format!("\0{user}\0{password}")))
+}
+
+on_all_engines! {
+    fn mail_programs_log_in(engine) {
+        let Some(site) = site(engine, "", "[timeouts]\nauth_delay = \"10ms\"") else {
+            return;
+        };
+        sent(&site, "PLAIN", swaks(&site, "PLAIN", "amys secret"));
+        sent(&site, "LOGIN", swaks(&site, "LOGIN", "amys secret"));
+        // curl takes OAUTHBEARER wherever it is offered, whatever it is told.
+        for mechanism in ["PLAIN", "LOGIN", "OAUTHBEARER"] {
+            sent(&site, mechanism, curl(&site, mechanism));
+        }
+        for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2"] {
+            let name = mechanism.to_ascii_lowercase();
+            sent(&site, mechanism, msmtp(&site, &name, "amys secret"));
+            if let Some((fine, said)) = msmtp(&site, &name, "amys secrets") {
+                assert!(!fine && said.contains("535"), "{mechanism}: {said}");
+            }
+            let labels = format!("mechanism=\"{mechanism}\",outcome=\"rejected\"");
+            assert_eq!(site.gate.metric("gatepost_authentications_total", &labels), 1.0);
+        }
+        sent(&site, "PLAIN", smtplib(&site, "amys secret"));
+    }
+
+    fn strangers_send_nothing_and_nobody_sends_as_another(engine) {
+        let Some(site) = site(engine, "", "") else {
+            return;
+        };
+        let mut client = Client::hello(site.gate.smtp);
+        let reply = client.command("MAIL FROM:<amy@example.net>");
+        assert_eq!(reply, "530 5.7.0 Authentication required\r\n");
+        client.expect(&plain("ben@example.net", "bens"), "235 2.7.0");
+        let reply = client.command("MAIL FROM:<amy@example.net>");
+        assert_eq!(reply, "553 5.7.1 The sender address is not yours\r\n");
+        client.expect("MAIL FROM:<>", "250");
+        client.expect("RSET", "250");
+        let to = ["you@far.example"];
+        for (from, code) in [
+            ("Ben <ben@example.net>", "250"),
+            ("Amy <amy@example.net>", "550 5.7.1"),
+            ("ben@example.net, amy@example.net", "550 5.7.1"),
+        ] {
+            let reply = client.send("ben@example.net", &to, &format!("From: {from}\r\n\r\nHi.\r\n"));
+            assert!(reply.starts_with(code), "{from}: {reply}");
+        }
+        // Larger than the window, so streamed: the verdict holds its end back.
+        let line = format!("{}\r\n", "x".repeat(998));
+        let body = format!("From: amy@example.net\r\n\r\n{}", line.repeat(400));
+        let reply = client.send("ben@example.net", &to, &body);
+        assert!(reply.starts_with("550 5.7.1"), "{reply}");
+        site.gate.log_line(&["auth=PLAIN", "user=ben@example.net", "code=550"]);
+    }
+
+    fn a_domain_is_shared_where_it_may_be(engine) {
+        let Some(site) = site(engine, "sender_identity = \"domain\"", "") else {
+            return;
+        };
+        let mut client = Client::hello(site.gate.smtp);
+        client.expect(&plain("ben@example.net", "bens"), "235");
+        client.expect("MAIL FROM:<amy@example.net>", "250");
+        client.expect("RSET", "250");
+        client.expect("MAIL FROM:<amy@amy.example>", "553 5.7.1");
+    }
+
+    fn who_guesses_is_slowed_then_locked_out_and_told_nothing(engine) {
+        let more = "[limits]\nauth_failures_client = 4\n[timeouts]\nauth_delay = \"100ms\"";
+        let Some(site) = site(engine, "", more) else {
+            return;
+        };
+        let failure = "535 5.7.8 Authentication failed\r\n";
+        let mut took = Vec::new();
+        // Unknown, wrong, and, once it is locked out, right: all the same.
+        for (user, password) in [
+            ("nobody", "x"),
+            ("amy", "x"),
+            ("ben@example.net", ""),
+            ("amy", "amys secrets"),
+            ("amy", "amys secret"),
+            ("amy", "amys secret"),
+        ] {
+            let mut client = Client::hello(site.gate.smtp);
+            let begun = Instant::now();
+            assert_eq!(client.command(&plain(user, password)), failure, "{user}");
+            took.push(begun.elapsed());
+        }
+        // Each waits at least as long as the one before was told to: 100, 200, 400, 800 ms and so on.
+        for (place, took) in took.iter().enumerate() {
+            let least = 100u128 << place.min(3);
+            assert!(took.as_millis() >= least, "{place}: {took:?}");
+        }
+        assert_eq!(site.gate.log().matches("verdict=denied").count(), 6);
+        let labels = "mechanism=\"PLAIN\",outcome=\"accepted\"";
+        assert_eq!(site.gate.metric("gatepost_authentications_total", labels), 0.0);
+    }
+
+    fn too_many_who_guess_at_once_are_sent_away(engine) {
+        let more = "[limits]\nauth_slowed = 2\n[timeouts]\nauth_delay = \"20s\"";
+        let Some(site) = site(engine, "", more) else {
+            return;
+        };
+        let mut clients: Vec<Client> = (0..8).map(|_| Client::hello(site.gate.smtp)).collect();
+        for client in &mut clients {
+            client.raw(format!("{}\r\n", plain("nobody", "x")).as_bytes());
+        }
+        wait_until("six have been sent away", || {
+            let open = site.gate.metric("gatepost_sessions_open", "listener=\"mx\"");
+            (open <= 2.0).then_some(())
+        });
+        // One who knows the password doesn't wait for those who don't.
+        let begun = Instant::now();
+        let mut client = Client::hello(site.gate.smtp);
+        client.expect(&plain("amy", "amys secret"), "235");
+        assert!(begun.elapsed() < PATIENCE / 4);
+    }
+
+    fn a_reload_takes_the_file_over_and_refuses_a_bad_one(engine) {
+        let Some(site) = site(engine, "", "[timeouts]\nauth_delay = \"10ms\"") else {
+            return;
+        };
+        let reload = || crate::harness::http(site.gate.admin, "POST", "/reload");
+        let login = |password: &str| {
+            let mut client = Client::hello(site.gate.smtp);
+            client.command(&plain("amy", password))[..3].to_string()
+        };
+        assert_eq!(login("amys secret"), "235");
+        let changed = user(&site.accounts, &["passwd", "amy"], "another");
+        assert!(changed.0, "{}", changed.1);
+        let (status, said) = reload();
+        assert_eq!(status, 200, "{said}");
+        // What was remembered of the old password is forgotten.
+        assert_eq!(login("amys secret"), "535");
+        assert_eq!(login("another"), "235");
+        let text = std::fs::read_to_string(&site.accounts).expect("readable");
+        std::fs::write(&site.accounts, format!("{text}nonsense\n")).expect("written");
+        let (status, said) = reload();
+        assert!(status != 200 && said.contains("accounts:4:"), "{status} {said}");
+        assert_eq!(login("another"), "235");
+    }
+}
+
+#[test]
+fn the_file_is_kept_by_the_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("accounts");
+    let done = |words: &[&str], password: &str| {
+        let (fine, said) = user(&file, words, password);
+        assert!(fine, "{words:?}: {said}");
+        said
+    };
+    done(&["add", "amy", "-a", "amy@example.net"], "one");
+    done(&["add", "ben@example.net", "--no-scram"], "two");
+    let shown = done(&["list"], "");
+    assert!(
+        shown.contains("amy@example.net  (argon2 scram-sha-256)"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("ben@example.net  ben@example.net  (argon2)"),
+        "{shown}"
+    );
+    done(&["remove", "amy"], "");
+    assert!(!done(&["list"], "").contains("amy"));
+    let (fine, said) = user(&file, &["passwd", "amy"], "x");
+    assert!(!fine && said.contains("no account"), "{said}");
+    let (fine, said) = user(&file, &["add", "cid"], "");
+    assert!(!fine && said.contains("1 to 1024"), "{said}");
+}
