@@ -379,9 +379,7 @@ fn unknown_keys() {
 fn keys_that_are_not_there_yet() {
     for more in [
         "[spool]\ndirectory = \"x\"\n",
-        "[[certificate]]\nchain = \"x\"\n",
         "[[policy.rule]]\nname = \"x\"\n",
-        "[[listener]]\nname = \"b\"\naddress = [\"127.0.0.1:26\"]\ntls = \"none\"\n",
         "[[route]]\ndomains = [\"b.example\"]\npool = \"mta\"\nrecipients = { file = \"x\" }\n",
     ] {
         let found = problems(&with(more));

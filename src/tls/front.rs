@@ -53,7 +53,11 @@ impl Front {
     /// Everything that is wrong.
     pub fn build(config: &Config, before: Option<&Front>) -> Result<Front, Vec<Fault>> {
         let mut faults = Vec::new();
-        let store = Arc::new(Store::new(read(config, &mut faults)));
+        let identities = read(config, &mut faults);
+        let store = Arc::new(match before {
+            Some(before) => Store::renewed(identities, &before.store),
+            None => Store::new(identities),
+        });
         let mut front = Front {
             acceptors: Vec::with_capacity(config.listener.len()),
             store,

@@ -8,12 +8,13 @@ use rustls::{
 };
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The certificates in force. Those of the file are fixed; others can be put in while it serves.
+/// The certificates in force: those of the file, and those that were put in while it serves, which live over a reload.
 ///
 /// The lock is held for a copy of one pointer, once a handshake.
 #[derive(Debug, Default)]
 pub struct Store {
-    all: RwLock<Arc<Vec<Identity>>>,
+    fixed: Vec<Identity>,
+    added: RwLock<Arc<Vec<Identity>>>,
 }
 
 impl Store {
@@ -21,42 +22,62 @@ impl Store {
     #[must_use]
     pub fn new(identities: Vec<Identity>) -> Store {
         Store {
-            all: RwLock::new(Arc::new(identities)),
+            fixed: identities,
+            added: RwLock::default(),
         }
+    }
+
+    /// With these, and what was put into another one.
+    #[must_use]
+    pub fn renewed(identities: Vec<Identity>, before: &Store) -> Store {
+        Store {
+            fixed: identities,
+            added: RwLock::new(before.added()),
+        }
+    }
+
+    fn added(&self) -> Arc<Vec<Identity>> {
+        Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// All of them, the default first.
     #[must_use]
-    pub fn all(&self) -> Arc<Vec<Identity>> {
-        Arc::clone(&self.all.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn all(&self) -> Vec<Identity> {
+        self.fixed
+            .iter()
+            .chain(self.added().iter())
+            .cloned()
+            .collect()
     }
 
-    /// Puts one in, in the place of whatever has the same names and kind of key; handshakes from now on get it.
+    /// Puts one in, in the place of what was put in before for the same names with the same kind of key; handshakes
+    /// from now on get it.
     pub fn put(&self, identity: Identity) {
-        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let mut added = self.added.write().unwrap_or_else(PoisonError::into_inner);
         let same = |known: &Identity| {
             known.names() == identity.names() && known.is_rsa() == identity.is_rsa()
         };
-        let mut next = Vec::clone(&all);
+        let mut next = Vec::clone(&added);
         match next.iter().position(same) {
             Some(place) => next[place] = identity,
             None => next.push(identity),
         }
-        *all = Arc::new(next);
+        *added = Arc::new(next);
     }
 
     /// The one for a client that asks for `name` and can check what `usable` says.
     fn choose(&self, name: Option<&str>, usable: impl Fn(&Identity) -> bool) -> Option<Identity> {
-        let all = self.all();
+        let added = self.added();
+        let all = || self.fixed.iter().chain(added.iter());
         let name = name.map(str::to_ascii_lowercase);
         let mut fit: Vec<&Identity> = match &name {
-            Some(name) => all.iter().filter(|one| one.is_for(name)).collect(),
+            Some(name) => all().filter(|one| one.is_for(name)).collect(),
             None => Vec::new(),
         };
         if fit.is_empty() {
             // The default, and what else there is for its name.
-            let first = all.first()?;
-            fit = all.iter().filter(|one| one.is_for(first.name())).collect();
+            let first = all().next()?;
+            fit = all().filter(|one| one.is_for(first.name())).collect();
         }
         // The cheaper signatures first; the order of the file among equals.
         fit.sort_by_key(|one| one.is_rsa());
@@ -120,15 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_put_in_takes_the_place_of_its_elder() {
+    fn one_that_is_put_in_takes_the_place_of_its_elder_and_outlives_a_reload() {
         let store = Store::new(vec![identity(&["mx.example.net"])]);
-        let newer = identity(&["mx.example.net"]);
-        store.put(newer.clone());
-        assert_eq!(store.all().len(), 1);
-        assert!(Arc::ptr_eq(&store.all()[0].certified, &newer.certified));
         store.put(identity(&["mx.example.org"]));
-        assert_eq!(chosen(&store, Some("mx.example.org")), "mx.example.org");
+        let newer = identity(&["mx.example.org"]);
+        store.put(newer.clone());
+        assert_eq!(store.all().len(), 2);
         assert_eq!(chosen(&store, None), "mx.example.net");
+        let store = Store::renewed(Vec::new(), &store);
+        let given = store.choose(Some("mx.example.org"), |_| true).unwrap();
+        assert!(Arc::ptr_eq(&given.certified, &newer.certified));
+        assert_eq!(chosen(&store, None), "mx.example.org");
     }
 
     #[test]
