@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! # a comment
-//! @ lmtp no-chunking no-pipelining     settings of this dialogue; `whole`: don't run it split
+//! @ lmtp no-chunking no-pipelining     settings of this dialogue; `whole`: don't run it split; `tls`, `tls-always`,
+//!                                      `tls-first`
 //! S: 220 mx.example                    the backend's line (consecutive ones come in one segment)
 //! S= 220 mx\r\n                        its bytes, with escapes
 //! C: EHLO gate.example                 what is written next, exactly and in this order
@@ -12,8 +13,9 @@
 //! E: Ready                             the next event, with code, enhanced code and text
 //! > open from=a@a.example to=b@b.example,c@b.example size=10 …
 //! > body a\r\nb\r\n                    an action; `body` is a piece, `last` the last one
+//! > introduce ADDR=192.0.2.7 HELO=x    what the backend is told of the client; `forward` the same by XFORWARD
 //! = idle                               a fact: a state, or clean, dirty, sent, unsent, certain, uncertain,
-//!                                      takes, full, accepted 0 2, waits, waits-not
+//!                                      takes, full, accepted 0 2, waits, waits-not, secured, clear, told, untold
 //! ```
 //!
 //! Between two segments everything that was written must have been expected, and every event told. Each
@@ -23,7 +25,7 @@
 
 use gatepost::smtp::{
     Client, ClientError, ClientSettings, Envelope, Event, Load, Span, To,
-    client::{Abort, ClientState},
+    client::{Abort, ClientState, StartTls, identity::Attributes},
     envelope::{BodyKind, MailParams, Notify, Path, Recipient, Ret},
 };
 use std::{fs, sync::Arc};
@@ -127,6 +129,23 @@ impl Run<'_> {
             "verify" => client
                 .verify(b"", Path::split(rest.as_bytes()), !rest.is_ascii(), out)
                 .unwrap(),
+            "secured" => client.secured(out),
+            "introduce" => {
+                let (facts, hello) = facts(rest);
+                let facts: Vec<_> = facts.iter().map(|(of, value)| (*of, &**value)).collect();
+                assert!(client.introduce(&facts, &hello, out));
+            }
+            "introduce-not" => {
+                assert!(!client.introduce(&[], b"", out) && out.is_empty());
+            }
+            "forward" => {
+                let (facts, _) = facts(rest);
+                let facts: Vec<_> = facts.iter().map(|(of, value)| (*of, &**value)).collect();
+                assert_eq!(client.forward(&facts), !facts.is_empty());
+            }
+            "forward-not" => {
+                assert!(!client.forward(&[(Attributes::ADDR, b"192.0.2.7")]));
+            }
             "reset" => client.reset(out),
             "quit" => client.quit(out),
             "abort" => {
@@ -153,6 +172,10 @@ impl Run<'_> {
             "full" => !client.takes_body(),
             "waits" => client.awaits_reply(),
             "waits-not" => !client.awaits_reply(),
+            "secured" => client.is_secured(),
+            "clear" => !client.is_secured(),
+            "told" => !client.forward_refused(),
+            "untold" => client.forward_refused(),
             "accepted" => {
                 let accepted: Vec<_> = client.accepted().map(|at| at.to_string()).collect();
                 accepted.join(" ") == rest
@@ -175,6 +198,30 @@ fn unescape(text: &str) -> Vec<u8> {
         Some((c, n)) if n.parse::<usize>().is_ok() => c.repeat(n.parse().unwrap()).into_bytes(),
         _ => text.into_bytes(),
     }
+}
+
+/// `ADDR=… HELO=…`: what is known of a client, and the name that it said.
+fn facts(words: &str) -> (Vec<(Attributes, Vec<u8>)>, Vec<u8>) {
+    let (mut facts, mut hello) = (Vec::new(), Vec::new());
+    for word in words.split(' ').filter(|word| !word.is_empty()) {
+        let (name, value) = word.split_once('=').unwrap();
+        let value = unescape(&value.replace("\\s", " "));
+        let attribute = match name {
+            "ADDR" => Attributes::ADDR,
+            "PORT" => Attributes::PORT,
+            "PROTO" => Attributes::PROTO,
+            "HELO" => Attributes::HELO,
+            "LOGIN" => Attributes::LOGIN,
+            "IDENT" => Attributes::IDENT,
+            "SOURCE" => Attributes::SOURCE,
+            name => panic!("no attribute {name}"),
+        };
+        if attribute == Attributes::HELO {
+            hello.clone_from(&value);
+        }
+        facts.push((attribute, value));
+    }
+    (facts, hello)
 }
 
 /// `from=… to=a,b key=value…`: the envelope, its load, and which recipients.
@@ -234,12 +281,16 @@ fn run(name: &str, dialogue: &str, split: &dyn Fn(usize) -> bool) -> usize {
             "lmtp" => settings.lmtp = true,
             "no-chunking" => settings.chunking = false,
             "no-pipelining" => settings.pipelining = false,
+            "tls" => settings.starttls = StartTls::IfOffered,
+            "tls-always" | "tls-first" => settings.starttls = StartTls::Always,
             "whole" => {}
             option => panic!("{name}: no option {option}"),
         }
     }
+    let first = options(dialogue).any(|option| option == "tls-first");
+    let start = if first { Client::over_tls } else { Client::new };
     let mut run = Run {
-        client: Client::new(Arc::new(settings)),
+        client: start(Arc::new(settings)),
         input: Vec::new(),
         hidden: 0,
         out: Vec::new(),

@@ -391,11 +391,7 @@ fn keys_that_are_not_there_yet() {
         );
         assert!(found[0].hint.is_some());
     }
-    for key in [
-        "tls = \"none\"",
-        "identity = \"xclient\"",
-        "when_down = \"spool\"",
-    ] {
+    for key in ["when_down = \"spool\""] {
         let found =
             problems(&with("").replace("name = \"mta\"", &format!("name = \"mta\"\n{key}")));
         assert!(

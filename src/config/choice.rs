@@ -119,6 +119,22 @@ choice! {
 }
 
 choice! {
+    /// How backends are told who the client is.
+    PoolIdentity {
+        /// Not at all: a backend sees our address, and the client's in the Received field.
+        None = "none",
+        /// By Postfix's XCLIENT, where a backend offers it: the backend treats the session as the client's own.
+        Xclient = "xclient",
+        /// By Postfix's XFORWARD, where a backend offers it: for its log alone.
+        Xforward = "xforward",
+        /// By a PROXY header of version 1, which every connection begins with.
+        ProxyV1 = "proxy-v1",
+        /// By a PROXY header of version 2.
+        ProxyV2 = "proxy-v2",
+    }
+}
+
+choice! {
     /// How a backend is picked.
     Balance {
         /// The less loaded of two picked at random by weight.

@@ -8,10 +8,6 @@ const LATER: &[(&str, &str)] = &[
         "this version speaks plain SMTP to backends; keep them on a private network and remove the key",
     ),
     (
-        "pool.identity",
-        "the backend sees Gatepost's address, and the client's in the Received field; remove the key",
-    ),
-    (
         "pool.when_down",
         "without a spool a client gets 451 and tries again (what `defer` would do); remove the key",
     ),

@@ -184,6 +184,11 @@ metrics! {
         ClosedShed [reason = "shed"] "Given up so that another worker may open one.",
         ClosedDrain [reason = "drain"] "The process goes down or the backend left the configuration.",
     }
+    "gatepost_backend_identity_total" Backend "Connections and messages with which a backend was to be told who the client is (`pool.identity`)." {
+        IdentityTold [result = "told"] "It was told, by XCLIENT, XFORWARD or a PROXY header.",
+        IdentityUnoffered [result = "unoffered"] "It offers no XCLIENT or XFORWARD: it saw our address.",
+        IdentityRefused [result = "refused"] "It refused: by its reply, or by closing before it greeted.",
+    }
     "gatepost_backend_messages_total" Backend "Final replies of a backend to a message." {
         BackendAccepted [reply = "2xx"] "Accepted.",
         BackendDeferred [reply = "4xx"] "Deferred.",

@@ -10,6 +10,7 @@
 mod arrival;
 mod ask;
 mod body;
+mod caller;
 mod commit;
 pub mod connection;
 mod context;

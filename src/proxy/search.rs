@@ -1,10 +1,13 @@
 //! The search for a backend that takes a message: which to try next, and when to give up.
 
-use super::{connection::Session, mapping, relay::Handed, replies, transaction::Transaction};
+use super::{
+    connection::Session, mapping, message_id::MessageId, relay::Handed, replies,
+    transaction::Transaction,
+};
 use crate::{
     metrics::Counter,
     smtp::{Reply, Tick},
-    upstream::{self, BackendId, Lease, PoolId},
+    upstream::{self, BackendId, Lease, PoolId, Wish},
 };
 
 /// Backends tried for one message at most. A pool may be larger; a message that four refuse to take has
@@ -18,6 +21,7 @@ pub(super) struct Search {
     fresh: bool,
     tries: usize,
     due: Tick,
+    message: MessageId,
 }
 
 impl Session {
@@ -28,6 +32,7 @@ impl Session {
             avoid: Vec::new(),
             fresh: false,
             tries: 0,
+            message: transaction.id,
             due: self.now.after(self.current.site.config.timeouts.commit.0),
         }
     }
@@ -77,11 +82,15 @@ impl Search {
         let envelope = session.server.envelope();
         let first = envelope.recipients().first();
         let key = first.map_or(&b""[..], |first| envelope.path(first.path).whole);
-        let lease = if self.fresh {
-            pools.lease_fresh(pool, key, &self.avoid, self.due).await
-        } else {
-            pools.lease(pool, key, &self.avoid, self.due).await
+        let arrival = session.arrival(pool, self.message);
+        let caller = arrival.as_ref().map(|arrival| session.caller(arrival));
+        let wish = Wish {
+            fresh: self.fresh,
+            caller: caller.as_ref(),
         };
+        let lease = pools
+            .lease_for(pool, key, &self.avoid, self.due, wish)
+            .await;
         lease.map_err(|why| {
             crate::log::say!(Debug, "no lease: {why}");
             why.reply()

@@ -3,11 +3,10 @@
 //!
 //! ```text
 //! new ─ greeting ─ EHLO (HELO where that is unknown) ─ Ready ─┬─ open ─ Sender, Recipient… ─ Go ─ body ─ Final ─┐
-//!                                                             ├─ verify ─ Verified ─ Reset                      │
-//!                                                             └─ (idle, may be pooled) ◄──── reset ◄── refused ─┘
+//!                   │ ▲                                       ├─ verify ─ Verified ─ Reset                      │
+//!                   ▼ └─ secured ◄─ (handshake)               ├─ introduce ─ XCLIENT ─ EHLO ─ Ready             │
+//!                  STARTTLS ─ StartTls                        └─ (idle, may be pooled) ◄──── reset ◄── refused ─┘
 //! ```
-//!
-//! A state between EHLO and Ready is where STARTTLS and what tells the client's identity belong.
 //!
 //! One script for all dialogues: `open` renders the commands of a transaction once, and a window says how
 //! many of them may be unanswered. It is 1 without PIPELINING (RFC 2920), so step by step and all at once
@@ -32,15 +31,21 @@ mod body;
 pub mod capabilities;
 mod commands;
 mod dialogue;
+mod error;
+pub mod identity;
+mod secure;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
+pub use error::ClientError;
+
 use super::{
     envelope::{Envelope, Path},
     extensions::{Capabilities, Extensions},
-    reply_parse::{ReplyError, ReplyHead, ReplyLimits, ReplyReader, ReplyRef},
+    reply_parse::{ReplyHead, ReplyLimits, ReplyReader, ReplyRef},
 };
+use identity::Introduction;
 use std::sync::Arc;
 use transaction::{Kind, Transaction};
 
@@ -61,6 +66,8 @@ pub struct ClientSettings {
     pub chunking: bool,
     /// Whether commands may be sent ahead where PIPELINING is offered.
     pub pipelining: bool,
+    /// Whether STARTTLS is asked for.
+    pub starttls: StartTls,
     /// How much of a reply is read.
     pub replies: ReplyLimits,
 }
@@ -74,9 +81,22 @@ impl ClientSettings {
             lmtp: false,
             chunking: true,
             pipelining: true,
+            starttls: StartTls::Never,
             replies: ReplyLimits::default(),
         }
     }
+}
+
+/// Whether a client asks for TLS (RFC 3207).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartTls {
+    /// Not even where it's offered.
+    #[default]
+    Never,
+    /// Where it's offered; a backend that refuses it is talked to in the clear.
+    IfOffered,
+    /// Always: without it the connection fails, and nothing but EHLO was said in the clear.
+    Always,
 }
 
 /// What one step did.
@@ -93,6 +113,9 @@ pub struct ClientStep {
 pub enum Event {
     /// All of the input is used: send what is in `out`, then read.
     Read,
+    /// The backend waits for a TLS handshake, and nothing that it said is unread: do it, then call
+    /// [`Client::secured`].
+    StartTls,
     /// The session is open: [`Client::capabilities`] are known.
     Ready,
     /// The answer to MAIL.
@@ -120,58 +143,6 @@ pub enum Event {
     Bye,
     /// The connection is of no more use: close. Said again at each step.
     Failed(ClientError),
-}
-
-/// Why a connection is of no more use. The backend is to blame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientError {
-    /// What it says is no reply.
-    Nonsense(ReplyError),
-    /// It refused at the greeting.
-    Greeting(ReplyHead),
-    /// It refused EHLO and HELO, or LHLO.
-    Hello(ReplyHead),
-    /// 421: it closes the connection (RFC 5321 §3.8).
-    Closing(ReplyHead),
-    /// It spoke though nothing had been asked.
-    Unasked,
-    /// A reply that makes no sense at its place.
-    Unexpected(ReplyHead),
-    /// RSET failed.
-    Reset(ReplyHead),
-    /// It waits for something that must not be sent (a body nobody may receive), or how many replies
-    /// are to come can't be known.
-    OutOfStep,
-}
-
-impl ClientError {
-    /// A few words for a log line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ClientError::Nonsense(error) => error.as_str(),
-            ClientError::Greeting(_) => "refused at the greeting",
-            ClientError::Hello(_) => "refused EHLO",
-            ClientError::Closing(_) => "closes the connection",
-            ClientError::Unasked => "spoke unasked",
-            ClientError::Unexpected(_) => "an answer that makes no sense",
-            ClientError::Reset(_) => "refused RSET",
-            ClientError::OutOfStep => "left in the middle of a body",
-        }
-    }
-
-    /// The reply that was the reason, where there was one; its text is [`Client::reply`]'s.
-    #[must_use]
-    pub fn head(self) -> Option<ReplyHead> {
-        match self {
-            ClientError::Greeting(head)
-            | ClientError::Hello(head)
-            | ClientError::Closing(head)
-            | ClientError::Unexpected(head)
-            | ClientError::Reset(head) => Some(head),
-            ClientError::Nonsense(_) | ClientError::Unasked | ClientError::OutOfStep => None,
-        }
-    }
 }
 
 /// Why a backend can't take a message; nothing was sent. The enhanced codes are the caller's to say.
@@ -267,6 +238,12 @@ enum Phase {
     Greeting,
     Ehlo,
     Helo,
+    /// STARTTLS is sent.
+    StartTls,
+    /// The handshake is the shell's.
+    Handshake,
+    /// XCLIENT is sent, and perhaps more of it is to be.
+    Introduce,
     Idle,
     Transaction,
     Quit,
@@ -283,6 +260,10 @@ pub struct Client {
     phase: Phase,
     /// Bytes came in one segment behind the last reply that was awaited.
     ahead: bool,
+    /// All that is said goes over TLS.
+    secured: bool,
+    /// The client that the backend is told of; none where it's told of none.
+    introduction: Option<Box<Introduction>>,
     transaction: Transaction,
 }
 
@@ -296,6 +277,8 @@ impl Client {
             capabilities: Capabilities::default(),
             phase: Phase::Greeting,
             ahead: false,
+            secured: false,
+            introduction: None,
             transaction: Transaction::default(),
         }
     }
@@ -329,6 +312,9 @@ impl Client {
         }
         let chunks = self.chunks();
         self.transaction.begin(Kind::Message, chunks);
+        if let Some(introduction) = &self.introduction {
+            self.transaction.forward(introduction);
+        }
         let script = &mut self.transaction.script;
         commands::mail(envelope, load, chunks, &self.capabilities, script)?;
         match to {
@@ -386,7 +372,12 @@ impl Client {
     #[must_use]
     pub fn state(&self) -> ClientState {
         match self.phase {
-            Phase::Greeting | Phase::Ehlo | Phase::Helo => ClientState::Connecting,
+            Phase::Greeting
+            | Phase::Ehlo
+            | Phase::Helo
+            | Phase::StartTls
+            | Phase::Handshake
+            | Phase::Introduce => ClientState::Connecting,
             Phase::Idle => ClientState::Idle,
             Phase::Quit => ClientState::Quitting,
             Phase::Failed(_) => ClientState::Failed,
@@ -410,8 +401,13 @@ impl Client {
     #[must_use]
     pub fn awaits_reply(&self) -> bool {
         match self.phase {
-            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::Quit => true,
-            Phase::Idle | Phase::Failed(_) => false,
+            Phase::Greeting
+            | Phase::Ehlo
+            | Phase::Helo
+            | Phase::StartTls
+            | Phase::Introduce
+            | Phase::Quit => true,
+            Phase::Handshake | Phase::Idle | Phase::Failed(_) => false,
             Phase::Transaction => self.transaction.awaits_reply(),
         }
     }
@@ -451,6 +447,7 @@ impl Client {
     /// Octets of memory that it holds beside itself.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.replies.memory() + self.transaction.memory()
+        let introduction = self.introduction.as_ref().map_or(0, |i| i.memory());
+        self.replies.memory() + self.transaction.memory() + introduction
     }
 }

@@ -1,5 +1,6 @@
 //! Service extensions (RFC 5321 §2.2): which exist, and what a server said in its EHLO reply.
 
+use super::client::identity::Attributes;
 use std::ops::BitOr;
 
 /// A set of service extensions.
@@ -75,4 +76,8 @@ pub struct Capabilities {
     pub recipients_max: u32,
     /// MAILMAX of LIMITS; 0 where none was named.
     pub messages_max: u32,
+    /// What XCLIENT may tell.
+    pub xclient: Attributes,
+    /// What XFORWARD may tell.
+    pub xforward: Attributes,
 }

@@ -4,7 +4,10 @@
 //! capabilities. A backend that a reload leaves as it was keeps this state (and its number) over it.
 
 use super::{balance, budget::Budget, health::Health, queue::Queue};
-use crate::smtp::{Capabilities, Extensions, Tick};
+use crate::{
+    config::PoolIdentity,
+    smtp::{Capabilities, Extensions, Tick},
+};
 use std::{
     net::SocketAddr,
     sync::{
@@ -42,6 +45,8 @@ pub struct Identity {
     pub chunking: bool,
     /// What we call ourselves.
     pub hello: String,
+    /// How it's told who the client is.
+    pub told: PoolIdentity,
 }
 
 /// One backend.
@@ -63,6 +68,8 @@ pub struct Backend {
     pub seed: u64,
     /// The queue of its pool.
     pub(super) queue: Arc<Queue>,
+    /// That it can't be told who the client is has been said.
+    pub(super) untold: AtomicBool,
     weight: AtomicU32,
     waiting: AtomicU32,
     leases: AtomicU32,
@@ -85,6 +92,7 @@ impl Backend {
             seen: Seen::default(),
             seed,
             queue,
+            untold: AtomicBool::new(false),
             weight: AtomicU32::new(weight),
             waiting: AtomicU32::new(0),
             leases: AtomicU32::new(0),
@@ -228,6 +236,8 @@ impl Seen {
             size_max: self.size_max.load(Relaxed),
             recipients_max: self.recipients_max.load(Relaxed),
             messages_max: self.messages_max.load(Relaxed),
+            // Of use on the connection that said it alone.
+            ..Capabilities::default()
         })
     }
 }

@@ -140,6 +140,7 @@ impl Backends {
             balance: pool.balance,
             waits: waits(config, pool),
             messages_max: pool.messages,
+            identity: pool.identity,
             backends,
             queue,
         }));
@@ -279,6 +280,8 @@ pub(super) fn common(a: &Capabilities, b: &Capabilities) -> Capabilities {
         size_max: lower(a.size_max, b.size_max),
         recipients_max: lower(a.recipients_max, b.recipients_max),
         messages_max: lower(a.messages_max, b.messages_max),
+        xclient: a.xclient.common(b.xclient),
+        xforward: a.xforward.common(b.xforward),
     }
 }
 
@@ -331,6 +334,7 @@ fn identity(config: &Config, pool: &config::Pool, address: SocketAddr) -> Identi
         lmtp: pool.protocol == Protocol::Lmtp,
         chunking: pool.chunking,
         hello: hello(config, pool).to_owned(),
+        told: pool.identity,
     }
 }
 

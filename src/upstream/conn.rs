@@ -1,7 +1,15 @@
 //! One connection to a backend: its stream, its protocol machine and its permit, kept together for life.
 
-use super::{budget::Permit, health::Trouble, pool::Pool, queue::Grant};
+use super::{
+    budget::Permit,
+    caller::{Caller, Owner, keeps_apart},
+    health::Trouble,
+    pool::Pool,
+    proxy_header,
+    queue::Grant,
+};
 use crate::{
+    config::PoolIdentity,
     metrics::Counter,
     net::{Chunk, Stream, now},
     smtp::{
@@ -22,6 +30,8 @@ use std::{
 const SPARE_MAX: usize = 32 * 1024;
 /// How long a backend may take to answer QUIT before the connection is closed all the same.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a connection that can serve but one client waits for its next message.
+const OWNED_IDLE: Duration = Duration::from_secs(5);
 
 /// A connection of this worker. Boxed for its life: it moves between pool and lease with each message.
 pub(super) struct Conn {
@@ -42,6 +52,8 @@ pub(super) struct Conn {
     pub(super) idle_since: Tick,
     /// Messages and verifications that it has carried.
     pub(super) uses: u32,
+    /// The client that the backend takes it for.
+    pub(super) owner: Option<Box<Owner>>,
     // Behind the stream: the descriptor is closed before the permit is somebody else's.
     pub(super) permit: Permit,
 }
@@ -60,6 +72,7 @@ impl Conn {
             born: now,
             idle_since: Tick::default(),
             uses: 0,
+            owner: None,
             permit,
         })
     }
@@ -112,6 +125,65 @@ impl Conn {
         step.event
     }
 
+    /// Tells the backend whose the next message is, as the pool wants it told; `None`: it is a question of ours. Waits
+    /// for the backend only where it must be introduced to another client than before.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub(super) async fn introduce(
+        &mut self,
+        pool: &Pool,
+        caller: Option<&Caller<'_>>,
+        due: Tick,
+    ) -> Result<Option<Counter>, Trouble> {
+        match (pool.identity, caller) {
+            (PoolIdentity::Xforward, Some(caller)) => {
+                let offered = caller.with_facts(|facts| self.client.forward(facts));
+                return Ok(Some(match offered {
+                    true => Counter::IdentityTold,
+                    false => Counter::IdentityUnoffered,
+                }));
+            }
+            (PoolIdentity::Xforward, None) => {
+                self.client.forward(&[]);
+            }
+            (PoolIdentity::Xclient, Some(caller)) => {
+                if self.owner.as_ref().is_some_and(|owner| owner.is(caller)) {
+                    return Ok(None);
+                }
+                let begun = caller
+                    .with_facts(|facts| self.client.introduce(facts, caller.hello, &mut self.out));
+                if !begun {
+                    return Ok(Some(Counter::IdentityUnoffered));
+                }
+                // Also where it fails under way: whose it is then, nobody knows.
+                self.owner = Some(Owner::new(caller));
+                return match self.next(due).await? {
+                    Event::Ready if self.is_clean() => Ok(Some(Counter::IdentityTold)),
+                    _ => Err(Trouble::Nonsense),
+                };
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Sends what must come before everything else, TLS too: the PROXY header, where the pool wants one.
+    pub(super) async fn announce(
+        &mut self,
+        pool: &Pool,
+        caller: Option<&Caller<'_>>,
+        due: Tick,
+    ) -> Result<(), Trouble> {
+        let stream = &self.stream;
+        let ours = || Some((stream.local().ok()?, stream.peer()));
+        proxy_header::write(pool.identity, caller, ours, &mut self.out);
+        if keeps_apart(pool.identity) && !self.out.is_empty() {
+            self.owner = caller.map(Owner::new);
+        }
+        self.flush(due).await
+    }
+
     /// What the backend said or did that no SMTP server should.
     pub(super) fn failure(&self) -> Option<ClientError> {
         self.failure
@@ -131,7 +203,12 @@ impl Conn {
             return Some(Counter::ClosedAge);
         }
         // Only of one that is in the pool.
-        let idle = self.idle_since != Tick::default() && over(pool.waits.idle, self.idle_since);
+        let is_bound = self.owner.is_some() && pool.identity != PoolIdentity::Xclient;
+        let wait = match is_bound && (pool.waits.idle.is_zero() || pool.waits.idle > OWNED_IDLE) {
+            true => OWNED_IDLE,
+            false => pool.waits.idle,
+        };
+        let idle = self.idle_since != Tick::default() && over(wait, self.idle_since);
         idle.then_some(Counter::ClosedIdle)
     }
 
@@ -176,6 +253,7 @@ impl Conn {
             born,
             idle_since,
             uses,
+            owner,
             permit,
         } = *self;
         match stream.into_fd() {
@@ -184,6 +262,7 @@ impl Conn {
                 client,
                 born,
                 uses,
+                owner,
                 permit,
             })),
             Err(stream) => Err(Box::new(Conn {
@@ -197,6 +276,7 @@ impl Conn {
                 born,
                 idle_since,
                 uses,
+                owner,
                 permit,
             })),
         }
@@ -209,6 +289,7 @@ pub struct Parcel {
     client: Client,
     born: Tick,
     uses: u32,
+    owner: Option<Box<Owner>>,
     permit: Permit,
 }
 
@@ -219,6 +300,7 @@ impl Parcel {
         let mut conn = Conn::new(stream, self.client, self.permit);
         conn.born = self.born;
         conn.uses = self.uses;
+        conn.owner = self.owner;
         Ok(conn)
     }
 
@@ -263,6 +345,7 @@ fn blame(error: ClientError) -> Trouble {
         ClientError::Greeting(_) | ClientError::Hello(_) | ClientError::Closing(_) => {
             Trouble::Unavailable
         }
+        ClientError::Caller(_) => Trouble::Caller,
         _ => Trouble::Nonsense,
     }
 }

@@ -1,7 +1,8 @@
-//! Opening a connection: TCP, greeting, EHLO. What comes between EHLO and the first MAIL (STARTTLS, XCLIENT)
-//! belongs here too.
+//! Opening a connection: TCP, a PROXY header where the pool wants one, greeting, EHLO.
 
-use super::{backend::Backend, budget::Permit, conn::Conn, health::Trouble, pool::Pool};
+use super::{
+    backend::Backend, budget::Permit, caller::Caller, conn::Conn, health::Trouble, pool::Pool,
+};
 use crate::{
     metrics::Counter,
     net::Stream,
@@ -19,10 +20,12 @@ pub(super) struct ConnectError {
     pub(super) counter: Counter,
 }
 
-/// Connects to the permit's backend, reads its greeting and its capabilities; all until `due`.
+/// Connects to the permit's backend, reads its greeting and its capabilities; all until `due`. `caller` is whose
+/// connection it is to be, where a PROXY header says so.
 pub(super) async fn connect(
     pool: &Pool,
     permit: Permit,
+    caller: Option<&Caller<'_>>,
     due: Tick,
 ) -> Result<Box<Conn>, ConnectError> {
     let backend: Arc<Backend> = Arc::clone(permit.backend());
@@ -32,7 +35,11 @@ pub(super) async fn connect(
     };
     let client = Client::new(Arc::clone(&pool.client));
     let mut conn = Conn::new(stream, client, permit);
-    match conn.next(due).await {
+    let begun = match conn.announce(pool, caller, due).await {
+        Ok(()) => conn.next(due).await,
+        Err(trouble) => Err(trouble),
+    };
+    match begun {
         Ok(Event::Ready) if conn.is_clean() => {
             backend.seen.set(conn.client.capabilities());
             Ok(conn)
@@ -43,9 +50,19 @@ pub(super) async fn connect(
             counter: Counter::ConnectProtocol,
         }),
         Err(trouble) => Err(ConnectError {
-            trouble,
+            trouble: about_caller(&conn, trouble),
             counter: counter_of(&conn, trouble),
         }),
+    }
+}
+
+/// The same trouble, or the client's part in it: a backend that was told of one turns it away as it likes.
+pub(super) fn about_caller(conn: &Conn, trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Lost | Trouble::Unavailable | Trouble::Nonsense if conn.owner.is_some() => {
+            Trouble::Caller
+        }
+        trouble => trouble,
     }
 }
 

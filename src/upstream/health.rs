@@ -25,11 +25,20 @@ pub enum Trouble {
     Unavailable,
     /// What it said is no SMTP.
     Nonsense,
+    /// It would not have the client that it was told of, or not be told. That is about the client as like as not, so
+    /// a client can't get a backend ejected by it.
+    Caller,
     /// We have no descriptor, port or memory for a connection. No fault of the backend's.
     Ours,
 }
 
 impl Trouble {
+    /// Whether it says something of the backend.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        !matches!(self, Trouble::Ours | Trouble::Caller)
+    }
+
     /// Its name in logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +48,7 @@ impl Trouble {
             Trouble::Lost => "lost",
             Trouble::Unavailable => "unavailable",
             Trouble::Nonsense => "nonsense",
+            Trouble::Caller => "caller",
             Trouble::Ours => "ours",
         }
     }
@@ -52,6 +62,7 @@ impl fmt::Display for Trouble {
             Trouble::Lost => "it closed the connection",
             Trouble::Unavailable => "it said that it is not available",
             Trouble::Nonsense => "what it said is not SMTP",
+            Trouble::Caller => "it refused the client that it was told of",
             Trouble::Ours => "there are no descriptors, ports or memory for a connection",
         })
     }

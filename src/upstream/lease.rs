@@ -299,7 +299,13 @@ impl Lease {
                 .count(Counter::Uncertain, self.scope(), 1);
         }
         // An idle connection that the backend was just closing says nothing about its health.
-        if !broken.stale && matches!(broken.trouble, Trouble::Timeout | Trouble::Unavailable) {
+        let counts = match broken.trouble {
+            Trouble::Timeout => true,
+            // 421 to one that it was told of may be about that one.
+            Trouble::Unavailable => self.conn().owner.is_none(),
+            _ => false,
+        };
+        if !broken.stale && counts {
             self.pools.failed(&self.local, self.place, broken.trouble);
         }
     }

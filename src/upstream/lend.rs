@@ -8,8 +8,9 @@ use super::{
     backend::{Backend, BackendId},
     backends::PoolId,
     budget::Permit,
+    caller::{Caller, fitness},
     conn::Conn,
-    connect::connect,
+    connect::{about_caller, connect},
     health::Trouble,
     lease::{Lease, LeaseError},
     pool::Choice,
@@ -17,20 +18,35 @@ use super::{
     queue::Grant,
 };
 use crate::{
-    config::Balance,
+    config::{Balance, PoolIdentity},
+    log::say,
     metrics::{Counter, Gauge, Stage},
     net::now,
     smtp::Tick,
 };
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 /// Backends that one lease tries at most.
 pub const TRIES_MAX: usize = 4;
+
+/// What else a lease is to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish<'a> {
+    /// A connection that has carried nothing yet: for the retry after one from the pool was stale.
+    pub fresh: bool,
+    /// The client that the message is from; `None` for a question of ours.
+    pub caller: Option<&'a Caller<'a>>,
+}
 
 /// What one lease is after, and what it has met.
 struct Search<'a> {
     key: &'a [u8],
     avoid: &'a [BackendId],
+    /// Whose message it is for; none for a question of ours.
+    caller: Option<&'a Caller<'a>>,
     deadline: Tick,
     fresh: bool,
     begun: Tick,
@@ -67,7 +83,8 @@ impl Pools {
         avoid: &[BackendId],
         deadline: Tick,
     ) -> Result<Lease, LeaseError> {
-        self.search(pool, key, avoid, deadline, false).await
+        let wish = Wish::default();
+        self.lease_for(pool, key, avoid, deadline, wish).await
     }
 
     /// [`Pools::lease`] with a connection that has carried nothing yet: for the retry after one from the
@@ -82,23 +99,33 @@ impl Pools {
         avoid: &[BackendId],
         deadline: Tick,
     ) -> Result<Lease, LeaseError> {
-        self.search(pool, key, avoid, deadline, true).await
+        let wish = Wish {
+            fresh: true,
+            ..Wish::default()
+        };
+        self.lease_for(pool, key, avoid, deadline, wish).await
     }
 
-    async fn search(
+    /// [`Pools::lease`] for a client's message: the backend is told of the client as the pool wants it, and the
+    /// connection is one that may be used for it.
+    ///
+    /// # Errors
+    /// As `lease`.
+    pub async fn lease_for(
         self: &Rc<Self>,
         pool: PoolId,
         key: &[u8],
         avoid: &[BackendId],
         deadline: Tick,
-        fresh: bool,
+        wish: Wish<'_>,
     ) -> Result<Lease, LeaseError> {
         let begun = now();
         let mut search = Search {
             key,
             avoid,
+            caller: wish.caller,
             deadline,
-            fresh,
+            fresh: wish.fresh,
             begun,
             now: begun,
             tried: [BackendId(u32::MAX); TRIES_MAX],
@@ -125,11 +152,14 @@ impl Pools {
     ) -> Result<Lease, (Rc<Local>, LeaseError)> {
         let pool = local.pool.id;
         loop {
-            let (place, permit) = match self.next_step(&local, search) {
+            let (place, got) = match self.next_step(&local, search) {
                 Next::Hit(place, conn) => {
-                    return Ok(self.lend(conn, local, place, Counter::LeaseReused, search));
+                    let conn = self.reuse(conn, &local, place, search).await;
+                    (place, conn.map(|conn| (conn, Counter::LeaseReused)))
                 }
-                Next::Open(place, permit) => (place, permit),
+                Next::Open(place, permit) => {
+                    (place, self.open(&local, place, permit, search).await)
+                }
                 Next::Nobody => return Err((local, LeaseError::Down(search.last))),
                 Next::Wait(wants) => {
                     let since = search.now;
@@ -146,17 +176,22 @@ impl Pools {
                     local = self.local(pool).ok_or((local, LeaseError::NoPool))?;
                     match self.accept(grant, &local, search) {
                         Some((place, Accepted::Conn(conn))) => {
-                            return Ok(self.lend(conn, local, place, Counter::LeaseMoved, search));
+                            let conn = self.reuse(conn, &local, place, search).await;
+                            (place, conn.map(|conn| (conn, Counter::LeaseMoved)))
                         }
-                        Some((place, Accepted::Permit(permit))) => (place, permit),
+                        Some((place, Accepted::Permit(permit))) => {
+                            (place, self.open(&local, place, permit, search).await)
+                        }
                         None => continue,
                     }
                 }
             };
-            match self.open(&local, place, permit, search).await {
-                Ok(conn) => {
-                    return Ok(self.lend(conn, local, place, Counter::LeaseFresh, search));
+            match got {
+                Ok((Some(conn), source)) => {
+                    return Ok(self.lend(conn, local, place, source, search));
                 }
+                // It was stale: that costs nobody a try, but the next one is fresh.
+                Ok((None, _)) => search.fresh = true,
                 Err(trouble) => search.failed(local.pool.backends[place].id, trouble),
             }
             search.now = now();
@@ -164,6 +199,85 @@ impl Pools {
                 return Err((local, LeaseError::Down(search.last)));
             }
         }
+    }
+
+    /// Has the backend told whose the message is, over a connection from the pool; `None` where that was stale.
+    async fn reuse(
+        self: &Rc<Self>,
+        mut conn: Box<Conn>,
+        local: &Rc<Local>,
+        place: usize,
+        search: &Search<'_>,
+    ) -> Result<Option<Box<Conn>>, Trouble> {
+        if local.pool.identity == PoolIdentity::None {
+            return Ok(Some(conn));
+        }
+        let due = self.due(local, search);
+        match self.introduce(&mut conn, local, place, search, due).await {
+            Ok(()) => Ok(Some(conn)),
+            Err(Trouble::Lost) => {
+                self.closed(Counter::ClosedStale, local.scopes[place]);
+                Ok(None)
+            }
+            Err(trouble) => {
+                self.closed(Counter::ClosedFailed, local.scopes[place]);
+                self.failed(local, place, trouble);
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn introduce(
+        self: &Rc<Self>,
+        conn: &mut Box<Conn>,
+        local: &Rc<Local>,
+        place: usize,
+        search: &Search<'_>,
+        due: Tick,
+    ) -> Result<(), Trouble> {
+        conn.now = search.now;
+        let told = conn.introduce(&local.pool, search.caller, due).await;
+        let scope = local.scopes[place];
+        match told {
+            Ok(None) => {}
+            Ok(Some(counter)) => {
+                self.recorder.count(counter, scope, 1);
+                let backend = &local.pool.backends[place];
+                if counter == Counter::IdentityUnoffered && !backend.untold.swap(true, Relaxed) {
+                    let word = local.pool.identity;
+                    say!(
+                        Warn,
+                        "{} offers no {word}: it sees our address as the client's",
+                        backend.label
+                    );
+                }
+            }
+            Err(trouble) => {
+                let about = match trouble {
+                    // The other end of one from the pool had gone.
+                    Trouble::Lost if conn.uses > 0 => trouble,
+                    trouble => about_caller(conn, trouble),
+                };
+                if about == Trouble::Caller {
+                    self.recorder.count(Counter::IdentityRefused, scope, 1);
+                }
+                return Err(about);
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when a connection must be ready.
+    fn due(&self, local: &Local, search: &Search<'_>) -> Tick {
+        let since = search.now;
+        let due = since.after(local.pool.waits.connect).min(search.deadline);
+        // One that hangs must leave time for another.
+        if search.tries + 1 < TRIES_MAX.min(local.pool.backends.len())
+            && search.deadline != Tick::FAR
+        {
+            return due.min(since.after(search.deadline.since(since) / 2));
+        }
+        due
     }
 
     /// Finds an idle connection, or a permit to open one.
@@ -177,7 +291,7 @@ impl Pools {
             match pool.choose(&eligible, search.key, now, || self.random(), ready) {
                 Choice::This(place) => {
                     if !search.fresh
-                        && let Some(conn) = self.take_idle(local, place, now)
+                        && let Some(conn) = self.take_idle(local, place, search.caller, now)
                     {
                         return Next::Hit(place, conn);
                     }
@@ -219,7 +333,8 @@ impl Pools {
             Grant::Parcel(parcel) => {
                 let conn = parcel.unpack().ok()?;
                 let place = local.pool.place(conn.permit.backend().id)?;
-                if search.fresh {
+                let fits = fitness(local.pool.identity, &conn, search.caller).is_some();
+                if search.fresh || !fits {
                     self.closed(Counter::ClosedShed, local.scopes[place]);
                     return Some((place, Accepted::Permit(conn.into_permit())));
                 }
@@ -234,33 +349,39 @@ impl Pools {
         place: usize,
         permit: Permit,
         search: &Search<'_>,
-    ) -> Result<Box<Conn>, Trouble> {
-        let since = search.now;
-        let mut due = since.after(local.pool.waits.connect).min(search.deadline);
-        // One that hangs must leave time for another.
-        if search.tries + 1 < TRIES_MAX.min(local.pool.backends.len())
-            && search.deadline != Tick::FAR
-        {
-            due = due.min(since.after(search.deadline.since(since) / 2));
-        }
+    ) -> Result<(Option<Box<Conn>>, Counter), Trouble> {
+        let (since, due) = (search.now, self.due(local, search));
         let scope = local.scopes[place];
         let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
-        let opened = connect(&local.pool, permit, due).await;
+        let opened = connect(&local.pool, permit, search.caller, due).await;
         drop(level);
-        match opened {
-            Ok(conn) => {
-                self.recorder.count(Counter::BackendOpened, scope, 1);
-                self.recorder
-                    .record(Stage::LeaseConnect, scope, now().micros_since(since));
-                self.succeeded(local, place);
-                Ok(conn)
-            }
+        let mut conn = match opened {
+            Ok(conn) => conn,
             Err(error) => {
                 self.recorder.count(error.counter, scope, 1);
+                if error.trouble == Trouble::Caller {
+                    self.recorder.count(Counter::IdentityRefused, scope, 1);
+                }
                 self.failed(local, place, error.trouble);
-                Err(error.trouble)
+                return Err(error.trouble);
+            }
+        };
+        self.recorder.count(Counter::BackendOpened, scope, 1);
+        if conn.owner.is_some() {
+            self.recorder.count(Counter::IdentityTold, scope, 1);
+        }
+        self.succeeded(local, place);
+        if local.pool.identity != PoolIdentity::None {
+            let told = self.introduce(&mut conn, local, place, search, due).await;
+            if let Err(trouble) = told {
+                self.closed(Counter::ClosedFailed, scope);
+                self.failed(local, place, trouble);
+                return Err(trouble);
             }
         }
+        self.recorder
+            .record(Stage::LeaseConnect, scope, now().micros_since(since));
+        Ok((Some(conn), Counter::LeaseFresh))
     }
 
     fn lend(

@@ -8,7 +8,7 @@ use super::{
     queue::Queue,
 };
 use crate::{
-    config::Balance,
+    config::{Balance, PoolIdentity},
     smtp::{Capabilities, Tick, client::ClientSettings},
 };
 use std::{sync::Arc, time::Duration};
@@ -51,6 +51,8 @@ pub struct Pool {
     pub waits: Waits,
     /// Messages on one connection; 0: no limit.
     pub messages_max: u32,
+    /// How its backends are told who the client is.
+    pub identity: PoolIdentity,
     /// Its backends, in the order of the file.
     pub backends: Vec<Arc<Backend>>,
     pub(super) queue: Arc<Queue>,

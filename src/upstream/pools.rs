@@ -7,6 +7,7 @@ use super::{
     backend::{Backend, BackendId},
     backends::{Backends, PoolId},
     budget::Permit,
+    caller::{Caller, fitness, keeps_apart},
     conn::Conn,
     health::Trouble,
     lease::LeaseError,
@@ -15,6 +16,7 @@ use super::{
     verify::Flights,
 };
 use crate::{
+    config::PoolIdentity,
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{self, now},
     smtp::{Tick, client::Event},
@@ -129,6 +131,14 @@ impl Pools {
         }
     }
 
+    /// Whether the backends of a pool are told who the client is ([`super::Wish::caller`]).
+    #[must_use]
+    pub fn tells(&self, pool: PoolId) -> bool {
+        let locals = self.locals.borrow();
+        let local = locals.get(pool.0 as usize).and_then(Option::as_ref);
+        local.is_some_and(|local| local.pool.identity != PoolIdentity::None)
+    }
+
     /// Idle connections of this worker.
     #[must_use]
     pub fn idle(&self) -> usize {
@@ -170,14 +180,40 @@ impl Pools {
         Some(conn)
     }
 
-    /// The newest idle connection that is still good. Those that are not are closed on the way.
+    /// The one that does best for this caller; among equals the newest.
+    fn pop_for(
+        &self,
+        local: &Local,
+        place: usize,
+        caller: Option<&Caller<'_>>,
+    ) -> Option<Box<Conn>> {
+        let kind = local.pool.identity;
+        if !keeps_apart(kind) {
+            return self.pop(local, place);
+        }
+        let backend = &local.pool.backends[place];
+        let mut idle = self.idle.borrow_mut();
+        let stack = idle.get_mut(&backend.id)?;
+        let ranked = stack.iter().enumerate();
+        let fit = ranked.filter_map(|(at, conn)| Some((fitness(kind, conn, caller)?, at)));
+        let (_, at) = fit.max()?;
+        let conn = stack.remove(at);
+        backend.idle_went();
+        self.recorder
+            .add(Gauge::BackendIdle, local.scopes[place], -1);
+        Some(conn)
+    }
+
+    /// The newest idle connection that is still good, and does for this caller or for a question of ours. Those that
+    /// are not good are closed on the way.
     pub(super) fn take_idle(
         self: &Rc<Self>,
         local: &Rc<Local>,
         place: usize,
+        caller: Option<&Caller<'_>>,
         now: Tick,
     ) -> Option<Box<Conn>> {
-        while let Some(conn) = self.pop(local, place) {
+        while let Some(conn) = self.pop_for(local, place, caller) {
             match self.fault(&conn, local, now) {
                 None => return Some(conn),
                 Some(why) => self.part(conn, local, place, why),
@@ -253,9 +289,14 @@ impl Pools {
     pub(super) fn serve(self: &Rc<Self>, local: &Rc<Local>, place: usize) {
         let backend = &local.pool.backends[place];
         while backend.has_waiters() {
-            let Some(conn) = self.take_idle(local, place, now()) else {
+            // Whoever waits, the connection or at least its place is for them.
+            let Some(conn) = self.pop(local, place) else {
                 return;
             };
+            if let Some(why) = self.fault(&conn, local, now()) {
+                self.part(conn, local, place, why);
+                continue;
+            }
             match conn.pack() {
                 // The first who waits gets it; where all have gone meanwhile it is closed.
                 Ok(parcel) => parcel.pass_on(),
@@ -304,7 +345,7 @@ impl Pools {
     /// Takes note that a backend failed.
     pub(super) fn failed(self: &Rc<Self>, local: &Rc<Local>, place: usize, trouble: Trouble) {
         let backend = &local.pool.backends[place];
-        if trouble != Trouble::Ours && backend.health.fail(now(), &local.pool.rules) {
+        if trouble.counts() && backend.health.fail(now(), &local.pool.rules) {
             self.changed(local, place, Some(trouble));
         }
     }

@@ -9,7 +9,6 @@
 use super::{
     budget::Permit,
     connect::connect,
-    health::Trouble,
     pools::{Level, Local, Pools},
 };
 use crate::{
@@ -71,7 +70,7 @@ impl Pools {
         let scope = local.scopes[place];
         let due = now().after(local.pool.rules.timeout);
         let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
-        let opened = connect(&local.pool, permit, due).await;
+        let opened = connect(&local.pool, permit, None, due).await;
         drop(level);
         match opened {
             Ok(conn) => {
@@ -81,7 +80,7 @@ impl Pools {
             Err(error) => {
                 self.recorder.count(error.counter, scope, 1);
                 let backend = &local.pool.backends[place];
-                if error.trouble == Trouble::Ours {
+                if !error.trouble.counts() {
                     return;
                 }
                 if backend.health.probe_failed(now(), &local.pool.rules) {

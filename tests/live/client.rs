@@ -3,7 +3,7 @@
 use crate::harness::PATIENCE;
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -28,9 +28,31 @@ impl Client {
         client
     }
 
+    /// Connects from an address of this machine's, expects 220, says EHLO.
+    pub fn hello_from(source: IpAddr, address: SocketAddr) -> Client {
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM,
+            None,
+        );
+        let socket = socket.expect("a socket");
+        socket
+            .bind(&SocketAddr::new(source, 0).into())
+            .expect("it is ours");
+        socket.connect(&address.into()).expect("connects");
+        let mut client = Client::on(socket.into());
+        let greeting = client.reply();
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        client.expect("EHLO client.example", "250");
+        client
+    }
+
     /// Connects and reads nothing.
     pub fn silent(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).expect("connects");
+        Client::on(TcpStream::connect(address).expect("connects"))
+    }
+
+    fn on(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("set");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         stream.set_write_timeout(Some(PATIENCE)).expect("set");
@@ -53,6 +75,11 @@ impl Client {
     /// Sends bytes; whether they could be sent.
     pub fn try_raw(&mut self, bytes: &[u8]) -> bool {
         self.reader.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// Our end of the connection.
+    pub fn address(&self) -> SocketAddr {
+        self.reader.get_ref().local_addr().expect("connected")
     }
 
     /// One reply, all its lines; empty where the connection ended.

@@ -4,7 +4,7 @@
 use crate::{
     endpoint::{Answer, Dovecot, Endpoint, runtime},
     harness::{Running, free_address, greets, need, wait_until},
-    peers::Postfix,
+    postfix::Postfix,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gatepost::{

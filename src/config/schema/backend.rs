@@ -38,6 +38,12 @@ pub struct Pool {
     /// The name in EHLO to the backends.
     #[schemars(extend("x-default" = "`hostname`"))]
     pub hello: String,
+    /// How the backends are told who the client is: its address and port, its EHLO name, the account that it
+    /// authenticated for. With `xclient` and the PROXY headers the backend judges the client as if it had come
+    /// directly, so it must take such words from Gatepost's address alone (Postfix:
+    /// `smtpd_authorized_xclient_hosts`, `smtpd_authorized_xforward_hosts`, `smtpd_upstream_proxy_protocol`). With a
+    /// PROXY header a connection carries one client's messages only.
+    pub identity: PoolIdentity,
     /// How failed backends are left out and brought back.
     pub health: Health,
 }

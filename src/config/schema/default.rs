@@ -87,6 +87,7 @@ impl Default for Pool {
             messages: 1000,
             chunking: true,
             hello: String::new(),
+            identity: Default::default(),
             health: Health::default(),
         }
     }

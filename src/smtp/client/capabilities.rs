@@ -1,6 +1,9 @@
 //! What a server offers: its EHLO (or LHLO) reply read (RFC 5321 §4.1.1.1).
 
-use super::super::extensions::{Capabilities, Extensions};
+use super::{
+    super::extensions::{Capabilities, Extensions},
+    identity::Attributes,
+};
 
 /// Keywords without which nothing would change for us are not kept.
 const KEYWORDS: &[(&str, Extensions)] = &[
@@ -42,6 +45,8 @@ pub fn parse(text: &[u8]) -> Capabilities {
         capabilities.extensions = capabilities.extensions | *extension;
         match *extension {
             Extensions::SIZE => capabilities.size_max = words.next().map_or(0, number),
+            Extensions::XCLIENT => capabilities.xclient = Attributes::parse(words),
+            Extensions::XFORWARD => capabilities.xforward = Attributes::parse(words),
             Extensions::LIMITS => read_limits(line, &mut capabilities),
             _ => {}
         }
@@ -93,6 +98,20 @@ mod tests {
         assert_eq!(seen.extensions, wanted);
         assert_eq!(seen.size_max, 1000);
         assert_eq!((seen.recipients_max, seen.messages_max), (50, 7));
+    }
+
+    #[test]
+    fn reads_what_may_be_told_of_a_client() {
+        let seen = parse(b"x\nXCLIENT NAME addr LOGIN WHATEVER\nXFORWARD");
+        assert!(
+            seen.extensions
+                .has(Extensions::XCLIENT | Extensions::XFORWARD)
+        );
+        assert_eq!(
+            seen.xclient,
+            Attributes::NAME | Attributes::ADDR | Attributes::LOGIN
+        );
+        assert_eq!(seen.xforward, Attributes::default());
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What each reply means at its place, and what is sent next.
 
 use super::{
-    super::reply_parse::{Progress, ReplyHead},
+    super::{
+        extensions::Capabilities,
+        reply_parse::{Progress, ReplyHead},
+    },
     COMMANDS_MAX, Client, ClientError, ClientStep, Event, Phase, capabilities,
     transaction::{Awaited, Kind, Last},
 };
@@ -60,6 +63,7 @@ impl Client {
         match self.phase {
             Phase::Failed(error) => return Some(Event::Failed(error)),
             Phase::Idle if !quiet => return Some(self.fail(ClientError::Unasked)),
+            Phase::Handshake if !quiet => return Some(self.fail(ClientError::Injected)),
             Phase::Transaction if self.transaction.refused_untold() => return Some(Event::Refused),
             _ if self.ahead && !quiet => return Some(self.fail(ClientError::Unasked)),
             Phase::Transaction => {}
@@ -75,12 +79,15 @@ impl Client {
         let head = self.replies.reply().head;
         match self.phase {
             Phase::Greeting | Phase::Ehlo | Phase::Helo => self.hear_hello(head, quiet, out),
+            Phase::StartTls => Some(self.hear_starttls(head, quiet)),
+            Phase::Introduce => self.hear_introduced(head, quiet, out),
             Phase::Transaction => self.hear_answer(head, quiet),
             Phase::Quit => {
                 self.phase = Phase::Failed(ClientError::Closing(head));
                 Some(Event::Bye)
             }
             Phase::Idle => Some(self.fail(ClientError::Unasked)),
+            Phase::Handshake => Some(self.fail(ClientError::Injected)),
             Phase::Failed(error) => Some(Event::Failed(error)),
         }
     }
@@ -88,32 +95,37 @@ impl Client {
     /// Greeting, EHLO, HELO (RFC 5321 §3.1, §3.2).
     fn hear_hello(&mut self, head: ReplyHead, quiet: bool, out: &mut Vec<u8>) -> Option<Event> {
         let lmtp = self.settings.lmtp;
-        let next = match (self.phase, head.code / 100) {
+        match (self.phase, head.code / 100) {
             (_, 3) => return Some(self.fail(ClientError::Unexpected(head))),
-            (Phase::Greeting, 2) => Phase::Ehlo,
+            (Phase::Greeting, 2) => self.phase = Phase::Ehlo,
             (Phase::Greeting, _) => return Some(self.fail(ClientError::Greeting(head))),
             (Phase::Ehlo, 2) => {
                 self.capabilities = capabilities::parse(self.replies.reply().text());
-                Phase::Idle
+                return self.after_hello(quiet, out);
             }
-            (Phase::Ehlo, 5) if !lmtp => Phase::Helo,
-            (Phase::Helo, 2) => Phase::Idle,
+            (Phase::Ehlo, 5) if !lmtp => self.phase = Phase::Helo,
+            (Phase::Helo, 2) => return self.after_hello(quiet, out),
             _ => return Some(self.fail(ClientError::Hello(head))),
-        };
-        self.phase = next;
-        let verb = match next {
-            Phase::Ehlo if lmtp => &b"LHLO "[..],
-            Phase::Ehlo => b"EHLO ",
-            Phase::Helo => b"HELO ",
-            _ => return Some(Event::Ready),
-        };
+        }
         if !quiet {
             return Some(self.fail(ClientError::Unasked));
         }
-        out.extend_from_slice(verb);
-        out.extend_from_slice(self.settings.hello.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        self.say_hello(out);
         None
+    }
+
+    /// Says EHLO, LHLO or HELO. What the backend offered before counts no more.
+    pub(super) fn say_hello(&mut self, out: &mut Vec<u8>) {
+        self.capabilities = Capabilities::default();
+        out.extend_from_slice(match self.phase {
+            Phase::Helo => b"HELO ",
+            _ if self.settings.lmtp => b"LHLO ",
+            _ => b"EHLO ",
+        });
+        let ours = self.settings.hello.as_bytes();
+        let told = self.introduction.as_ref().and_then(|i| i.hello());
+        out.extend_from_slice(told.unwrap_or(ours));
+        out.extend_from_slice(b"\r\n");
     }
 
     /// The answer to something of a transaction.
@@ -129,6 +141,10 @@ impl Client {
             return Some(self.fail(ClientError::Unexpected(head)));
         }
         match awaited {
+            Awaited::Forward => {
+                self.transaction.hear_forward(head);
+                None
+            }
             Awaited::Mail => self.hear_mail(head),
             Awaited::Rcpt(at) => self.hear_rcpt(at, head),
             Awaited::Data => self.hear_data(head, quiet),

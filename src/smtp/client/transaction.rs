@@ -1,11 +1,12 @@
 //! Where one transaction is: what was sent, what was answered, what is due.
 //!
 //! Replies come in the order of the commands (RFC 2920 §3.1), so what is awaited follows from a few
-//! counters: the script (MAIL, RCPT…, DATA), then chunks, then the final replies, then RSET.
+//! counters: the script (XFORWARD, MAIL, RCPT…, DATA), then chunks, then the final replies, then RSET.
 
 use super::{
-    super::{envelope::Envelope, extensions::Capabilities, stuff::Stuff},
+    super::{envelope::Envelope, extensions::Capabilities, reply_parse::ReplyHead, stuff::Stuff},
     CHUNKS_MAX, ClientState, Unsupported, commands,
+    identity::Introduction,
 };
 
 /// What a transaction is for.
@@ -41,6 +42,7 @@ pub(super) enum Last {
 /// The reply that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
+    Forward,
     Mail,
     Rcpt(usize),
     Data,
@@ -66,6 +68,10 @@ pub(super) struct Transaction {
     /// The commands, rendered; `written` bytes of them have been sent.
     pub(super) script: Vec<u8>,
     written: usize,
+    /// So many of the commands, the first ones, are XFORWARD.
+    forwards: usize,
+    /// One of them was refused.
+    pub(super) forward_refused: bool,
     /// Commands of the script that were sent, and answered.
     sent: usize,
     pub(super) answered: usize,
@@ -107,6 +113,19 @@ impl Transaction {
             recipients,
             ..Transaction::default()
         };
+    }
+
+    /// Puts what tells of the client in front.
+    pub(super) fn forward(&mut self, introduction: &Introduction) {
+        let (lines, count) = introduction.forward_lines();
+        self.script.extend_from_slice(lines);
+        self.forwards = count;
+    }
+
+    /// An XFORWARD was answered. It is for a log: where it's refused the message goes on.
+    pub(super) fn hear_forward(&mut self, head: ReplyHead) {
+        self.answered += 1;
+        self.forward_refused |= !head.is_positive();
     }
 
     /// Adds the recipient at a place of the envelope.
@@ -180,10 +199,11 @@ impl Transaction {
 
     pub(super) fn awaited(&self) -> Awaited {
         if self.answered < self.sent {
-            match self.answered {
-                0 => Awaited::Mail,
-                n if n <= self.recipients.len() => Awaited::Rcpt(n - 1),
-                _ => Awaited::Data,
+            match self.answered.checked_sub(self.forwards) {
+                None => Awaited::Forward,
+                Some(0) => Awaited::Mail,
+                Some(n) if n <= self.recipients.len() => Awaited::Rcpt(n - 1),
+                Some(_) => Awaited::Data,
             }
         } else if self.chunks_open > 0 {
             Awaited::Chunk
@@ -247,7 +267,7 @@ impl Transaction {
 
     /// DATA was sent and not answered: what comes now may be read as a body.
     fn is_at_data(&self) -> bool {
-        self.sent == self.recipients.len() + 2 && self.answered < self.sent
+        self.sent == self.forwards + self.recipients.len() + 2 && self.answered < self.sent
     }
 
     pub(super) fn is_in_body(&self) -> bool {
