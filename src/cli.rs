@@ -72,6 +72,13 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Hand files to a process that may not read them any more. Started by `run` alone.
+    #[command(name = gatepost::process::secrets::COMMAND, hide = true)]
+    ServeFiles {
+        /// The configuration, which names what may be handed out.
+        #[arg(short = 'c', long = "config", value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Write the man page to standard output, or those of all commands to a directory.
     #[command(after_help = "Example:\n  gatepost man | man -l -")]
     Man {

@@ -13,6 +13,7 @@ pub mod maildir;
 pub mod metrics;
 pub mod net;
 pub mod policy;
+pub mod process;
 pub mod proxy;
 pub mod smtp;
 pub mod spool;

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
                 exit::DATA.into()
             }
         },
+        Command::ServeFiles { config } => written(gatepost::process::secrets::serve(&config)),
         Command::Completions { shell } => completions(shell),
         Command::Man { to } => man(to.as_deref()),
     }

@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "auth", "tls", "policy", "upstream", "spool", "net", "smtp", "metrics", "log", "config",
         ],
     ),
+    ("process", &["net", "log", "config"]),
     ("maildir", &["net", "smtp", "metrics", "log", "config"]),
     ("acme", &["tls", "metrics", "log", "config"]),
     ("admin", &["metrics", "log", "config"]),

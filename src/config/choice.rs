@@ -62,6 +62,16 @@ choice! {
 }
 
 choice! {
+    /// Whether the kernel holds the process to what it needs.
+    Sandbox {
+        /// Landlock (files, ports) and seccomp (system calls), as far as the kernel has them; the log says what is on.
+        Auto = "auto",
+        /// Neither.
+        Off = "off",
+    }
+}
+
+choice! {
     /// What a listener is for.
     Role {
         /// Takes mail from strangers for our own domains.

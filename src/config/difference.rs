@@ -1,6 +1,6 @@
 //! Which changes a reload can't make, so that it can say so.
 
-use super::Config;
+use super::{Config, Process};
 use std::fmt::Debug;
 
 /// A line for each change between two configurations that takes a restart (or an upgrade in place); empty
@@ -32,6 +32,7 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
         shown(&old.maildir.directory),
         shown(&new.maildir.directory),
     );
+    compare("process", as_whom(&old.process), as_whom(&new.process));
     compare(
         "log.queue",
         old.log.queue.to_string(),
@@ -106,6 +107,15 @@ fn listeners(old: &Config, new: &Config, found: &mut Vec<String>) {
             ));
         }
     }
+}
+
+fn as_whom(process: &Process) -> String {
+    let Process {
+        user,
+        group,
+        sandbox,
+    } = process;
+    format!("user \"{user}\", group \"{group}\", sandbox {sandbox}")
 }
 
 fn shown(value: &impl Debug) -> String {

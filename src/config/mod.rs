@@ -19,6 +19,7 @@ mod parse;
 mod problem;
 mod reference;
 pub mod schema;
+mod secret;
 mod shape;
 pub mod value;
 
@@ -29,4 +30,5 @@ pub use parse::{Loaded, Source, load, parse};
 pub use problem::{Problem, Severity};
 pub use reference::{reference, schema_text, show};
 pub use schema::*;
+pub use secret::{SECRET_MAX, read_plainly, read_secret, set_reader};
 pub use value::*;

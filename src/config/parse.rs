@@ -5,7 +5,9 @@
 //! for the others, which differ from place to place (`policy.client_rate` and `policy.sender_rate`): so the
 //! file's tree is merged into the default's tree before serde sees it.
 
-use super::{Config, Overrides, Problem, Severity, check, document::Document, shape};
+use super::{
+    Config, Overrides, Problem, Severity, check, document::Document, secret::read_secret, shape,
+};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Table, Value, de::DeTable};
@@ -172,11 +174,12 @@ fn read(file: &Path) -> Result<String, Box<Problem>> {
         };
         told(format!("can't read the configuration: {why}"), hint)
     };
-    let size = std::fs::metadata(file).map_err(failed)?.len();
+    // Where it is closed to us by now, it was opened before.
+    let size = std::fs::metadata(file).map_or(0, |facts| facts.len());
     if size > FILE_MAX {
         return Err(told(format!("{size} octets are no configuration"), None));
     }
-    let octets = std::fs::read(file).map_err(failed)?;
+    let octets = read_secret(file).map_err(failed)?;
     String::from_utf8(octets).map_err(|why| {
         let sound = &why.as_bytes()[..why.utf8_error().valid_up_to()];
         let line = sound.split(|octet| *octet == b'\n').count();

@@ -9,6 +9,7 @@ use crate::{
     metrics::{Counter, Gauge, Kind, Registry, Scope, Snapshot},
     net::now,
     policy::Shared,
+    process::notify,
     proxy::Site,
     worker::{Order, Worker},
 };
@@ -209,6 +210,7 @@ impl Control {
                     Wish::Drain => {}
                 },
                 () = sleep(look) => {
+                    notify::alive();
                     if workers.iter().all(|worker| worker.thread.is_finished()) {
                         return Ok(());
                     }
@@ -232,6 +234,7 @@ impl Control {
 
     /// Tells the workers to drain: how long they may take.
     fn drain(&self) -> Duration {
+        notify::stopping();
         self.state.draining.store(true, SeqCst);
         self.state.registry.set(Gauge::Draining, Scope::NONE, 1);
         let patience = self.state.site().config.timeouts.drain.0;
@@ -249,6 +252,13 @@ impl Control {
 
     /// Loads the configuration again and puts it in force, or changes nothing and says why.
     async fn reload(&self, histograms: Option<&Histograms>) -> Result<String, String> {
+        notify::reloading();
+        let outcome = self.reload_all(histograms).await;
+        notify::ready();
+        outcome
+    }
+
+    async fn reload_all(&self, histograms: Option<&Histograms>) -> Result<String, String> {
         let state = Arc::clone(&self.state);
         // Lists may be large and names slow to resolve: not on this thread, which answers /health.
         let outcome = tokio::task::spawn_blocking(move || state.load()).await;

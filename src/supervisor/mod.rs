@@ -10,6 +10,7 @@ mod build;
 mod certificates;
 mod control;
 pub mod examine;
+mod rights;
 mod sockets;
 
 pub use build::build_site;
@@ -24,6 +25,7 @@ use crate::{
     metrics::{Info, Registry},
     net::{self, Choice},
     policy::Shared,
+    process,
     worker::{self, Order, Plan, Worker},
 };
 use std::{fmt, net::SocketAddr, sync::Arc};
@@ -61,12 +63,19 @@ fn unavailable(problem: impl fmt::Display) -> RunError {
 /// What keeps it from starting; see [`RunError`].
 pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     log::set_level(build::level(&config));
-    let target = Target::parse(&config.log.to);
-    let batches = (config.log.queue / LINES_PER_BATCH).max(4) as usize;
-    let writer = Writer::start(&target, batches)
-        .map_err(|why| unavailable(format!("log.to = \"{}\": {why}", config.log.to)))?;
-    let choice = net::probe(config.io).map_err(unavailable)?;
     let registry = Registry::new();
+    // First what takes root's rights, then all that holds for the threads to come, then everything else.
+    let cores = cores(&config);
+    let inherited = net::inherited().map_err(unavailable)?;
+    let sockets = sockets::bind(&config, cores.len(), inherited).map_err(unavailable)?;
+    let admin = match config.admin.listen {
+        AdminListen::Off => None,
+        AdminListen::At(address) => Some(admin::bind(address).map_err(unavailable)?),
+    };
+    let acme = Acme::prepare(&config.acme, &registry).map_err(unavailable)?;
+    let rights = rights::settle(&config, source.file.as_deref())?;
+    let writer = start_log(&config)?;
+    let choice = net::probe(config.io).map_err(unavailable)?;
     registry.info(Info::Build, &[("version", env!("CARGO_PKG_VERSION"))]);
     registry.info(
         Info::Engine,
@@ -80,13 +89,6 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         let _inside = runtime.enter();
         Signals::catch()?
     };
-    let admin = match config.admin.listen {
-        AdminListen::Off => None,
-        AdminListen::At(address) => Some(admin::bind(address).map_err(unavailable)?),
-    };
-    let cores = cores(&config);
-    let sockets = sockets::bind(&config, cores.len()).map_err(unavailable)?;
-    let acme = Acme::prepare(&config.acme, &registry).map_err(unavailable)?;
     let maildir = Maildir::start(&config).map_err(unavailable)?;
     let acme = acme.map(|(acme, _)| {
         let install: Install = Box::new(|_: &Certificate| Ok(()));
@@ -123,12 +125,27 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         admin_address,
         maildir.as_ref(),
     );
+    ready(&rights);
     let mut control = Control::new(source, registry, site, shared, writer, &workers);
     let outcome = runtime.block_on(control.run(signals, admin, acme, &workers));
     // In this order: the log is written out by the control's end, which waits for the workers' last lines.
     let ended = end(workers, maildir);
     drop(control);
     outcome.and(ended)
+}
+
+/// Says that it serves, and with what rights.
+fn ready(rights: &str) {
+    say!(Info, "{rights}");
+    process::notify::ready();
+}
+
+/// Opens the transaction log, and starts the thread that writes it.
+fn start_log(config: &Config) -> Result<Writer, RunError> {
+    let target = Target::parse(&config.log.to);
+    let batches = (config.log.queue / LINES_PER_BATCH).max(4) as usize;
+    Writer::start(&target, batches)
+        .map_err(|why| unavailable(format!("log.to = \"{}\": {why}", config.log.to)))
 }
 
 /// The core of each worker; `None` where pinning makes no sense (more workers than cores).

@@ -1,8 +1,10 @@
 //! The listening sockets: one for each worker and address, all bound before any worker starts, so that a port
-//! in use stops the start and not half of it.
+//! in use stops the start and not half of it. Where a service manager has bound them for us, all workers share its one
+//! socket an address.
 
 use crate::{
     config::Config,
+    log::say,
     net::{BindOptions, Bound},
 };
 use std::{io, net::SocketAddr};
@@ -15,13 +17,40 @@ pub(super) struct Sockets {
 }
 
 /// Binds every address once a worker. With port 0 the kernel chooses one, the same for all workers.
-pub(super) fn bind(config: &Config, workers: usize) -> io::Result<Sockets> {
+/// `inherited` are those of a service manager, with their names: a listener takes those that have its own, and those
+/// that listen on an address of its.
+pub(super) fn bind(
+    config: &Config,
+    workers: usize,
+    inherited: Vec<(String, Bound)>,
+) -> io::Result<Sockets> {
+    let mut inherited = inherited;
     let mut sockets = Sockets {
         workers: (0..workers).map(|_| Vec::new()).collect(),
         addresses: Vec::new(),
     };
     for (number, listener) in config.listener.iter().enumerate() {
+        let mine = |(name, bound): &mut (String, Bound)| {
+            *name == listener.name || listener.address.contains(&bound.address())
+        };
+        let mut given = Vec::new();
+        for (name, bound) in inherited.extract_if(.., mine) {
+            for worker in &mut sockets.workers {
+                worker.push((number, bound.try_clone()?));
+            }
+            given.push((name, bound.address()));
+        }
+        let named = given.iter().any(|(name, _)| *name == listener.name);
+        sockets.addresses.extend(
+            given
+                .iter()
+                .map(|(_, address)| (listener.name.clone(), *address)),
+        );
         for asked in &listener.address {
+            // A name stands for all of the listener: what it listens on is the manager's to say then.
+            if named || given.iter().any(|(_, address)| address == asked) {
+                continue;
+            }
             // SO_REUSEPORT would let a second Gatepost share the port by mistake; a plain bind finds out.
             drop(Bound::new(*asked, 1, BindOptions { reuse_port: false })?);
             let mut address = *asked;
@@ -32,6 +61,13 @@ pub(super) fn bind(config: &Config, workers: usize) -> io::Result<Sockets> {
             }
             sockets.addresses.push((listener.name.clone(), address));
         }
+    }
+    for (name, bound) in inherited {
+        let address = bound.address();
+        say!(
+            Warn,
+            "the inherited socket \"{name}\" ({address}) is no listener's; closing it"
+        );
     }
     Ok(sockets)
 }

@@ -1,6 +1,7 @@
 //! A certificate with its chain and its key, as they lie in PEM files.
 
 use super::{Error, facts::names_of, provider};
+use crate::config;
 use rustls::{
     SignatureAlgorithm,
     pki_types::{
@@ -9,7 +10,7 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Octets of a file of certificates or keys at most.
@@ -191,10 +192,9 @@ fn broken(why: &pem::Error) -> String {
 
 /// A whole file, within [`FILE_MAX`].
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut text = Vec::new();
-    let unreadable = |why| Error::at(path, format_args!("it can't be read: {why}"));
-    let mut file = File::open(path).map_err(unreadable)?.take(FILE_MAX + 1);
-    file.read_to_end(&mut text).map_err(unreadable)?;
+    // The user that we run as by now may not be allowed to.
+    let text = config::read_secret(path)
+        .map_err(|why| Error::at(path, format_args!("it can't be read: {why}")))?;
     if text.len() as u64 > FILE_MAX {
         return Err(Error::at(
             path,

@@ -19,6 +19,7 @@ mod pebble;
 mod peers;
 mod postfix;
 mod resources;
+mod rights;
 mod secure_client;
 mod submission;
 mod tls;

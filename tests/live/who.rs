@@ -208,13 +208,19 @@ crate::on_all_engines! {
     fn haproxy_in_front(engine) {
         let Some(haproxy) = need("haproxy") else { return };
         let backend = Backend::good(free_address());
-        let gatepost = listening(engine, &backend, "", FROM_HERE);
         let folder = tempfile::tempdir().expect("a folder");
-        let (plain, secured) = (free_address(), free_address());
-        certificate(&folder.path().join("both.pem"));
+        let (plain, secured, through, implicit) = (free_address(), free_address(), free_address(), free_address());
+        let both = folder.path().join("both.pem");
+        certificate(&both);
+        let more = format!(
+            "[[certificate]]\nchain = \"{0}\"\nkey = \"{0}\"\n[[listener]]\nname = \"smtps\"\naddress = [\"{implicit}\"]\ntls = \"implicit\"\n{FROM_HERE}\n",
+            both.display()
+        );
+        let gatepost = listening(engine, &backend, &more, FROM_HERE);
         let config = format!(
             "global\n  maxconn 50\ndefaults\n  mode tcp\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n\
              listen plain\n  bind {plain}\n  server gatepost {smtp} send-proxy\n\
+             listen through\n  bind {through}\n  server gatepost {implicit} send-proxy-v2\n\
              listen secured\n  bind {secured} ssl crt {folder}/both.pem\n  server gatepost {smtp} send-proxy-v2 proxy-v2-options ssl,cert-cn,ssl-cipher,authority,crc32c\n",
             smtp = gatepost.smtp, folder = folder.path().display(),
         );
@@ -227,15 +233,19 @@ crate::on_all_engines! {
         let mut client = Client::hello(plain);
         assert!(client.send("plain@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
         gatepost.log_line(&["from=plain@sender.example", "client=127.", "via=127."]);
-        let script = format!(
-            "import smtplib, ssl\ncontext = ssl._create_unverified_context()\n\
-             client = smtplib.SMTP_SSL('{}', {}, 'python.example', context=context, timeout=60)\n\
-             client.sendmail('tls@sender.example', ['b@example.net'], 'x')\n",
-            secured.ip(), secured.port()
-        );
         let Some(python) = need("python3") else { return };
-        let ran = Command::new(python).args(["-c", &script]).output().expect("runs");
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        // HAProxy ends TLS, or passes it through behind its header.
+        for (name, address) in [("tls", secured), ("through", through)] {
+            let script = format!(
+                "import smtplib, ssl\ncontext = ssl._create_unverified_context()\n\
+                 client = smtplib.SMTP_SSL('{}', {}, 'python.example', context=context, timeout=60)\n\
+                 client.sendmail('{name}@sender.example', ['b@example.net'], 'x')\n",
+                address.ip(), address.port()
+            );
+            let ran = Command::new(&python).args(["-c", &script]).output().expect("runs");
+            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        }
+        gatepost.log_line(&["from=through@sender.example", "listener=smtps", "via=127.", "tls=TLSv1.3"]);
         gatepost.log_line(&["from=tls@sender.example", "via=127.", "via_tls=TLSv1.3", "via_cipher=TLS_"]);
     }
 

@@ -24,6 +24,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             log: Log::default(),
+            process: Process::default(),
             maildir: Maildir::default(),
         }
     }

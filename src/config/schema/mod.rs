@@ -9,6 +9,7 @@ mod credentials;
 mod default;
 mod listener;
 mod policy;
+mod process;
 mod service;
 
 pub use acme::*;
@@ -16,6 +17,7 @@ pub use backend::*;
 pub use credentials::*;
 pub use listener::*;
 pub use policy::*;
+pub use process::*;
 pub use service::*;
 
 use super::{choice::*, value::*};
@@ -67,6 +69,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The log: a line for each transaction, and what happens to the service itself.
     pub log: Log,
+    /// The user that the process becomes, and what the kernel refuses it.
+    pub process: Process,
     /// A backend that `gatepost run` starts by itself and that writes what it gets to a Maildir: for a first try,
     /// not for production. Takes a restart.
     pub maildir: Maildir,
