@@ -391,15 +391,13 @@ fn keys_that_are_not_there_yet() {
         );
         assert!(found[0].hint.is_some());
     }
-    for key in ["when_down = \"spool\""] {
-        let found =
-            problems(&with("").replace("name = \"mta\"", &format!("name = \"mta\"\n{key}")));
-        assert!(
-            found[0].message.ends_with("is not there yet"),
-            "{}",
-            found[0]
-        );
-    }
+    let later = "name = \"mta\"\nwhen_down = \"spool\"";
+    let found = problems(&with("").replace("name = \"mta\"", later));
+    assert!(
+        found[0].message.ends_with("is not there yet"),
+        "{}",
+        found[0]
+    );
     let found = problems(&with("").replace("127.0.0.1:2600", "srv:_smtp._tcp.mail.internal"));
     assert!(
         found[0].message.ends_with("is not there yet"),
