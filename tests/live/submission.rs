@@ -62,7 +62,7 @@ crate::on_all_engines! {
 
     fn a_streamed_message_gets_it_too(engine) {
         let backend = Backend::good(free_address());
-        let gatepost = submission(engine, &backend, "[limits]\nwindow = \"16KiB\"\n");
+        let gatepost = submission(engine, &backend, "");
         let mut client = Client::hello(gatepost.smtp);
         let body = "the line of a large message\r\n".repeat(20_000);
         for (header, wanted) in [

@@ -1,7 +1,7 @@
 //! Credential sources: each has the keys that it needs, and none that another one has.
 
 use crate::config::{
-    Config, CredentialSource, Credentials, document::Document, entry, shape::nearest,
+    Config, CredentialSource, Credentials, Pool, document::Document, entry, shape::nearest,
 };
 use std::path::Path;
 
@@ -47,7 +47,7 @@ fn keys(i: usize, source: &Credentials, at: &mut Document) {
     for (key, sources, sample) in KEYS {
         let path = format!("credentials[{i}].{key}");
         let takes = sources.contains(&source.source);
-        if at.has(&path) && !takes {
+        if !takes && is_set(source, key) {
             let of: Vec<_> = sources.iter().map(|s| format!("\"{s}\"")).collect();
             let message = format!("source = \"{word}\" has no `{key}`");
             at.error(&path, message, format!("it belongs to {}", of.join(", ")));
@@ -67,8 +67,13 @@ fn is_set(source: &Credentials, key: &str) -> bool {
         "file" => !source.file.as_os_str().is_empty(),
         "socket" => !source.socket.is_empty(),
         "url" => !source.url.is_empty(),
+        "ca" => !source.ca.as_os_str().is_empty(),
         "pool" => !source.pool.is_empty(),
-        _ => true,
+        "client" => !source.client.is_empty(),
+        "secret" => !source.secret.is_empty(),
+        "scope" => !source.scope.is_empty(),
+        "claim" => !source.claim.is_empty(),
+        _ => !source.domains.is_empty(),
     }
 }
 
@@ -133,12 +138,27 @@ fn readable(file: &Path) -> Result<(), String> {
 
 fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
     let (path, name) = (format!("credentials[{i}].pool"), &*source.pool);
+    if let Some(pool) = config.pool.iter().find(|pool| pool.name == name)
+        && speaks_tls(pool)
+    {
+        let message =
+            format!("the pool \"{name}\" speaks TLS, and questions for passwords don't yet");
+        let hint = "name a pool on a private network that has no `tls`".to_string();
+        at.error(&path, message, hint);
+    }
     let pools = || config.pool.iter().map(|pool| &*pool.name);
     if name.is_empty() || pools().any(|pool| pool == name) || at.is_broken("pool") {
         return;
     }
     let hint = nearest(name, pools()).map(|near| format!("did you mean \"{near}\"?"));
     at.error(&path, format!("there is no pool \"{name}\""), hint);
+}
+
+/// Whether a pool's file has a word for TLS other than none: a password must not go where a message would not.
+fn speaks_tls(pool: &Pool) -> bool {
+    let keys = toml::Table::try_from(pool).unwrap_or_default();
+    let word = keys.get("tls").and_then(toml::Value::as_str);
+    word.is_some_and(|word| word != "none")
 }
 
 fn secret(i: usize, source: &Credentials, at: &mut Document) {
@@ -148,9 +168,6 @@ fn secret(i: usize, source: &Credentials, at: &mut Document) {
     if both {
         let hint = "write { file = \"…\" } or { env = \"…\" }".to_string();
         at.error(&path, "a secret stands in one place".into(), hint);
-    } else if at.has(&path) && secret.is_empty() {
-        let hint = "write { file = \"…\" } or { env = \"…\" }".to_string();
-        at.error(&path, "`secret` names no place".into(), hint);
     } else if !secret.is_empty()
         && let Err(why) = secret.read()
     {
