@@ -761,11 +761,21 @@ fn limits_that_help_nobody() {
 
 #[test]
 fn certificates_by_acme() {
-    let acme = |keys: &str| with(&format!("[acme]\nagree = true\n{keys}\n"));
+    let speaking = |more: &str| {
+        let address = "address = [\"127.0.0.1:2525\"]\n";
+        with(more).replacen(address, &format!("{address}tls = \"starttls\"\n"), 1)
+    };
+    let acme = |keys: &str| speaking(&format!("[acme]\nagree = true\n{keys}\n"));
     let name = "domains = [\"mx.example.net\"]\n";
     assert_eq!(problems(&acme(name)), []);
     one(
-        &with(&format!("[acme]\n{name}")),
+        &with(&format!("[acme]\nagree = true\n{name}")),
+        "[\"mx.example.net\"]",
+        "no listener speaks TLS with the certificate that is ordered",
+        "write tls = \"starttls\" in a `[[listener]]`",
+    );
+    one(
+        &speaking(&format!("[acme]\n{name}")),
         "[acme]",
         "an authority gives no certificate to who doesn't agree to its terms",
         "read the terms of the authority, then write agree = true",

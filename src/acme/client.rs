@@ -1,5 +1,6 @@
 //! HTTPS to the authority: what the ACME client sends goes through here, with a limit on time and size.
 
+use crate::tls::{self, Anchors};
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, body::Bytes};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -8,12 +9,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-use std::{path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{path::Path, pin::Pin, time::Duration};
 use tokio::time::timeout;
 
 /// Until an answer is whole, the connection to get it included.
@@ -30,11 +26,13 @@ impl Web {
     /// # Errors
     /// There are none to trust.
     pub fn new(ca: Option<&Path>) -> Result<Web, String> {
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|why| why.to_string())?
-            .with_root_certificates(roots(ca)?)
-            .with_no_client_auth();
+        let anchors = match ca {
+            None => Anchors::system(),
+            Some(file) => Anchors::read(file),
+        };
+        let config = anchors
+            .and_then(|anchors| tls::web(Some(&anchors)))
+            .map_err(|why| why.to_string())?;
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(config)
             .https_only()
@@ -62,31 +60,4 @@ impl HttpClient for Web {
             timeout(ANSWER, whole).await.unwrap_or_else(|_| Err(late()))
         })
     }
-}
-
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        None => {
-            // Systems keep some that are too odd to be used; the others do.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Some(file) => {
-            let named = |why: String| format!("acme.ca = \"{}\": {why}", file.display());
-            let certificates =
-                CertificateDer::pem_file_iter(file).map_err(|why| named(why.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|why| named(why.to_string()))?;
-                roots
-                    .add(certificate)
-                    .map_err(|why| named(why.to_string()))?;
-            }
-        }
-    }
-    if roots.is_empty() {
-        return Err(
-            "the system trusts no authority; install ca-certificates, or set acme.ca".into(),
-        );
-    }
-    Ok(roots)
 }

@@ -68,7 +68,11 @@ impl Store {
             .map_err(hint)?
             .permissions()
             .mode();
-        if mode & 0o077 != 0 {
+        let empty = || fs::read_dir(&self.folder).is_ok_and(|mut all| all.next().is_none());
+        if mode & 0o077 != 0 && empty() {
+            // Whoever made it made it for us.
+            fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o700)).map_err(hint)?;
+        } else if mode & 0o077 != 0 {
             say!(
                 Warn,
                 "acme: {folder} has mode {:04o}, and holds keys; chmod 0700 it",
@@ -223,6 +227,9 @@ mod tests {
         let folder = outer.path().join("a/b");
         let store = Store::new(&folder);
         assert!(store.certificate().is_none(), "nothing is there yet");
+        // Made by somebody else, as everybody's.
+        fs::create_dir_all(&folder).expect("made");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("set");
         assert_eq!(store.history(), History::default());
         store.open().expect("it can be made");
         assert_eq!(mode(&folder), 0o700);

@@ -1,14 +1,38 @@
-//! Certificates that end: told in the log at the start, at a reload and once a day, and shown as a metric.
+//! What ACME brings is put in force here. Certificates that end: told in the log at the start, at a reload and once a day, and shown as a metric.
 
 use crate::{
+    acme::{Acme, Certificate, Install},
     log::say,
     metrics::{Gauge, Registry, Scope},
     proxy::Site,
+    tls::Identity,
 };
 use std::{future::Future, sync::Arc, time::Duration};
 
 /// How often certificates that end soon are spoken of.
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Puts the certificate that ACME begins with in force, and makes the way for those that follow.
+///
+/// # Errors
+/// The first is of no use.
+pub(super) fn plug_in(
+    (acme, first): (Acme, Certificate),
+    site: &Site,
+    registry: &Arc<Registry>,
+) -> Result<(Acme, Install), String> {
+    let (slot, registry) = (site.front.store().slot().clone(), Arc::clone(registry));
+    let install: Install = Box::new(move |certificate| {
+        let (chain, key) = (certificate.chain().to_vec(), certificate.key().clone_key());
+        let identity = Identity::of(chain, key).map_err(|why| why.to_string())?;
+        let scope = registry.certificate(identity.name());
+        registry.set(Gauge::CertificateEnds, scope, identity.ends());
+        slot.put(identity);
+        Ok(())
+    });
+    install(&first)?;
+    Ok((acme, install))
+}
 
 /// Speaks of those that end soon.
 pub(super) fn warn(site: &Site) {

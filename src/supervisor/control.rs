@@ -375,6 +375,11 @@ impl State {
         }
         let site = build_site(config, Some(&before), &self.registry)
             .map_err(|problems| problems.join("\n"))?;
+        if site.front.lacks_certificate() {
+            return Err(
+                "listener: no certificate for TLS: `[acme]` brings one only after a restart".into(),
+            );
+        }
         let site = Arc::new(site);
         let shared = {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);

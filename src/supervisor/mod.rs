@@ -17,7 +17,7 @@ pub use build::build_site;
 pub use control::{Control, Signals};
 
 use crate::{
-    acme::{Acme, Certificate, Install},
+    acme::Acme,
     admin,
     config::{AdminListen, Config, Source, Workers},
     log::{self, Target, Writer, say},
@@ -90,12 +90,12 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         Signals::catch()?
     };
     let maildir = Maildir::start(&config).map_err(unavailable)?;
-    let acme = acme.map(|(acme, _)| {
-        let install: Install = Box::new(|_: &Certificate| Ok(()));
-        (acme, install)
-    });
     let shared = Arc::new(Shared::new(&config.policy));
     let site = build_site(config, None, &registry).map_err(RunError::Config)?;
+    let acme = acme
+        .map(|acme| certificates::plug_in(acme, &site, &registry))
+        .transpose()
+        .map_err(unavailable)?;
     let site = Arc::new(site);
     let control = runtime.handle().clone();
     site.auth.attend(move |task| drop(control.spawn(task)));

@@ -2,7 +2,7 @@
 //! of the session tickets, which outlive a reload.
 
 use super::{
-    Acceptor, Anchors, Error, Identity, Store,
+    Acceptor, Anchors, Error, Identity, Slot, Store,
     acceptor::Terms,
     identity::{certificates, day, private_key},
 };
@@ -47,17 +47,14 @@ struct Tickets {
 }
 
 impl Front {
-    /// Reads everything that the configuration names. `before` lends the keys of the tickets.
+    /// Reads everything that the configuration names. `before` lends the keys of the tickets, and the slot.
     ///
     /// # Errors
     /// Everything that is wrong.
     pub fn build(config: &Config, before: Option<&Front>) -> Result<Front, Vec<Fault>> {
         let mut faults = Vec::new();
-        let identities = read(config, &mut faults);
-        let store = Arc::new(match before {
-            Some(before) => Store::renewed(identities, &before.store),
-            None => Store::new(identities),
-        });
+        let slot = before.map_or_else(Slot::default, |before| before.store.slot().clone());
+        let store = Arc::new(Store::with(read(config, &mut faults), slot));
         let mut front = Front {
             acceptors: Vec::with_capacity(config.listener.len()),
             store,
@@ -133,6 +130,12 @@ impl Front {
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// Does a listener speak TLS, and there is no certificate at all?
+    #[must_use]
+    pub fn lacks_certificate(&self) -> bool {
+        self.acceptors.iter().any(Option::is_some) && self.store.all().is_empty()
     }
 
     /// Names of the certificates, each with the end of the one that ends first: seconds since 1970.

@@ -15,6 +15,7 @@ mod facts;
 mod failure;
 mod front;
 mod identity;
+mod slot;
 mod store;
 mod web;
 
@@ -26,6 +27,7 @@ pub use facts::Facts;
 pub use failure::failure;
 pub use front::{Fault, Front};
 pub use identity::Identity;
+pub use slot::Slot;
 pub use store::Store;
 pub use web::web;
 

@@ -1,74 +1,49 @@
 //! The certificates of all listeners, and which of them a client gets.
 
-use super::Identity;
+use super::{Identity, Slot};
 use rustls::{
     CipherSuite, SignatureScheme,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-/// The certificates in force: those of the file, and those that were put in while it serves, which live over a reload.
-///
-/// The lock is held for a copy of one pointer, once a handshake.
+/// The certificates in force. Those of the file are fixed; the one in the slot comes and is replaced while it serves.
 #[derive(Debug, Default)]
 pub struct Store {
     fixed: Vec<Identity>,
-    added: RwLock<Arc<Vec<Identity>>>,
+    slot: Slot,
 }
 
 impl Store {
     /// With these; the first is for who asks for none or for a name that nobody has.
     #[must_use]
-    pub fn new(identities: Vec<Identity>) -> Store {
-        Store {
-            fixed: identities,
-            added: RwLock::default(),
-        }
+    pub fn new(fixed: Vec<Identity>) -> Store {
+        Store::with(fixed, Slot::default())
     }
 
-    /// With these, and what was put into another one.
+    /// With these, and whatever is in the slot behind them.
     #[must_use]
-    pub fn renewed(identities: Vec<Identity>, before: &Store) -> Store {
-        Store {
-            fixed: identities,
-            added: RwLock::new(before.added()),
-        }
-    }
-
-    fn added(&self) -> Arc<Vec<Identity>> {
-        Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn with(fixed: Vec<Identity>, slot: Slot) -> Store {
+        Store { fixed, slot }
     }
 
     /// All of them, the default first.
     #[must_use]
     pub fn all(&self) -> Vec<Identity> {
-        self.fixed
-            .iter()
-            .chain(self.added().iter())
-            .cloned()
-            .collect()
+        self.fixed.iter().cloned().chain(self.slot.get()).collect()
     }
 
-    /// Puts one in, in the place of what was put in before for the same names with the same kind of key; handshakes
-    /// from now on get it.
-    pub fn put(&self, identity: Identity) {
-        let mut added = self.added.write().unwrap_or_else(PoisonError::into_inner);
-        let same = |known: &Identity| {
-            known.names() == identity.names() && known.is_rsa() == identity.is_rsa()
-        };
-        let mut next = Vec::clone(&added);
-        match next.iter().position(same) {
-            Some(place) => next[place] = identity,
-            None => next.push(identity),
-        }
-        *added = Arc::new(next);
+    /// What comes and is replaced.
+    #[must_use]
+    pub fn slot(&self) -> &Slot {
+        &self.slot
     }
 
     /// The one for a client that asks for `name` and can check what `usable` says.
     fn choose(&self, name: Option<&str>, usable: impl Fn(&Identity) -> bool) -> Option<Identity> {
-        let added = self.added();
-        let all = || self.fixed.iter().chain(added.iter());
+        let moving = self.slot.get();
+        let all = || self.fixed.iter().chain(&moving);
         let name = name.map(str::to_ascii_lowercase);
         let mut fit: Vec<&Identity> = match &name {
             Some(name) => all().filter(|one| one.is_for(name)).collect(),
@@ -141,17 +116,23 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_put_in_takes_the_place_of_its_elder_and_outlives_a_reload() {
-        let store = Store::new(vec![identity(&["mx.example.net"])]);
-        store.put(identity(&["mx.example.org"]));
-        let newer = identity(&["mx.example.org"]);
-        store.put(newer.clone());
-        assert_eq!(store.all().len(), 2);
-        assert_eq!(chosen(&store, None), "mx.example.net");
-        let store = Store::renewed(Vec::new(), &store);
-        let given = store.choose(Some("mx.example.org"), |_| true).unwrap();
-        assert!(Arc::ptr_eq(&given.certified, &newer.certified));
-        assert_eq!(chosen(&store, None), "mx.example.org");
+    fn what_is_put_into_the_slot_takes_the_place_of_its_elder_in_all_stores() {
+        let slot = Slot::default();
+        let alone = Store::with(Vec::new(), slot.clone());
+        let behind = Store::with(vec![identity(&["mx.example.net"])], slot.clone());
+        assert!(alone.choose(None, |_| true).is_none());
+        slot.put(identity(&["mx.example.org"]));
+        assert_eq!(chosen(&alone, None), "mx.example.org");
+        let newer = identity(&["mx.example.org", "mail.example.org"]);
+        slot.put(newer.clone());
+        for store in [&alone, &behind] {
+            assert_eq!(chosen(store, Some("mail.example.org")), "mx.example.org");
+            let last = store.all().pop().unwrap();
+            assert!(Arc::ptr_eq(&last.certified, &newer.certified));
+        }
+        // The file's come first, also for who asks for none.
+        assert_eq!(chosen(&behind, None), "mx.example.net");
+        assert_eq!((alone.all().len(), behind.all().len()), (1, 2));
     }
 
     #[test]

@@ -4,11 +4,13 @@ use crate::{
     backend::Backend,
     client::Client,
     delivery::pool,
-    harness::{Gatepost, free_address, program, wait_until},
+    harness::{Gatepost, Running, free_address, leave_out, program, wait_until},
     pebble::Pebble,
 };
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
@@ -19,7 +21,8 @@ const DAY: i64 = 86_400;
 
 /// A listener, an `[acme]` with this authority and these names, and `more` keys in it.
 fn config(backend: &Backend, directory: &str, ca: &Path, store: &Path, more: &str) -> String {
-    let listener = "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\n";
+    let listener =
+        "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\ntls = \"starttls\"\n";
     format!(
         "{listener}[acme]\ndirectory = \"{directory}\"\nca = \"{}\"\nstore = \"{}\"\nagree = true\n\
          contact = [\"mailto:postmaster@example.net\"]\n{more}\n{}",
@@ -56,6 +59,37 @@ fn stored(store: &Path) -> Option<String> {
         .output()
         .expect("runs");
     Some(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// A TLS session of openssl's with STARTTLS, or with TLS from the start; what it is told goes to its output.
+fn session(address: SocketAddr, more: &[&str]) -> Option<Command> {
+    let mut command = Command::new(program("openssl")?);
+    command
+        .args(["s_client", "-servername", "mx.example.net", "-connect"])
+        .arg(address.to_string())
+        .args(more)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null());
+    Some(command)
+}
+
+/// The issuer of the certificate that a handshake shows; `wanted` itself where there is no openssl.
+fn shown(address: SocketAddr, more: &[&str], wanted: &str) -> String {
+    let Some(mut command) = session(address, more) else {
+        leave_out("what handshakes show of ACME's certificates: openssl is not installed");
+        return wanted.into();
+    };
+    let out = command.output().expect("runs");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let line = text.lines().find(|line| line.starts_with("issuer="));
+    line.map_or_else(|| format!("no issuer: {text}"), str::to_string)
+}
+
+#[track_caller]
+fn shows(gatepost: &Gatepost, wanted: &str) {
+    let shown = shown(gatepost.smtp, &["-starttls", "smtp"], wanted);
+    assert!(shown.contains(wanted), "{shown}");
 }
 
 fn delivers(gatepost: &Gatepost, backend: &Backend) {
@@ -103,12 +137,17 @@ crate::on_all_engines! {
         let store = folder.path().join("acme");
         let domains = "\"mx.example.net\", \"Mail.example.net\"";
         let config = config(&backend, &pebble.directory, &pebble.ca(), &store, &answering(&pebble, domains));
+        let implicit = free_address();
+        let config = format!("{config}[[listener]]\nname = \"smtps\"\naddress = [\"{implicit}\"]\ntls = \"implicit\"\n");
         let gatepost = Gatepost::start(engine, &config);
         let mut session = Client::hello(gatepost.smtp);
         says(&gatepost, "one that nobody vouches for stands in");
         says(&gatepost, "the certificate for mx.example.net, mail.example.net is in force, good until ");
         // The session that was there before goes on.
         session.expect("NOOP", "250");
+        shows(&gatepost, "Pebble Intermediate CA");
+        let shown = shown(implicit, &[], "Pebble Intermediate CA");
+        assert!(shown.contains("Pebble Intermediate CA"), "{shown}");
         if let Some(stored) = stored(&store) {
             assert!(stored.contains("Pebble Intermediate CA"), "{stored}");
             assert!(stored.contains("DNS:mx.example.net") && stored.contains("DNS:mail.example.net"), "{stored}");
@@ -129,6 +168,7 @@ crate::on_all_engines! {
         wait_until("the next order is known", || (next() > now() + 30 * DAY).then_some(()));
         assert_eq!(gatepost.metric("gatepost_acme_orders_total", ""), 0.0);
         assert!(!gatepost.errors().contains("stands in"), "{}", gatepost.errors());
+        shows(&gatepost, "Pebble Intermediate CA");
         delivers(&gatepost, &backend);
     }
 }
@@ -191,6 +231,7 @@ fn one_that_is_young_is_not_ordered_again() {
     let next = wait_until("the next order is known", || {
         Some(next()).filter(|at| *at > 0)
     });
+    shows(&gatepost, "planted");
     assert!((49..=51).contains(&((next - now()) / DAY)), "{next}");
 }
 
@@ -237,6 +278,22 @@ fn a_challenge_that_fails_is_told_and_waits_also_over_a_restart() {
     says(&gatepost, "the certificate for mx.example.net is in force");
 }
 
+/// A session of openssl's that is held.
+type Open = (Running, BufReader<std::process::ChildStdout>);
+
+fn say(open: &mut Open, command: &str) {
+    let input = open.0.0.stdin.as_mut().expect("piped");
+    write!(input, "{command}\r\n").expect("it runs");
+}
+
+/// Reads one line, which begins so.
+#[track_caller]
+fn hears(open: &mut Open, begin: &str) {
+    let mut line = String::new();
+    open.1.read_line(&mut line).expect("it runs");
+    assert!(line.starts_with(begin), "{line:?} instead of {begin:?}");
+}
+
 #[test]
 fn an_authority_that_is_not_there_stops_no_mail() {
     let Some(pebble) = Pebble::start(0, serde_json::json!({})) else {
@@ -260,10 +317,25 @@ fn an_authority_that_is_not_there_stops_no_mail() {
         1.0
     );
     delivers(&gatepost, &backend);
+    shows(&gatepost, "mx.example.net");
+    // A session under the certificate of our own goes on when the real one comes.
+    let mut open = session(gatepost.smtp, &["-quiet", "-starttls", "smtp"]).map(|mut command| {
+        let mut running = Running::start(command.stdin(Stdio::piped()));
+        let said = BufReader::new(running.0.stdout.take().expect("piped"));
+        let mut open = (running, said);
+        say(&mut open, "NOOP");
+        hears(&mut open, "250 2.0.0");
+        open
+    });
     let text = fs::read_to_string(gatepost.file()).expect("there");
     fs::write(gatepost.file(), text.replace(&nowhere, &pebble.directory)).expect("written");
     gatepost.process.signal("HUP");
     says(&gatepost, "the certificate for mx.example.net is in force");
+    shows(&gatepost, "Pebble Intermediate CA");
+    if let Some(open) = &mut open {
+        say(open, "NOOP");
+        hears(open, "250 2.0.0");
+    }
     delivers(&gatepost, &backend);
 }
 

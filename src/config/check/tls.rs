@@ -21,6 +21,11 @@ pub fn check(config: &Config, at: &mut Document) {
             hint,
         );
     }
+    if config.acme.is_on() && !config.listener.iter().any(speaks) {
+        let hint = "write tls = \"starttls\" in a `[[listener]]`".to_string();
+        let message = "no listener speaks TLS with the certificate that is ordered".into();
+        at.warning("acme.domains", message, hint);
+    }
     for (i, listener) in config.listener.iter().enumerate() {
         self::listener(config, listener, &format!("listener[{i}]"), at);
     }
@@ -28,8 +33,9 @@ pub fn check(config: &Config, at: &mut Document) {
 
 fn listener(config: &Config, listener: &Listener, path: &str, at: &mut Document) {
     let word = listener.tls;
-    if word != ListenerTls::None && config.certificate.is_empty() {
-        let hint = "add a `[[certificate]]` with `chain` and `key`".to_string();
+    if word != ListenerTls::None && config.certificate.is_empty() && !config.acme.is_on() {
+        let hint = "add a `[[certificate]]` with `chain` and `key`, or an `[acme]` with `domains`"
+            .to_string();
         let message = format!("`tls = \"{word}\"` takes a certificate, and there is none");
         at.error(&format!("{path}.tls"), message, hint);
     }

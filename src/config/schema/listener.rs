@@ -23,7 +23,7 @@ pub struct Listener {
     pub address: Vec<SocketAddr>,
     /// What the listener is for.
     pub role: Role,
-    /// Who speaks TLS. Takes a `[[certificate]]`.
+    /// Who speaks TLS. Takes a `[[certificate]]` or an `[acme]`.
     pub tls: ListenerTls,
     /// The oldest version of TLS that is spoken.
     pub tls_min: TlsVersion,
