@@ -7,7 +7,10 @@ use super::{
     schedule::Fault,
     store::{Kept, Store},
 };
-use crate::{config::Acme, log::say};
+use crate::{
+    config::{Acme, read_secret},
+    log::say,
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey,
@@ -168,7 +171,8 @@ fn external(acme: &Acme) -> Result<Option<ExternalAccountKey>, String> {
         return Ok(None);
     };
     let wrong = |why: String| format!("acme.external_key = \"{}\": {why}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|why| wrong(why.to_string()))?;
+    let octets = read_secret(file).map_err(|why| wrong(why.to_string()))?;
+    let text = String::from_utf8(octets).map_err(|why| wrong(why.to_string()))?;
     let key = URL_SAFE_NO_PAD
         .decode(text.trim().trim_end_matches('='))
         .map_err(|why| wrong(why.to_string()))?;

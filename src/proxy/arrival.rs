@@ -50,9 +50,21 @@ impl Via {
     /// Whether the client speaks TLS with the proxy.
     #[must_use]
     pub fn is_secured(&self) -> bool {
-        self.origin
-            .as_ref()
-            .is_some_and(|origin| origin.tls.is_some())
+        self.tls().is_some()
+    }
+
+    /// What it speaks.
+    fn tls(&self) -> Option<&proxy_header::Tls> {
+        self.origin.as_ref()?.tls.as_ref()
+    }
+
+    /// Its version, and the name in a certificate that the proxy has verified.
+    #[must_use]
+    pub fn secured(&self) -> (Option<&str>, &[Box<str>]) {
+        match self.tls() {
+            Some(tls) => (tls.version.as_deref(), tls.name.as_slice()),
+            None => (None, &[]),
+        }
     }
 }
 

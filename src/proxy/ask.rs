@@ -254,6 +254,12 @@ impl Session {
         let site = &self.current.site;
         let envelope = self.server.envelope();
         let body = self.server.body_facts().size;
+        // Ours, or that between the client and the proxy in front.
+        let (tls, certificate) = match (self.stream.tls(), &self.via) {
+            (Some(tls), _) => (Some(tls.version), &*tls.peer_names),
+            (None, Some(via)) => via.secured(),
+            (None, None) => (None, &[][..]),
+        };
         let authenticated = known_as(&self.login, &self.server);
         let looked = |kind: usize, micros: u64| {
             let scope = site.kinds.get(kind).copied().unwrap_or(Scope::NONE);
@@ -263,8 +269,8 @@ impl Session {
             listener: &site.listeners[self.listener].name,
             trusted: self.trusted,
             authenticated,
-            tls: self.stream.tls().map(|tls| tls.version),
-            certificate: self.stream.tls().map_or(&[], |tls| &tls.peer_names),
+            tls,
+            certificate,
             sessions: self
                 .ticket
                 .as_ref()

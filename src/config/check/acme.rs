@@ -144,10 +144,11 @@ fn read(file: &Path, path: &str, acme: &Acme, at: &mut Document) -> Option<Strin
     if !acme.is_on() {
         return None;
     }
-    let size = std::fs::metadata(file).map(|facts| facts.len());
-    let text = match size {
-        Ok(size) if size > FILE_MAX => Err(format!("it has more than {FILE_MAX} octets")),
-        Ok(_) => std::fs::read_to_string(file).map_err(|why| why.to_string()),
+    let text = match crate::config::read_secret(file) {
+        Ok(octets) if octets.len() as u64 > FILE_MAX => {
+            Err(format!("it has more than {FILE_MAX} octets"))
+        }
+        Ok(octets) => String::from_utf8(octets).map_err(|why| why.to_string()),
         Err(why) => Err(why.to_string()),
     };
     text.map_err(|why| at.error(path, format!("can't read {}: {why}", file.display()), None))

@@ -131,7 +131,7 @@ fn is_authority(text: &str) -> bool {
 }
 
 fn readable(file: &Path) -> Result<(), String> {
-    std::fs::File::open(file)
+    crate::config::read_secret(file)
         .map(drop)
         .map_err(|why| format!("can't read {}: {why}", file.display()))
 }

@@ -97,8 +97,8 @@ impl Secret {
     pub fn read(&self) -> Result<Vec<u8>, String> {
         let (place, text) = if self.env.is_empty() {
             let place = self.file.display().to_string();
-            let text =
-                std::fs::read(&self.file).map_err(|why| format!("can't read {place}: {why}"))?;
+            let text = crate::config::read_secret(&self.file)
+                .map_err(|why| format!("can't read {place}: {why}"))?;
             (place, text)
         } else {
             let place = format!("the environment variable {}", self.env);
