@@ -12,15 +12,18 @@ use std::{future::Future, sync::Arc, time::Duration};
 /// How often certificates that end soon are spoken of.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Puts the certificate that ACME begins with in force, and makes the way for those that follow.
+/// Puts the certificate that ACME begins with in force, if there is ACME, and makes the way for those that follow.
 ///
 /// # Errors
 /// The first is of no use.
 pub(super) fn plug_in(
-    (acme, first): (Acme, Certificate),
+    acme: Option<(Acme, Certificate)>,
     site: &Site,
     registry: &Arc<Registry>,
-) -> Result<(Acme, Install), String> {
+) -> Result<Option<(Acme, Install)>, String> {
+    let Some((acme, first)) = acme else {
+        return Ok(None);
+    };
     let (slot, registry) = (site.front.store().slot().clone(), Arc::clone(registry));
     let install: Install = Box::new(move |certificate| {
         let (chain, key) = (certificate.chain().to_vec(), certificate.key().clone_key());
@@ -31,7 +34,7 @@ pub(super) fn plug_in(
         Ok(())
     });
     install(&first)?;
-    Ok((acme, install))
+    Ok(Some((acme, install)))
 }
 
 /// Speaks of those that end soon.

@@ -92,10 +92,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let maildir = Maildir::start(&config).map_err(unavailable)?;
     let shared = Arc::new(Shared::new(&config.policy));
     let site = build_site(config, None, &registry).map_err(RunError::Config)?;
-    let acme = acme
-        .map(|acme| certificates::plug_in(acme, &site, &registry))
-        .transpose()
-        .map_err(unavailable)?;
+    let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
     let site = Arc::new(site);
     let control = runtime.handle().clone();
     site.auth.attend(move |task| drop(control.spawn(task)));
