@@ -36,6 +36,7 @@ impl Session {
             esmtp: hello.is_some_and(|hello| hello.esmtp),
             utf8: params.smtputf8,
             tls: self.stream.tls().map(|tls| (tls.version, tls.cipher)),
+            authenticated: self.account().is_some(),
             id,
             recipient,
         };

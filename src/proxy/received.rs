@@ -31,6 +31,8 @@ pub struct Trace<'a> {
     pub utf8: bool,
     /// Version and cipher, where the client spoke TLS.
     pub tls: Option<(&'a str, &'a str)>,
+    /// Whether the client authenticated. Nobody is told as whom.
+    pub authenticated: bool,
     /// The transaction.
     pub id: MessageId,
     /// The forward-path where there is only one: with several the field would tell each of the others.
@@ -74,6 +76,9 @@ pub fn write(trace: &Trace<'_>, date: &str, out: &mut Vec<u8>) {
     // RFC 3848, RFC 6531 §3.7.3.
     if trace.tls.is_some() && (trace.esmtp || trace.utf8) {
         out.push(b'S');
+    }
+    if trace.authenticated && (trace.esmtp || trace.utf8) {
+        out.push(b'A');
     }
     out.extend_from_slice(b" id ");
     out.extend_from_slice(&trace.id.text());
@@ -205,6 +210,7 @@ mod tests {
             esmtp: true,
             utf8: false,
             tls: None,
+            authenticated: false,
             id: Ids::new(0).next(0),
             recipient,
         }
@@ -244,6 +250,20 @@ mod tests {
             ..secured
         });
         assert!(utf8.contains(" with UTF8SMTPS id "), "{utf8}");
+        for (tls, utf8, word) in [
+            (None, false, " with ESMTPA id "),
+            (tls, false, " with ESMTPSA id "),
+            (None, true, " with UTF8SMTPA id "),
+            (tls, true, " with UTF8SMTPSA id "),
+        ] {
+            let seen = text(&Trace {
+                tls,
+                utf8,
+                authenticated: true,
+                ..secured
+            });
+            assert!(seen.contains(word), "{seen}");
+        }
         // HELO and TLS: RFC 3848 knows no word for it.
         let old = text(&Trace {
             esmtp: false,
