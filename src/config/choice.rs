@@ -129,6 +129,21 @@ choice! {
 }
 
 choice! {
+    /// Whether connections to backends speak TLS.
+    PoolTls {
+        /// Where the backend offers STARTTLS and the handshake succeeds; else in the clear. Certificates are not looked
+        /// at. Who only listens learns nothing; who stands between can take the offer away.
+        Opportunistic = "opportunistic",
+        /// Never.
+        None = "none",
+        /// Always, or the backend counts as failed; certificates are not looked at.
+        Required = "required",
+        /// Always, with a certificate that is in force, leads to a trust anchor and holds the backend's name.
+        Verify = "verify",
+    }
+}
+
+choice! {
     /// How backends are told who the client is.
     PoolIdentity {
         /// Not at all: a backend sees our address, and the client's in the Received field.

@@ -4,10 +4,6 @@
 /// Keys and what to say: the path without its indices, and what this version does instead.
 const LATER: &[(&str, &str)] = &[
     (
-        "pool.tls",
-        "this version speaks plain SMTP to backends; keep them on a private network and remove the key",
-    ),
-    (
         "pool.when_down",
         "without a spool a client gets 451 and tries again (what `defer` would do); remove the key",
     ),

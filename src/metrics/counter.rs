@@ -184,6 +184,12 @@ metrics! {
         ClosedShed [reason = "shed"] "Given up so that another worker may open one.",
         ClosedDrain [reason = "drain"] "The process goes down or the backend left the configuration.",
     }
+    "gatepost_backend_tls_total" Backend "Connections opened to a backend, by what they speak." {
+        BackendTls13 [version = "TLSv1.3"] "TLS 1.3.",
+        BackendTls12 [version = "TLSv1.2"] "TLS 1.2.",
+        BackendClear [version = "none"] "No TLS: not wanted, not offered, or refused where it's opportunistic.",
+        BackendFallback [version = "fallback"] "No TLS: the handshake failed where it's opportunistic.",
+    }
     "gatepost_backend_identity_total" Backend "Connections and messages with which a backend was to be told who the client is (`pool.identity`)." {
         IdentityTold [result = "told"] "It was told, by XCLIENT, XFORWARD or a PROXY header.",
         IdentityUnoffered [result = "unoffered"] "It offers no XCLIENT or XFORWARD: it saw our address.",

@@ -109,6 +109,7 @@ impl Session {
             let lease = search.lease(self).await?;
             transaction.times.leased.get_or_insert(crate::net::now());
             transaction.backend = Some(Arc::clone(lease.backend()));
+            transaction.backend_tls = lease.tls();
             let envelope = self.server.envelope();
             match Streaming::start(lease, envelope, load, header, pieces).await {
                 Ok(streaming) => return Ok(streaming),

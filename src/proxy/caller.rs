@@ -17,9 +17,8 @@ impl Session {
         if !self.context.pools.tells(pool) {
             return None;
         }
-        let port = self.stream.peer().port();
         Some(Arrival {
-            client: SocketAddr::new(self.client, port),
+            client: SocketAddr::new(self.client, self.port),
             listener: self.stream.local().ok(),
             message: message.text(),
         })

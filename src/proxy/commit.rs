@@ -95,6 +95,7 @@ impl Session {
             let leased = lease.now();
             transaction.times.leased = Some(leased);
             transaction.backend = Some(Arc::clone(lease.backend()));
+            transaction.backend_tls = lease.tls();
             let mut marks = Marks::default();
             let parcel = Parcel {
                 envelope: self.server.envelope(),

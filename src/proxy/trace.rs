@@ -106,6 +106,11 @@ fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
         if let Some(backend) = &transaction.backend {
             line.text("backend", backend.label.as_bytes());
         }
+        if let Some(version) = transaction.backend_tls {
+            line.plain("backend_tls", |out| {
+                out.extend_from_slice(version.as_bytes())
+            });
+        }
         delays(session.now, transaction, line);
         if let Some(end) = end {
             ended(end, line);

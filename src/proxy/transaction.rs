@@ -31,6 +31,8 @@ pub(super) struct Transaction {
     pub times: Times,
     /// The backend that had the last word.
     pub backend: Option<Arc<Backend>>,
+    /// The TLS version that it was talked to in.
+    pub backend_tls: Option<&'static str>,
     /// The reverse-path, for the log: the core forgets it with RSET.
     pub sender: Vec<u8>,
     /// Where the message came from, by the word of XFORWARD.
@@ -90,6 +92,7 @@ impl Transaction {
             body: Body::None,
             times: Times::default(),
             backend: None,
+            backend_tls: None,
             sender: sender.to_vec(),
             forwarded: None,
             recipients: Vec::new(),

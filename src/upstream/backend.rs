@@ -3,7 +3,7 @@
 //! Everything that changes is an atomic: no worker waits for another to learn a backend's health, load or
 //! capabilities. A backend that a reload leaves as it was keeps this state (and its number) over it.
 
-use super::{balance, budget::Budget, health::Health, queue::Queue};
+use super::{balance, budget::Budget, health::Health, queue::Queue, security::SecurityIdentity};
 use crate::{
     config::PoolIdentity,
     smtp::{Capabilities, Extensions, Tick},
@@ -47,6 +47,8 @@ pub struct Identity {
     pub hello: String,
     /// How it's told who the client is.
     pub told: PoolIdentity,
+    /// How connections to it are secured.
+    pub security: SecurityIdentity,
 }
 
 /// One backend.
@@ -68,6 +70,8 @@ pub struct Backend {
     pub seed: u64,
     /// The queue of its pool.
     pub(super) queue: Arc<Queue>,
+    /// That TLS with it fails has been said.
+    pub(super) insecure: AtomicBool,
     /// That it can't be told who the client is has been said.
     pub(super) untold: AtomicBool,
     weight: AtomicU32,
@@ -92,6 +96,7 @@ impl Backend {
             seen: Seen::default(),
             seed,
             queue,
+            insecure: AtomicBool::new(false),
             untold: AtomicBool::new(false),
             weight: AtomicU32::new(weight),
             waiting: AtomicU32::new(0),

@@ -11,11 +11,15 @@ use super::{
     pool::{Pool, Waits},
     queue::{Bells, Queue},
     route::{Route, RouteId, RouteTable},
+    security::{self, Material, SecurityIdentity},
     verify_cache::Cache,
 };
 use crate::{
     config::{self, Config, Protocol},
-    smtp::{Capabilities, Tick, client::ClientSettings},
+    smtp::{
+        Capabilities, Tick,
+        client::{ClientSettings, StartTls},
+    },
 };
 use std::{
     fmt,
@@ -113,8 +117,10 @@ impl Backends {
             None => Arc::<Queue>::default(),
         };
         let mut backends: Vec<Arc<Backend>> = Vec::new();
-        for (address, weight) in resolve(i, pool, errors) {
-            let identity = identity(config, pool, address);
+        let material = Material::read(i, pool, errors);
+        for (host, address, weight) in resolve(i, pool, errors) {
+            let security = material.identity(pool, host);
+            let identity = identity(config, pool, address, security);
             if backends.iter().any(|b| b.identity == identity) {
                 continue;
             }
@@ -135,7 +141,9 @@ impl Backends {
         self.pools[id.0 as usize] = Some(Arc::new(Pool {
             id,
             name: pool.name.clone(),
-            client: Arc::new(client_settings(config, pool)),
+            client: Arc::new(client_settings(config, pool, security::asks(pool))),
+            clear: Arc::new(client_settings(config, pool, StartTls::Never)),
+            security: material.security(i, pool, &backends, errors),
             rules: rules(&pool.health),
             balance: pool.balance,
             waits: waits(config, pool),
@@ -286,7 +294,11 @@ pub(super) fn common(a: &Capabilities, b: &Capabilities) -> Capabilities {
 }
 
 /// Every address of every backend of a pool, with its weight.
-fn resolve(i: usize, pool: &config::Pool, errors: &mut Vec<BuildError>) -> Vec<(SocketAddr, u32)> {
+fn resolve<'a>(
+    i: usize,
+    pool: &'a config::Pool,
+    errors: &mut Vec<BuildError>,
+) -> Vec<(&'a str, SocketAddr, u32)> {
     let mut found = Vec::new();
     for (j, backend) in pool.backends.iter().enumerate() {
         let (name, weight) = match backend {
@@ -299,7 +311,9 @@ fn resolve(i: usize, pool: &config::Pool, errors: &mut Vec<BuildError>) -> Vec<(
         };
         let problem = match addresses {
             Ok(addresses) if !addresses.is_empty() => {
-                found.extend(addresses.into_iter().map(|a| (a, weight.max(1))));
+                let host = name.rsplit_once(':').map_or(&**name, |(host, _)| host);
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                found.extend(addresses.into_iter().map(|a| (host, a, weight.max(1))));
                 continue;
             }
             Ok(_) => format!("`{name}` has no address"),
@@ -327,7 +341,12 @@ fn hello<'a>(config: &'a Config, pool: &'a config::Pool) -> &'a str {
         .unwrap_or("localhost")
 }
 
-fn identity(config: &Config, pool: &config::Pool, address: SocketAddr) -> Identity {
+fn identity(
+    config: &Config,
+    pool: &config::Pool,
+    address: SocketAddr,
+    security: SecurityIdentity,
+) -> Identity {
     Identity {
         pool: pool.name.clone(),
         address,
@@ -335,13 +354,15 @@ fn identity(config: &Config, pool: &config::Pool, address: SocketAddr) -> Identi
         chunking: pool.chunking,
         hello: hello(config, pool).to_owned(),
         told: pool.identity,
+        security,
     }
 }
 
-fn client_settings(config: &Config, pool: &config::Pool) -> ClientSettings {
+fn client_settings(config: &Config, pool: &config::Pool, starttls: StartTls) -> ClientSettings {
     ClientSettings {
         lmtp: pool.protocol == Protocol::Lmtp,
         chunking: pool.chunking,
+        starttls,
         ..ClientSettings::new(hello(config, pool))
     }
 }

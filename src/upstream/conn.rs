@@ -16,6 +16,7 @@ use crate::{
         Tick,
         client::{Client, ClientError, Event},
     },
+    tls::Connector,
 };
 use std::{
     fmt,
@@ -184,6 +185,26 @@ impl Conn {
         self.flush(due).await
     }
 
+    /// Does the TLS handshake; after STARTTLS the client then says EHLO anew.
+    ///
+    /// # Errors
+    /// It failed; the connection is of no more use.
+    pub(super) async fn secure(&mut self, connector: &Connector, due: Tick) -> io::Result<()> {
+        self.stream.set_deadline(due);
+        self.stream.connect_tls(connector).await?;
+        if !self.client.is_secured() {
+            self.client.secured(&mut self.out);
+        }
+        Ok(())
+    }
+
+    /// Closes it without a word, and keeps the right to another.
+    pub(super) fn drop_for_permit(self: Box<Self>) -> Permit {
+        let Conn { stream, permit, .. } = *self;
+        stream.close();
+        permit
+    }
+
     /// What the backend said or did that no SMTP server should.
     pub(super) fn failure(&self) -> Option<ClientError> {
         self.failure
@@ -192,6 +213,11 @@ impl Conn {
     /// Nothing is under way, unread or unsent: it may serve another transaction.
     pub(super) fn is_clean(&self) -> bool {
         self.client.is_clean() && self.unread.is_none() && self.out.is_empty()
+    }
+
+    /// All that it has received was used.
+    pub(super) fn is_read(&self) -> bool {
+        self.unread.is_none()
     }
 
     /// Why it may not serve another transaction though it is clean; `None` where it may.
@@ -345,6 +371,7 @@ fn blame(error: ClientError) -> Trouble {
         ClientError::Greeting(_) | ClientError::Hello(_) | ClientError::Closing(_) => {
             Trouble::Unavailable
         }
+        ClientError::NoTls | ClientError::TlsRefused(_) => Trouble::Tls,
         ClientError::Caller(_) => Trouble::Caller,
         _ => Trouble::Nonsense,
     }

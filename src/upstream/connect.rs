@@ -1,17 +1,24 @@
-//! Opening a connection: TCP, a PROXY header where the pool wants one, greeting, EHLO.
+//! Opening a connection: TCP, a PROXY header where the pool wants one, TLS at once or by STARTTLS, greeting, EHLO.
+//!
+//! Where TLS is opportunistic and the handshake fails, a second connection is opened that doesn't ask for it. Where it is
+//! a must nothing is said in the clear but EHLO and STARTTLS. The handshake has its share of the time: one that hangs
+//! must leave some for the connection in the clear.
 
-use super::{
-    backend::Backend, budget::Permit, caller::Caller, conn::Conn, health::Trouble, pool::Pool,
-};
+use super::{budget::Permit, caller::Caller, conn::Conn, health::Trouble, pool::Pool};
 use crate::{
+    config::PoolTls,
+    log::say,
     metrics::Counter,
-    net::Stream,
+    net::{Stream, now},
     smtp::{
         Tick,
         client::{Client, ClientError, Event},
     },
 };
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 /// Why a connection could not be opened.
 #[derive(Debug)]
@@ -20,39 +27,133 @@ pub(super) struct ConnectError {
     pub(super) counter: Counter,
 }
 
+/// A connection that could not be opened: why, and the right to another.
+struct Failure {
+    error: ConnectError,
+    /// The handshake failed, for this reason.
+    handshake: Option<io::Error>,
+    permit: Permit,
+}
+
 /// Connects to the permit's backend, reads its greeting and its capabilities; all until `due`. `caller` is whose
-/// connection it is to be, where a PROXY header says so.
+/// connection it is to be, where a PROXY header says so. With the connection comes what it speaks.
 pub(super) async fn connect(
     pool: &Pool,
     permit: Permit,
     caller: Option<&Caller<'_>>,
     due: Tick,
-) -> Result<Box<Conn>, ConnectError> {
-    let backend: Arc<Backend> = Arc::clone(permit.backend());
-    let stream = match Stream::connect(backend.address(), due).await {
+) -> Result<(Box<Conn>, Counter), ConnectError> {
+    let failure = match attempt(pool, permit, caller, true, due).await {
+        Ok(conn) => {
+            let spoken = match conn.stream.tls() {
+                None => Counter::BackendClear,
+                Some(facts) if facts.version == "TLSv1.3" => Counter::BackendTls13,
+                Some(_) => Counter::BackendTls12,
+            };
+            if spoken != Counter::BackendClear {
+                conn.permit.backend().insecure.store(false, Relaxed);
+            }
+            return Ok((conn, spoken));
+        }
+        Err(failure) => failure,
+    };
+    let backend = failure.permit.backend();
+    let falls_back = failure.handshake.is_some() && pool.security.mode == PoolTls::Opportunistic;
+    if failure.error.trouble == Trouble::Tls && !backend.insecure.swap(true, Relaxed) {
+        let (label, why) = (&backend.label, &failure.handshake);
+        let why = why
+            .as_ref()
+            .map_or("not offered, or refused".into(), io::Error::to_string);
+        let then = if falls_back {
+            "; it's talked to in the clear"
+        } else {
+            ""
+        };
+        say!(Warn, "{label}: no TLS: {why}{then}");
+    }
+    if !falls_back {
+        return Err(failure.error);
+    }
+    let conn = attempt(pool, failure.permit, caller, false, due).await;
+    conn.map(|conn| (conn, Counter::BackendFallback))
+        .map_err(|failure| failure.error)
+}
+
+/// One connection. `secures`: whether TLS is asked for where the pool wants it.
+async fn attempt(
+    pool: &Pool,
+    permit: Permit,
+    caller: Option<&Caller<'_>>,
+    secures: bool,
+    due: Tick,
+) -> Result<Box<Conn>, Failure> {
+    let stream = match Stream::connect(permit.backend().address(), due).await {
         Ok(stream) => stream,
-        Err(error) => return Err(no_connection(&error)),
+        Err(error) => {
+            return Err(Failure {
+                error: no_connection(&error),
+                handshake: None,
+                permit,
+            });
+        }
     };
-    let client = Client::new(Arc::clone(&pool.client));
+    let client = match secures {
+        true if pool.security.implicit => Client::over_tls(Arc::clone(&pool.client)),
+        true => Client::new(Arc::clone(&pool.client)),
+        false => Client::new(Arc::clone(&pool.clear)),
+    };
     let mut conn = Conn::new(stream, client, permit);
-    let begun = match conn.announce(pool, caller, due).await {
-        Ok(()) => conn.next(due).await,
-        Err(trouble) => Err(trouble),
-    };
+    let mut handshake = None;
+    let begun = begin(pool, &mut conn, caller, &mut handshake, due).await;
     match begun {
-        Ok(Event::Ready) if conn.is_clean() => {
+        Ok(()) => {
+            let backend = conn.permit.backend();
             backend.seen.set(conn.client.capabilities());
             Ok(conn)
         }
-        // It talks behind its EHLO reply, or says something that is no part of a beginning.
-        Ok(_) => Err(ConnectError {
-            trouble: Trouble::Nonsense,
-            counter: Counter::ConnectProtocol,
+        Err(trouble) => Err(Failure {
+            error: ConnectError {
+                trouble: about_caller(&conn, trouble),
+                counter: counter_of(&conn, trouble),
+            },
+            handshake,
+            permit: conn.drop_for_permit(),
         }),
-        Err(trouble) => Err(ConnectError {
-            trouble: about_caller(&conn, trouble),
-            counter: counter_of(&conn, trouble),
-        }),
+    }
+}
+
+/// From the connection to the session that is open.
+async fn begin(
+    pool: &Pool,
+    conn: &mut Conn,
+    caller: Option<&Caller<'_>>,
+    handshake: &mut Option<io::Error>,
+    due: Tick,
+) -> Result<(), Trouble> {
+    conn.announce(pool, caller, due).await?;
+    let mut secures = conn.client.is_secured();
+    loop {
+        if std::mem::take(&mut secures) {
+            // Where a second connection may follow, half of the time that is left is for this one.
+            let left = due.since(now());
+            let until = match pool.security.mode {
+                PoolTls::Opportunistic if due != Tick::FAR => now().after(left / 2),
+                _ => due,
+            };
+            let place = pool.place(conn.permit.backend().id);
+            let connector = place.and_then(|place| pool.security.connector(place));
+            let connector = connector.ok_or(Trouble::Tls)?;
+            if let Err(why) = conn.secure(connector, until).await {
+                *handshake = Some(why);
+                return Err(Trouble::Tls);
+            }
+        }
+        match conn.next(due).await? {
+            Event::Ready if conn.is_clean() => return Ok(()),
+            Event::StartTls if conn.is_read() => secures = true,
+            // It talks behind its EHLO reply, or says something that is no part of a beginning.
+            _ => return Err(Trouble::Nonsense),
+        }
     }
 }
 
@@ -91,6 +192,7 @@ fn has_no_descriptor(error: &io::Error) -> bool {
 
 fn counter_of(conn: &Conn, trouble: Trouble) -> Counter {
     match (trouble, conn.failure()) {
+        (Trouble::Tls, _) => Counter::ConnectTls,
         (Trouble::Timeout, _) => Counter::ConnectTimeout,
         (Trouble::Unavailable, Some(ClientError::Hello(_))) => Counter::ConnectHello,
         (Trouble::Unavailable, _) => Counter::ConnectGreeting,

@@ -25,6 +25,8 @@ pub enum Trouble {
     Unavailable,
     /// What it said is no SMTP.
     Nonsense,
+    /// TLS is a must, and can't be had: not offered, refused, or the handshake failed.
+    Tls,
     /// It would not have the client that it was told of, or not be told. That is about the client as like as not, so
     /// a client can't get a backend ejected by it.
     Caller,
@@ -48,6 +50,7 @@ impl Trouble {
             Trouble::Lost => "lost",
             Trouble::Unavailable => "unavailable",
             Trouble::Nonsense => "nonsense",
+            Trouble::Tls => "tls",
             Trouble::Caller => "caller",
             Trouble::Ours => "ours",
         }
@@ -62,6 +65,7 @@ impl fmt::Display for Trouble {
             Trouble::Lost => "it closed the connection",
             Trouble::Unavailable => "it said that it is not available",
             Trouble::Nonsense => "what it said is not SMTP",
+            Trouble::Tls => "TLS with it can't be had",
             Trouble::Caller => "it refused the client that it was told of",
             Trouble::Ours => "there are no descriptors, ports or memory for a connection",
         })

@@ -153,6 +153,12 @@ impl Lease {
         self.conn().permit.backend()
     }
 
+    /// The TLS version that the connection speaks; `None`: none.
+    #[must_use]
+    pub fn tls(&self) -> Option<&'static str> {
+        self.conn().stream.tls().map(|facts| facts.version)
+    }
+
     /// The backend's scope in the metrics.
     #[must_use]
     pub fn scope(&self) -> Scope {

@@ -355,8 +355,8 @@ impl Pools {
         let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
         let opened = connect(&local.pool, permit, search.caller, due).await;
         drop(level);
-        let mut conn = match opened {
-            Ok(conn) => conn,
+        let (mut conn, spoken) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 self.recorder.count(error.counter, scope, 1);
                 if error.trouble == Trouble::Caller {
@@ -367,6 +367,7 @@ impl Pools {
             }
         };
         self.recorder.count(Counter::BackendOpened, scope, 1);
+        self.recorder.count(spoken, scope, 1);
         if conn.owner.is_some() {
             self.recorder.count(Counter::IdentityTold, scope, 1);
         }

@@ -42,6 +42,7 @@ mod proxy_header;
 mod queue;
 pub mod replies;
 mod route;
+mod security;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -6,6 +6,7 @@ use super::{
     balance::{self, Candidate},
     health::Rules,
     queue::Queue,
+    security::Security,
 };
 use crate::{
     config::{Balance, PoolIdentity},
@@ -51,6 +52,10 @@ pub struct Pool {
     pub waits: Waits,
     /// Messages on one connection; 0: no limit.
     pub messages_max: u32,
+    /// What connections that do without TLS where it's opportunistic have in common.
+    pub clear: Arc<ClientSettings>,
+    /// How connections are secured.
+    pub(super) security: Security,
     /// How its backends are told who the client is.
     pub identity: PoolIdentity,
     /// Its backends, in the order of the file.

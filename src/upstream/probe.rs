@@ -73,7 +73,7 @@ impl Pools {
         let opened = connect(&local.pool, permit, None, due).await;
         drop(level);
         match opened {
-            Ok(conn) => {
+            Ok((conn, _)) => {
                 self.succeeded(&local, place);
                 conn.quit().await;
             }

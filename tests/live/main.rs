@@ -23,4 +23,5 @@ mod rights;
 mod secure_client;
 mod submission;
 mod tls;
+mod tls_behind;
 mod who;

@@ -1,9 +1,11 @@
 //! Pools and routes: names that refer to each other, backends, loops, domains.
 
-use crate::config::{Backend, Config, Pool, Protocol, document::Document, entry, shape::nearest};
+use crate::config::{
+    Backend, Config, Pool, PoolTls, Protocol, document::Document, entry, shape::nearest,
+};
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 pub fn check(config: &Config, at: &mut Document) {
@@ -16,6 +18,7 @@ pub fn check(config: &Config, at: &mut Document) {
     for (i, pool) in config.pool.iter().enumerate() {
         backends(config, i, pool, at);
         numbers(i, pool, at);
+        tls(i, pool, at);
     }
     routes(config, at);
     unused(config, at);
@@ -137,6 +140,57 @@ fn numbers(i: usize, pool: &Pool, at: &mut Document) {
             &path("health.eject_max"),
             "`eject_max` is a share of 0 to 100 percent".into(),
             None,
+        );
+    }
+}
+
+fn tls(i: usize, pool: &Pool, at: &mut Document) {
+    let path = |key: &str| format!("pool[{i}].{key}");
+    let word = pool.tls;
+    if pool.tls_implicit && !matches!(word, PoolTls::Required | PoolTls::Verify) {
+        at.error(
+            &path("tls_implicit"),
+            format!(
+                "`tls_implicit` doesn't go with tls = \"{word}\": there is nothing to fall back to"
+            ),
+            "write tls = \"verify\", or \"required\"".to_string(),
+        );
+    }
+    if !pool.tls_name.is_empty()
+        && !entry::is_host(&pool.tls_name)
+        && pool.tls_name.parse::<IpAddr>().is_err()
+    {
+        at.error(
+            &path("tls_name"),
+            format!(
+                "\"{}\" is neither a host name nor an address",
+                pool.tls_name
+            ),
+            None,
+        );
+    }
+    if pool.tls_key.is_some() && pool.tls_certificate.is_none() {
+        at.error(
+            &path("tls_key"),
+            "`tls_key` without `tls_certificate`".into(),
+            "name the certificate that the key belongs to".to_string(),
+        );
+    }
+    if pool.tls_ca.is_some() && word != PoolTls::Verify {
+        let message = format!("`tls_ca` means nothing with tls = \"{word}\"");
+        at.warning(
+            &path("tls_ca"),
+            message,
+            "write tls = \"verify\"".to_string(),
+        );
+    }
+    let on_465 = |backend: &Backend| backend.address().ends_with(":465");
+    if !pool.tls_implicit && pool.backends.iter().any(on_465) {
+        let message = "port 465 begins with a TLS handshake".to_string();
+        at.warning(
+            &path("backends"),
+            message,
+            "write tls_implicit = true".to_string(),
         );
     }
 }

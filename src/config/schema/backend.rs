@@ -3,6 +3,7 @@
 use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A group of backends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +39,23 @@ pub struct Pool {
     /// The name in EHLO to the backends.
     #[schemars(extend("x-default" = "`hostname`"))]
     pub hello: String,
+    /// Whether connections to the backends speak TLS (RFC 3207).
+    pub tls: PoolTls,
+    /// Begin with the handshake, before any SMTP (port 465). Wants `tls = "required"` or `"verify"`: there is nothing to
+    /// fall back to.
+    pub tls_implicit: bool,
+    /// The trust anchors that certificates are verified against: a PEM file. Read again at a reload.
+    #[schemars(extend("x-default" = "those of the system"))]
+    pub tls_ca: Option<PathBuf>,
+    /// The name that backends are asked for and that their certificates must hold: a host name or an address.
+    #[schemars(extend("x-default" = "the host of each backend as it is written in `backends`"))]
+    pub tls_name: String,
+    /// The certificate that we show to backends that ask for one: a PEM file with its chain. Read again at a reload.
+    #[schemars(extend("x-default" = "none"))]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key: a PEM file.
+    #[schemars(extend("x-default" = "the file of `tls_certificate`"))]
+    pub tls_key: Option<PathBuf>,
     /// How the backends are told who the client is: its address and port, its EHLO name, the account that it
     /// authenticated for. With `xclient` and the PROXY headers the backend judges the client as if it had come
     /// directly, so it must take such words from Gatepost's address alone (Postfix:

@@ -88,6 +88,12 @@ impl Default for Pool {
             messages: 1000,
             chunking: true,
             hello: String::new(),
+            tls: Default::default(),
+            tls_implicit: false,
+            tls_ca: None,
+            tls_name: String::new(),
+            tls_certificate: None,
+            tls_key: None,
             identity: Default::default(),
             health: Health::default(),
         }
