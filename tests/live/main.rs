@@ -6,6 +6,7 @@ mod backend;
 mod capacity;
 mod certificates;
 mod client;
+mod clients;
 mod control;
 mod credentials;
 mod delivery;
