@@ -244,8 +244,8 @@ mod tests {
             assert!(read.is(&right), "{read:?}");
             assert!(!read.is(&secret("p\u{e4}ss w\u{f6}rd ")), "{read:?}");
             assert!(!read.is(&secret("")), "{read:?}");
-            let shown = format!("{read:?}");
-            assert!(!made.to_string().contains(&shown), "{shown}");
+            // Neither hash nor salt.
+            assert_eq!(format!("{read:?}"), read.kind());
         }
     }
 
