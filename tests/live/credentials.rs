@@ -25,7 +25,7 @@ fn source_of(backends: &[SocketAddr], keys: &str) -> Remote {
     let backends: Vec<String> = backends.iter().map(|b| format!("\"{b}\"")).collect();
     let text = format!(
         "hostname = \"edge.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:2525\"]\n\
-         [[pool]]\nname = \"mta\"\nbackends = [{}]\n[[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n\
+         [[pool]]\nname = \"mta\"\nbackends = [{}]\ntls = \"none\"\n[[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n\
          [[credentials]]\nname = \"staff\"\n{keys}",
         backends.join(", ")
     );

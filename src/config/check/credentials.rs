@@ -1,7 +1,7 @@
 //! Credential sources: each has the keys that it needs, and none that another one has.
 
 use crate::config::{
-    Config, CredentialSource, Credentials, Pool, document::Document, entry, shape::nearest,
+    Config, CredentialSource, Credentials, PoolTls, document::Document, entry, shape::nearest,
 };
 use std::path::Path;
 
@@ -139,11 +139,12 @@ fn readable(file: &Path) -> Result<(), String> {
 fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
     let (path, name) = (format!("credentials[{i}].pool"), &*source.pool);
     if let Some(pool) = config.pool.iter().find(|pool| pool.name == name)
-        && speaks_tls(pool)
+        // A password must not go where a message would not.
+        && pool.tls != PoolTls::None
     {
         let message =
             format!("the pool \"{name}\" speaks TLS, and questions for passwords don't yet");
-        let hint = "name a pool on a private network that has no `tls`".to_string();
+        let hint = "name a pool on a private network, with `tls = \"none\"`".to_string();
         at.error(&path, message, hint);
     }
     let pools = || config.pool.iter().map(|pool| &*pool.name);
@@ -152,13 +153,6 @@ fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
     }
     let hint = nearest(name, pools()).map(|near| format!("did you mean \"{near}\"?"));
     at.error(&path, format!("there is no pool \"{name}\""), hint);
-}
-
-/// Whether a pool's file has a word for TLS other than none: a password must not go where a message would not.
-fn speaks_tls(pool: &Pool) -> bool {
-    let keys = toml::Table::try_from(pool).unwrap_or_default();
-    let word = keys.get("tls").and_then(toml::Value::as_str);
-    word.is_some_and(|word| word != "none")
 }
 
 fn secret(i: usize, source: &Credentials, at: &mut Document) {
