@@ -172,7 +172,7 @@ crate::on_all_engines! {
         let others = tempfile::tempdir().expect("a folder");
         let foreign = ca(others.path(), &Authority::new());
         for keys in [
-            String::new(),
+            mode("opportunistic"),
             mode("required"),
             format!("tls = \"verify\"\ntls_ca = \"{anchors}\""),
             format!("tls = \"verify\"\ntls_ca = \"{anchors}\"\ntls_name = \"mta.example.net\""),
@@ -185,7 +185,7 @@ crate::on_all_engines! {
         }
         for (keys, why) in [
             (format!("tls = \"verify\"\ntls_ca = \"{anchors}\"\ntls_name = \"other.example.net\""), "name"),
-            (format!("tls = \"verify\"\ntls_ca = \"{foreign}\""), "issuer"),
+            (format!("tls = \"verify\"\ntls_ca = \"{foreign}\""), "peer certificate"),
         ] {
             let gatepost = before(engine, postfix.address, &keys);
             let reply = send(&gatepost);
@@ -250,7 +250,7 @@ crate::on_all_engines! {
         assert!(reply.starts_with("451 4.4.1"), "{reply}");
         said_nothing(&backend);
         let backend = refuses();
-        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + QUICK));
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], &mode("opportunistic")) + QUICK));
         assert!(send(&gatepost).starts_with("250"));
         assert_eq!(backend.messages().len(), 1);
     }
