@@ -32,7 +32,7 @@ impl Session {
             listener: arrival.listener,
             hello: hello.as_ref().map_or(b"", |hello| hello.name),
             extended: hello.as_ref().is_some_and(|hello| hello.esmtp),
-            login: None,
+            login: self.account().map(|account| account.name.as_bytes()),
             message: &arrival.message,
         }
     }

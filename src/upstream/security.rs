@@ -11,7 +11,7 @@ use crate::{
     tls::{Anchors, Connector, Identity, Verify},
 };
 use rustls::pki_types::ServerName;
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 /// What makes two connections differ in security.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -171,5 +171,5 @@ impl Material {
 
 /// A hash of a file; one that can't be read is told elsewhere.
 fn fingerprint(file: &Path) -> u64 {
-    fs::read(file).map_or(0, |octets| balance::hash(&octets))
+    config::read_secret(file).map_or(0, |octets| balance::hash(&octets))
 }

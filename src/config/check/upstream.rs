@@ -252,7 +252,12 @@ fn unused(config: &Config, at: &mut Document) {
     let sound = config.route.iter().all(|route| known(&route.pool)) && !config.route.is_empty();
     if sound && !at.is_broken("route") && !at.is_broken("pool") {
         for (i, pool) in config.pool.iter().enumerate() {
-            if !config.route.iter().any(|route| route.pool == pool.name) {
+            let routed = config.route.iter().any(|route| route.pool == pool.name);
+            let asked = config
+                .credentials
+                .iter()
+                .any(|source| source.pool == pool.name);
+            if !routed && !asked {
                 let message = format!("no route leads to the pool \"{}\"", pool.name);
                 at.warning(&format!("pool[{i}].name"), message, None);
             }
