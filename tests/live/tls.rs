@@ -267,6 +267,15 @@ crate::on_all_engines! {
             let seen = twin.openssl(&site, &["-tls1_3", "-sess_in", file]);
             assert!(seen.contains("Reused, "), "{seen}");
         }
+        // The id of a transaction tells the worker: it was another one that took the ticket than the one that gave it.
+        let workers = |resumed: bool| -> Vec<u64> {
+            let log = site.gatepost.log();
+            let lines = log.lines().filter(|line| line.contains("resumed=yes") == resumed);
+            lines.filter_map(worker_of).collect()
+        };
+        wait_until("seventeen lines", || (workers(false).len() == 1 && workers(true).len() == 16).then_some(()));
+        let (giver, takers) = (workers(false)[0], workers(true));
+        assert!(takers.iter().any(|taker| *taker != giver), "{giver} {takers:?}");
         let metrics = http(twin.admin, "GET", "/metrics").1;
         let resumed = |line: &&str| line.starts_with("gatepost_tls_handshakes_total{outcome=\"resumed\",version=\"1.3\"") && line.contains("submissions");
         assert!(metrics.lines().find(resumed).is_some_and(|line| line.ends_with(" 16")), "{metrics}");
@@ -480,8 +489,20 @@ impl Twin {
             "-CAfile",
         ]);
         command.arg(site.path("ca.pem")).args(arguments);
-        talk(&mut command, "EHLO client.example\nQUIT\n")
+        let said = "EHLO client.example\nMAIL FROM:<a@sender.example>\nRSET\nQUIT\n";
+        talk(&mut command, said)
     }
+}
+
+/// The worker that a log line's id names: thirteen digits of Crockford's base 32, of whose number the six bits above the
+/// lowest fourteen are the worker.
+fn worker_of(line: &str) -> Option<u64> {
+    let id = line.split(' ').find_map(|word| word.strip_prefix("id="))?;
+    let digit = |c| "0123456789ABCDEFGHJKMNPQRSTVWXYZ".find(c);
+    let number = id
+        .chars()
+        .try_fold(0, |sum: u64, c| Some(sum << 5 | digit(c)? as u64))?;
+    Some(number >> 14 & 63)
 }
 
 /// `gatepost check` or `run` of a file with this certificate: exit code, and what it said.
