@@ -13,7 +13,13 @@ use super::{
     Account, Attempt, Credential, Outcome, Secret,
     verifier::{self, ScramKeys, Verifier},
 };
-use std::{collections::HashMap, fs::File, io::Read, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{ErrorKind, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 /// Octets of a file at most.
 const FILE_MAX: u64 = 64 * 1024 * 1024;
@@ -123,7 +129,17 @@ impl Accounts {
     pub fn read(path: &Path) -> Result<Accounts, Vec<String>> {
         let shown = path.display();
         let failed = |why: std::io::Error| vec![format!("can't read {shown}: {why}")];
-        let file = File::open(path).map_err(failed)?;
+        let file = match File::open(path) {
+            Ok(file) => file,
+            // Closed to the user that the process has become, and so to others: whoever may still read it does.
+            Err(why) if why.kind() == ErrorKind::PermissionDenied => {
+                let octets = crate::config::read_secret(path).map_err(failed)?;
+                let text = String::from_utf8(octets);
+                let text = text.map_err(|_| vec![format!("{shown} is no UTF-8 text")])?;
+                return Accounts::parse_file(path, &text);
+            }
+            Err(why) => return Err(failed(why)),
+        };
         let about = file.metadata().map_err(failed)?;
         let mode = about.permissions().mode();
         if mode & MODE_BAD != 0 {
@@ -138,8 +154,13 @@ impl Accounts {
         if text.len() as u64 > FILE_MAX {
             return Err(vec![format!("{shown} is larger than 64 MiB")]);
         }
+        Accounts::parse_file(path, &text)
+    }
+
+    fn parse_file(path: &Path, text: &str) -> Result<Accounts, Vec<String>> {
+        let shown = path.display();
         let named = |(line, why)| format!("{shown}:{line}: {why}");
-        Accounts::parse(&text).map_err(|bad| bad.into_iter().map(named).collect())
+        Accounts::parse(text).map_err(|bad| bad.into_iter().map(named).collect())
     }
 
     /// Reads a file's text. Errors: the lines that are no account, and why.

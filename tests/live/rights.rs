@@ -133,9 +133,17 @@ crate::on_all_engines! {
         let (mut client, _) = Client::greeted(low);
         assert!(client.expect("EHLO client.example", "250").contains("STARTTLS"));
         certificate(gatepost.folder.path(), "second");
-        fs::write(&file, secured(&text, "second")).expect("written");
+        let accounts = gatepost.folder.path().join("accounts");
+        fs::write(&accounts, "cid -\n").expect("written");
+        fs::set_permissions(&accounts, fs::Permissions::from_mode(0o600)).expect("set");
+        let listener = "tls = \"starttls\"\nauth = [\"plain\"]\nauth_requires_tls = false";
+        let source = format!("[[credentials]]\nname = \"staff\"\nsource = \"file\"\nfile = \"{}\"\n", accounts.display());
+        let with_accounts = secured(&text, "second").replace("tls = \"starttls\"", listener) + &source;
+        fs::write(&file, with_accounts).expect("written");
         let (status, answer) = reload(&gatepost);
         assert_eq!(status, 200, "{answer}");
+        let (mut client, _) = Client::greeted(low);
+        assert!(client.expect("EHLO client.example", "250").contains("AUTH PLAIN"));
         // Whoever can write the file could have any other read: then none is.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("set");
         let (status, answer) = reload(&gatepost);
