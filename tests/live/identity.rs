@@ -62,6 +62,19 @@ fn connections(postfix: &Postfix) -> usize {
     postfix.log().matches("]: connect from ").count()
 }
 
+/// Does the server's side of SMTP find fault with us? Other parts of Postfix warn of the clock, at the turn of a second.
+fn complains(log: &str) -> bool {
+    const COMPLAINTS: [&str; 4] = [
+        "warning:",
+        "error:",
+        "fatal:",
+        "improper command pipelining",
+    ];
+    log.lines()
+        .filter(|line| line.contains("postfix/smtpd["))
+        .any(|line| COMPLAINTS.iter().any(|word| line.contains(word)))
+}
+
 fn is_seen_as_the_client(engine: &str, postfix: Option<Postfix>, identity: &str) {
     let Some(postfix) = postfix else { return };
     let gatepost = before(engine, &postfix, identity);
@@ -86,14 +99,7 @@ fn is_seen_as_the_client(engine: &str, postfix: Option<Postfix>, identity: &str)
         1,
         "{log}"
     );
-    for complaint in [
-        "warning:",
-        "error:",
-        "fatal:",
-        "improper command pipelining",
-    ] {
-        assert!(!log.contains(complaint), "{log}");
-    }
+    assert!(!complains(&log), "{log}");
     assert!(gatepost.metric("gatepost_backend_identity_total", "result=\"told\"") >= 2.0);
     assert_eq!(
         gatepost.metric("gatepost_backend_identity_total", "result=\"refused\""),
@@ -137,7 +143,7 @@ crate::on_all_engines! {
         assert_eq!(log.matches(&format!("orig_client=unknown[{BOB}]")).count(), 1, "{log}");
         // The look whether it greets, the probe, and one for all three: a transaction's own word needs no more.
         assert_eq!(connections(&postfix), 3, "{log}");
-        assert!(!log.contains("warning:"), "{log}");
+        assert!(!complains(&log), "{log}");
     }
 
     fn postfix_sees_the_client_by_a_proxy_header_of_version_1(engine) { proxied(engine, "proxy-v1"); }
