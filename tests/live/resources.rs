@@ -329,7 +329,7 @@ crate::on_all_engines! {
         let gatepost = Gatepost::start(engine, &config(&backend, "", ""));
         let mut client = Client::in_data(gatepost.smtp);
         let fields = "X-Field: and so on\r\n".repeat(3200);
-        // Once round all receive buffers (and the huge pages that they lie in): they are touched for the first time, however long the header is.
+        // Once round all receive buffers, and the huge pages that they lie in: the first touch is no growth.
         for _ in 0..200 {
             client.raw(fields.as_bytes());
         }
