@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin, acme → proxy → policy, upstream → net → tls, smtp, metrics
+//! main → supervisor → worker, admin, acme → proxy → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod smtp;
 pub mod spool;
 pub mod supervisor;
+pub mod threads;
 pub mod tls;
 pub mod upstream;
 pub mod worker;

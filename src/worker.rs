@@ -13,6 +13,7 @@ use crate::{
     policy::Shared,
     proxy::{self, Context, Current, Site},
     smtp::Tick,
+    threads::Threads,
     upstream::Pools,
 };
 use std::{
@@ -63,6 +64,8 @@ pub struct Plan {
     pub shared: Arc<Shared>,
     /// Where it records.
     pub registry: Arc<Registry>,
+    /// Who computes its handshakes.
+    pub helpers: Arc<Threads>,
     /// Where its log lines go.
     pub log: Option<crossbeam::channel::Sender<Batch>>,
 }
@@ -89,6 +92,7 @@ pub fn start(plan: Plan) -> io::Result<Worker> {
 }
 
 async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io::Result<()> {
+    net::offload(plan.helpers);
     let recorder = plan.registry.worker();
     let pools = Pools::new(
         Arc::clone(&plan.site.backends),

@@ -12,6 +12,7 @@ use gatepost::{
     net::{self, BindOptions, Bound, Engine},
     policy::Shared,
     supervisor::build_site,
+    threads::Threads,
     worker::{self, Order, Plan, Worker},
 };
 use std::{
@@ -90,6 +91,7 @@ fn start(engine: Engine) -> (Worker, SocketAddr) {
         site: Arc::new(site),
         shared,
         registry,
+        helpers: Arc::new(Threads::start("tls", 1, 16).expect("a thread")),
         log: None,
     };
     (worker::start(plan).expect("a thread"), address)

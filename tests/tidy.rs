@@ -11,9 +11,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("log", &[]),
     ("config", &["smtp"]),
+    ("threads", &[]),
     ("tls", &["metrics", "log", "config"]),
-    ("auth", &["tls", "smtp", "metrics", "log", "config"]),
-    ("net", &["tls", "smtp", "metrics", "log", "config"]),
+    (
+        "auth",
+        &["threads", "tls", "smtp", "metrics", "log", "config"],
+    ),
+    (
+        "net",
+        &["threads", "tls", "smtp", "metrics", "log", "config"],
+    ),
     ("policy", &["smtp", "metrics", "log", "config"]),
     (
         "upstream",
@@ -36,8 +43,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "proxy", "auth", "tls", "policy", "upstream", "spool", "net", "smtp", "metrics", "log",
-            "config",
+            "threads", "proxy", "auth", "tls", "policy", "upstream", "spool", "net", "smtp",
+            "metrics", "log", "config",
         ],
     ),
 ];

@@ -19,7 +19,6 @@ mod cache;
 pub mod edit;
 mod exchange;
 mod identity;
-mod pool;
 pub mod remote;
 mod service;
 mod throttle;

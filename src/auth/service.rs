@@ -8,26 +8,32 @@ use super::{
     Account, Attempt, Outcome,
     accounts::Accounts,
     cache::Cache,
-    pool::Pool,
     remote::Remote,
     throttle::{Limits, Throttle},
 };
 use crate::{
     config::{Config, CredentialSource, Credentials},
     smtp::Tick,
+    threads::Threads,
 };
 use std::{
+    io,
     net::IpAddr,
     pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    thread,
     time::Duration,
 };
 
 /// Questions to remote sources at once, all of them together.
 const ASKED_MAX: u32 = 4096;
+/// Passwords that wait for a thread at most. Each job holds the memory of one hash.
+const HASHES_WAITING_MAX: usize = 256;
+/// Threads for hashes at most.
+const HASHING_MAX: usize = 4;
 
 /// Where an answer goes.
 pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
@@ -56,7 +62,7 @@ struct Source {
 struct Lasting {
     throttle: Throttle,
     cache: Cache,
-    pool: OnceLock<Pool>,
+    hashing: OnceLock<Threads>,
     spawn: OnceLock<Box<dyn Fn(Task) + Send + Sync>>,
     generations: AtomicU64,
     asked: AtomicU32,
@@ -101,7 +107,7 @@ impl Service {
             None => Arc::new(Lasting {
                 throttle: Throttle::default(),
                 cache: Cache::new().map_err(|why| vec![why])?,
-                pool: OnceLock::new(),
+                hashing: OnceLock::new(),
                 spawn: OnceLock::new(),
                 generations: AtomicU64::new(0),
                 asked: AtomicU32::new(0),
@@ -125,10 +131,10 @@ impl Service {
             }
         }
         let files = sources.iter().any(|s| matches!(s.kind, Kind::File(_)));
-        if problems.is_empty() && files && lasting.pool.get().is_none() {
-            match Pool::start() {
+        if problems.is_empty() && files && lasting.hashing.get().is_none() {
+            match hashing() {
                 // Two configurations are never built at once.
-                Ok(pool) => drop(lasting.pool.set(pool)),
+                Ok(threads) => drop(lasting.hashing.set(threads)),
                 Err(why) => problems.push(format!("no thread to check passwords: {why}")),
             }
         }
@@ -203,7 +209,7 @@ impl Service {
             Kind::File(accounts) => {
                 let job = move || answered(accounts.check(&attempt));
                 // A job that isn't taken is dropped, and its reply with it.
-                let _ = self.lasting.pool.get().is_some_and(|pool| pool.run(job));
+                let _ = self.lasting.hashing.get().map(|threads| threads.run(job));
             }
             Kind::Remote(remote) => {
                 let asked = Asked(Arc::clone(&self.lasting));
@@ -254,6 +260,13 @@ impl Service {
         let accounts = self.accounts(id)?;
         accounts.find(user).map(|entry| entry.account.clone())
     }
+}
+
+/// Half as many threads as there are cores, so that guessers can't have all of them.
+fn hashing() -> io::Result<Threads> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let count = cores.div_ceil(2).min(HASHING_MAX);
+    Threads::start("auth", count, HASHES_WAITING_MAX)
 }
 
 fn kind(config: &Config, credentials: &Credentials) -> Result<Kind, Vec<String>> {

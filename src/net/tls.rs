@@ -10,14 +10,19 @@
 
 use super::{
     buffer::{Chunk, Filling},
+    mailbox::mailbox,
     stream::Stream,
     sys,
 };
-use crate::tls::{Acceptor, Connector, Facts};
+use crate::{
+    threads::Threads,
+    tls::{Acceptor, Connector, Facts},
+};
 use rustls::{Connection, ProtocolVersion};
 use std::{
     io::{self, BufRead, IoSlice, Read, Write},
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -25,6 +30,9 @@ use std::{
 const SEND_MAX: usize = 256 * 1024;
 /// Octets that rustls is given at a time; it takes no more.
 const STEP: usize = 4096;
+/// Octets of a client's last flight in TLS 1.3, where it shows no certificate: a ChangeCipherSpec, and a Finished with the
+/// longest hash and a little padding. A certificate takes more.
+const FINISHED_MAX: usize = 160;
 
 /// What a stream that speaks TLS owns beside its socket.
 pub(super) struct Tls {
@@ -55,7 +63,7 @@ impl Stream {
     ///
     /// # Errors
     /// `InvalidData` with a `rustls::Error` where the handshake fails, after an alert; `UnexpectedEof` where the client
-    /// goes; otherwise as `recv` and `send`. The stream is of no more use then.
+    /// goes; `ResourceBusy` where too many handshakes wait to be computed; otherwise as `recv` and `send`. The stream is of no more use then.
     pub async fn accept_tls(&mut self, acceptor: &Acceptor) -> io::Result<()> {
         self.handshake(acceptor.begin()).await
     }
@@ -92,7 +100,15 @@ impl Stream {
                 break;
             }
             result = match self.recv_raw().await? {
-                Some(chunk) => tls.greet(&chunk),
+                Some(chunk) => match self.io.socket().worker.helpers.get() {
+                    Some(helpers) if tls.is_dear(&chunk) => {
+                        let helpers = Arc::clone(helpers);
+                        let (back, result) = greet_elsewhere(&helpers, tls, &chunk).await?;
+                        tls = back;
+                        result
+                    }
+                    _ => tls.greet(&chunk),
+                },
                 None => Err(io::ErrorKind::UnexpectedEof.into()),
             };
         }
@@ -232,6 +248,14 @@ impl Tls {
         }
     }
 
+    /// Does this piece of a handshake make us compute keys or signatures? A client's last flight doesn't in TLS 1.3, unless
+    /// it holds a certificate; and nothing is computed before a record is whole.
+    fn is_dear(&self, bytes: &[u8]) -> bool {
+        let modern = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let finishes = modern && matches!(self.connection, Connection::Server(_));
+        !(finishes && bytes.len() <= FINISHED_MAX) && self.records.clone().pass(bytes)
+    }
+
     /// Takes in a piece of the handshake; what is behind its end is kept.
     fn greet(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while self.connection.is_handshaking() && !bytes.is_empty() {
@@ -314,6 +338,36 @@ impl Tls {
     }
 }
 
+/// [`Tls::greet`] on another thread.
+///
+/// Clients decide how many handshakes there are on their side, so there is an end to that. Those with backends are few, and
+/// to fail one would say something about the backend: where too many wait, it is computed here.
+///
+/// # Errors
+/// `ResourceBusy` where too many handshakes wait already, or the thread failed.
+async fn greet_elsewhere(
+    helpers: &Threads,
+    mut tls: Box<Tls>,
+    bytes: &[u8],
+) -> io::Result<(Box<Tls>, io::Result<()>)> {
+    let (reply, mut answer) = mailbox(1);
+    let ours = matches!(tls.connection, Connection::Client(_));
+    let bytes = bytes.to_vec();
+    let given = helpers.run(move || {
+        let result = tls.greet(&bytes);
+        // Nobody waits any more where the session has been dropped.
+        let _ = reply.try_send((tls, result));
+    });
+    if let Err(job) = given
+        && ours
+    {
+        job();
+    }
+    // A job that was dropped has dropped its reply.
+    let answer = answer.recv().await;
+    answer.ok_or_else(|| io::ErrorKind::ResourceBusy.into())
+}
+
 /// Moves what is decrypted into `plain`; whether that was all.
 fn fetch(connection: &mut Connection, plain: &mut Filling) -> io::Result<bool> {
     let mut reader = connection.reader();
@@ -336,7 +390,7 @@ fn invalid(error: rustls::Error) -> io::Error {
 }
 
 /// Where in a record the input stands (RFC 8446 §5.1): rustls doesn't say whether it waits for the rest of one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Records {
     header: [u8; 5],
     /// Octets of the header that are there.
@@ -346,7 +400,9 @@ struct Records {
 }
 
 impl Records {
-    fn pass(&mut self, mut bytes: &[u8]) {
+    /// Goes on by these octets; whether a record ended in them.
+    fn pass(&mut self, mut bytes: &[u8]) -> bool {
+        let mut ended = false;
         while let Some(first) = bytes.first() {
             let mut taken = self.left.min(bytes.len());
             self.left -= taken;
@@ -360,8 +416,10 @@ impl Records {
                     self.left = usize::from(u16::from_be_bytes([high, low]));
                 }
             }
+            ended |= self.is_between();
             bytes = &bytes[taken..];
         }
+        ended
     }
 
     fn is_between(&self) -> bool {

@@ -14,16 +14,19 @@ use super::{
     timer::Timers,
     uring,
 };
-use crate::smtp::tick::Tick;
+use crate::{smtp::tick::Tick, threads::Threads};
 use std::{
     any::Any,
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::{Future, poll_fn},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
 };
@@ -40,6 +43,8 @@ pub(super) struct Worker {
     pub(super) timers: Timers,
     pub(super) deadlines: Deadlines,
     pub(super) pool: Rc<Pool>,
+    /// Who computes handshakes; where there is nobody, the worker itself.
+    pub(super) helpers: OnceCell<Arc<Threads>>,
     /// There where it is the engine.
     ring: Option<Ring>,
     /// When the alarm will ring next, and whom it wakes to set it anew.
@@ -61,6 +66,7 @@ impl Worker {
             timers: Timers::default(),
             deadlines: Deadlines::default(),
             pool: Pool::new(),
+            helpers: OnceCell::new(),
             armed: Cell::new(Tick::FAR),
             alarm: RefCell::default(),
             grave: RefCell::default(),
@@ -192,6 +198,15 @@ impl Drop for Enter {
     fn drop(&mut self) {
         CURRENT.set(None);
     }
+}
+
+/// Lets these threads compute the handshakes of this worker, so that its other sessions don't wait for them. Once.
+///
+/// # Panics
+/// Outside [`run_worker`].
+pub fn offload(helpers: Arc<Threads>) {
+    // A second time changes nothing.
+    let _ = Worker::current().helpers.set(helpers);
 }
 
 /// Starts a task on this worker. A panic ends that task alone; it is counted in [`panics`].

@@ -75,10 +75,11 @@ impl Session {
         if timed_out {
             self.context.recorder.timed_out(Phase::Tls.as_str());
         }
+        let busy = error.kind() == io::ErrorKind::ResourceBusy;
         // An alert is on its way.
         let alerted = error.kind() == io::ErrorKind::InvalidData;
         End {
-            by: match timed_out || alerted {
+            by: match timed_out || alerted || busy {
                 true => "gatepost",
                 false => "client",
             },

@@ -26,12 +26,15 @@ use crate::{
     net::{self, Choice},
     policy::Shared,
     process,
+    threads::Threads,
     worker::{self, Order, Plan, Worker},
 };
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 /// Bytes of a log batch, roughly, to turn `log.queue` (lines) into batches.
 const LINES_PER_BATCH: u32 = 64;
+/// Handshakes that may wait for each thread that computes them: half a second's work, or less.
+const HANDSHAKES_WAITING_MAX: usize = 1024;
 
 /// Why the process could not start, or had to end.
 #[derive(Debug)]
@@ -97,20 +100,21 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let control = runtime.handle().clone();
     site.auth.attend(move |task| drop(control.spawn(task)));
     let addresses = sockets.addresses();
-    let mut workers = Vec::new();
-    for (number, (core, sockets)) in cores.iter().zip(sockets.into_workers()).enumerate() {
-        let plan = Plan {
-            number,
-            engine: choice.engine,
-            core: *core,
-            sockets,
-            site: Arc::clone(&site),
-            shared: Arc::clone(&shared),
-            registry: Arc::clone(&registry),
-            log: writer.queue(),
-        };
-        workers.push(worker::start(plan).map_err(unavailable)?);
-    }
+    let helpers = helpers().map_err(unavailable)?;
+    let plans = cores.iter().zip(sockets.into_workers()).enumerate();
+    let plans = plans.map(|(number, (core, sockets))| Plan {
+        number,
+        engine: choice.engine,
+        core: *core,
+        sockets,
+        site: Arc::clone(&site),
+        shared: Arc::clone(&shared),
+        registry: Arc::clone(&registry),
+        helpers: Arc::clone(&helpers),
+        log: writer.queue(),
+    });
+    let workers: io::Result<Vec<Worker>> = plans.map(worker::start).collect();
+    let workers = workers.map_err(unavailable)?;
     let admin_address = admin
         .as_ref()
         .and_then(|listener| listener.local_addr().ok());
@@ -135,6 +139,12 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
 fn ready(rights: &str) {
     say!(Info, "{rights}");
     process::notify::ready();
+}
+
+/// The threads that compute handshakes for all workers: as many as cores, for who doesn't work leaves theirs to them.
+fn helpers() -> io::Result<Arc<Threads>> {
+    let count = net::allowed_cores().len();
+    Threads::start("tls", count, count * HANDSHAKES_WAITING_MAX).map(Arc::new)
 }
 
 /// Opens the transaction log, and starts the thread that writes it.

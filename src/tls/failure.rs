@@ -9,6 +9,7 @@ pub fn failure(error: &io::Error) -> &'static str {
     let Some(error) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) else {
         return match error.kind() {
             io::ErrorKind::TimedOut => "tls_timeout",
+            io::ErrorKind::ResourceBusy => "tls_busy",
             _ => "tls_closed",
         };
     };

@@ -1,9 +1,15 @@
 //! TLS on streams: both sides of a handshake, what passes, and how it ends.
 
 use super::*;
-use crate::tls::{Acceptor, Connector, Verify, testing::identity};
+use crate::{
+    threads::Threads,
+    tls::{Acceptor, Connector, Verify, testing::identity},
+};
+use crossbeam::channel::Sender;
 use rustls::pki_types::ServerName;
-use std::{future::poll_fn, io::ErrorKind, task::Poll};
+use std::{
+    cell::Cell, future::poll_fn, io::ErrorKind, net::TcpListener, rc::Rc, sync::Arc, task::Poll,
+};
 
 fn acceptor() -> Acceptor {
     Acceptor::new(&identity(&["mx.example.net"])).unwrap()
@@ -308,5 +314,106 @@ fn what_nobody_reads_under_tls_stays_with_the_sender() {
             at += chunk.len();
         }
         assert_eq!(at, LEN);
+    });
+}
+
+/// One thread that computes handshakes, for which as many may wait; it begins once the sender is dropped.
+fn one_helper(waiting_max: usize) -> (Arc<Threads>, Sender<()>) {
+    let helpers = Arc::new(Threads::start("test", 1, waiting_max).unwrap());
+    let (open, gate) = crossbeam::channel::bounded(0);
+    let (begun, begins) = crossbeam::channel::bounded(1);
+    let given = helpers.run(move || {
+        begun.send(()).unwrap();
+        let _ = gate.recv();
+    });
+    assert!(given.is_ok());
+    // It waits in the thread, not in the queue.
+    begins.recv().unwrap();
+    offload(Arc::clone(&helpers));
+    (helpers, open)
+}
+
+#[test]
+fn others_go_on_while_a_handshake_is_computed() {
+    on_each_engine(|| async {
+        let (_helpers, open) = one_helper(8);
+        let (client, server) = pair().await;
+        let done = Rc::new(Cell::new(false));
+        let (mut plain, peer) = pair().await;
+        spawn(echo(peer));
+        spawn({
+            let done = Rc::clone(&done);
+            async move {
+                let (mut client, server) = greeted(client, server).await;
+                spawn(echo(server));
+                client.send(b"secret".to_vec()).await.0.unwrap();
+                assert_eq!(recv_exact(&mut client, 6).await, b"secret");
+                done.set(true);
+            }
+        });
+        for _ in 0..100 {
+            plain.send(b"plain".to_vec()).await.0.unwrap();
+            assert_eq!(recv_exact(&mut plain, 5).await, b"plain");
+        }
+        assert!(!done.get(), "nobody has computed it yet");
+        drop(open);
+        eventually("the handshake is over", || done.get()).await;
+    });
+}
+
+#[test]
+fn of_too_many_handshakes_those_with_clients_are_refused() {
+    on_each_engine(|| async {
+        let (helpers, open) = one_helper(1);
+        assert!(helpers.run(|| ()).is_ok(), "the one that may wait");
+        let (mut client, mut server) = pair().await;
+        spawn(async move {
+            let error = client.connect_tls(&connector()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        });
+        let error = server.accept_tls(&acceptor()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+        assert_eq!(crate::tls::failure(&error), "tls_busy");
+
+        // A backend, which has its own thread.
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = backend.local_addr().unwrap();
+        let backend = std::thread::spawn(move || {
+            let (mut socket, _) = backend.accept().unwrap();
+            let mut connection = acceptor().begin().unwrap();
+            while connection.is_handshaking() {
+                connection.complete_io(&mut socket).unwrap();
+            }
+        });
+        let mut client = Stream::connect(address, soon()).await.unwrap();
+        client.connect_tls(&connector()).await.unwrap();
+        // With what it says, its Finished.
+        client.send(b"EHLO a".to_vec()).await.0.unwrap();
+        backend.join().unwrap();
+        drop(open);
+    });
+}
+
+#[test]
+fn a_session_may_go_while_its_handshake_waits() {
+    on_each_engine(|| async {
+        let (_helpers, open) = one_helper(8);
+        let (mut client, mut server) = pair().await;
+        let (connector, acceptor) = (connector(), acceptor());
+        let limit = now().after(Duration::from_millis(20));
+        let mut connect = Box::pin(client.connect_tls(&connector));
+        let mut accept = Box::pin(server.accept_tls(&acceptor));
+        let both = poll_fn(|cx| {
+            assert!(connect.as_mut().poll(cx).is_pending());
+            accept.as_mut().poll(cx)
+        });
+        assert!(timeout_at(limit, both).await.is_none());
+        drop((connect, accept));
+        drop((client, server, open));
+        // The thread is none the worse for it.
+        let (mut client, server) = tls_pair().await;
+        spawn(echo(server));
+        client.send(b"next".to_vec()).await.0.unwrap();
+        assert_eq!(recv_exact(&mut client, 4).await, b"next");
     });
 }
