@@ -25,4 +25,6 @@ mod secure_client;
 mod submission;
 mod tls;
 mod tls_behind;
+mod tls_files;
+mod tls_tickets;
 mod who;

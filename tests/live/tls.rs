@@ -1,32 +1,32 @@
 //! TLS in front: the programs that people use, and what goes wrong.
 
 use crate::{
-    backend::{Act, Backend, EXTENSIONS},
+    backend::Backend,
     certificates::{Authority, Pem},
     client::Client,
     delivery::pool,
-    harness::{Gatepost, free_address, http, need, wait_until},
+    harness::{Gatepost, free_address, http, need},
 };
 use std::{
     fs,
     io::Write,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 /// Gatepost with two listeners, `mx` with STARTTLS and `submissions` with implicit TLS, and a certificate.
-struct Site {
-    gatepost: Gatepost,
+pub struct Site {
+    pub gatepost: Gatepost,
     backend: Backend,
-    implicit: SocketAddr,
+    pub implicit: SocketAddr,
     authority: Authority,
     folder: tempfile::TempDir,
 }
 
 impl Site {
     /// `listener` is more of the STARTTLS one, `config` more tables.
-    fn start(engine: &str, listener: &str, config: &str) -> Site {
+    pub fn start(engine: &str, listener: &str, config: &str) -> Site {
         let authority = Authority::new();
         let own = authority.issue(&["mx.example.net"]);
         Site::start_with(engine, listener, config, authority, &[own])
@@ -76,12 +76,12 @@ impl Site {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// `openssl s_client` with what it is to send: what it showed, standard error behind it.
-    fn openssl(&self, implicit: bool, arguments: &[&str], input: &str) -> String {
+    pub fn openssl(&self, implicit: bool, arguments: &[&str], input: &str) -> String {
         let to = if implicit {
             self.implicit
         } else {
@@ -101,14 +101,14 @@ impl Site {
         talk(&mut command, input)
     }
 
-    fn handshakes(&self, labels: &str) -> f64 {
+    pub fn handshakes(&self, labels: &str) -> f64 {
         self.gatepost
             .metric("gatepost_tls_handshakes_total", labels)
     }
 }
 
 /// Runs a program with some input: both of its outputs.
-fn talk(command: &mut Command, input: &str) -> String {
+pub fn talk(command: &mut Command, input: &str) -> String {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -232,55 +232,6 @@ crate::on_all_engines! {
         }
     }
 
-    fn a_session_is_resumed_by_another_worker_and_after_a_reload(engine) {
-        if need("openssl").is_none() { return; }
-        let site = Site::start(engine, "", "");
-        let (kept, kept_2) = (site.path("session"), site.path("session2"));
-        for (version, file, outcome) in [("-tls1_3", &kept, "version=\"1.3\""), ("-tls1_2", &kept_2, "version=\"1.2\"")] {
-            let file = file.to_str().expect("UTF-8");
-            let seen = site.openssl(true, &[version, "-sess_out", file], "EHLO client.example\nQUIT\n");
-            assert!(seen.contains("New, "), "{seen}");
-            let seen = site.openssl(false, &[version, "-sess_in", file], "EHLO client.example\nQUIT\n");
-            assert!(seen.contains("Reused, "), "the other listener takes it: {seen}");
-            assert_eq!(site.handshakes(&format!("outcome=\"resumed\",{outcome}")), 1.0);
-        }
-        let (status, body) = http(site.gatepost.admin, "POST", "/reload");
-        assert_eq!(status, 200, "{body}");
-        let file = kept.to_str().expect("UTF-8");
-        let seen = site.openssl(true, &["-tls1_3", "-sess_in", file], "EHLO client.example\nQUIT\n");
-        assert!(seen.contains("Reused, "), "{seen}");
-        site.gatepost.log_line(&["tls=TLSv1.3", "resumed=yes"]);
-    }
-
-    fn tickets_pass_between_two_workers(engine) {
-        if need("openssl").is_none() { return; }
-        // Each connection has a port of its own to come from, so the kernel spreads them over the two.
-        let site = Site::start(engine, "", "");
-        let text = fs::read_to_string(site.gatepost.file()).expect("there").replace("workers = 1", "workers = 2");
-        let twin = Twin::start(&text, site.gatepost.smtp, site.implicit, site.gatepost.admin);
-        let file = site.path("session");
-        let file = file.to_str().expect("UTF-8");
-        let seen = twin.openssl(&site, &["-tls1_3", "-sess_out", file]);
-        assert!(seen.contains("New, "), "{seen}");
-        // Of sixteen, all go to the worker of the first one in one run out of 65,536.
-        for _ in 0..16 {
-            let seen = twin.openssl(&site, &["-tls1_3", "-sess_in", file]);
-            assert!(seen.contains("Reused, "), "{seen}");
-        }
-        // The id of a transaction tells the worker: it was another one that took the ticket than the one that gave it.
-        let workers = |resumed: bool| -> Vec<u64> {
-            let log = site.gatepost.log();
-            let lines = log.lines().filter(|line| line.contains("resumed=yes") == resumed);
-            lines.filter_map(worker_of).collect()
-        };
-        wait_until("seventeen lines", || (workers(false).len() == 1 && workers(true).len() == 16).then_some(()));
-        let (giver, takers) = (workers(false)[0], workers(true));
-        assert!(takers.iter().any(|taker| *taker != giver), "{giver} {takers:?}");
-        let metrics = http(twin.admin, "GET", "/metrics").1;
-        let resumed = |line: &&str| line.starts_with("gatepost_tls_handshakes_total{outcome=\"resumed\",version=\"1.3\"") && line.contains("submissions");
-        assert!(metrics.lines().find(resumed).is_some_and(|line| line.ends_with(" 16")), "{metrics}");
-    }
-
     fn clients_may_or_must_show_a_certificate(engine) {
         if need("openssl").is_none() { return; }
         for (word, anonymous) in [("optional", true), ("required", false)] {
@@ -305,21 +256,6 @@ crate::on_all_engines! {
             assert!(!seen.contains("250 2.1.0"), "{seen}");
             site.gatepost.log_line(&["why=tls_bad_certificate"]);
         }
-    }
-
-    fn a_ticket_is_no_way_around_a_certificate(engine) {
-        if need("openssl").is_none() { return; }
-        let listener = "tls = \"implicit\"\nclient_certificates = \"required\"\nclient_ca = \"FOLDER/ca.pem\"\n";
-        let site = Site::start(engine, listener, "");
-        let file = site.path("session");
-        let file = file.to_str().expect("UTF-8");
-        let seen = site.openssl(true, &["-sess_out", file], "EHLO client.example\nQUIT\n");
-        assert!(seen.contains("New, "), "{seen}");
-        let to = site.gatepost.smtp.to_string();
-        let seen = talk(Command::new("openssl").args(["s_client", "-connect", &to, "-servername", "mx.example.net", "-crlf",
-            "-ign_eof", "-sess_in", file]), "EHLO client.example\nQUIT\n");
-        assert!(!seen.contains("Reused, ") && !seen.contains("250-"), "{seen}");
-        site.gatepost.log_line(&["why=tls_no_client_certificate"]);
     }
 
     fn another_protocol_by_alpn_is_refused(engine) {
@@ -440,179 +376,4 @@ crate::on_all_engines! {
         let mut client = Client::hello(site.gatepost.smtp);
         client.expect("QUIT", "221");
     }
-}
-
-/// A second Gatepost on the sockets of the first, which has gone.
-struct Twin {
-    admin: SocketAddr,
-    implicit: SocketAddr,
-    _process: crate::harness::Running,
-    _folder: tempfile::TempDir,
-}
-
-impl Twin {
-    fn start(text: &str, smtp: SocketAddr, implicit: SocketAddr, admin: SocketAddr) -> Twin {
-        let (new_smtp, new_implicit, new_admin) = (free_address(), free_address(), free_address());
-        let text = text
-            .replace(&smtp.to_string(), &new_smtp.to_string())
-            .replace(&implicit.to_string(), &new_implicit.to_string())
-            .replace(&admin.to_string(), &new_admin.to_string());
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("twin.toml");
-        fs::write(&file, text).expect("written");
-        let process = crate::harness::Running::start(
-            Command::new(env!("CARGO_BIN_EXE_gatepost"))
-                .args(["run", "-c"])
-                .arg(&file)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        );
-        wait_until("the twin greets", || crate::harness::greets(new_smtp));
-        Twin {
-            admin: new_admin,
-            implicit: new_implicit,
-            _process: process,
-            _folder: folder,
-        }
-    }
-
-    fn openssl(&self, site: &Site, arguments: &[&str]) -> String {
-        let mut command = Command::new("openssl");
-        command.args([
-            "s_client",
-            "-connect",
-            &self.implicit.to_string(),
-            "-servername",
-            "mx.example.net",
-            "-crlf",
-            "-ign_eof",
-            "-CAfile",
-        ]);
-        command.arg(site.path("ca.pem")).args(arguments);
-        let said = "EHLO client.example\nMAIL FROM:<a@sender.example>\nRSET\nQUIT\n";
-        talk(&mut command, said)
-    }
-}
-
-/// The worker that a log line's id names: thirteen digits of Crockford's base 32, of whose number the six bits above the
-/// lowest fourteen are the worker.
-fn worker_of(line: &str) -> Option<u64> {
-    let id = line.split(' ').find_map(|word| word.strip_prefix("id="))?;
-    let digit = |c| "0123456789ABCDEFGHJKMNPQRSTVWXYZ".find(c);
-    let number = id
-        .chars()
-        .try_fold(0, |sum: u64, c| Some(sum << 5 | digit(c)? as u64))?;
-    Some(number >> 14 & 63)
-}
-
-/// `gatepost check` or `run` of a file with this certificate: exit code, and what it said.
-fn judged(command: &str, folder: &Path, chain: &str, key: &str) -> (Option<i32>, String) {
-    let file = folder.join("gatepost.toml");
-    let (smtp, admin) = (free_address(), free_address());
-    let backend = Backend::start(free_address(), EXTENSIONS, |_, _| Act::Usual);
-    let text = format!(
-        "hostname = \"edge.example\"\n[admin]\nlisten = \"{admin}\"\n[[listener]]\nname = \"mx\"\naddress = [\"{smtp}\"]\ntls = \"starttls\"\n[[certificate]]\nchain = \"{chain}\"\nkey = \"{key}\"\n{}",
-        pool(&[&backend], "")
-    );
-    fs::write(&file, text).expect("written");
-    let out = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args([command, "-c"])
-        .arg(&file)
-        .output()
-        .expect("runs");
-    (
-        out.status.code(),
-        String::from_utf8_lossy(&out.stderr).into_owned(),
-    )
-}
-
-#[test]
-fn a_certificate_that_can_not_be_used_is_told_with_its_place() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let authority = Authority::new();
-    authority
-        .issue(&["mx.example.net"])
-        .write(folder.path(), "good");
-    authority
-        .issue(&["mx.example.net"])
-        .write(folder.path(), "other");
-    authority
-        .expired(&["mx.example.net"])
-        .write(folder.path(), "old");
-    fs::write(path("empty.pem"), "").expect("written");
-    fs::write(
-        path("broken.pem"),
-        "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
-    )
-    .expect("written");
-    fs::write(
-        path("nonsense.pem"),
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    )
-    .expect("written");
-    for (chain, key, line, parts) in [
-        (
-            "good.pem",
-            "other.key",
-            10,
-            &["other.key", "does not belong to the certificate"][..],
-        ),
-        ("old.pem", "old.key", 9, &["old.pem", "has expired on"]),
-        (
-            "missing.pem",
-            "good.key",
-            9,
-            &["missing.pem", "can't be read"],
-        ),
-        (
-            "good.pem",
-            "missing.key",
-            10,
-            &["missing.key", "can't be read"],
-        ),
-        (
-            "empty.pem",
-            "good.key",
-            9,
-            &["empty.pem", "no certificate in it"],
-        ),
-        ("broken.pem", "good.key", 9, &["broken.pem", "no sound PEM"]),
-        ("nonsense.pem", "good.key", 10, &["can't be read"]),
-        (
-            "good.pem",
-            "good.pem",
-            10,
-            &["good.pem", "no private key in it"],
-        ),
-    ] {
-        for command in ["check", "run"] {
-            let (code, text) = judged(command, folder.path(), &path(chain), &path(key));
-            assert_eq!(code, Some(78), "{chain} {key}: {text}");
-            assert!(
-                text.contains(&format!("gatepost.toml:{line}:")),
-                "{chain} {key}: {text}"
-            );
-            assert!(
-                parts.iter().all(|part| text.contains(part)),
-                "{chain} {key}: {text}"
-            );
-        }
-    }
-    let (code, text) = judged("check", folder.path(), &path("good.pem"), &path("good.key"));
-    assert_eq!(code, Some(0), "{text}");
-    authority
-        .ending(&["mx.example.net"])
-        .write(folder.path(), "ending");
-    let (code, text) = judged(
-        "check",
-        folder.path(),
-        &path("ending.pem"),
-        &path("ending.key"),
-    );
-    assert_eq!(code, Some(0), "{text}");
-    assert!(
-        text.contains("warning") && text.contains("the certificate of mx.example.net ends on"),
-        "{text}"
-    );
 }
