@@ -1,0 +1,427 @@
+//! What the tables must hold: each kind of mistake in them, with its place and its help.
+
+use crate::{one, problems, with};
+use gatepost::config;
+use std::fs;
+
+#[test]
+fn a_credential_source_has_its_own_keys() {
+    let staff = |keys: &str| with(&format!("[[credentials]]\nname = \"staff\"\n{keys}"));
+    one(
+        &staff("source = \"dovecot\"\n"),
+        "[[credentials]]",
+        "source = \"dovecot\" needs `socket`",
+        "write socket = \"/run/dovecot/auth-client\"",
+    );
+    one(
+        &staff("source = \"dovecot\"\nsocket = \"/s\"\nurl = \"http://127.0.0.1/\"\n"),
+        "\"http://127.0.0.1/\"",
+        "source = \"dovecot\" has no `url`",
+        "it belongs to \"http\", \"introspection\"",
+    );
+    one(
+        &staff("source = \"http\"\nurl = \"auth.example/x\"\n"),
+        "\"auth.example/x\"",
+        "\"auth.example/x\" is no address of the web",
+        "write \"https://auth.example.net/smtp\"",
+    );
+    one(
+        &staff("source = \"http\"\nurl = \"http://auth.example/x\"\n"),
+        "\"http://auth.example/x\"",
+        "passwords go to another machine unencrypted",
+        "use https://",
+    );
+    one(
+        &staff("source = \"backend\"\npool = \"mtb\"\n"),
+        "\"mtb\"",
+        "there is no pool \"mtb\"",
+        "did you mean \"mta\"?",
+    );
+    one(
+        &staff("source = \"introspection\"\nurl = \"https://[::1]:8443/\"\nclient = \"us\"\n"),
+        "[[credentials]]",
+        "`client` and `secret` go together, and `secret` is missing",
+        "",
+    );
+    one(
+        &staff(
+            "source = \"http\"\nurl = \"http://localhost/\"\nsecret = { file = \"a\", env = \"B\" }\n",
+        ),
+        "{ file = \"a\", env = \"B\" }",
+        "a secret stands in one place",
+        "write { file = \"…\" } or { env = \"…\" }",
+    );
+    one(
+        &staff(
+            "source = \"http\"\nurl = \"http://localhost/\"\nsecret = { env = \"NO_SUCH_VARIABLE\" }\n",
+        ),
+        "{ env = \"NO_SUCH_VARIABLE\" }",
+        "the environment variable NO_SUCH_VARIABLE is not set",
+        "",
+    );
+}
+
+#[test]
+fn listeners() {
+    one(
+        &with("[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:26\"]\n"),
+        "\"mx\"",
+        "the name \"mx\" is taken by `listener[0]`",
+        "",
+    );
+    one(
+        &with("[[listener]]\nname = \"b\"\naddress = [\"127.0.0.1:2525\"]\n"),
+        "\"127.0.0.1:2525\"",
+        "127.0.0.1:2525 is taken by `listener[0].address[0]`",
+        "",
+    );
+    one(
+        &with("[[listener]]\nname = \"b\"\n"),
+        "[[listener]]",
+        "`listener[1]` has no address",
+        "write address = [\"127.0.0.1:2525\"]",
+    );
+    one(
+        &with("[[listener]]\nname = \"b\"\naddress = [\"::1:25\", \"localhost:25\"]\n")
+            .replace(", \"localhost:25\"", ""),
+        "\"::1:25\"",
+        "`listener[1].address[0]` must be an address like \"192.0.2.1:25\" or \"[2001:db8::1]:25\", not \"::1:25\"",
+        "write \"[::1]:25\"",
+    );
+    one(
+        &format!("trusted = [\"0.0.0.0/0\"]\n{}", with("")),
+        "\"0.0.0.0/0\"",
+        "`trusted` with 0.0.0.0/0 is an open relay: everybody may send to everywhere",
+        "name the networks of your own clients",
+    );
+}
+
+#[test]
+fn pools_and_routes() {
+    let pool = |more: &str| {
+        with(&format!(
+            "[[pool]]\nname = \"b\"\n{more}\n[[route]]\ndomains = [\"b.example\"]\npool = \"b\"\n"
+        ))
+    };
+    one(
+        &pool("backends = [\"10.0.0.1\"]"),
+        "\"10.0.0.1\"",
+        "\"10.0.0.1\" is no backend",
+        "a port is missing; write \"10.0.0.1:25\"",
+    );
+    one(
+        &pool("backends = [{ address = \"a:25\", weight = 0 }]"),
+        "0",
+        "`weight` is 1 to 1000, not 0",
+        "take a backend out by removing it",
+    );
+    one(
+        &pool("backends = [\"a:25\", \"A:25\"]"),
+        "\"A:25\"",
+        "A:25 is in the pool twice",
+        "use `weight`",
+    );
+    one(
+        &pool("backends = [\"127.0.0.1:2525\"]"),
+        "\"127.0.0.1:2525\"",
+        "127.0.0.1:2525 is our own `listener[0]`: mail would go round in circles",
+        "",
+    );
+    one(
+        &pool("backends = [{ weight = 2 }]"),
+        "{ weight = 2 }",
+        "`pool[1].backends[0]` needs `address`",
+        "",
+    );
+    one(
+        &pool(""),
+        "[[pool]]",
+        "`pool[1]` has no backends",
+        "write backends = [\"10.0.0.11:25\"]",
+    );
+    one(
+        &pool("backends = [\"a:25\"]\nhealth = { backoff = \"2m\" }"),
+        "\"2m\"",
+        "`backoff` (2m) is longer than `backoff_max` (1m)",
+        "",
+    );
+    one(
+        &pool("backends = [\"a:25\"]\nchunking = \"yes\""),
+        "\"yes\"",
+        "`pool[1].chunking` must be true or false, not the text \"yes\"",
+        "write true without quotes",
+    );
+    one(
+        &with("[[route]]\ndomains = [\"b.example\"]\npool = \"mat\"\n"),
+        "\"mat\"",
+        "there is no pool \"mat\"",
+        "did you mean \"mta\"?",
+    );
+    one(
+        &with("[[route]]\ndomains = [\"EXAMPLE.net\"]\npool = \"mta\"\n"),
+        "\"EXAMPLE.net\"",
+        "EXAMPLE.net has a route already, `route[0]`",
+        "",
+    );
+    one(
+        &with("[[route]]\ndomains = [\"*.b.example\"]\npool = \"mta\"\n"),
+        "\"*.b.example\"",
+        "\"*.b.example\" is no domain",
+        "write \".b.example\" for every domain below b.example",
+    );
+    one(
+        &with("[[pool]]\nname = \"b\"\nbackends = [\"a:25\"]\n"),
+        "\"b\"",
+        "no route leads to the pool \"b\"",
+        "",
+    );
+}
+
+#[test]
+fn checks_of_the_policy() {
+    let header = |more: &str| {
+        with(&format!(
+            "[[policy.header]]\nname = \"h\"\nfield = \"Subject\"\n{more}\n"
+        ))
+    };
+    one(
+        &header("pattern = \"a(\""),
+        "\"a(\"",
+        "the pattern is no regular expression: unclosed group",
+        "",
+    );
+    one(
+        &header(""),
+        "[[policy.header]]",
+        "`when = \"matches\"` needs a `pattern`",
+        "write pattern = '…', or when = \"present\"",
+    );
+    one(
+        &header("when = \"absent\"\npattern = \"a\""),
+        "\"a\"",
+        "`pattern` has no effect with `when = \"absent\"`",
+        "write when = \"matches\", or remove the pattern",
+    );
+    let list = |more: &str| with(&format!("[[policy.client_list]]\nname = \"l\"\n{more}\n"));
+    one(
+        &list("entries = [\"10.0.0.0/8\", \"300.1.1.1\"]"),
+        "\"300.1.1.1\"",
+        "\"300.1.1.1\" can't be an entry of this list",
+        "write an address or a network like \"10.0.0.0/8\" or \"2001:db8::/32\"",
+    );
+    one(
+        &list(""),
+        "[[policy.client_list]]",
+        "`policy.client_list[0]` is empty",
+        "give it `entries` or `files`",
+    );
+    let ten = "entries = [\"10.0.0.0/8\"]\n";
+    one(
+        &list(&format!("{ten}score = 3")),
+        "3",
+        "`score` has no effect with `then = \"reject\"`",
+        "write then = \"score\", or remove the score",
+    );
+    one(
+        &list(&format!("{ten}reply = \"450 4.7.1 Later\"")),
+        "\"450 4.7.1 Later\"",
+        "a 4xx reply defers, it doesn't reject",
+        "write 5xx, or then = \"defer\"",
+    );
+    one(
+        &list(&format!("{ten}reply = \"550 4.7.1 No\"")),
+        "\"550 4.7.1 No\"",
+        "\"550 4.7.1 No\" is no reply",
+        "the enhanced code of 550 starts with 5, not 4",
+    );
+    one(
+        &with("[policy.relay]\nmode = \"shadow\"\n"),
+        "\"shadow\"",
+        "`relay` with `mode = \"shadow\"` is an open relay",
+        "put the clients that may relay into `trusted`",
+    );
+    one(
+        &with("[policy.client_rate]\nthen = \"score\"\n"),
+        "\"score\"",
+        "a rate can't `score`",
+        "use \"defer\", \"reject\" or \"close\", or `mode = \"shadow\"` to only watch",
+    );
+}
+
+#[test]
+fn files_that_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("names");
+    fs::write(
+        &file,
+        "# ours\nexample.net  # and below\n.example.net\n\n  two words\n/a#b/\n",
+    )
+    .unwrap();
+    let list = format!(
+        "[[policy.sender_list]]\nname = \"l\"\nfiles = [\"{}\"]\n",
+        file.display()
+    );
+    let found = problems(&with(&list));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(
+        (&*found[0].file, found[0].line, found[0].column),
+        (&*file.display().to_string(), 5, 3)
+    );
+    assert_eq!(
+        found[0].message,
+        "\"two words\" can't be an entry of this list"
+    );
+    fs::remove_file(&file).unwrap();
+    let found = problems(&with(&list));
+    assert!(
+        found[0]
+            .message
+            .starts_with(&format!("can't read {}: No such file", file.display())),
+        "{}",
+        found[0]
+    );
+    let found = config::load(&file).unwrap_err();
+    assert!(found[0].hint.as_deref().unwrap().contains("-c FILE"));
+    one(
+        &with("[log]\nto = \"/no/where\"\n"),
+        "\"/no/where\"",
+        "there is no folder /no",
+        "make it first",
+    );
+}
+
+#[test]
+fn limits_that_help_nobody() {
+    one(
+        &with("[limits]\nsessions = 0\n"),
+        "0",
+        "`sessions = 0` lets nothing through",
+        "write 1 or more",
+    );
+    one(
+        &with("[limits]\nheader = \"1MiB\"\n"),
+        "\"1MiB\"",
+        "`header` (1MiB) must not be larger than `window` (256KiB)",
+        "",
+    );
+    let small = config::parse("t", &with("[limits]\nwindow = \"16KiB\"\n"))
+        .unwrap()
+        .config
+        .limits;
+    assert_eq!(small.header, small.window);
+    let few = config::parse("t", &with("[limits]\nrecipients = 10\n")).unwrap();
+    assert_eq!(
+        few.warnings[0].message,
+        "`recipients` is less than 100: RFC 5321 §4.5.3.1.8 asks for that"
+    );
+    one(
+        &with("[timeouts]\ndata = \"0s\"\n"),
+        "\"0s\"",
+        "`data` must be longer than 0s",
+        "",
+    );
+}
+
+#[test]
+fn certificates_by_acme() {
+    let speaking = |more: &str| {
+        let address = "address = [\"127.0.0.1:2525\"]\n";
+        with(more).replacen(address, &format!("{address}tls = \"starttls\"\n"), 1)
+    };
+    let acme = |keys: &str| speaking(&format!("[acme]\nagree = true\n{keys}\n"));
+    let name = "domains = [\"mx.example.net\"]\n";
+    assert_eq!(problems(&acme(name)), []);
+    one(
+        &with(&format!("[acme]\nagree = true\n{name}")),
+        "[\"mx.example.net\"]",
+        "no listener speaks TLS with the certificate that is ordered",
+        "write tls = \"starttls\" in a `[[listener]]`",
+    );
+    one(
+        &speaking(&format!("[acme]\n{name}")),
+        "[acme]",
+        "an authority gives no certificate to who doesn't agree to its terms",
+        "read the terms of the authority, then write agree = true",
+    );
+    for (domain, help) in [
+        (
+            "*.example.net",
+            "a wildcard takes a challenge by DNS; name each host",
+        ),
+        ("192.0.2.1", "name the host, not its address"),
+        (
+            "mx.example.net.",
+            "write \"mx.example.net\", without the dot at the end",
+        ),
+        ("m\u{fc}ller.example", "write the `xn--` form of the name"),
+        ("mx_1.example", "write a host name like \"mx.example.net\""),
+        ("localhost", "write a host name like \"mx.example.net\""),
+    ] {
+        one(
+            &acme(&format!("domains = [\"{domain}\"]")),
+            &format!("\"{domain}\""),
+            &format!("\"{domain}\" can't be certified"),
+            help,
+        );
+    }
+    one(
+        &acme("domains = [\"a.example\", \"A.example\"]"),
+        "\"A.example\"",
+        "\"A.example\" is there twice",
+        "",
+    );
+    one(
+        &acme(&format!("{name}directory = \"http://ca.example/\"")),
+        "\"http://ca.example/\"",
+        "\"http://ca.example/\" is no directory",
+        "ACME goes by HTTPS alone (RFC 8555 \u{a7}6.1): write \"https://\u{2026}\"",
+    );
+    one(
+        &acme(&format!("{name}contact = [\"me@example.net\"]")),
+        "\"me@example.net\"",
+        "\"me@example.net\" is no contact",
+        "write \"mailto:me@example.net\"",
+    );
+    one(
+        &acme(&format!("{name}renew_before = \"1m\"")),
+        "\"1m\"",
+        "`renew_before` must be 1h at least",
+        "a renewal may fail for days; 30d is usual",
+    );
+    one(
+        &acme(&format!("{name}listen = []")),
+        "[]",
+        "nothing answers the authority's challenges",
+        "write listen = [\"0.0.0.0:80\"]",
+    );
+    one(
+        &acme(&format!("{name}listen = [\"127.0.0.1:2525\"]")),
+        "\"127.0.0.1:2525\"",
+        "127.0.0.1:2525 is taken by `listener[0].address[0]`",
+        "",
+    );
+    one(
+        &acme(&format!("{name}external_account = \"kid\"")),
+        "\"kid\"",
+        "`external_account` is of no use without its key",
+        "name the file with the key: external_key = \"\u{2026}\"",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    fs::write(&file, "no key at all!\n").unwrap();
+    let file = file.display();
+    one(
+        &acme(&format!(
+            "{name}external_account = \"kid\"\nexternal_key = \"{file}\""
+        )),
+        &format!("\"{file}\""),
+        &format!("{file} holds no key in base64url"),
+        "",
+    );
+    one(
+        &acme(&format!("{name}ca = \"{file}\"")),
+        &format!("\"{file}\""),
+        &format!("{file} holds no certificate in PEM"),
+        "",
+    );
+}
