@@ -1,9 +1,9 @@
 //! Reads and runs transcripts; the form is described in `tests/transcripts.rs`.
 
-use gatepost::smtp::{
-    Action, Answer, BareNewline, Extensions, Question, Reply, Server, Settings, Span, Status, Tick,
-    server::{Claim, Claims, Phase, Signals},
-};
+mod shell;
+
+use gatepost::smtp::{BareNewline, Extensions, Reply, Server, Settings, Status, Tick};
+use shell::Shell;
 use std::{collections::VecDeque, fmt::Write, sync::Arc};
 
 /// How the client's bytes are cut.
@@ -226,15 +226,8 @@ impl Script {
     }
 
     pub fn run(&self, split: Split) -> Run {
-        let mut shell = Shell {
-            server: Server::new(self.settings.clone(), Tick(0)),
-            answers: VecDeque::new(),
-            payload: Vec::new(),
-            seen: Signals::NONE,
-            outcome: Outcome::default(),
-            out: Vec::new(),
-            deaf: false,
-        };
+        let server = Server::new(self.settings.clone(), Tick(0));
+        let mut shell = Shell::around(server);
         shell.server.grant(self.grant);
         let mut outcomes = Vec::new();
         if self.from_connect {
@@ -324,204 +317,11 @@ fn is_question(deed: &str) -> bool {
     )
 }
 
-/// What XCLIENT said, in a line.
-fn claims(claims: Option<&Claims>) -> String {
-    fn part<T>(name: &str, claim: &Claim<T>, text: impl Fn(&T) -> String) -> String {
-        match claim {
-            Claim::Unsaid => String::new(),
-            Claim::Unknown => format!(" {name}=?"),
-            Claim::Is(value) => format!(" {name}={}", text(value)),
-        }
-    }
-    let claims = claims.expect("asked about");
-    [
-        part("name", &claims.name, |v| escape(v)),
-        part("addr", &claims.address, ToString::to_string),
-        part("port", &claims.port, ToString::to_string),
-        part("esmtp", &claims.esmtp, ToString::to_string),
-        part("helo", &claims.hello, |v| escape(v)),
-        part("login", &claims.login, |v| escape(v)),
-        part("destaddr", &claims.server_address, ToString::to_string),
-        part("destport", &claims.server_port, ToString::to_string),
-    ]
-    .concat()
-    .trim_start()
-    .to_string()
-}
-
 fn matches(deed: &str, expected: &str) -> bool {
     match expected.strip_prefix("payload# ") {
         Some(size) => deed
             .strip_prefix("payload ")
             .is_some_and(|text| unescape(text).len().to_string() == size),
         None => deed == expected,
-    }
-}
-
-struct Shell {
-    server: Server,
-    answers: VecDeque<(String, String)>,
-    payload: Vec<u8>,
-    seen: Signals,
-    outcome: Outcome,
-    out: Vec<u8>,
-    /// STARTTLS was said: what comes before the handshake is lost.
-    deaf: bool,
-}
-
-impl Shell {
-    /// Gives the machine a piece of input and does as it says until it wants more.
-    fn feed(&mut self, mut input: &[u8]) {
-        if self.deaf {
-            return;
-        }
-        for _ in 0..100_000 {
-            let step = self.server.step(Tick(0), input, &mut self.out);
-            let given = input;
-            input = &input[step.consumed..];
-            self.signals();
-            match step.action {
-                Action::Read => {
-                    assert!(input.is_empty(), "Read leaves nothing behind");
-                    return;
-                }
-                Action::Close => {
-                    self.done("close".to_string());
-                    return;
-                }
-                Action::Ask(question) => self.ask(question),
-                Action::Body(span) => self.body(span, given, step.consumed),
-                Action::Insert(octets) => self.payload.extend_from_slice(octets),
-                Action::Discard => {
-                    self.payload.clear();
-                    self.done("discard".to_string());
-                }
-                Action::End => {
-                    let payload = std::mem::take(&mut self.payload);
-                    self.done(format!("payload {}", escape(&payload)));
-                    self.done("end".to_string());
-                    assert_eq!(self.server.phase(), Phase::Commit);
-                    let facts = self.server.body_facts();
-                    assert_eq!(facts.size, payload.len() as u64);
-                    let answer = self.answer_to("end");
-                    self.server.answer(answer, &mut self.out);
-                }
-                Action::StartTls => {
-                    self.done("starttls".to_string());
-                    assert!(input.is_empty(), "what follows STARTTLS is discarded");
-                    self.deaf = true;
-                    return;
-                }
-            }
-        }
-        panic!("the machine doesn't come to rest");
-    }
-
-    fn body(&mut self, span: Span, given: &[u8], consumed: usize) {
-        assert!(span.end as usize <= consumed, "a span lies within consumed");
-        assert!(!span.is_empty());
-        self.payload.extend_from_slice(span.of(given));
-        if self
-            .answers
-            .front()
-            .is_some_and(|(what, _)| what == "discard")
-        {
-            let (_, text) = self.answers.pop_front().expect("looked at");
-            self.payload.clear();
-            self.server.discard(reply(&text));
-        }
-    }
-
-    fn done(&mut self, deed: String) {
-        self.outcome.done.push(deed);
-    }
-
-    fn signals(&mut self) {
-        for (signal, name) in [
-            (Signals::PAST_HELLO, "hello"),
-            (Signals::PAST_DATA, "data"),
-            (Signals::PAST_STARTTLS, "starttls"),
-            (Signals::PAST_AUTH, "auth"),
-            (Signals::UNOFFERED, "unoffered"),
-        ] {
-            if self.server.signals().has(signal) && !self.seen.has(signal) {
-                self.done(format!("signal {name}"));
-            }
-        }
-        self.seen = self.server.signals();
-    }
-
-    fn ask(&mut self, question: Question) {
-        let envelope = self.server.envelope();
-        let text = |bytes: &[u8]| escape(bytes);
-        let (word, deed) = match question {
-            Question::Connect => ("connect", "connect".to_string()),
-            Question::Client => ("client", format!("client {}", claims(self.server.claims()))),
-            Question::Hello => {
-                let hello = self.server.hello().expect("asked about");
-                ("hello", format!("hello {}", text(hello.name)))
-            }
-            Question::Mail => ("mail", format!("mail <{}>", text(envelope.sender().whole))),
-            Question::Rcpt => {
-                let last = envelope.recipients().last().expect("asked about");
-                (
-                    "rcpt",
-                    format!("rcpt <{}>", text(envelope.path(last.path).whole)),
-                )
-            }
-            Question::Body => ("body", "body".to_string()),
-            Question::Auth => {
-                let said = self.server.said().expect("asked about");
-                let mechanism = said.mechanism;
-                let response = said.response.map(|octets| format!(" {}", text(octets)));
-                (
-                    "auth",
-                    format!("auth {mechanism}{}", response.unwrap_or_default()),
-                )
-            }
-        };
-        self.done(deed);
-        if word == "auth"
-            && let Some((_, answer)) = self.answers.front()
-            && let Some(octets) = answer.strip_prefix("challenge ")
-        {
-            let octets = unescape(octets);
-            self.answers.pop_front();
-            self.server.challenge(&octets, &mut self.out);
-            return;
-        }
-        let answer = self.answer_to(word);
-        self.server.answer(answer, &mut self.out);
-    }
-
-    fn answer_to(&mut self, word: &str) -> Answer {
-        if self.answers.front().is_none_or(|(what, _)| what != word) {
-            return match word {
-                "end" => Answer::AcceptWith(reply("250 2.0.0 Ok: taken")),
-                _ => Answer::Accept,
-            };
-        }
-        let (_, text) = self.answers.pop_front().expect("looked at");
-        match text.split_once(' ') {
-            None => Answer::Accept,
-            Some(("refuse", text)) => Answer::Refuse(reply(text)),
-            Some(("close", text)) => Answer::Close(reply(text)),
-            Some(("ok", text)) => Answer::AcceptWith(reply(text)),
-            Some(_) => panic!("unknown answer {text}"),
-        }
-    }
-
-    fn collect(&mut self) -> Outcome {
-        if std::mem::take(&mut self.deaf) {
-            self.server.secured();
-        }
-        let mut outcome = std::mem::take(&mut self.outcome);
-        outcome.done.dedup_by(|a, b| a == "close" && b == "close");
-        let text = String::from_utf8(std::mem::take(&mut self.out)).expect("replies are text");
-        outcome.said = text
-            .split_inclusive("\r\n")
-            .map(|line| line.strip_suffix("\r\n").expect("CRLF").to_string())
-            .collect();
-        outcome
     }
 }
