@@ -45,7 +45,7 @@ impl Connector {
             Verify::Against(anchors) => builder.with_root_certificates(Arc::clone(&anchors.0)),
             Verify::Nothing => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Unverified(provider()))),
+                .with_custom_certificate_verifier(unverified()),
         };
         let mut config = match identity {
             None => builder.with_no_client_auth(),
@@ -82,6 +82,13 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connector({:?})", self.name)
     }
+}
+
+/// Takes any certificate, but only from who holds its key: for who wants rustls's configuration made otherwise than
+/// [`Connector::new`] makes it.
+#[must_use]
+pub fn unverified() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Unverified(provider()))
 }
 
 /// Takes any certificate, but only from who holds its key.

@@ -21,7 +21,7 @@ mod web;
 
 pub use acceptor::Acceptor;
 pub use anchors::Anchors;
-pub use connector::{Connector, Verify};
+pub use connector::{Connector, Verify, unverified};
 pub use error::Error;
 pub use facts::Facts;
 pub use failure::failure;

@@ -1,15 +1,11 @@
-//! The PROXY header that a connection to a backend begins with, where the pool wants one: a line of text (version 1),
-//! or 16 octets and two addresses (version 2). See haproxy's proxy-protocol.txt, §2.
+//! The PROXY header that a connection to a backend begins with, where the pool wants one.
 
 use super::caller::Caller;
-use crate::config::PoolIdentity;
-use std::{
-    io::Write as _,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+use crate::{
+    config::PoolIdentity,
+    net::proxy_header::{self, Version},
 };
-
-/// The first octets of version 2 (§2.2).
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+use std::net::{Ipv6Addr, SocketAddr};
 
 /// Appends the header of a pool's kind; nothing where it wants none. A connection of our own (a probe, a question about
 /// a recipient), whose ends are `ours`, says that it is one: by LOCAL in version 2. Of version 1 Postfix takes no
@@ -29,54 +25,12 @@ pub(super) fn write(
         (None, PoolIdentity::ProxyV1) => ours(),
         (None, _) => None,
     };
-    let ends = ends.map(|(from, to)| of_one_family(from, to));
-    match (kind, ends) {
-        (PoolIdentity::ProxyV1, Some((from, to))) => {
-            let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
-            let (port, to_port) = (from.port(), to.port());
-            let (from, to) = (from.ip(), to.ip());
-            // Writing to a Vec can't fail.
-            let _ = write!(out, "PROXY {family} {from} {to} {port} {to_port}\r\n");
-        }
-        (PoolIdentity::ProxyV1, None) => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
-        (PoolIdentity::ProxyV2, Some((from, to))) => {
-            out.extend_from_slice(SIGNATURE);
-            // Version 2 and the command PROXY; family and STREAM; how much follows.
-            out.extend_from_slice(match from.is_ipv4() {
-                true => &[0x21, 0x11, 0, 12],
-                false => &[0x21, 0x21, 0, 36],
-            });
-            for end in [from, to] {
-                match end.ip() {
-                    IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
-                    IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
-                }
-            }
-            out.extend_from_slice(&from.port().to_be_bytes());
-            out.extend_from_slice(&to.port().to_be_bytes());
-        }
-        (PoolIdentity::ProxyV2, None) => {
-            out.extend_from_slice(SIGNATURE);
-            // The command LOCAL, and nothing follows.
-            out.extend_from_slice(&[0x20, 0, 0, 0]);
-        }
-        (PoolIdentity::None | PoolIdentity::Xclient | PoolIdentity::Xforward, _) => {}
-    }
-}
-
-/// Both ends in one family: a header has but one. A mapped address says the same as the other one.
-fn of_one_family(from: SocketAddr, to: SocketAddr) -> (SocketAddr, SocketAddr) {
-    let (from_ip, to_ip) = (from.ip().to_canonical(), to.ip().to_canonical());
-    let (from_ip, to_ip) = match (from_ip, to_ip) {
-        (IpAddr::V4(_), to) if to.is_unspecified() => (from_ip, IpAddr::from([0, 0, 0, 0])),
-        (IpAddr::V4(from), IpAddr::V6(_)) => (from.to_ipv6_mapped().into(), to_ip),
-        (IpAddr::V6(_), IpAddr::V4(to)) => (from_ip, to.to_ipv6_mapped().into()),
-        same => same,
+    let version = match kind {
+        PoolIdentity::ProxyV1 => Version::V1,
+        PoolIdentity::ProxyV2 => Version::V2,
+        PoolIdentity::None | PoolIdentity::Xclient | PoolIdentity::Xforward => return,
     };
-    (
-        SocketAddr::new(from_ip, from.port()),
-        SocketAddr::new(to_ip, to.port()),
-    )
+    proxy_header::write(version, ends, out);
 }
 
 #[cfg(test)]

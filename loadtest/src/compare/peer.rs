@@ -265,7 +265,13 @@ mod tests {
         let peer = known().into_iter().find(Peer::is_gatepost).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let words = words(folder.path());
-        for modes in [&[][..], &["implicit"], &["starttls"]] {
+        for modes in [
+            &[][..],
+            &["implicit"],
+            &["starttls"],
+            &["behind"],
+            &["implicit", "behind"],
+        ] {
             let words = peer.complete(&words, modes);
             let text = fill(&peer.described.files["gatepost.toml"], &words);
             if let Err(problems) = gatepost::config::parse("gatepost.toml", &text) {

@@ -5,12 +5,11 @@ use super::{
     auth,
     link::{Link, Woe, words},
     plan::Plan,
-    proxy_header,
     record::{Fault, Recorder, Step},
 };
 use crate::tls::Mode;
 use gatepost::{
-    net::{self, Stream},
+    net::{self, Stream, proxy_header},
     smtp::{Client, Event},
 };
 use ipnet::IpNet;
@@ -67,7 +66,8 @@ pub async fn dial(plan: &Plan, call: Call, notes: &RefCell<Recorder>) -> Result<
     if let Some((version, network)) = plan.proxy {
         let port = 1024 + (call.count % 60_000) as u16;
         let client = SocketAddr::new(pick(network, call.count), port);
-        proxy_header::write(version, client, call.target, &mut link.out);
+        let ends = Some((client, call.target));
+        proxy_header::write(version.into(), ends, &mut link.out);
     }
     match ready(&mut link, plan, call, notes).await {
         Ok(()) => Ok(link),

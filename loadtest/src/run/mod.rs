@@ -28,7 +28,6 @@ mod machine;
 mod mailbox;
 mod payload;
 pub mod plan;
-mod proxy_header;
 mod record;
 pub mod scenario;
 mod secure;

@@ -2,7 +2,7 @@
 //! back alike, so that a plan printed by `--dry-run` is a scenario.
 
 use crate::tls::Mode;
-use gatepost::config::Size;
+use gatepost::{config::Size, net::proxy_header::Version};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -210,6 +210,15 @@ choice! {
         V1 = "v1",
         /// Binary.
         V2 = "v2",
+    }
+}
+
+impl From<ProxyVersion> for Version {
+    fn from(version: ProxyVersion) -> Version {
+        match version {
+            ProxyVersion::V1 => Version::V1,
+            ProxyVersion::V2 => Version::V2,
+        }
     }
 }
 

@@ -1,16 +1,11 @@
 //! The source's side: two configurations, one that resumes sessions as often as it can and one that never does.
 
 use super::provider;
-use gatepost::tls::Connector;
+use gatepost::tls::{Connector, unverified};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup, RootCertStore,
-    SignatureScheme, StreamOwned,
-    client::{
-        ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    ClientConfig, ClientConnection, NamedGroup, RootCertStore, StreamOwned,
+    client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue},
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use std::{
     collections::VecDeque,
@@ -91,7 +86,7 @@ fn config(verify: &Verify) -> Result<ClientConfig, String> {
         Verify::Nothing => {
             return Ok(builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anybody(provider())))
+                .with_custom_certificate_verifier(unverified())
                 .with_no_client_auth());
         }
         Verify::System => {
@@ -196,46 +191,5 @@ impl ClientSessionStore for Tickets {
 
     fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.with(name, |known| known.tickets.pop_back())
-    }
-}
-
-/// Takes any certificate, but only from who holds its key.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,6 +1,6 @@
-//! The PROXY protocol's header, read: versions 1 (text) and 2 (binary), with what version 2 tells of TLS.
+//! The PROXY protocol's header, read and written: versions 1 (text) and 2 (binary), with what version 2 tells of TLS.
 //!
-//! A pure function over the bytes that have come so far ([`look`]): it is asked again as more come, keeps nothing, and
+//! Reading is a pure function over the bytes that have come so far ([`look`]): it is asked again as more come, keeps nothing, and
 //! gives the same answer however they were cut. It must not know streams, networks or who may send a header.
 //!
 //! Format: the PROXY protocol specification by HAProxy, §2. What it leaves to the receiver is decided here: a version 2
@@ -11,6 +11,9 @@
 
 mod binary;
 mod text;
+mod writer;
+
+pub use writer::{Version, write};
 
 use std::{fmt, net::SocketAddr};
 
