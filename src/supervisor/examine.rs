@@ -4,38 +4,34 @@
 
 use crate::{
     config::{Loaded, Problem, Severity, Source},
-    tls::Front,
+    tls::{Fault, Front},
+    upstream,
 };
 
-/// Loads a configuration and looks at the certificates and keys that it names.
+/// Loads a configuration and looks at the certificates and keys that its listeners and pools name.
 ///
 /// # Errors
 /// Every problem that was found, warnings with them.
 pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
     let mut loaded = source.load()?;
-    let told = |severity, key: &str, message: String, advice: Option<String>| {
-        loaded.problem(severity, key, message, advice)
+    let (ending, mut faults) = match Front::build(&loaded.config, None) {
+        Ok(front) => (front.ending(), Vec::new()),
+        Err(faults) => (Vec::new(), faults),
     };
-    match Front::build(&loaded.config, None) {
-        Ok(front) => {
-            let ending = front.ending().into_iter();
-            let warnings: Vec<Problem> = ending
-                .map(|line| told(Severity::Warning, "certificate", line, None))
-                .collect();
-            loaded.warnings.extend(warnings);
-            Ok(loaded)
-        }
-        Err(faults) => {
-            let errors = faults.into_iter().map(|fault| {
-                told(
-                    Severity::Error,
-                    &fault.key,
-                    fault.error.problem,
-                    fault.error.advice,
-                )
-            });
-            let errors: Vec<Problem> = errors.collect();
-            Err(loaded.warnings.into_iter().chain(errors).collect())
-        }
+    faults.extend(upstream::tls_faults(&loaded.config));
+    let warnings: Vec<Problem> = ending
+        .into_iter()
+        .map(|line| loaded.problem(Severity::Warning, "certificate", line, None))
+        .collect();
+    let errors: Vec<Problem> = faults
+        .into_iter()
+        .map(|Fault { key, error }| {
+            loaded.problem(Severity::Error, &key, error.problem, error.advice)
+        })
+        .collect();
+    loaded.warnings.extend(warnings);
+    match errors.is_empty() {
+        true => Ok(loaded),
+        false => Err(loaded.warnings.into_iter().chain(errors).collect()),
     }
 }

@@ -2,9 +2,7 @@
 //! of the session tickets, which outlive a reload.
 
 use super::{
-    Acceptor, Anchors, Error, Identity, Slot, Store,
-    acceptor::Terms,
-    identity::{certificates, day, private_key},
+    Acceptor, Anchors, Error, Half, Identity, Slot, Store, acceptor::Terms, identity::day,
 };
 use crate::config::{Certificate, ClientCertificates, Config, Listener, ListenerTls};
 use rustls::{crypto::aws_lc_rs::Ticketer, server::ProducesTickets};
@@ -188,9 +186,10 @@ fn read(config: &Config, faults: &mut Vec<Fault>) -> Vec<Identity> {
 /// One of them; else which key of it is wrong, and why.
 fn identity(certificate: &Certificate) -> Result<Identity, (&'static str, Error)> {
     let Certificate { chain, key } = certificate;
-    let certificates = certificates(chain).map_err(|why| ("chain", why))?;
-    let private = private_key(key).map_err(|why| ("key", why))?;
-    let identity = Identity::of(certificates, private).map_err(|why| ("key", why.in_file(key)))?;
+    let identity = Identity::read_halves(chain, key).map_err(|(half, why)| match half {
+        Half::Chain => ("chain", why),
+        Half::Key => ("key", why),
+    })?;
     identity
         .check_time(now())
         .map_err(|why| ("chain", why.in_file(chain)))?;

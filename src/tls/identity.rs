@@ -23,6 +23,15 @@ pub struct Identity {
     about: Arc<About>,
 }
 
+/// Which of the two files of an [`Identity`] something is wrong with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The certificate with those that vouch for it.
+    Chain,
+    /// The private key.
+    Key,
+}
+
 /// What stands in the certificate.
 struct About {
     names: Vec<Box<str>>,
@@ -36,9 +45,17 @@ impl Identity {
     /// # Errors
     /// A file can't be read, holds no PEM of that kind, or the key is not the certificate's.
     pub fn read(chain: &Path, key: &Path) -> Result<Identity, Error> {
-        let certificates = certificates(chain)?;
-        let private = private_key(key)?;
-        Identity::of(certificates, private).map_err(|why| why.in_file(key))
+        Identity::read_halves(chain, key).map_err(|(_, why)| why)
+    }
+
+    /// The same for who wants to know which file is wrong. A key that is another certificate's is the wrong one.
+    ///
+    /// # Errors
+    /// Those of [`Identity::read`].
+    pub fn read_halves(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
+        let certificates = certificates(chain).map_err(|why| (Half::Chain, why))?;
+        let private = private_key(key).map_err(|why| (Half::Key, why))?;
+        Identity::of(certificates, private).map_err(|why| (Half::Key, why.in_file(key)))
     }
 
     /// Of what was read, or made.

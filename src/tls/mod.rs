@@ -26,7 +26,7 @@ pub use error::Error;
 pub use facts::Facts;
 pub use failure::failure;
 pub use front::{Fault, Front};
-pub use identity::Identity;
+pub use identity::{Half, Identity};
 pub use slot::Slot;
 pub use store::Store;
 pub use web::web;

@@ -20,6 +20,7 @@ use crate::{
         Capabilities, Tick,
         client::{ClientSettings, StartTls},
     },
+    tls::Fault,
 };
 use std::{
     fmt,
@@ -47,6 +48,13 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+impl From<Fault> for BuildError {
+    fn from(Fault { key, error }: Fault) -> BuildError {
+        let problem = error.to_string();
+        BuildError { key, problem }
+    }
+}
 
 /// All pools and routes.
 #[derive(Debug, Default)]
@@ -117,7 +125,9 @@ impl Backends {
             None => Arc::<Queue>::default(),
         };
         let mut backends: Vec<Arc<Backend>> = Vec::new();
-        let material = Material::read(i, pool, errors);
+        let mut faults = Vec::new();
+        let material = Material::read(i, pool, &mut faults);
+        errors.extend(faults.into_iter().map(BuildError::from));
         for (host, address, weight) in resolve(i, pool, errors) {
             let security = material.identity(pool, host);
             let identity = identity(config, pool, address, security);

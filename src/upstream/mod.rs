@@ -59,4 +59,5 @@ pub use lend::{TRIES_MAX, Wish};
 pub use pool::{Pool, Waits};
 pub use pools::Pools;
 pub use route::{Route, RouteId, RouteTable};
+pub use security::faults as tls_faults;
 pub use verify::Verification;

@@ -8,7 +8,7 @@ use super::{backend::Backend, backends::BuildError, balance};
 use crate::{
     config::{self, PoolTls},
     smtp::client::StartTls,
-    tls::{Anchors, Connector, Identity, Verify},
+    tls::{Anchors, Connector, Error, Fault, Half, Identity, Verify},
 };
 use rustls::pki_types::ServerName;
 use std::{path::Path, sync::Arc};
@@ -64,16 +64,17 @@ pub(super) struct Material {
 }
 
 impl Material {
-    /// Reads a pool's files. What is wrong with them is added to `errors`.
-    pub(super) fn read(i: usize, pool: &config::Pool, errors: &mut Vec<BuildError>) -> Material {
+    /// Reads a pool's files. What is wrong with them is added to `faults`.
+    pub(super) fn read(i: usize, pool: &config::Pool, faults: &mut Vec<Fault>) -> Material {
         if pool.tls == PoolTls::None {
             return Material::default();
         }
         let mut files = 0;
-        let mut wrong = |key: &str, why: String| {
-            errors.push(BuildError {
+        let mut wrong = |key: &str, mut error: Error| {
+            error.problem = format!("pool \"{}\": {}", pool.name, error.problem);
+            faults.push(Fault {
                 key: format!("pool[{i}].{key}"),
-                problem: why,
+                error,
             });
         };
         let mut verify = Some(Verify::Nothing);
@@ -85,15 +86,18 @@ impl Material {
             let key = pool.tls_ca.as_ref().map_or("tls", |_| "tls_ca");
             verify = anchors
                 .map(Verify::Against)
-                .map_err(|why| wrong(key, why.to_string()))
+                .map_err(|why| wrong(key, why))
                 .ok();
             files ^= pool.tls_ca.as_deref().map_or(0, fingerprint);
         }
         let mut identity = None;
         if let Some(chain) = &pool.tls_certificate {
             let key = pool.tls_key.as_ref().unwrap_or(chain);
-            identity = Identity::read(chain, key)
-                .map_err(|why| wrong("tls_certificate", why.to_string()))
+            identity = Identity::read_halves(chain, key)
+                .map_err(|(half, why)| match half {
+                    Half::Key if pool.tls_key.is_some() => wrong("tls_key", why),
+                    _ => wrong("tls_certificate", why),
+                })
                 .ok();
             files = balance::mix(files) ^ fingerprint(chain);
         }
@@ -167,6 +171,16 @@ impl Material {
         }
         Ok(made)
     }
+}
+
+/// What is wrong with the files that the pools of a configuration name for TLS. No name is looked up for it.
+#[must_use]
+pub fn faults(config: &config::Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (i, pool) in config.pool.iter().enumerate() {
+        let _ = Material::read(i, pool, &mut faults);
+    }
+    faults
 }
 
 /// A hash of a file; one that can't be read is told elsewhere.

@@ -119,3 +119,127 @@ fn a_certificate_that_can_not_be_used_is_told_with_its_place() {
         "{text}"
     );
 }
+
+/// `gatepost check` or `run` of a file with these pools, `one` and `two`, whose `tls` keys are given: exit code, and what
+/// it said.
+fn judged_pools(command: &str, folder: &Path, one: &str, two: &str) -> (Option<i32>, String) {
+    let file = folder.join("gatepost.toml");
+    let (smtp, admin) = (free_address(), free_address());
+    let backend = Backend::good(free_address());
+    let pool = |name: &str, keys: &str| {
+        format!(
+            "[[pool]]\nname = \"{name}\"\nbackends = [\"{}\"]\n{keys}\n[[route]]\ndomains = [\"{name}.example\"]\npool = \"{name}\"\n",
+            backend.address
+        )
+    };
+    let text = format!(
+        "hostname = \"edge.example\"\n[admin]\nlisten = \"{admin}\"\n[[listener]]\nname = \"mx\"\naddress = [\"{smtp}\"]\n{}{}",
+        pool("one", one),
+        pool("two", two)
+    );
+    fs::write(&file, text).expect("written");
+    let out = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args([command, "-c"])
+        .arg(&file)
+        .output()
+        .expect("runs");
+    (
+        out.status.code(),
+        String::from_utf8_lossy(&out.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn what_a_pool_needs_for_tls_is_read_before_it_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let authority = Authority::new();
+    for name in ["good", "other"] {
+        authority
+            .issue(&["edge.example"])
+            .write(folder.path(), name);
+    }
+    fs::write(path("ca.pem"), authority.pem()).expect("written");
+    fs::write(path("empty.pem"), "").expect("written");
+    let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(path("nonsense.pem"), nonsense).expect("written");
+    let verify = |ca: &str| format!("tls = \"verify\"\ntls_ca = \"{}\"\n", path(ca));
+    let shows = |chain: &str, key: &str| {
+        let (chain, key) = (path(chain), path(key));
+        format!("tls = \"required\"\ntls_certificate = \"{chain}\"\ntls_key = \"{key}\"\n")
+    };
+    let alone = |file: &str| format!("tls = \"required\"\ntls_certificate = \"{}\"\n", path(file));
+    let told = |keys: &str, places: &[(usize, &str, &str, &str)]| {
+        // The same keys in the second pool have the same faults once more.
+        for command in ["check", "run"] {
+            let (code, text) = judged_pools(command, folder.path(), keys, keys);
+            assert_eq!(code, Some(78), "{command} {keys}: {text}");
+            let faults = 2 * places.len();
+            assert!(text.contains(&format!("{faults} errors in")), "{text}");
+            for (line, key, file, why) in places {
+                for (pool, first) in [("one", 10), ("two", 10 + 7 + keys.lines().count())] {
+                    let place = format!("gatepost.toml:{}:", first + line);
+                    let message = format!("pool \"{pool}\": {}: {why}", path(file));
+                    assert!(text.contains(&place) && text.contains(key), "{text}");
+                    assert!(text.contains(&message), "{message}: {text}");
+                }
+            }
+        }
+    };
+    told(
+        &verify("missing.pem"),
+        &[(1, "tls_ca", "missing.pem", "it can't be read")],
+    );
+    told(
+        &verify("empty.pem"),
+        &[(1, "tls_ca", "empty.pem", "there is no certificate in it")],
+    );
+    let anchor = "certificate 1 is no trust anchor";
+    told(
+        &verify("nonsense.pem"),
+        &[(1, "tls_ca", "nonsense.pem", anchor)],
+    );
+    let another = "the key does not belong to the certificate";
+    told(
+        &shows("good.pem", "other.key"),
+        &[(2, "tls_key", "other.key", another)],
+    );
+    told(
+        &shows("good.pem", "missing.key"),
+        &[(2, "tls_key", "missing.key", "it can't be read")],
+    );
+    told(
+        &alone("good.pem"),
+        &[(
+            1,
+            "tls_certificate",
+            "good.pem",
+            "there is no private key in it",
+        )],
+    );
+    // All that is wrong with a pool is told at once.
+    told(
+        &(verify("empty.pem")
+            + &shows("missing.pem", "good.key").replace("tls = \"required\"\n", "")),
+        &[
+            (1, "tls_ca", "empty.pem", "there is no certificate in it"),
+            (2, "tls_certificate", "missing.pem", "it can't be read"),
+        ],
+    );
+    let sound =
+        verify("ca.pem") + &shows("good.pem", "good.key").replace("tls = \"required\"\n", "");
+    let (code, text) = judged_pools(
+        "check",
+        folder.path(),
+        &sound,
+        &shows("good.pem", "good.key"),
+    );
+    assert_eq!(code, Some(0), "{text}");
+    // What isn't used is not read.
+    let unused = format!(
+        "tls = \"none\"\ntls_certificate = \"{}\"\n",
+        path("missing.pem")
+    );
+    let (code, text) = judged_pools("check", folder.path(), &unused, &unused);
+    assert_eq!(code, Some(0), "{text}");
+}
