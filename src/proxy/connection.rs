@@ -128,9 +128,12 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
         return;
     };
     let granted = site.grants(client);
+    // Only a proxy that is listed is listened to.
+    let shown = via.as_ref().map_or(&[][..], |via| via.secured().1);
+    let trusted = current.site.trusts(client) || site.trusts_certificate(shown);
     let mut session = Session {
         server: Server::new(current.settings(listener, stressed), started),
-        trusted: current.site.trusts(client),
+        trusted,
         phase: Phase::Connect,
         early: false,
         listener,

@@ -57,8 +57,8 @@ impl Session {
             (Ok(()), Some(facts)) => {
                 recorder.record(Stage::Handshake, self.scope, took);
                 recorder.count(counter(facts), self.scope, 1);
-                let trusted = &current.site.listeners[self.listener].client_trusted;
-                self.trusted |= facts.peer_names.iter().any(|name| trusted.contains(name));
+                let listener = &current.site.listeners[self.listener];
+                self.trusted |= listener.trusts_certificate(&facts.peer_names);
                 self.server.secured();
                 self.server.set_bindable(facts.exporter.is_some());
                 None

@@ -249,6 +249,16 @@ impl ListenerSite {
         holds(&self.proxies, peer)
     }
 
+    /// Whether a client whose certificate holds these names is trusted for that.
+    #[must_use]
+    pub fn trusts_certificate(&self, names: &[Box<str>]) -> bool {
+        let trusted = |name: &str| {
+            let same = |known: &Box<str>| known.eq_ignore_ascii_case(name);
+            self.client_trusted.iter().any(same)
+        };
+        names.iter().any(|name| trusted(name))
+    }
+
     /// Whether a client at this address may say XCLIENT.
     #[must_use]
     pub fn speaks_for_others(&self, client: IpAddr) -> bool {

@@ -94,6 +94,20 @@ fn listeners() {
         "`trusted` with 0.0.0.0/0 is an open relay: everybody may send to everywhere",
         "name the networks of your own clients",
     );
+    let keys = |more: &str| {
+        let address = "address = [\"127.0.0.1:2525\"]\n";
+        with("").replacen(address, &format!("{address}{more}\n"), 1)
+    };
+    let trusted = "client_trusted = [\"relay.example\"]";
+    one(
+        &keys(trusted),
+        "[\"relay.example\"]",
+        "`client_trusted` means nothing where clients are asked for no certificate",
+        "write client_certificates = \"optional\"",
+    );
+    // A proxy in front asks in our place.
+    let told = format!("proxy_protocol_from = [\"10.0.0.1\"]\n{trusted}");
+    assert_eq!(problems(&keys(&told)), []);
 }
 
 #[test]

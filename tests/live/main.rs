@@ -12,6 +12,7 @@ mod credentials;
 mod delivery;
 mod endpoint;
 mod failures;
+mod fronts;
 mod harness;
 mod identity;
 mod judging;

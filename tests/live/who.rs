@@ -16,7 +16,7 @@ use std::{
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 25\r\n";
 
 /// A version 2 header: command and family, and what stands behind the length.
-fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+pub fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).expect("short").to_be_bytes();
     [
         b"\r\n\r\n\0\r\nQUIT\n",
@@ -28,7 +28,7 @@ fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Gatepost whose one listener has these keys; what else it has stands in front of them.
-fn listening(engine: &str, backend: &Backend, more: &str, keys: &str) -> Gatepost {
+pub fn listening(engine: &str, backend: &Backend, more: &str, keys: &str) -> Gatepost {
     let listener = format!("[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\n{keys}\n");
     Gatepost::start(
         engine,
@@ -36,12 +36,12 @@ fn listening(engine: &str, backend: &Backend, more: &str, keys: &str) -> Gatepos
     )
 }
 
-const FROM_HERE: &str = "proxy_protocol_from = [\"127.0.0.0/8\"]";
+pub const FROM_HERE: &str = "proxy_protocol_from = [\"127.0.0.0/8\"]";
 const BLOCKED: &str =
     "[[policy.client_list]]\nname = \"blocked\"\nentries = [\"203.0.113.0/24\"]\n";
 
 /// A connection that begins with these bytes, behind its greeting and EHLO.
-fn introduced(address: SocketAddr, pieces: &[&[u8]]) -> Client {
+pub fn introduced(address: SocketAddr, pieces: &[&[u8]]) -> Client {
     let mut client = Client::silent(address);
     for piece in pieces {
         client.raw(piece);

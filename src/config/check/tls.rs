@@ -57,11 +57,16 @@ fn listener(config: &Config, listener: &Listener, path: &str, at: &mut Document)
         let message = "clients' certificates can't be checked without `client_ca`".into();
         at.error(&key, message, hint);
     }
-    for (key, given) in [
-        ("client_ca", listener.client_ca.is_some()),
-        ("client_trusted", !listener.client_trusted.is_empty()),
+    // A proxy in front may have asked in our place.
+    let told = !listener.proxy_protocol_from.is_empty();
+    for (key, means_nothing) in [
+        ("client_ca", listener.client_ca.is_some() && !asks),
+        (
+            "client_trusted",
+            !listener.client_trusted.is_empty() && !asks && !told,
+        ),
     ] {
-        if given && !asks {
+        if means_nothing {
             let hint = "write client_certificates = \"optional\"".to_string();
             let message =
                 format!("`{key}` means nothing where clients are asked for no certificate");

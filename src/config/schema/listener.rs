@@ -33,7 +33,8 @@ pub struct Listener {
     #[schemars(with = "Option<String>")]
     pub client_ca: Option<PathBuf>,
     /// Names in certificates whose clients are trusted, as if their address were in `trusted`: they may send to any
-    /// domain.
+    /// domain. The common name that a PROXY header (version 2) tells of a certificate which the proxy has verified
+    /// counts as well.
     pub client_trusted: Vec<String>,
     /// `role = "submission"`: a message without Date or Message-ID gets them (RFC 6409 §8). `[[policy.header]]` rules look
     /// at the message as it came.
