@@ -26,6 +26,8 @@ pub enum Act {
     Hang,
     /// The usual reply, after this long.
     Late(Duration),
+    /// A yes to STARTTLS, these bytes as the answer to what comes then, and the end.
+    Break(&'static [u8]),
 }
 
 impl Act {
@@ -374,6 +376,15 @@ impl State {
                 return Ok((true, bytes.starts_with(b"2") || bytes.starts_with(b"3")));
             }
             Act::Close => return Ok((false, false)),
+            Act::Break(answer) => {
+                writer.write_all(b"220 2.0.0 go ahead\r\n")?;
+                // All of a client's hello, so that the end isn't a reset.
+                let hello = writer.try_clone()?.read(&mut [0; 16_384])?;
+                if hello > 0 {
+                    writer.write_all(answer)?;
+                }
+                return Ok((false, false));
+            }
             Act::Reset => {
                 let _ = socket2::SockRef::from(&*writer).set_linger(Some(Duration::ZERO));
                 return Ok((false, false));

@@ -27,5 +27,6 @@ mod submission;
 mod tls;
 mod tls_behind;
 mod tls_files;
+mod tls_pools;
 mod tls_tickets;
 mod who;

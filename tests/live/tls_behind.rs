@@ -21,16 +21,16 @@ use std::{
     thread,
 };
 
-const QUICK: &str =
+pub const QUICK: &str =
     "recipients = \"accept\"\n[timeouts]\nconnect = \"2s\"\nbackend = \"2s\"\ncommit = \"2s\"\n";
 
-fn send(gatepost: &Gatepost) -> String {
+pub fn send(gatepost: &Gatepost) -> String {
     let body = "Subject: x\r\n\r\nx\r\n";
     Client::hello(gatepost.smtp).send("a@sender.example", &["b@example.net"], body)
 }
 
 /// Gatepost before the server at `backend`.
-fn before(engine: &str, backend: SocketAddr, keys: &str) -> Gatepost {
+pub fn before(engine: &str, backend: SocketAddr, keys: &str) -> Gatepost {
     let config = format!(
         "[[pool]]\nname = \"cluster\"\nbackends = [\"{backend}\"]\n{keys}\n\
          [[route]]\ndomains = [\"example.net\"]\npool = \"cluster\"\n{QUICK}"
@@ -39,7 +39,7 @@ fn before(engine: &str, backend: SocketAddr, keys: &str) -> Gatepost {
 }
 
 /// A Postfix with this certificate and more lines of main.cf.
-fn postfix(pem: &crate::certificates::Pem, more: &str) -> Option<Postfix> {
+pub fn postfix(pem: &crate::certificates::Pem, more: &str) -> Option<Postfix> {
     let lines = |folder: &Path| {
         let (chain, key) = pem.write(folder, "server");
         format!(
@@ -53,7 +53,7 @@ fn postfix(pem: &crate::certificates::Pem, more: &str) -> Option<Postfix> {
     Postfix::start_as(lines, "-o smtpd_client_port_logging=yes")
 }
 
-fn ca(gatepost_folder: &Path, authority: &Authority) -> String {
+pub fn ca(gatepost_folder: &Path, authority: &Authority) -> String {
     let file = gatepost_folder.join("ca.pem");
     fs::write(&file, authority.pem()).expect("written");
     file.display().to_string()
@@ -134,7 +134,7 @@ fn up_to_the_dot(mut stream: StreamOwned<ServerConnection, TcpStream>, last: &[u
 }
 
 /// A backend that offers STARTTLS and does `act` when it's asked for.
-fn tricky(act: impl Fn() -> Act + Send + Sync + 'static) -> Backend {
+pub fn tricky(act: impl Fn() -> Act + Send + Sync + 'static) -> Backend {
     let offers = [EXTENSIONS, &["STARTTLS"]].concat();
     Backend::start(free_address(), &offers, move |_, command| {
         match command {
@@ -146,12 +146,12 @@ fn tricky(act: impl Fn() -> Act + Send + Sync + 'static) -> Backend {
     })
 }
 
-fn mode(word: &str) -> String {
+pub fn mode(word: &str) -> String {
     format!("tls = \"{word}\"")
 }
 
 /// Nothing but these was said to a backend that could not be had over TLS.
-fn said_nothing(backend: &Backend) {
+pub fn said_nothing(backend: &Backend) {
     for (_, command) in backend.commands() {
         let fine = command.starts_with("EHLO") || command == "STARTTLS" || command == "QUIT";
         assert!(
