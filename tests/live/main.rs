@@ -24,6 +24,7 @@ mod resources;
 mod rights;
 mod secure_client;
 mod submission;
+mod systemd;
 mod tls;
 mod tls_behind;
 mod tls_files;

@@ -1,31 +1,22 @@
-//! What the process may do: another user, Landlock, seccomp; and what a service manager gives it and hears of it.
+//! What the process may do: another user, Landlock, seccomp.
 
 use crate::{
     backend::Backend,
     client::Client,
     delivery::pool,
-    harness::{
-        Gatepost, PATIENCE, Running, free_address, greets, home, http, leave_out, wait_until,
-    },
+    harness::{Gatepost, free_address, home, http, leave_out, wait_until},
 };
 use std::{
     fs,
-    io::ErrorKind,
-    net::{SocketAddr, TcpListener},
-    os::{
-        fd::OwnedFd,
-        unix::{
-            fs::{MetadataExt, PermissionsExt, chown},
-            net::UnixDatagram,
-        },
-    },
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
 };
 
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
     if !root {
         leave_out("tests of another user: only root can become one");
@@ -34,7 +25,7 @@ fn is_root() -> bool {
 }
 
 /// The values of a field in `/proc/PID/task/*/status`, a thread each.
-fn of_threads(pid: u32, field: &str) -> Vec<String> {
+pub fn of_threads(pid: u32, field: &str) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
     tasks
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok())
@@ -46,7 +37,7 @@ fn of_threads(pid: u32, field: &str) -> Vec<String> {
 }
 
 /// A folder that nobody may write to.
-fn nobodys_folder() -> tempfile::TempDir {
+pub fn nobodys_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
     folder
@@ -61,7 +52,7 @@ fn confined(gatepost: &Gatepost) -> String {
 }
 
 /// `NAME.pem` and `NAME.key`, for root alone.
-fn certificate(folder: &Path, name: &str) {
+pub fn certificate(folder: &Path, name: &str) {
     let made = rcgen::generate_simple_self_signed(vec!["edge.example".to_string()]).expect("made");
     for (ending, text) in [
         ("pem", made.cert.pem()),
@@ -184,57 +175,6 @@ crate::on_all_engines! {
             assert_eq!(status, allowed, "{answer}");
             assert!(Client::hello(gatepost.smtp).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
         }
-    }
-
-    fn a_service_manager_lends_sockets_and_hears_how_it_goes(engine) {
-        let backend = Backend::good(free_address());
-        let folder = tempfile::tempdir().expect("a folder");
-        let hears = UnixDatagram::bind(folder.path().join("notify")).expect("bound");
-        hears.set_read_timeout(Some(PATIENCE)).expect("set");
-        let next = || {
-            let mut room = [0; 1024];
-            // A signal of a child that ended may come between.
-            let length = loop {
-                match hears.recv(&mut room) {
-                    Err(why) if why.kind() == ErrorKind::Interrupted => {}
-                    heard => break heard.expect("it says something"),
-                }
-            };
-            String::from_utf8_lossy(&room[..length]).into_owned()
-        };
-        let awaits = |what: &str| while !next().contains(what) {};
-        // Held by us, so that nobody could bind it anew.
-        let lent = TcpListener::bind(free_address()).expect("bound");
-        let address = lent.local_addr().expect("bound");
-        let file = folder.path().join("gatepost.toml");
-        let text = format!(
-            "io = \"{engine}\"\nhostname = \"edge.example\"\nworkers = 2\n[admin]\nlisten = \"off\"\n\
-             [[listener]]\nname = \"mx\"\naddress = [\"{address}\"]\n{}[log]\nto = \"off\"\n",
-            pool(&[&backend], "")
-        );
-        fs::write(&file, text).expect("written");
-        let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=mx exec \"$0\" run -c \"$1\"";
-        let mut running = Running::start(
-            Command::new("sh").arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_gatepost")).arg(&file)
-                .env("NOTIFY_SOCKET", folder.path().join("notify"))
-                .env("WATCHDOG_USEC", "60000000")
-                .stdin(Stdio::from(OwnedFd::from(lent.try_clone().expect("cloned"))))
-                .stdout(Stdio::null()),
-        );
-        awaits("READY=1");
-        wait_until("it greets", || greets(address));
-        for _ in 0..4 {
-            assert!(Client::hello(address).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
-        }
-        awaits("WATCHDOG=1");
-        running.signal("HUP");
-        awaits("RELOADING=1\nMONOTONIC_USEC=");
-        awaits("READY=1");
-        running.signal("TERM");
-        awaits("STOPPING=1");
-        assert!(running.0.wait().expect("a child").success());
-        // The manager's socket is not shut: what comes now waits for the next one.
-        drop(std::net::TcpStream::connect(address).expect("it still listens"));
     }
 }
 
