@@ -6,12 +6,13 @@ use crate::{
     delivery::pool,
     harness::{Gatepost, Running, free_address, leave_out, program, wait_until},
     pebble::Pebble,
+    rights::{NOBODY, is_root, nobodys_folder},
 };
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::{Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
@@ -169,6 +170,42 @@ crate::on_all_engines! {
         assert_eq!(gatepost.metric("gatepost_acme_orders_total", ""), 0.0);
         assert!(!gatepost.errors().contains("stands in"), "{}", gatepost.errors());
         shows(&gatepost, "Pebble Intermediate CA");
+        delivers(&gatepost, &backend);
+    }
+
+    fn another_user_keeps_what_it_was_given_and_finds_it_again(engine) {
+        if !is_root() { return }
+        let Some(pebble) = Pebble::start(0, serde_json::json!({})) else { return };
+        let backend = Backend::good(free_address());
+        // As the manual has it: the folder above is the user's, and the store is not there yet.
+        let folder = nobodys_folder();
+        let store = folder.path().join("acme");
+        let one = answering(&pebble, "\"mx.example.net\"");
+        let config = config(&backend, &pebble.directory, &pebble.ca(), &store, &one) + "[log]\nto = \"off\"\n[process]\nuser = \"nobody\"\n";
+        let gatepost = Gatepost::start(engine, &config);
+        says(&gatepost, "user nobody, no capabilities");
+        says(&gatepost, "the certificate for mx.example.net is in force");
+        shows(&gatepost, "Pebble Intermediate CA");
+        for (name, mode) in [("", 0o700), ("account.json", 0o600), ("certificate.pem", 0o600), ("history.json", 0o600)] {
+            let facts = fs::metadata(store.join(name)).expect("it is there");
+            assert_eq!((facts.uid(), facts.permissions().mode() & 0o7777), (NOBODY, mode), "{name}");
+        }
+        let account = fs::read_to_string(store.join("account.json")).expect("root may");
+        drop(gatepost);
+        let gatepost = Gatepost::start(engine, &config);
+        says(&gatepost, "the stored certificate for mx.example.net is good until ");
+        says(&gatepost, "user nobody, no capabilities");
+        shows(&gatepost, "Pebble Intermediate CA");
+        assert_eq!(gatepost.metric("gatepost_acme_orders_total", ""), 0.0);
+        // A name more: ordered by the user, with the account of before.
+        let text = fs::read_to_string(gatepost.file()).expect("there");
+        let more = "\"mx.example.net\", \"mail.example.net\"";
+        fs::write(gatepost.file(), text.replace("\"mx.example.net\"", more)).expect("written");
+        gatepost.process.signal("HUP");
+        says(&gatepost, "the certificate for mx.example.net, mail.example.net is in force");
+        let kept = fs::read_to_string(store.join("account.json")).expect("root may");
+        assert_eq!(kept, account);
+        assert_eq!(fs::metadata(store.join("certificate.pem")).expect("there").uid(), NOBODY);
         delivers(&gatepost, &backend);
     }
 }
