@@ -252,11 +252,8 @@ impl ListenerSite {
     /// Whether a client whose certificate holds these names is trusted for that.
     #[must_use]
     pub fn trusts_certificate(&self, names: &[Box<str>]) -> bool {
-        let trusted = |name: &str| {
-            let same = |known: &Box<str>| known.eq_ignore_ascii_case(name);
-            self.client_trusted.iter().any(same)
-        };
-        names.iter().any(|name| trusted(name))
+        let mut all = self.client_trusted.iter();
+        all.any(|known| names.iter().any(|name| known.eq_ignore_ascii_case(name)))
     }
 
     /// Whether a client at this address may say XCLIENT.
