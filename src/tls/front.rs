@@ -2,14 +2,13 @@
 //! of the session tickets, which outlive a reload.
 
 use super::{
-    Acceptor, Anchors, Error, Half, Identity, Slot, Store, acceptor::Terms, identity::day,
+    Acceptor, Anchors, Error, Half, Identity, Slot, Store,
+    acceptor::Terms,
+    identity::{day, now},
 };
 use crate::config::{Certificate, ClientCertificates, Config, Listener, ListenerTls};
 use rustls::{crypto::aws_lc_rs::Ticketer, server::ProducesTickets};
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 /// A certificate that ends within this many seconds is spoken of: three weeks.
 const SOON: i64 = 21 * 86_400;
@@ -186,18 +185,8 @@ fn read(config: &Config, faults: &mut Vec<Fault>) -> Vec<Identity> {
 /// One of them; else which key of it is wrong, and why.
 fn identity(certificate: &Certificate) -> Result<Identity, (&'static str, Error)> {
     let Certificate { chain, key } = certificate;
-    let identity = Identity::read_halves(chain, key).map_err(|(half, why)| match half {
+    Identity::read_in_force(chain, key).map_err(|(half, why)| match half {
         Half::Chain => ("chain", why),
         Half::Key => ("key", why),
-    })?;
-    identity
-        .check_time(now())
-        .map_err(|why| ("chain", why.in_file(chain)))?;
-    Ok(identity)
-}
-
-fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
+    })
 }

@@ -10,7 +10,12 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Octets of a file of certificates or keys at most.
@@ -45,14 +50,23 @@ impl Identity {
     /// # Errors
     /// A file can't be read, holds no PEM of that kind, or the key is not the certificate's.
     pub fn read(chain: &Path, key: &Path) -> Result<Identity, Error> {
-        Identity::read_halves(chain, key).map_err(|(_, why)| why)
+        Identity::halves(chain, key).map_err(|(_, why)| why)
     }
 
-    /// The same for who wants to know which file is wrong. A key that is another certificate's is the wrong one.
+    /// The same for who means to use it now, and wants to know which file is wrong. A key that is another certificate's
+    /// is the wrong one.
     ///
     /// # Errors
-    /// Those of [`Identity::read`].
-    pub fn read_halves(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
+    /// Those of [`Identity::read`], and [`Identity::check_time`].
+    pub fn read_in_force(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
+        let identity = Identity::halves(chain, key)?;
+        identity
+            .check_time(now())
+            .map_err(|why| (Half::Chain, why.in_file(chain)))?;
+        Ok(identity)
+    }
+
+    fn halves(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
         let certificates = certificates(chain).map_err(|why| (Half::Chain, why))?;
         let private = private_key(key).map_err(|why| (Half::Key, why))?;
         Identity::of(certificates, private).map_err(|why| (Half::Key, why.in_file(key)))
@@ -161,6 +175,13 @@ impl About {
             ends: read.validity().not_after.timestamp(),
         })
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
 }
 
 /// The day of a moment.

@@ -93,7 +93,7 @@ impl Material {
         let mut identity = None;
         if let Some(chain) = &pool.tls_certificate {
             let key = pool.tls_key.as_ref().unwrap_or(chain);
-            identity = Identity::read_halves(chain, key)
+            identity = Identity::read_in_force(chain, key)
                 .map_err(|(half, why)| match half {
                     Half::Key if pool.tls_key.is_some() => wrong("tls_key", why),
                     _ => wrong("tls_certificate", why),

@@ -159,6 +159,9 @@ fn what_a_pool_needs_for_tls_is_read_before_it_runs() {
             .issue(&["edge.example"])
             .write(folder.path(), name);
     }
+    authority
+        .expired(&["edge.example"])
+        .write(folder.path(), "old");
     fs::write(path("ca.pem"), authority.pem()).expect("written");
     fs::write(path("empty.pem"), "").expect("written");
     let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -215,6 +218,15 @@ fn what_a_pool_needs_for_tls_is_read_before_it_runs() {
             "tls_certificate",
             "good.pem",
             "there is no private key in it",
+        )],
+    );
+    told(
+        &shows("old.pem", "old.key"),
+        &[(
+            1,
+            "tls_certificate",
+            "old.pem",
+            "the certificate of edge.example has expired on",
         )],
     );
     // All that is wrong with a pool is told at once.
