@@ -76,6 +76,11 @@ impl Connector {
     pub(crate) fn begin(&self) -> Result<Connection, rustls::Error> {
         ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map(Connection::from)
     }
+
+    /// What a handshake begins with elsewhere than in `net`: on a socket of the control thread.
+    pub(crate) fn parts(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (Arc::clone(&self.config), self.name.clone())
+    }
 }
 
 impl fmt::Debug for Connector {

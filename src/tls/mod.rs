@@ -9,6 +9,7 @@
 
 mod acceptor;
 mod anchors;
+mod back;
 mod connector;
 mod error;
 mod facts;
@@ -21,6 +22,7 @@ mod web;
 
 pub use acceptor::Acceptor;
 pub use anchors::Anchors;
+pub use back::Back;
 pub use connector::{Connector, Verify, unverified};
 pub use error::Error;
 pub use facts::Facts;

@@ -321,8 +321,7 @@ fn resolve<'a>(
         };
         let problem = match addresses {
             Ok(addresses) if !addresses.is_empty() => {
-                let host = name.rsplit_once(':').map_or(&**name, |(host, _)| host);
-                let host = host.trim_start_matches('[').trim_end_matches(']');
+                let host = backend.host();
                 found.extend(addresses.into_iter().map(|a| (host, a, weight.max(1))));
                 continue;
             }

@@ -8,9 +8,8 @@ use super::{backend::Backend, backends::BuildError, balance};
 use crate::{
     config::{self, PoolTls},
     smtp::client::StartTls,
-    tls::{Anchors, Connector, Error, Fault, Half, Identity, Verify},
+    tls::{Back, Connector, Fault},
 };
-use rustls::pki_types::ServerName;
 use std::{path::Path, sync::Arc};
 
 /// What makes two connections differ in security.
@@ -58,54 +57,33 @@ pub(super) fn asks(pool: &config::Pool) -> StartTls {
 /// What the files hold.
 #[derive(Default)]
 pub(super) struct Material {
-    verify: Option<Verify>,
-    identity: Option<Identity>,
+    /// `None`: there is no TLS, or something is wrong.
+    back: Option<Back>,
     files: u64,
 }
 
 impl Material {
     /// Reads a pool's files. What is wrong with them is added to `faults`.
     pub(super) fn read(i: usize, pool: &config::Pool, faults: &mut Vec<Fault>) -> Material {
-        if pool.tls == PoolTls::None {
-            return Material::default();
-        }
+        let back = Back::read(pool).unwrap_or_else(|found| {
+            faults.extend(found.into_iter().map(|Fault { key, mut error }| {
+                error.problem = format!("pool \"{}\": {}", pool.name, error.problem);
+                let key = format!("pool[{i}].{key}");
+                Fault { key, error }
+            }));
+            None
+        });
         let mut files = 0;
-        let mut wrong = |key: &str, mut error: Error| {
-            error.problem = format!("pool \"{}\": {}", pool.name, error.problem);
-            faults.push(Fault {
-                key: format!("pool[{i}].{key}"),
-                error,
-            });
-        };
-        let mut verify = Some(Verify::Nothing);
         if pool.tls == PoolTls::Verify {
-            let anchors = match &pool.tls_ca {
-                Some(file) => Anchors::read(file),
-                None => Anchors::system(),
-            };
-            let key = pool.tls_ca.as_ref().map_or("tls", |_| "tls_ca");
-            verify = anchors
-                .map(Verify::Against)
-                .map_err(|why| wrong(key, why))
-                .ok();
             files ^= pool.tls_ca.as_deref().map_or(0, fingerprint);
         }
-        let mut identity = None;
         if let Some(chain) = &pool.tls_certificate {
-            let key = pool.tls_key.as_ref().unwrap_or(chain);
-            identity = Identity::read_in_force(chain, key)
-                .map_err(|(half, why)| match half {
-                    Half::Key if pool.tls_key.is_some() => wrong("tls_key", why),
-                    _ => wrong("tls_certificate", why),
-                })
-                .ok();
             files = balance::mix(files) ^ fingerprint(chain);
         }
-        Material {
-            verify,
-            identity,
-            files,
+        if let Some(key) = &pool.tls_key {
+            files = balance::mix(files) ^ fingerprint(key);
         }
+        Material { back, files }
     }
 
     /// What connections to a backend of this host differ by.
@@ -118,10 +96,7 @@ impl Material {
             tls => SecurityIdentity {
                 tls,
                 implicit: pool.tls_implicit,
-                name: match &*pool.tls_name {
-                    "" => host.to_owned(),
-                    name => name.to_owned(),
-                },
+                name: Back::name(pool, host).to_owned(),
                 files: self.files,
             },
         }
@@ -135,41 +110,17 @@ impl Material {
         backends: &[Arc<Backend>],
         errors: &mut Vec<BuildError>,
     ) -> Security {
-        let connectors = match self.connectors(backends) {
-            Ok(connectors) => connectors,
-            Err(problem) => {
-                errors.push(BuildError {
-                    key: format!("pool[{i}].tls_name"),
-                    problem,
-                });
-                Vec::new()
-            }
-        };
+        let names = backends.iter().map(|b| &*b.identity.security.name);
+        let made = self.back.as_ref().map(|back| back.connectors(names));
+        let connectors = made.unwrap_or(Ok(Vec::new())).unwrap_or_else(|fault| {
+            errors.push(error(i, fault));
+            Vec::new()
+        });
         Security {
             mode: pool.tls,
             implicit: pool.tls_implicit,
             connectors,
         }
-    }
-
-    fn connectors(&self, backends: &[Arc<Backend>]) -> Result<Vec<Connector>, String> {
-        let Some(verify) = &self.verify else {
-            return Ok(Vec::new());
-        };
-        let mut first: Option<Connector> = None;
-        let mut made = Vec::new();
-        for backend in backends {
-            let name = &backend.identity.security.name;
-            let server = ServerName::try_from(name.clone())
-                .map_err(|_| format!("\"{name}\" is no name that a certificate could hold"))?;
-            let connector = match &first {
-                Some(first) => first.named(server),
-                None => Connector::new(verify, server, self.identity.as_ref())
-                    .map_err(|why| why.to_string())?,
-            };
-            made.push(first.insert(connector).clone());
-        }
-        Ok(made)
     }
 }
 
@@ -181,6 +132,13 @@ pub fn faults(config: &config::Config) -> Vec<Fault> {
         let _ = Material::read(i, pool, &mut faults);
     }
     faults
+}
+
+fn error(i: usize, fault: Fault) -> BuildError {
+    BuildError {
+        key: format!("pool[{i}].{}", fault.key),
+        problem: fault.error.to_string(),
+    }
 }
 
 /// A hash of a file; one that can't be read is told elsewhere.

@@ -62,6 +62,35 @@ fn a_credential_source_has_its_own_keys() {
 }
 
 #[test]
+fn passwords_that_go_in_the_clear_are_spoken_of() {
+    let asks = |pool: &str| {
+        let more = "[[credentials]]\nname = \"staff\"\nsource = \"backend\"\npool = \"logins\"\n";
+        with(&format!("[[pool]]\nname = \"logins\"\n{pool}\n{more}"))
+    };
+    let hint = "write tls = \"verify\" in the pool \"logins\", or \"required\"";
+    one(
+        &asks("backends = [\"127.0.0.1:25\", \"10.0.0.1:25\"]"),
+        "\"logins\"",
+        "passwords go to another machine unencrypted where it offers no TLS (tls = \"opportunistic\")",
+        hint,
+    );
+    one(
+        &asks("backends = [\"mta.example:25\"]\ntls = \"none\""),
+        "\"logins\"",
+        "passwords go to another machine unencrypted (tls = \"none\")",
+        hint,
+    );
+    for pool in [
+        "backends = [\"127.0.0.1:25\", \"[::1]:25\", \"localhost:25\"]\ntls = \"none\"",
+        "backends = [\"10.0.0.1:25\"]\ntls = \"required\"",
+        "backends = [\"10.0.0.1:465\"]\ntls = \"verify\"\ntls_implicit = true",
+    ] {
+        let found = problems(&asks(pool));
+        assert!(found.is_empty(), "{pool}: {found:#?}");
+    }
+}
+
+#[test]
 fn listeners() {
     one(
         &with("[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:26\"]\n"),

@@ -20,12 +20,12 @@ use std::{
     time::Duration,
 };
 
-/// A source from its keys; `backends` are those of the pool `mta`.
-fn source_of(backends: &[SocketAddr], keys: &str) -> Remote {
+/// A source from its keys; `backends` are those of the pool `mta`, `pool` its other keys.
+pub fn source_of(backends: &[SocketAddr], pool: &str, keys: &str) -> Remote {
     let backends: Vec<String> = backends.iter().map(|b| format!("\"{b}\"")).collect();
     let text = format!(
         "hostname = \"edge.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:2525\"]\n\
-         [[pool]]\nname = \"mta\"\nbackends = [{}]\ntls = \"none\"\n[[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n\
+         [[pool]]\nname = \"mta\"\nbackends = [{}]\n{pool}\n[[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n\
          [[credentials]]\nname = \"staff\"\n{keys}",
         backends.join(", ")
     );
@@ -34,7 +34,7 @@ fn source_of(backends: &[SocketAddr], keys: &str) -> Remote {
 }
 
 fn source(keys: &str) -> Remote {
-    source_of(&["127.0.0.1:2600".parse().expect("an address")], keys)
+    source_of(&["127.0.0.1:2600".parse().expect("an address")], "", keys)
 }
 
 fn attempt(mechanism: Mechanism, credential: Credential) -> Attempt {
@@ -48,7 +48,7 @@ fn attempt(mechanism: Mechanism, credential: Credential) -> Attempt {
     }
 }
 
-fn password(user: &str, password: &str) -> Attempt {
+pub fn password(user: &str, password: &str) -> Attempt {
     let credential = Credential::Password {
         user: user.into(),
         password: Secret::new(password.as_bytes()),
@@ -65,7 +65,7 @@ fn token(mechanism: Mechanism, user: &str, token: &str) -> Attempt {
 }
 
 /// An outcome in one line.
-async fn ask(source: &Remote, attempt: &Attempt) -> String {
+pub async fn ask(source: &Remote, attempt: &Attempt) -> String {
     match source.check(attempt).await {
         Outcome::Granted(account) => {
             format!("{}: {}", account.name, account.addresses.join(" "))
@@ -75,7 +75,7 @@ async fn ask(source: &Remote, attempt: &Attempt) -> String {
     }
 }
 
-const ACCOUNTS: &str = "amy:pw 1:::::: addresses=amy@example.net,@amy.example\nbob:secret::::::\n\
+pub const ACCOUNTS: &str = "amy:pw 1:::::: addresses=amy@example.net,@amy.example\nbob:secret::::::\n\
                         bob@b.example:secret::::::\n";
 
 #[test]
@@ -463,8 +463,8 @@ fn a_backend_checks_passwords_itself() {
     };
     let keys = "source = \"backend\"\npool = \"mta\"\ndomains = [\"a.example\"]\n";
     // The first one is not there: nobody hears of it.
-    let source = source_of(&[free_address(), postfix.address], keys);
-    let alone = source_of(&[free_address()], keys);
+    let source = source_of(&[free_address(), postfix.address], "tls = \"none\"", keys);
+    let alone = source_of(&[free_address()], "", keys);
     runtime().block_on(async {
         for _ in 0..2 {
             let found = ask(&source, &password("amy", "pw 1")).await;

@@ -163,6 +163,7 @@ impl Dovecot {
             master: None,
         };
         let root = dovecot.folder.path().display();
+        // Without the penalty socket an address that was refused once doesn't wait for seconds from then on.
         let tokens = introspection.map_or(String::new(), |endpoint| {
             let text = format!(
                 "introspection_mode = post\nintrospection_url = http://{endpoint}/introspect\n\
@@ -182,6 +183,7 @@ impl Dovecot {
              auth_mechanisms = plain login{mechanisms}\nauth_failure_delay = 0\n\
              service auth {{\n user = root\n unix_listener {root}/auth-client {{\n  mode = 0666\n }}\n\
              inet_listener {{\n  address = {}\n  port = {}\n }}\n}}\n\
+             service anvil {{\n unix_listener anvil-auth-penalty {{\n  mode = 0\n }}\n}}\n\
              passdb {{\n driver = passwd-file\n mechanisms = plain login\n\
              args = scheme=PLAIN username_format=%u {root}/accounts\n}}\n{tokens}\
              userdb {{\n driver = static\n args = uid=65534 gid=65534 home=/tmp\n}}\n",

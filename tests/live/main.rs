@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod control;
 mod credentials;
+mod credentials_tls;
 mod delivery;
 mod endpoint;
 mod failures;

@@ -1,41 +1,65 @@
 //! Pass-through: the AUTH of a pool's backends says whose a credential is (RFC 4954). A connection of its own for each
 //! question, opened, asked once, and closed with QUIT: one that has authenticated is somebody's, and none of ours.
+//!
+//! It speaks TLS as the pool's messages do, by the same files and names: at once or by STARTTLS, in the clear only where
+//! a message would go in the clear. What fails there is this backend's trouble, never a wrong password.
 
-use super::{
-    owned::Owned,
-    sasl::{self, Saying},
-};
+use super::{dialogue::Dialogue, owned::Owned, sasl};
 use crate::{
-    auth::{Attempt, Credential, Mechanism, Outcome},
-    config::{Config, Credentials, Protocol},
-    smtp::reply_parse::{Progress, ReplyLimits, ReplyReader},
+    auth::{Attempt, Credential, Outcome},
+    config::{Config, Credentials, Pool, PoolTls, Protocol},
+    log::say,
+    tls::{Back, Connector, Fault},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 /// A pool's backends as a source.
 #[derive(Debug)]
 pub struct Backend {
-    places: Vec<String>,
+    places: Vec<Place>,
     next: AtomicUsize,
-    /// For one backend to take the connection, so that one that is dead doesn't take the time of the others.
-    connect: Duration,
+    /// For one backend to take the connection, and as long for its handshake, so that one that is dead doesn't take the
+    /// time of the others.
+    share: Duration,
     hello: String,
+    tls: PoolTls,
+    implicit: bool,
     owned: Owned,
 }
 
+/// One backend.
+#[derive(Debug)]
+struct Place {
+    /// `host:port`.
+    address: String,
+    /// None where the pool speaks no TLS.
+    connector: Option<Connector>,
+    /// The last handshake failed, and somebody was told.
+    insecure: AtomicBool,
+}
+
+/// Why a backend can't be asked.
+enum Trouble {
+    /// The TLS handshake failed.
+    Handshake(String),
+    Other(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Trouble {
+        Trouble::Other(why)
+    }
+}
+
 impl Backend {
-    /// Finds the pool; connects to nothing yet.
+    /// Finds the pool and reads its certificates; connects to nothing yet.
     ///
     /// # Errors
-    /// There is no such pool.
+    /// There is no such pool, or its files can't be used.
     pub fn build(
         credentials: &Credentials,
         config: &Config,
@@ -44,11 +68,12 @@ impl Backend {
         let name = &credentials.pool;
         let pool = config.pool.iter().find(|pool| pool.name == *name);
         let pool = pool.ok_or_else(|| format!("there is no pool \"{name}\""))?;
-        let places: Vec<String> = pool
-            .backends
-            .iter()
-            .map(|backend| backend.address().to_string())
-            .collect();
+        let places = places(pool).map_err(|faults| {
+            let told = faults.iter().map(|Fault { key, error }| {
+                format!("its pool \"{name}\" can't be asked: {key}: {error}")
+            });
+            told.collect::<Vec<_>>().join("; ")
+        })?;
         let verb = match pool.protocol {
             Protocol::Smtp => "EHLO",
             Protocol::Lmtp => "LHLO",
@@ -57,8 +82,10 @@ impl Backend {
         Ok(Backend {
             places,
             next: AtomicUsize::new(0),
-            connect: credentials.timeout.0 / tries,
+            share: credentials.timeout.0 / tries,
             hello: format!("{verb} {}", pool.hello),
+            tls: pool.tls,
+            implicit: pool.tls_implicit,
             owned,
         })
     }
@@ -71,25 +98,32 @@ impl Backend {
             let place = &self.places[(first.wrapping_add(i)) % self.places.len()];
             match self.ask(place, attempt).await {
                 Ok(outcome) => return outcome,
-                Err(why) => last = format!("{place}: {why}"),
+                Err(why) => last = format!("{}: {why}", place.address),
             }
         }
         Outcome::Unavailable(last)
     }
 
     /// An error where another backend may know more.
-    async fn ask(&self, place: &str, attempt: &Attempt) -> Result<Outcome, String> {
-        let stream = tokio::time::timeout(self.connect, TcpStream::connect(place))
-            .await
-            .map_err(|_| "can't connect in time".to_string())?
-            .map_err(|why| format!("can't connect: {why}"))?;
-        let mut dialogue = Dialogue::new(stream);
-        dialogue.expect(220, "the greeting").await?;
-        dialogue.say(self.hello.as_bytes()).await?;
-        dialogue.expect(250, "EHLO").await?;
-        let mechanisms = mechanisms(dialogue.text());
-        let offers = |name: &str| mechanisms.iter().any(|has| has == name);
-        let Some(saying) = sasl::saying(attempt, offers)? else {
+    async fn ask(&self, place: &Place, attempt: &Attempt) -> Result<Outcome, String> {
+        let opened = match self.open(place, true).await {
+            Err(Trouble::Handshake(why)) if self.tls == PoolTls::Opportunistic => {
+                if !place.insecure.swap(true, Ordering::Relaxed) {
+                    let address = &place.address;
+                    say!(
+                        Warn,
+                        "{address}: no TLS: {why}; it's asked about passwords in the clear"
+                    );
+                }
+                self.open(place, false).await
+            }
+            opened => opened,
+        };
+        let mut dialogue = opened.map_err(|trouble| match trouble {
+            Trouble::Handshake(why) => format!("no TLS: {why}"),
+            Trouble::Other(why) => why,
+        })?;
+        let Some(saying) = sasl::saying(attempt, |name| dialogue.offers(name))? else {
             return Ok(Outcome::Denied);
         };
         let code = dialogue.authenticate(&saying, &attempt.credential).await?;
@@ -97,11 +131,68 @@ impl Backend {
             235 => self.grant(&attempt.credential),
             // RFC 4954 §6.
             535 => Outcome::Denied,
-            code => return Err(format!("AUTH got {code} {}", dialogue.shown())),
+            _ => return Err(format!("AUTH got {}", dialogue.shown())),
         };
-        // Its answer is not awaited: who asked waits.
-        let _ = dialogue.say(b"QUIT").await;
+        dialogue.leave().await;
         Ok(outcome)
+    }
+
+    /// From the connection to the EHLO whose mechanisms count. `secures`: whether TLS is asked for where the pool wants it.
+    async fn open(&self, place: &Place, secures: bool) -> Result<Dialogue, Trouble> {
+        let stream = timeout(self.share, TcpStream::connect(&*place.address))
+            .await
+            .map_err(|_| "can't connect in time".to_string())?
+            .map_err(|why| format!("can't connect: {why}"))?;
+        // EHLO follows the handshake's last word, which nobody answers. A socket that won't have it is slower.
+        let _ = stream.set_nodelay(true);
+        let mut dialogue = Dialogue::new(stream);
+        let connector = place.connector.as_ref().filter(|_| secures);
+        if let (Some(connector), true) = (connector, self.implicit) {
+            dialogue = self.shake_hands(place, dialogue, connector).await?;
+        }
+        dialogue.expect(220, "the connection").await?;
+        dialogue.hello(&self.hello).await?;
+        if let (Some(connector), false) = (connector, self.implicit)
+            && self.starts_tls(&mut dialogue).await?
+        {
+            dialogue = self.shake_hands(place, dialogue, connector).await?;
+            dialogue.hello(&self.hello).await?;
+        }
+        Ok(dialogue)
+    }
+
+    /// STARTTLS: whether the handshake is next. An error where there is no other way to go on.
+    async fn starts_tls(&self, dialogue: &mut Dialogue) -> Result<bool, String> {
+        let may_be_clear = self.tls == PoolTls::Opportunistic;
+        if !dialogue.offers_tls() {
+            return match may_be_clear {
+                true => Ok(false),
+                false => Err("no TLS: it offers no STARTTLS".into()),
+            };
+        }
+        match dialogue.ask_for_tls().await? {
+            false if !may_be_clear => Err(format!("no TLS: STARTTLS got {}", dialogue.shown())),
+            granted => Ok(granted),
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        place: &Place,
+        dialogue: Dialogue,
+        connector: &Connector,
+    ) -> Result<Dialogue, Trouble> {
+        // Where a second connection may follow, half of the time is for this one.
+        let limit = match self.tls {
+            PoolTls::Opportunistic => self.share / 2,
+            _ => self.share,
+        };
+        let done = timeout(limit, dialogue.secure(connector)).await;
+        let secured = done
+            .map_err(|_| Trouble::Handshake("the handshake takes too long".into()))?
+            .map_err(|why| Trouble::Handshake(why.to_string()))?;
+        place.insecure.store(false, Ordering::Relaxed);
+        Ok(secured)
     }
 
     fn grant(&self, credential: &Credential) -> Outcome {
@@ -117,127 +208,23 @@ impl Backend {
     }
 }
 
-/// The mechanisms in a reply to EHLO, in upper case.
-fn mechanisms(text: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(text).to_ascii_uppercase();
-    let named = text.lines().filter_map(|line| line.strip_prefix("AUTH"));
-    named
-        // `AUTH=PLAIN` is what servers said before RFC 2554.
-        .filter(|rest| rest.starts_with([' ', '=']))
-        .flat_map(|rest| rest.split([' ', '=']))
-        .filter(|word| !word.is_empty())
-        .map(str::to_string)
-        .collect()
-}
-
-/// A client's side of SMTP as far as AUTH goes.
-struct Dialogue<S> {
-    stream: S,
-    reader: ReplyReader,
-    input: Vec<u8>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
-    fn new(stream: S) -> Dialogue<S> {
-        Dialogue {
-            stream,
-            reader: ReplyReader::new(ReplyLimits::default()),
-            input: Vec::new(),
+/// The backends of a pool, each with what a handshake with it begins with.
+fn places(pool: &Pool) -> Result<Vec<Place>, Vec<Fault>> {
+    let connectors = match Back::read(pool)? {
+        Some(back) => {
+            let names = pool.backends.iter().map(|b| Back::name(pool, b.host()));
+            back.connectors(names).map_err(|fault| vec![fault])?
         }
-    }
-
-    async fn say(&mut self, line: &[u8]) -> Result<(), String> {
-        let line = [line, b"\r\n"].concat();
-        let sent = self.stream.write_all(&line).await;
-        sent.map_err(|why| format!("the connection broke: {why}"))
-    }
-
-    async fn hear(&mut self) -> Result<u16, String> {
-        loop {
-            let progress = self.reader.read(&self.input);
-            match progress.map_err(|why| why.as_str().to_string())? {
-                Progress::Done(taken) => {
-                    self.input.drain(..taken);
-                    return Ok(self.reader.reply().head.code);
-                }
-                Progress::More => self.input.clear(),
-            }
-            let read = self.stream.read_buf(&mut self.input).await;
-            match read {
-                Ok(0) => return Err("it closed the connection".into()),
-                Ok(_) => {}
-                Err(why) => return Err(format!("the connection broke: {why}")),
-            }
-        }
-    }
-
-    async fn expect(&mut self, wanted: u16, to: &str) -> Result<(), String> {
-        match self.hear().await? {
-            code if code == wanted => Ok(()),
-            code => Err(format!("{to} was {code} {}", self.shown())),
-        }
-    }
-
-    /// The code of the last word on it.
-    async fn authenticate(
-        &mut self,
-        saying: &Saying,
-        credential: &Credential,
-    ) -> Result<u16, String> {
-        if let (Mechanism::Login, Credential::Password { user, password }) =
-            (saying.mechanism, credential)
-        {
-            self.say(b"AUTH LOGIN").await?;
-            for word in [user.as_bytes(), password.octets()] {
-                match self.hear().await? {
-                    334 => self.say(STANDARD.encode(word).as_bytes()).await?,
-                    code => return Ok(code),
-                }
-            }
-            return self.hear().await;
-        }
-        let name = saying.mechanism.as_str();
-        let response = STANDARD.encode(saying.response.octets());
-        // RFC 4954 §4: an initial response that makes the command longer than 512 octets goes by itself.
-        if "AUTH  \r\n".len() + name.len() + response.len() <= 512 {
-            self.say(format!("AUTH {name} {response}").as_bytes())
-                .await?;
-        } else {
-            self.say(format!("AUTH {name}").as_bytes()).await?;
-            match self.hear().await? {
-                334 => self.say(response.as_bytes()).await?,
-                code => return Ok(code),
-            }
-        }
-        match self.hear().await? {
-            // Why a token is no good (RFC 7628 §3.2.3); an answer that says nothing brings the 535.
-            334 => {
-                self.say(b"AQ==").await?;
-                self.hear().await
-            }
-            code => Ok(code),
-        }
-    }
-
-    fn text(&self) -> &[u8] {
-        self.reader.reply().text()
-    }
-
-    /// The last reply's text for the log.
-    fn shown(&self) -> String {
-        let text = String::from_utf8_lossy(self.text());
-        text.chars().take(200).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_mechanisms() {
-        let text = b"mx.example\nSIZE 1\nauth plain LOGIN\nAUTH=XOAUTH2\nAUTHOR X";
-        assert_eq!(mechanisms(text), ["PLAIN", "LOGIN", "XOAUTH2"]);
-        assert!(mechanisms(b"mx.example\nSIZE").is_empty());
-    }
+        None => Vec::new(),
+    };
+    let mut connectors = connectors.into_iter();
+    Ok(pool
+        .backends
+        .iter()
+        .map(|backend| Place {
+            address: backend.address().to_string(),
+            connector: connectors.next(),
+            insecure: AtomicBool::new(false),
+        })
+        .collect())
 }

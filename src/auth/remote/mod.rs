@@ -8,6 +8,7 @@
 //! Rejected: PAM and LDAP of our own. Dovecot speaks both, and its socket is one protocol to get right.
 
 mod backend;
+mod dialogue;
 mod dovecot;
 mod http;
 mod introspection;

@@ -104,7 +104,7 @@ fn url(i: usize, source: &Credentials, at: &mut Document) {
     }
     let local = host.is_some_and(|host| {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        name == "localhost" || name == "[::1]" || name.starts_with("127.")
+        is_local(name.trim_start_matches('[').trim_end_matches(']'))
     });
     if url.starts_with("http://") && !local {
         let message = "passwords go to another machine unencrypted".to_string();
@@ -139,13 +139,15 @@ fn readable(file: &Path) -> Result<(), String> {
 fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
     let (path, name) = (format!("credentials[{i}].pool"), &*source.pool);
     if let Some(pool) = config.pool.iter().find(|pool| pool.name == name)
-        // A password must not go where a message would not.
-        && pool.tls != PoolTls::None
+        && let Some(how) = in_clear(pool.tls)
+        && !pool.backends.iter().all(|backend| is_local(backend.host()))
     {
-        let message =
-            format!("the pool \"{name}\" speaks TLS, and questions for passwords don't yet");
-        let hint = "name a pool on a private network, with `tls = \"none\"`".to_string();
-        at.error(&path, message, hint);
+        let message = format!(
+            "passwords go to another machine {how} (tls = \"{}\")",
+            pool.tls
+        );
+        let hint = format!("write tls = \"verify\" in the pool \"{name}\", or \"required\"");
+        at.warning(&path, message, hint);
     }
     let pools = || config.pool.iter().map(|pool| &*pool.name);
     if name.is_empty() || pools().any(|pool| pool == name) || at.is_broken("pool") {
@@ -153,6 +155,20 @@ fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
     }
     let hint = nearest(name, pools()).map(|near| format!("did you mean \"{near}\"?"));
     at.error(&path, format!("there is no pool \"{name}\""), hint);
+}
+
+/// Whether what such a pool is told may be read on its way.
+fn in_clear(tls: PoolTls) -> Option<&'static str> {
+    match tls {
+        PoolTls::None => Some("unencrypted"),
+        PoolTls::Opportunistic => Some("unencrypted where it offers no TLS"),
+        PoolTls::Required | PoolTls::Verify => None,
+    }
+}
+
+/// Whether that is this machine; an IPv6 address has no brackets.
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host == "::1" || host.starts_with("127.")
 }
 
 fn secret(i: usize, source: &Credentials, at: &mut Document) {

@@ -85,6 +85,14 @@ impl Backend {
             Backend::Weighted(weighted) => &weighted.address,
         }
     }
+
+    /// The host of that, an IPv6 address without its brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let address = self.address();
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// A backend with a weight.

@@ -36,7 +36,8 @@ pub struct Credentials {
     #[schemars(with = "String")]
     #[schemars(extend("x-default" = "those that the system trusts"))]
     pub ca: PathBuf,
-    /// `backend`: the pool whose backends check the password by their own AUTH.
+    /// `backend`: the pool whose backends check the password by their own AUTH. They are asked over TLS as the pool's
+    /// `tls` and its other keys say.
     #[schemars(extend("x-default" = "none"))]
     pub pool: String,
     /// `introspection`: our own name there, sent with `secret` (HTTP Basic).
