@@ -16,7 +16,7 @@ const ALL: &str =
     r#"["plain", "login", "scram-sha-256", "scram-sha-256-plus", "oauthbearer", "xoauth2"]"#;
 
 /// Runs `gatepost user` with a password on its standard input.
-fn user(file: &Path, words: &[&str], password: &str) -> (bool, String) {
+pub fn user(file: &Path, words: &[&str], password: &str) -> (bool, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .arg("user")
         .args(words)

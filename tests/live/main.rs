@@ -3,6 +3,7 @@
 mod acme;
 mod auth;
 mod backend;
+mod binding;
 mod capacity;
 mod certificates;
 mod client;

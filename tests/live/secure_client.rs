@@ -2,9 +2,10 @@
 
 use crate::client::Client;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore,
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
     crypto::aws_lc_rs::default_provider,
     pki_types::{CertificateDer, ServerName},
+    version::TLS12,
 };
 use std::{
     io::{ErrorKind, Read, Write},
@@ -21,12 +22,21 @@ pub struct Secure {
 impl Client {
     /// Shakes hands, and verifies who it is.
     pub fn into_tls(self, authority: &[u8], name: &str) -> Secure {
+        self.into_version(ALL_VERSIONS, authority, name)
+    }
+
+    fn into_version(
+        self,
+        versions: &[&'static SupportedProtocolVersion],
+        authority: &[u8],
+        name: &str,
+    ) -> Secure {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from(authority.to_vec()))
             .expect("an authority");
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -43,6 +53,12 @@ impl Client {
     pub fn secured(mut self, authority: &[u8], name: &str) -> Secure {
         self.expect("STARTTLS", "220");
         self.into_tls(authority, name)
+    }
+
+    /// The same by TLS 1.2.
+    pub fn secured_by_old(mut self, authority: &[u8], name: &str) -> Secure {
+        self.expect("STARTTLS", "220");
+        self.into_version(&[&TLS12], authority, name)
     }
 }
 
@@ -75,6 +91,13 @@ impl Secure {
             }
         }
         String::from_utf8_lossy(&reply).into_owned()
+    }
+
+    /// The `tls-exporter` channel binding (RFC 9266 §2).
+    pub fn exporter(&self) -> [u8; 32] {
+        self.tls
+            .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+            .expect("the handshake is over")
     }
 
     /// The other side's certificate.
