@@ -62,16 +62,22 @@ impl Session {
         };
         let limits = &self.current.site.config.limits;
         let full = (window.bytes().len() + piece.len()) as u64 > limits.window.0;
-        let Some(end) = header::end(window.bytes()) else {
-            // A header that fills the window can't be judged; one that only the budget stopped may come again.
-            let known = if full {
-                replies::HEADER_TOO_LARGE
-            } else {
-                replies::NO_MEMORY
-            };
-            return Err(known.reply());
+        let joined;
+        let (held, piece, end) = match header::end(window.bytes()) {
+            Some(end) => (window.bytes(), piece, Some(end)),
+            // What only the budget stopped may come again.
+            None if !full => return Err(replies::NO_MEMORY.reply()),
+            // The header may end in the piece that was too much: a window can be smaller than one read.
+            None => {
+                joined = [window.bytes(), piece].concat();
+                (&*joined, &b""[..], header::end(&joined))
+            }
         };
-        let header = &window.bytes()[..end];
+        let Some(end) = end else {
+            // It is longer than the window, and so than `limits.header`.
+            return Err(replies::HEADER_TOO_LARGE.reply());
+        };
+        let header = &held[..end];
         if end as u64 > limits.header.0 {
             return Err(replies::HEADER_TOO_LARGE.reply());
         }
@@ -84,7 +90,7 @@ impl Session {
         self.write_trace(transaction.id, &mut first);
         self.write_missing(survey.found, transaction.id, &mut first);
         let mut pieces: Vec<&[u8]> = vec![&first];
-        survey.without_forged(window.bytes(), &mut pieces);
+        survey.without_forged(held, &mut pieces);
         pieces.push(piece);
         let streaming = self
             .lease_stream(transaction, load, header, &pieces)

@@ -192,6 +192,32 @@ crate::on_all_engines! {
         );
     }
 
+    /// One read holds more than the window, so the first piece of a body may bring its whole header.
+    fn a_window_smaller_than_a_read_takes_mail_all_the_same(engine) {
+        let backend = Backend::good(free_address());
+        let limits = "recipients = \"accept\"\n[limits]\nwindow = \"4KiB\"\nheader = \"4KiB\"\n";
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + limits));
+        let mut client = Client::hello(gatepost.smtp);
+        let forged = "Authentication-Results: edge.example; spf=pass\r\n";
+        for (header, lines) in [(0, 0), (0, 10), (0, 60), (0, 3000), (40, 3000), (48, 100)] {
+            let fields = "X-Filler: 0123456789012345678901234567890123456789012345678901234567\r\n".repeat(header);
+            let body = "Not much, but there are many lines of it, each as long as the others.\r\n".repeat(lines);
+            let reply = client.send("a@sender.example", &["b@example.net"], &format!("Subject: x\r\n{forged}{fields}\r\n{body}"));
+            assert!(reply.starts_with("250"), "{header} {lines}: {reply}");
+            let messages = backend.messages();
+            let payload = messages.last().expect("one").payload();
+            assert!(payload == format!("Subject: x\r\n{fields}\r\n{body}"), "{header} {lines}: {payload}");
+        }
+        assert_eq!(backend.messages().len(), 6);
+        let long = "X-Filler: 0123456789\r\n".repeat(200);
+        for lines in [0, 1000] {
+            let text = format!("{long}\r\n{}", "x\r\n".repeat(lines));
+            let reply = client.send("a@sender.example", &["b@example.net"], &text);
+            assert!(reply.starts_with("552 5.3.4"), "{lines}: {reply}");
+        }
+        assert_eq!(backend.messages().len(), 6);
+    }
+
     fn a_loop_is_broken(engine) {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));
