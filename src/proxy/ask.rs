@@ -170,7 +170,8 @@ impl Session {
         let recipient: Path<'_> = envelope.path(path);
         // Also where a route takes every recipient: what a backend refused at delivery is remembered.
         let pools = &self.context.pools;
-        if let Some(reply) = pools.refused_lately(route.pool, envelope.sender().whole, recipient) {
+        let sender = envelope.sender().whole;
+        if let Some(reply) = pools.refused_lately(route.pool, self.client, sender, recipient) {
             return Answer::Refuse(mapping::refused(reply));
         }
         if Site::verifies(&route) {

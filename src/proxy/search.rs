@@ -48,7 +48,8 @@ impl Session {
             let path = envelope.path(recipient.path);
             if let Some(pool) = pool {
                 let sender = envelope.sender().whole;
-                self.context.pools.note_refused(pool, sender, path, reply);
+                let pools = &self.context.pools;
+                pools.note_refused(pool, self.client, sender, path, reply);
             }
             first.get_or_insert_with(|| {
                 (

@@ -6,6 +6,7 @@
 
 use super::{
     backends::PoolId,
+    caller::keeps_apart,
     lease::{Broken, Lease, LeaseError},
     pools::{Local, Pools},
     replies,
@@ -25,6 +26,7 @@ use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
+    net::IpAddr,
     rc::Rc,
     task::{Poll, Waker},
     time::Duration,
@@ -291,11 +293,13 @@ impl Pools {
         known.into()
     }
 
-    /// A refusal of this recipient from this sender, found out by a delivery of late.
+    /// A refusal of this recipient from this sender, found out by a delivery of late: of this client's, where the
+    /// backends are told who that is.
     #[must_use]
     pub fn refused_lately(
         &self,
         pool: PoolId,
+        client: IpAddr,
         sender: &[u8],
         recipient: Path<'_>,
     ) -> Option<Reply> {
@@ -303,7 +307,8 @@ impl Pools {
         if !backends.verified().has_pairs() {
             return None;
         }
-        let key = Key::pair(pool, sender, recipient)?;
+        let local = self.local(pool)?;
+        let key = Key::pair(pool, sender, recipient, known_client(&local, client))?;
         match backends.verified().look(&key, now())? {
             Known::Bad(reply) => Some(reply),
             Known::Good => None,
@@ -313,8 +318,17 @@ impl Pools {
     /// Remembers that a delivery found this recipient refused, though it had been accepted. The sender may
     /// have been the reason, so the refusal holds for the two together, and for as long as a good answer:
     /// the sender's next try is to meet it. Where the code is about the mailbox (RFC 3463: 5.1.1, 5.1.2,
-    /// 5.1.3, 5.1.6, 5.1.10, 5.2.1) it holds for every sender; any other makes us ask anew.
-    pub fn note_refused(&self, pool: PoolId, sender: &[u8], recipient: Path<'_>, reply: &Reply) {
+    /// 5.1.3, 5.1.6, 5.1.10, 5.2.1) it holds for every sender; any other makes us ask anew. Where the backends take a
+    /// connection for the client's, that may have been the reason too: what one unwanted client hears under somebody's
+    /// name must not shut out that somebody.
+    pub fn note_refused(
+        &self,
+        pool: PoolId,
+        client: IpAddr,
+        sender: &[u8],
+        recipient: Path<'_>,
+        reply: &Reply,
+    ) {
         let (Some(local), Some(key)) = (self.local(pool), Key::new(pool, recipient)) else {
             return;
         };
@@ -332,7 +346,8 @@ impl Pools {
         } else {
             backends.verified().forget(&key);
         }
-        if let Some(pair) = Key::pair(pool, sender, recipient) {
+        let client = known_client(&local, client);
+        if let Some(pair) = Key::pair(pool, sender, recipient, client) {
             backends.verified().learn_pair(
                 &pair,
                 Known::Bad(reply.clone()),
@@ -340,4 +355,9 @@ impl Pools {
             );
         }
     }
+}
+
+/// The client, where a pool's backends judge by it.
+fn known_client(local: &Local, client: IpAddr) -> Option<IpAddr> {
+    keeps_apart(local.pool.identity).then_some(client)
 }

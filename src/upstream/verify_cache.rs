@@ -11,6 +11,7 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     mem,
+    net::IpAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,8 +21,8 @@ use std::{
 const SHARDS: usize = 16;
 /// Recipients of one generation of one shard; at most twice as many are remembered in it.
 const GENERATION: usize = 2048;
-/// Octets of a key: the number of the pool, and one path or two (RFC 5321 §4.5.3.1.3: 256 each).
-const KEY_MAX: usize = 4 + PATH_MAX + 1 + PATH_MAX;
+/// Octets of a key: the number of the pool, one path or two (RFC 5321 §4.5.3.1.3: 256 each), and an address.
+const KEY_MAX: usize = 4 + PATH_MAX + 1 + PATH_MAX + 1 + 16;
 /// RFC 5321 §4.5.3.1.3.
 const PATH_MAX: usize = 256;
 
@@ -64,16 +65,31 @@ impl Key {
         Some(key)
     }
 
-    /// The same for a recipient together with a sender.
+    /// The same for a recipient together with a sender, and with the client where the backends know it.
     #[must_use]
-    pub fn pair(pool: PoolId, sender: &[u8], recipient: Path<'_>) -> Option<Key> {
+    pub fn pair(
+        pool: PoolId,
+        sender: &[u8],
+        recipient: Path<'_>,
+        client: Option<IpAddr>,
+    ) -> Option<Key> {
         let mut key = Key::new(pool, recipient)?;
-        let from = key.len + 1;
-        key.bytes
-            .get_mut(from..from + sender.len())?
-            .copy_from_slice(sender);
-        key.len = from + sender.len();
+        key.append(sender)?;
+        match client.map(|client| client.to_canonical()) {
+            None => {}
+            Some(IpAddr::V4(client)) => key.append(&client.octets())?,
+            Some(IpAddr::V6(client)) => key.append(&client.octets())?,
+        }
         Some(key)
+    }
+
+    /// Appends octets behind a zero, which no path holds.
+    fn append(&mut self, octets: &[u8]) -> Option<()> {
+        let from = self.len + 1;
+        let place = self.bytes.get_mut(from..from + octets.len())?;
+        place.copy_from_slice(octets);
+        self.len = from + octets.len();
+        Some(())
     }
 
     /// The bytes.

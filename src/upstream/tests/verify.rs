@@ -1,6 +1,8 @@
 //! Recipients asked about, remembered, and asked about once.
 
 use super::*;
+use crate::config::PoolIdentity;
+use std::net::{IpAddr, Ipv4Addr};
 
 fn asked(peer: &Peer) -> Vec<String> {
     std::mem::take(&mut *peer.seen().recipients.lock().unwrap())
@@ -122,6 +124,34 @@ fn a_stale_connection_is_not_the_recipients_fault() {
     });
 }
 
+const AMY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+const BOB: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
+
+#[test]
+fn where_the_clients_are_known_each_learns_for_itself() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        for (identity, bob) in [
+            (PoolIdentity::Xclient, None),
+            (PoolIdentity::ProxyV1, None),
+            (PoolIdentity::ProxyV2, None),
+            (PoolIdentity::Xforward, Some(550)),
+        ] {
+            let mut config = config(&[&peer]);
+            config.pool[0].identity = identity;
+            let (pools, pool) = pools(&build(&config)).await;
+            let (sender, picky) = (b"a@a.example", Path::split(b"picky@example.net"));
+            let no = Reply::fixed(550, Status(5, 7, 1), "no");
+            pools.note_refused(pool, AMY, sender, picky, &no);
+            let lately = |client| {
+                let said = pools.refused_lately(pool, client, sender, picky);
+                said.map(|reply| reply.code)
+            };
+            assert_eq!((lately(AMY), lately(BOB)), (Some(550), bob), "{identity}");
+        }
+    });
+}
+
 #[test]
 fn a_delivery_teaches() {
     on_each_engine(|| async {
@@ -130,7 +160,13 @@ fn a_delivery_teaches() {
         let (pools, pool) = pools(&backends).await;
         let refuse = |path: &str, status: Status| {
             let reply = Reply::fixed(550, status, "no");
-            pools.note_refused(pool, b"a@a.example", Path::split(path.as_bytes()), &reply);
+            pools.note_refused(
+                pool,
+                AMY,
+                b"a@a.example",
+                Path::split(path.as_bytes()),
+                &reply,
+            );
         };
         refuse("gone@example.net", Status(5, 1, 1));
         refuse("picky@example.net", Status(5, 7, 1));
@@ -139,10 +175,11 @@ fn a_delivery_teaches() {
         // That one's code was about the sender: another one asks anew, the same one meets it again.
         assert_eq!(code(&verify(&pools, pool, "picky@example.net").await), 250);
         assert_eq!(asked(&peer), ["picky@example.net"]);
+        // These backends don't know the clients: to them it's always us.
         let lately = |sender: &[u8]| {
             let picky = Path::split(b"picky@example.net");
             pools
-                .refused_lately(pool, sender, picky)
+                .refused_lately(pool, BOB, sender, picky)
                 .map(|reply| reply.code)
         };
         assert_eq!(lately(b"a@a.example"), Some(550));
