@@ -7,7 +7,7 @@ use super::{
 use crate::{
     metrics::Counter,
     smtp::{Reply, Tick},
-    upstream::{self, BackendId, Lease, PoolId, Wish},
+    upstream::{self, BackendId, Lease, LeaseError, PoolId, Wish},
 };
 
 /// Backends tried for one message at most. A pool may be larger; a message that four refuse to take has
@@ -94,7 +94,10 @@ impl Search {
             .await;
         lease.map_err(|why| {
             crate::log::say!(Debug, "no lease: {why}");
-            why.reply()
+            match why {
+                LeaseError::Refused(said) => mapping::refused(*said),
+                why => why.reply(),
+            }
         })
     }
 

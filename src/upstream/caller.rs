@@ -8,7 +8,13 @@
 use super::conn::Conn;
 use crate::{
     config::PoolIdentity,
-    smtp::client::identity::{Attributes, Facts},
+    smtp::{
+        Reply,
+        client::{
+            ClientError,
+            identity::{Attributes, Facts},
+        },
+    },
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -115,6 +121,16 @@ pub(super) fn fitness(
         (None, Some(_)) => return None,
     };
     Some(fits)
+}
+
+/// What a backend said to XCLIENT where it won't have the client that it names: 554, as it would have greeted that client
+/// (RFC 5321 §3.1). It had greeted us, so this is about the client alone. Any other refusal may as well be about us (550: we
+/// may not say XCLIENT).
+pub(super) fn refusal(conn: &Conn) -> Option<Reply> {
+    match conn.failure() {
+        Some(ClientError::Caller(head)) if head.code == 554 => Some(conn.client.reply().to_reply()),
+        _ => None,
+    }
 }
 
 /// How well a connection does; more is better.

@@ -28,7 +28,7 @@ use crate::{
 use std::{fmt, rc::Rc, sync::Arc};
 
 /// Why no connection could be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseError {
     /// A reload has taken the pool away.
     NoPool,
@@ -38,13 +38,16 @@ pub enum LeaseError {
     Timeout,
     /// Too many wait already.
     Busy,
+    /// A backend will not have the client that it was told of: 554, in the backend's own words.
+    Refused(Box<Reply>),
 }
 
 impl LeaseError {
-    /// What the client is told.
+    /// What the client is told. A backend's refusal is as it was said, and not yet fit for a client's eyes.
     #[must_use]
     pub fn reply(self) -> Reply {
         match self {
+            LeaseError::Refused(said) => *said,
             LeaseError::NoPool | LeaseError::Down(_) => replies::DOWN.reply(),
             LeaseError::Timeout | LeaseError::Busy => replies::BUSY.reply(),
         }
@@ -59,6 +62,7 @@ impl fmt::Display for LeaseError {
             LeaseError::Down(None) => f.write_str("no backend is left to try"),
             LeaseError::Timeout => f.write_str("no connection came free in time"),
             LeaseError::Busy => f.write_str("too many wait for a connection"),
+            LeaseError::Refused(said) => write!(f, "the client is refused: {}", said.code),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     backend::{Backend, BackendId},
     backends::PoolId,
     budget::Permit,
-    caller::{Caller, fitness},
+    caller::{Caller, fitness, refusal},
     conn::Conn,
     connect::{about_caller, connect},
     health::Trouble,
@@ -22,9 +22,10 @@ use crate::{
     log::say,
     metrics::{Counter, Gauge, Stage},
     net::now,
-    smtp::Tick,
+    smtp::{Reply, Tick},
 };
 use std::{
+    cell::OnceCell,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -55,6 +56,8 @@ struct Search<'a> {
     tried: [BackendId; TRIES_MAX],
     tries: usize,
     last: Option<Trouble>,
+    /// A backend's refusal of the client, in its own words.
+    refusal: OnceCell<Reply>,
 }
 
 impl Search<'_> {
@@ -131,16 +134,21 @@ impl Pools {
             tried: [BackendId(u32::MAX); TRIES_MAX],
             tries: 0,
             last: None,
+            refusal: OnceCell::new(),
         };
         let local = self.local(pool).ok_or(LeaseError::NoPool)?;
         let result = self.try_all(local, &mut search).await;
         if let Err((local, error)) = &result {
             let counter = match error {
-                LeaseError::NoPool | LeaseError::Down(_) => Counter::LeaseDown,
-                LeaseError::Timeout => Counter::LeaseTimeout,
-                LeaseError::Busy => Counter::LeaseBusy,
+                LeaseError::NoPool | LeaseError::Down(_) => Some(Counter::LeaseDown),
+                LeaseError::Timeout => Some(Counter::LeaseTimeout),
+                LeaseError::Busy => Some(Counter::LeaseBusy),
+                // The backend has answered, and that is counted at it (`IdentityRefused`).
+                LeaseError::Refused(_) => None,
             };
-            self.recorder.count(counter, local.scope, 1);
+            if let Some(counter) = counter {
+                self.recorder.count(counter, local.scope, 1);
+            }
         }
         result.map_err(|(_, error)| error)
     }
@@ -193,6 +201,10 @@ impl Pools {
                 // It was stale: that costs nobody a try, but the next one is fresh.
                 Ok((None, _)) => search.fresh = true,
                 Err(trouble) => search.failed(local.pool.backends[place].id, trouble),
+            }
+            // An answer, as a refusal of a recipient is: nobody else is asked.
+            if let Some(said) = search.refusal.take() {
+                return Err((local, LeaseError::Refused(Box::new(said))));
             }
             search.now = now();
             if search.tries == TRIES_MAX || search.now >= search.deadline {
@@ -260,6 +272,10 @@ impl Pools {
                 };
                 if about == Trouble::Caller {
                     self.recorder.count(Counter::IdentityRefused, scope, 1);
+                }
+                if let Some(said) = refusal(conn) {
+                    // The search ends with the first one.
+                    let _ = search.refusal.set(said);
                 }
                 return Err(about);
             }

@@ -215,6 +215,52 @@ crate::on_all_engines! {
         assert_eq!(gatepost.metric("gatepost_backend_identity_total", "result=\"refused\""), 1.0);
     }
 
+    /// Said at XCLIENT, as with `smtpd_delay_reject = no`, or at RCPT: it's the same refusal.
+    fn a_client_that_postfix_does_not_want_hears_it_from_postfix(engine) {
+        for delayed in ["no", "yes"] {
+            let Some(postfix) = Postfix::start_with(&format!(
+                "smtpd_authorized_xclient_hosts = 127.0.0.0/8\nsmtpd_delay_reject = {delayed}\n\
+                 smtpd_client_restrictions = check_client_access inline:{{{{{AMY}=REJECT not you}}}}\n"
+            )) else { return };
+            let gatepost = before(engine, &postfix, "xclient");
+            let reply = send(&mut from(AMY, &gatepost), "one");
+            assert!(reply.starts_with("554 5.7.1") && reply.contains("not you"), "{delayed}: {reply}\n{}", postfix.log());
+            let at_once = if delayed == "no" { 1.0 } else { 0.0 };
+            assert_eq!(gatepost.metric("gatepost_backend_identity_total", "result=\"refused\""), at_once);
+            let reply = send(&mut from(BOB, &gatepost), "two");
+            assert!(reply.starts_with("250"), "{delayed}: {reply}\n{}", postfix.log());
+            assert_eq!(gatepost.metric("gatepost_backend_up", ""), 1.0);
+        }
+    }
+
+    fn only_a_554_to_xclient_is_about_the_client(engine) {
+        for (said, heard) in [
+            ("554 5.7.1 not you", "554 5.7.1 not you\r\n"),
+            ("554 not you", "554 5.0.0 not you\r\n"),
+            ("550 5.7.0 you may not say so", "451 4.4.1"),
+            ("501 5.5.4 what?", "451 4.4.1"),
+            ("521 5.7.1 not you", "451 4.4.1"),
+            ("451 4.7.1 not now", "451 4.4.1"),
+            ("421 4.7.0 bye", "451 4.4.1"),
+        ] {
+            let script = move |_: usize, command: &str| match command.contains(AMY) {
+                true => Act::say(said),
+                false => Act::Usual,
+            };
+            let (one, two) = (scripted(script), scripted(script));
+            let config = pool(&[&one, &two], "identity = \"xclient\"") + "recipients = \"accept\"\n";
+            let gatepost = Gatepost::start(engine, &config);
+            let reply = send(&mut from(AMY, &gatepost), "x");
+            assert!(reply.starts_with(heard), "{said}: {reply}");
+            // An answer ends the search.
+            let asked = xclients(&one).len() + xclients(&two).len();
+            assert_eq!(asked, if heard.starts_with("554") { 1 } else { 2 }, "{said}");
+            assert_eq!(gatepost.metric("gatepost_backend_up", ""), 2.0);
+            let reply = send(&mut from(BOB, &gatepost), "x");
+            assert!(reply.starts_with("250"), "{said}: {reply}");
+        }
+    }
+
     fn a_stale_connection_is_found_out_by_the_introduction(engine) {
         let backend = scripted(|connection, command| {
             // The second one: the probe is the first.
