@@ -37,6 +37,9 @@ impl Threads {
                     for job in queue {
                         // One that panics has dropped its reply, which is an answer too.
                         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                        // A worker that woke up on this core meanwhile may have been told to wait for the end of our
+                        // time slice, which is several jobs long.
+                        thread::yield_now();
                     }
                 })?;
         }

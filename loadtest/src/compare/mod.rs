@@ -6,6 +6,7 @@
 //! Rejected: all peers at once (they would share the core), and one peer after the other with all of its rounds (the
 //! machine's mood would be one peer's).
 
+mod awake;
 mod backend;
 mod bench;
 mod page;

@@ -1,6 +1,7 @@
 //! The turns: which peers there are, how much each of them gets to do, and what came out.
 
 use super::{
+    awake::Awake,
     bench::{self, Bench, Cores, Shot},
     peer::{self, Peer},
     table::{self, Series, Table},
@@ -75,8 +76,9 @@ impl Comparison {
 /// An unknown name; HAProxy is missing; fewer than two cores; a source failed.
 pub fn run(wishes: &Wishes<'_>) -> io::Result<Comparison> {
     let cores = cores()?;
+    let awake = Awake::ask();
     let mut comparison = Comparison {
-        machine: machine(),
+        machine: format!("{}, {}", machine(), awake.told()),
         rounds: wishes.rounds,
         ..Comparison::default()
     };
