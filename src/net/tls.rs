@@ -63,7 +63,8 @@ impl Stream {
     ///
     /// # Errors
     /// `InvalidData` with a `rustls::Error` where the handshake fails, after an alert; `UnexpectedEof` where the client
-    /// goes; `ResourceBusy` where too many handshakes wait to be computed; otherwise as `recv` and `send`. The stream is of no more use then.
+    /// goes; `ResourceBusy` where too many handshakes wait to be computed; otherwise as `recv` and `send`. The stream is
+    /// of no more use then.
     pub async fn accept_tls(&mut self, acceptor: &Acceptor) -> io::Result<()> {
         self.handshake(acceptor.begin()).await
     }

@@ -1,4 +1,5 @@
-//! What ACME brings is put in force here. Certificates that end: told in the log at the start, at a reload and once a day, and shown as a metric.
+//! What ACME brings is put in force here. Certificates that end: told in the log at the start, at a reload and once a
+//! day, and shown as a metric.
 
 use crate::{
     acme::{Acme, Certificate, Install},

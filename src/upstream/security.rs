@@ -113,7 +113,8 @@ impl Material {
         let names = backends.iter().map(|b| &*b.identity.security.name);
         let made = self.back.as_ref().map(|back| back.connectors(names));
         let connectors = made.unwrap_or(Ok(Vec::new())).unwrap_or_else(|fault| {
-            errors.push(error(i, fault));
+            let key = format!("pool[{i}].{}", fault.key);
+            errors.push(Fault { key, ..fault }.into());
             Vec::new()
         });
         Security {
@@ -132,13 +133,6 @@ pub fn faults(config: &config::Config) -> Vec<Fault> {
         let _ = Material::read(i, pool, &mut faults);
     }
     faults
-}
-
-fn error(i: usize, fault: Fault) -> BuildError {
-    BuildError {
-        key: format!("pool[{i}].{}", fault.key),
-        problem: fault.error.to_string(),
-    }
 }
 
 /// A hash of a file; one that can't be read is told elsewhere.

@@ -10,13 +10,18 @@ use std::{fs, path::Path, process::Command};
 
 /// `gatepost check` or `run` of a file with this certificate: exit code, and what it said.
 fn judged(command: &str, folder: &Path, chain: &str, key: &str) -> (Option<i32>, String) {
-    let file = folder.join("gatepost.toml");
     let (smtp, admin) = (free_address(), free_address());
     let backend = Backend::start(free_address(), EXTENSIONS, |_, _| Act::Usual);
     let text = format!(
         "hostname = \"edge.example\"\n[admin]\nlisten = \"{admin}\"\n[[listener]]\nname = \"mx\"\naddress = [\"{smtp}\"]\ntls = \"starttls\"\n[[certificate]]\nchain = \"{chain}\"\nkey = \"{key}\"\n{}",
         pool(&[&backend], "")
     );
+    said(command, folder, &text)
+}
+
+/// The same of any file.
+fn said(command: &str, folder: &Path, text: &str) -> (Option<i32>, String) {
+    let file = folder.join("gatepost.toml");
     fs::write(&file, text).expect("written");
     let out = Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .args([command, "-c"])
@@ -123,7 +128,6 @@ fn a_certificate_that_can_not_be_used_is_told_with_its_place() {
 /// `gatepost check` or `run` of a file with these pools, `one` and `two`, whose `tls` keys are given: exit code, and what
 /// it said.
 fn judged_pools(command: &str, folder: &Path, one: &str, two: &str) -> (Option<i32>, String) {
-    let file = folder.join("gatepost.toml");
     let (smtp, admin) = (free_address(), free_address());
     let backend = Backend::good(free_address());
     let pool = |name: &str, keys: &str| {
@@ -137,16 +141,7 @@ fn judged_pools(command: &str, folder: &Path, one: &str, two: &str) -> (Option<i
         pool("one", one),
         pool("two", two)
     );
-    fs::write(&file, text).expect("written");
-    let out = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args([command, "-c"])
-        .arg(&file)
-        .output()
-        .expect("runs");
-    (
-        out.status.code(),
-        String::from_utf8_lossy(&out.stderr).into_owned(),
-    )
+    said(command, folder, &text)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The PROXY protocol's header, read and written: versions 1 (text) and 2 (binary), with what version 2 tells of TLS.
 //!
-//! Reading is a pure function over the bytes that have come so far ([`look`]): it is asked again as more come, keeps nothing, and
-//! gives the same answer however they were cut. It must not know streams, networks or who may send a header.
+//! Reading is a pure function over the bytes that have come so far ([`look`]): it is asked again as more come, keeps
+//! nothing, and gives the same answer however they were cut. It must not know streams, networks or who may send a header.
 //!
 //! Format: the PROXY protocol specification by HAProxy, §2. What it leaves to the receiver is decided here: a version 2
 //! header has [`BINARY_MAX`] octets at most, UDP on a TCP connection is an error, and a UNIX socket's address is none.

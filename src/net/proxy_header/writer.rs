@@ -69,3 +69,35 @@ fn of_one_family(from: SocketAddr, to: SocketAddr) -> (SocketAddr, SocketAddr) {
         SocketAddr::new(to_ip, to.port()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn header(version: Version, client: &str, server: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let ends = Some((client.parse().unwrap(), server.parse().unwrap()));
+        write(version, ends, &mut out);
+        out
+    }
+
+    #[test]
+    fn version_1_is_a_line() {
+        let line = header(Version::V1, "198.18.0.1:1024", "127.0.0.1:25");
+        assert_eq!(line, b"PROXY TCP4 198.18.0.1 127.0.0.1 1024 25\r\n");
+        let line = header(Version::V1, "[2001:db8::1]:1024", "[::1]:25");
+        assert_eq!(line, b"PROXY TCP6 2001:db8::1 ::1 1024 25\r\n");
+    }
+
+    #[test]
+    fn version_2_has_its_lengths() {
+        let four = header(Version::V2, "198.18.0.1:258", "127.0.0.1:25");
+        assert_eq!(four.len(), 16 + 12);
+        assert_eq!(four[12..16], [0x21, 0x11, 0, 12]);
+        assert_eq!(four[16..], [198, 18, 0, 1, 127, 0, 0, 1, 1, 2, 0, 25]);
+        let six = header(Version::V2, "198.18.0.1:258", "[::1]:25");
+        assert_eq!((six.len(), six[15]), (16 + 36, 36));
+        assert_eq!(six[16..28], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+    }
+}
