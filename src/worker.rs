@@ -93,6 +93,7 @@ pub fn start(plan: Plan) -> io::Result<Worker> {
 
 async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io::Result<()> {
     net::offload(plan.helpers);
+    net::gather_events();
     let recorder = plan.registry.worker();
     let pools = Pools::new(
         Arc::clone(&plan.site.backends),

@@ -53,4 +53,4 @@ pub use inherit::{drop_capabilities, inherited};
 pub use listener::{BindOptions, Bound, Listener, Stopper};
 pub use stream::Stream;
 pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};
-pub use worker::{offload, panics, run_worker, spawn};
+pub use worker::{gather_events, offload, panics, run_worker, spawn};

@@ -19,13 +19,31 @@ fn check(result: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
+/// `sendto` or `recvfrom` without an address. Not by the C library's functions, in which a thread may be cancelled: in a
+/// process with threads that costs two atomic operations a call.
+///
+/// # Safety
+/// `bytes` may be read (`SYS_sendto`) or written (`SYS_recvfrom`) for `len` octets.
+unsafe fn transfer(
+    call: libc::c_long,
+    fd: BorrowedFd<'_>,
+    bytes: *mut libc::c_void,
+    len: usize,
+    flags: libc::c_int,
+) -> libc::ssize_t {
+    let (fd, flags) = (fd.as_raw_fd() as usize, flags as usize);
+    // SAFETY: the caller's word; no address is passed, so none can dangle.
+    unsafe { libc::syscall(call, fd, bytes, len, flags, 0_usize, 0_usize) as libc::ssize_t }
+}
+
 /// Receives into `buffer` what is there; returns how many bytes of it are now initialised, 0 at the end of input.
 pub(super) fn recv(fd: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     loop {
         // SAFETY: the kernel writes at most `buffer.len()` bytes to the buffer that we hold exclusively.
         let result = check(unsafe {
-            libc::recv(
-                fd.as_raw_fd(),
+            transfer(
+                libc::SYS_recvfrom,
+                fd,
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
                 libc::MSG_DONTWAIT,
@@ -55,9 +73,10 @@ fn send_with(fd: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> io::Result
     loop {
         // SAFETY: the kernel reads at most `bytes.len()` bytes of a live slice.
         let result = check(unsafe {
-            libc::send(
-                fd.as_raw_fd(),
-                bytes.as_ptr().cast(),
+            transfer(
+                libc::SYS_sendto,
+                fd,
+                bytes.as_ptr().cast_mut().cast(),
                 bytes.len(),
                 flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )
@@ -220,4 +239,15 @@ pub(super) fn set_blocking(fd: BorrowedFd<'_>) {
     let mut off: libc::c_int = 0;
     // SAFETY: FIONBIO reads one int.
     unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut off) };
+}
+
+/// How often the kernel looks at its clock while a core is busy: 1 to 10 ms.
+pub(super) fn tick() -> std::time::Duration {
+    // SAFETY: plain numbers.
+    let mut tick: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: `tick` is a valid place for the call to write to.
+    unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
+    let nanos = u32::try_from(tick.tv_nsec).unwrap_or(0);
+    // Where it is not said, the usual one.
+    std::time::Duration::from_nanos(u64::from(nanos).max(1_000_000))
 }

@@ -26,6 +26,8 @@ struct Slot {
     generation: u16,
     /// Is it in `ready`?
     queued: bool,
+    /// When it ran last, as [`Table::span`] counts.
+    span: u32,
 }
 
 #[derive(Default)]
@@ -33,6 +35,10 @@ struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: VecDeque<u32>,
+    /// Goes up with each [`Executor::take_moved`].
+    span: u32,
+    /// Tasks that ran since then and are not over.
+    moved: usize,
 }
 
 impl Table {
@@ -85,13 +91,22 @@ impl Executor {
             table.slots.push(Slot::default());
             u32::try_from(table.slots.len() - 1).expect("memory ends before four thousand million")
         });
-        table.slots[slot as usize].task = Some(task);
+        let place = &mut table.slots[slot as usize];
+        place.task = Some(task);
+        place.span = table.span.wrapping_sub(1);
         table.queue(slot);
     }
 
     /// Is no task ready?
     pub(super) fn is_idle(&self) -> bool {
         self.table.borrow().ready.is_empty()
+    }
+
+    /// How many tasks have run since this was asked last and are still alive.
+    pub(super) fn take_moved(&self) -> usize {
+        let table = &mut *self.table.borrow_mut();
+        table.span = table.span.wrapping_add(1);
+        std::mem::take(&mut table.moved)
     }
 
     /// Runs what is ready, also what becomes ready by that, but no more than `limit` times.
@@ -101,8 +116,10 @@ impl Executor {
             let Some(slot) = table.ready.pop_front() else {
                 return;
             };
+            let span = table.span;
             let place = &mut table.slots[slot as usize];
             place.queued = false;
+            let moves = std::mem::replace(&mut place.span, span) != span;
             // Woken in its last run: there is nobody to wake any more.
             let Some(mut task) = place.task.take() else {
                 continue;
@@ -112,6 +129,7 @@ impl Executor {
                 generation: place.generation,
                 slot,
             };
+            table.moved += usize::from(moves);
             drop(table);
             let waker = id.waker();
             let poll = task.as_mut().poll(&mut Context::from_waker(&waker));
@@ -121,6 +139,8 @@ impl Executor {
             }
             bury(task);
             let mut table = self.table.borrow_mut();
+            // It was counted: its last run is of this span.
+            table.moved -= 1;
             let place = &mut table.slots[slot as usize];
             place.generation = place.generation.wrapping_add(1);
             table.free.push(slot);

@@ -5,6 +5,7 @@
 //!
 //! - [`wake`] and [`executor`]: tasks, and wakers that cost nothing.
 //! - [`reactor`]: operations, from their submission to their last completion.
+//! - [`gather`]: for how many of them a sleep waits.
 //! - [`buffers`]: the memory that the kernel receives into, lent to sessions.
 //! - [`transport`], [`acceptor`]: a stream and a listener on top of them.
 //!
@@ -15,6 +16,7 @@
 mod acceptor;
 mod buffers;
 mod executor;
+mod gather;
 mod probe;
 mod reactor;
 mod transport;
@@ -31,6 +33,7 @@ use super::{
 };
 use crate::smtp::tick::Tick;
 use executor::Executor;
+use gather::Gather;
 use io_uring::{opcode, types::Fd};
 use reactor::{Done, Operation, Reactor};
 use std::{cell::Cell, future::Future, io, os::fd::AsRawFd, panic::resume_unwind, rc::Rc};
@@ -42,6 +45,8 @@ const BATCH: usize = 256;
 pub(super) struct Ring {
     tasks: Rc<Executor>,
     io: Rc<Reactor>,
+    /// See [`Ring::gather_events`].
+    gathers: Cell<bool>,
 }
 
 impl Ring {
@@ -53,7 +58,16 @@ impl Ring {
         let tasks = Executor::new()?;
         let io = Reactor::new()?;
         Bell(Rc::clone(&tasks)).listen(&io);
-        Ok(Ring { tasks, io })
+        Ok(Ring {
+            tasks,
+            io,
+            gathers: Cell::new(false),
+        })
+    }
+
+    /// Lets sleeps wait for several events.
+    pub(super) fn gather_events(&self) {
+        self.gathers.set(true);
     }
 
     /// Starts a task on this thread.
@@ -74,6 +88,7 @@ where
     let output = Rc::new(Cell::new(None));
     let (place, main) = (Rc::clone(&output), Caught(main()));
     ring.spawn(async move { place.set(Some(main.await)) });
+    let mut gather = Gather::new(now());
     loop {
         ring.tasks.run(BATCH);
         match output.take() {
@@ -91,7 +106,13 @@ where
         } else {
             Tick::default()
         };
-        ring.io.turn(now, due)?;
+        let wanted = if ring.gathers.get() {
+            gather.wanted()
+        } else {
+            1
+        };
+        let events = ring.io.turn(now, due, wanted)?;
+        gather.note(now, events, || ring.tasks.take_moved());
     }
 }
 

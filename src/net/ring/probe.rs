@@ -77,7 +77,7 @@ fn receive(io: &Reactor) -> io::Result<Option<Done>> {
     let shared: Rc<Witness> = Rc::clone(&witness);
     io.submit(shared, entry);
     let begun = now();
-    io.turn(begun, begun.after(PATIENCE))?;
+    io.turn(begun, begun.after(PATIENCE), 1)?;
     io.close(ours.into());
     Ok(witness.0.get())
 }

@@ -10,7 +10,10 @@
 //! Nothing but [`Reactor::turn`] enters the kernel (and [`Reactor::flush`], for the rare hand-over of a stream).
 
 use super::buffers::{Buffers, GROUP};
-use crate::{net::clock::now, smtp::tick::Tick};
+use crate::{
+    net::{clock::now, sys},
+    smtp::tick::Tick,
+};
 use io_uring::{
     IoUring, cqueue, opcode,
     squeue::{Entry, Flags},
@@ -125,6 +128,8 @@ pub(super) struct Reactor {
     /// Goes up whenever all entries have been handed over.
     round: Cell<u64>,
     ending: Cell<bool>,
+    /// The kernel's, for sleeps that gather.
+    tick: Duration,
 }
 
 /// Sets up a ring as this engine needs it.
@@ -152,6 +157,7 @@ impl Reactor {
             backlog: RefCell::default(),
             round: Cell::new(1),
             ending: Cell::new(false),
+            tick: sys::tick(),
         }))
     }
 
@@ -208,25 +214,29 @@ impl Reactor {
             .is_some_and(|ring| ring.completion().is_empty() && !ring.submission().taskrun())
     }
 
-    /// Hands over what is queued, waits until something happens or `due` has come, and tells the operations. Returns at
-    /// once where `due` is not later than `now`.
+    /// Hands over what is queued, waits until `wanted` completions are there or `due` has come, and tells the operations;
+    /// returns how many completions there were. It doesn't wait where `due` is not later than `now`, and for more than
+    /// one completion no longer than a tick of the kernel.
     ///
     /// # Errors
     /// The ring is broken.
-    pub(super) fn turn(&self, now: Tick, due: Tick) -> io::Result<()> {
+    pub(super) fn turn(&self, now: Tick, due: Tick, wanted: usize) -> io::Result<usize> {
         let all = self.fill();
-        let wait = due.since(now);
+        let mut wait = due.since(now);
+        if wanted > 1 {
+            wait = wait.min(self.tick);
+        }
         let entered = {
             let ring = self.ring.borrow();
-            let Some(ring) = &*ring else { return Ok(()) };
+            let Some(ring) = &*ring else { return Ok(0) };
             if wait.is_zero() || !all {
                 enter_briefly(ring)
-            } else if due == Tick::FAR {
+            } else if wanted == 1 && due == Tick::FAR {
                 ring.submit_and_wait(1)
             } else {
                 let wait = Timespec::from(wait);
                 let args = SubmitArgs::new().timespec(&wait);
-                ring.submitter().submit_with_args(1, &args)
+                ring.submitter().submit_with_args(wanted, &args)
             }
         };
         if let Err(error) = entered
@@ -237,16 +247,15 @@ impl Reactor {
         if all && self.with(true, |ring| ring.submission().is_empty()) {
             self.round.set(self.round.get() + 1);
         }
-        self.reap();
-        Ok(())
+        Ok(self.reap())
     }
 
     /// [`Reactor::turn`] without a wait.
     ///
     /// # Errors
     /// The ring is broken.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.turn(Tick::default(), Tick::default())
+    pub(super) fn flush(&self) -> io::Result<usize> {
+        self.turn(Tick::default(), Tick::default(), 1)
     }
 
     fn with<T>(&self, otherwise: T, what: impl FnOnce(&mut IoUring) -> T) -> T {
@@ -267,20 +276,22 @@ impl Reactor {
         true
     }
 
-    /// Tells the operations what has happened.
-    fn reap(&self) {
+    /// Tells the operations what has happened; returns of how much.
+    fn reap(&self) -> usize {
+        let mut count = 0;
         let mut place = [const { MaybeUninit::<cqueue::Entry>::uninit() }; REAP];
         loop {
             let done = {
                 let mut ring = self.ring.borrow_mut();
-                let Some(ring) = &mut *ring else { return };
+                let Some(ring) = &mut *ring else { return count };
                 ring.completion().fill(&mut place)
             };
             for entry in &*done {
                 self.tell(entry);
             }
+            count += done.len();
             if done.len() < REAP {
-                return;
+                return count;
             }
         }
     }
@@ -318,7 +329,7 @@ impl Reactor {
                 let all = CancelBuilder::any();
                 self.push(unanswered(opcode::AsyncCancel2::new(all).build()));
             }
-            if self.turn(now, due).is_err() {
+            if self.turn(now, due, 1).is_err() {
                 break;
             }
         }

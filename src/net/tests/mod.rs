@@ -2,6 +2,7 @@
 
 mod end;
 mod flood;
+mod gather;
 mod listener;
 mod stream;
 mod time;
