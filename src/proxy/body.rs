@@ -2,30 +2,63 @@
 
 use super::{
     connection::Session,
-    relay::{Handed, Streaming},
+    relay::{Handed, Room, Streaming},
     replies,
     transaction::{Body, Transaction},
 };
 use crate::{
     metrics::Counter,
-    smtp::{Reply, client::Load, envelope::BodyKind, header},
+    smtp::{Reply, Span, body::BodyFacts, client::Load, envelope::BodyKind, header},
 };
 use std::sync::Arc;
 
 impl Session {
-    /// Takes a piece that did not fit: the window is full, or the stream has something to send. Waits for
-    /// the backend, and thereby makes the client wait.
-    pub async fn body(&mut self, piece: &[u8]) {
+    /// Takes a piece of the input for the body if that needs no waiting.
+    pub fn take(&mut self, span: Span) -> Room {
+        let piece = span.of(self.input.bytes());
+        offer(
+            self.transaction.as_deref_mut(),
+            piece,
+            self.server.body_facts(),
+        )
+    }
+
+    /// The same with a piece that is not of the input.
+    pub fn insert(&mut self, piece: &[u8]) -> Room {
+        offer(
+            self.transaction.as_deref_mut(),
+            piece,
+            self.server.body_facts(),
+        )
+    }
+
+    /// Waits until there is room behind a piece of the input, or for it.
+    pub async fn make_room(&mut self, room: Room, span: Span, consumed: usize) {
+        // The wait is for somebody else, so nothing may be a loan.
+        let piece = match room {
+            Room::None => span.of(self.input.bytes()).to_vec(),
+            Room::Ample | Room::Full => Vec::new(),
+        };
+        self.input.consume(consumed);
+        self.input.settle();
+        self.send_on(room, &piece).await;
+    }
+
+    /// Sends on what was gathered: the window is full, and `piece` did not fit; or the stream has something to send.
+    /// Waits for the backend, and thereby makes the client wait.
+    pub async fn send_on(&mut self, room: Room, piece: &[u8]) {
         let Some(mut transaction) = self.transaction.take() else {
             return;
         };
         let result = match &mut transaction.body {
-            Body::Window(_) => self.begin_stream(&mut transaction, piece).await,
-            Body::Streaming(streaming) => {
-                let pushed = streaming.push(piece).await;
-                pushed.map_err(|handed| self.stream_failed(handed))
+            Body::Window(_) if room == Room::None => {
+                self.begin_stream(&mut transaction, piece).await
             }
-            Body::None | Body::Gone => Ok(()),
+            Body::Streaming(streaming) => {
+                let sent = streaming.forward().await;
+                sent.map_err(|handed| self.stream_failed(handed))
+            }
+            Body::Window(_) | Body::None | Body::Gone => Ok(()),
         };
         if let Err(reply) = result {
             if let Body::Streaming(streaming) = std::mem::replace(&mut transaction.body, Body::Gone)
@@ -116,8 +149,8 @@ impl Session {
             transaction.times.leased.get_or_insert(crate::net::now());
             transaction.backend = Some(Arc::clone(lease.backend()));
             transaction.backend_tls = lease.tls();
-            let envelope = self.server.envelope();
-            match Streaming::start(lease, envelope, load, header, pieces).await {
+            let (envelope, facts) = (self.server.envelope(), self.server.body_facts());
+            match Streaming::start(lease, envelope, load, header, pieces, facts).await {
                 Ok(streaming) => return Ok(streaming),
                 Err((handed, lease)) => {
                     if let Some(reply) = search.after(self, &handed, &lease, transaction) {
@@ -148,5 +181,13 @@ impl Session {
             eight_bit,
             whole: false,
         }
+    }
+}
+
+/// Gives a piece to the body, if there is one.
+fn offer(transaction: Option<&mut Transaction>, piece: &[u8], facts: &BodyFacts) -> Room {
+    match transaction {
+        Some(transaction) => transaction.take(piece, facts),
+        None => Room::Ample,
     }
 }

@@ -12,6 +12,7 @@ use super::{
     arrival::{Arrival, Via, true_client},
     context::{Context, Current},
     login::Login,
+    relay::Room,
     site::{ListenerSite, Place, scarce},
     trace::{self, End},
     transaction::{Body, Transaction},
@@ -81,7 +82,7 @@ pub(super) enum Input {
 }
 
 impl Input {
-    fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         match self {
             Input::None => &[],
             Input::Lent(chunk, at) => &chunk[*at..],
@@ -89,7 +90,7 @@ impl Input {
         }
     }
 
-    fn consume(&mut self, count: usize) {
+    pub fn consume(&mut self, count: usize) {
         match self {
             Input::None => {}
             Input::Lent(_, at) | Input::Own(_, at) => *at += count,
@@ -202,17 +203,9 @@ impl Session {
                 .step(self.now, self.input.bytes(), &mut self.out);
             match step.action {
                 Action::Body(span) => {
-                    if self
-                        .transaction
-                        .as_mut()
-                        .is_none_or(|t| t.takes(span.of(self.input.bytes())))
-                    {
-                        self.input.consume(step.consumed);
-                    } else {
-                        // The window is full: what follows awaits, so the piece must not be a loan.
-                        let piece = span.of(self.input.bytes()).to_vec();
-                        self.input.consume(step.consumed);
-                        Box::pin(self.body(&piece)).await;
+                    match self.take(span) {
+                        Room::Ample => self.input.consume(step.consumed),
+                        room => Box::pin(self.make_room(room, span, step.consumed)).await,
                     }
                     continue;
                 }
@@ -228,11 +221,10 @@ impl Session {
                 }
                 Action::Ask(question) => self.ask(question).await,
                 Action::Body(_) => {}
-                Action::Insert(piece) => {
-                    if self.transaction.as_mut().is_some_and(|t| !t.takes(piece)) {
-                        Box::pin(self.body(piece)).await;
-                    }
-                }
+                Action::Insert(piece) => match self.insert(piece) {
+                    Room::Ample => {}
+                    room => Box::pin(self.send_on(room, piece)).await,
+                },
                 Action::Discard => self.drop_body(),
                 Action::End => {
                     self.input.settle();

@@ -8,14 +8,16 @@
 use super::mapping;
 use crate::{
     metrics::Scope,
+    net::CHUNK_MAX,
     smtp::{
         Envelope, Extensions, Reply, Tick,
+        body::BodyFacts,
         client::{Event, Load, To, Unsupported},
     },
     upstream::{Broken, Lease},
 };
 
-/// Octets that a streamed body gathers before they are sent on: few, large sends.
+/// So many octets of a streamed body are gathered before they are sent on: few, large sends.
 pub const PIECE: usize = 64 * 1024;
 
 /// What came of it.
@@ -111,9 +113,7 @@ pub async fn whole(lease: &mut Lease, parcel: Parcel<'_>, marks: &mut Marks) -> 
     if let Err(why) = lease.open(parcel.envelope, To::All, parcel.load) {
         return Handed::Unsupported(why);
     }
-    if parcel.undotted {
-        lease.undotted();
-    }
+    lease.undotted(parcel.undotted);
     // Ahead of the envelope's replies only where a refused recipient refuses it all.
     if parcel.envelope.recipients().len() == 1 && lease.takes_body() {
         lease.body(parcel.pieces, true);
@@ -148,11 +148,24 @@ pub async fn whole(lease: &mut Lease, parcel: Parcel<'_>, marks: &mut Marks) -> 
     }
 }
 
+/// What a piece of a body met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It was taken, and there is room for more.
+    Ample,
+    /// It was taken; what was gathered is to be sent on.
+    Full,
+    /// It was not taken.
+    None,
+}
+
 /// A body on its way to a backend while it comes. Dropped before its end, the connection is closed and the
 /// backend discards what it has.
 pub(super) struct Streaming {
     lease: Lease,
-    pending: Vec<u8>,
+    /// What makes the next chunk, where the body goes by BDAT. Where it goes by DATA, pieces are written for sending as
+    /// they come.
+    chunk: Vec<u8>,
     /// The header section, for the checks at the end.
     pub header: Vec<u8>,
 }
@@ -165,6 +178,7 @@ impl Streaming {
         load: Load,
         header: &[u8],
         first: &[&[u8]],
+        facts: &BodyFacts,
     ) -> Result<Streaming, (Handed, Lease)> {
         if let Err(why) = lease.open(envelope, To::All, load) {
             return Err((Handed::Unsupported(why), lease));
@@ -183,13 +197,20 @@ impl Streaming {
                 Ok(event) => refusals.note(event, &lease),
             }
         }
+        // The last piece before it is sent on may be one too many.
+        let room = PIECE + CHUNK_MAX;
+        let mut chunk = Vec::new();
+        match lease.client().sends_chunks() {
+            true => chunk.reserve_exact(room),
+            false => lease.reserve(room),
+        }
         let mut streaming = Streaming {
             lease,
-            pending: Vec::with_capacity(PIECE),
+            chunk,
             header: header.to_vec(),
         };
         for piece in first {
-            streaming.pending.extend_from_slice(piece);
+            streaming.take(piece, facts);
         }
         match streaming.forward().await {
             Ok(()) => Ok(streaming),
@@ -210,28 +231,29 @@ impl Streaming {
             .has(Extensions::EIGHTBITMIME)
     }
 
-    /// Keeps a piece while there is room for it.
-    pub fn takes(&mut self, piece: &[u8]) -> bool {
-        let fits = self.pending.len() + piece.len() <= PIECE;
-        if fits {
-            self.pending.extend_from_slice(piece);
+    /// Takes a piece, of a body of which `facts` hold to the end of the piece. Never [`Room::None`].
+    pub fn take(&mut self, piece: &[u8], facts: &BodyFacts) -> Room {
+        let gathered = if self.lease.client().sends_chunks() {
+            self.chunk.extend_from_slice(piece);
+            self.chunk.len()
+        } else {
+            self.lease.undotted(facts.is_undotted());
+            self.lease.body(&[piece], false);
+            self.lease.unsent()
+        };
+        match gathered < PIECE {
+            true => Room::Ample,
+            false => Room::Full,
         }
-        fits
     }
 
-    /// Sends on what is pending and keeps the piece. An error is what the client will be told.
-    pub async fn push(&mut self, piece: &[u8]) -> Result<(), Handed> {
-        self.forward().await?;
-        self.pending.extend_from_slice(piece);
-        Ok(())
-    }
-
-    async fn forward(&mut self) -> Result<(), Handed> {
+    /// Sends on what was gathered. An error is what the client will be told.
+    pub async fn forward(&mut self) -> Result<(), Handed> {
         // Since the last piece the client was waited for.
         self.lease.resume();
         self.make_room().await?;
-        self.lease.body(&[&self.pending], false);
-        self.pending.clear();
+        self.lease.body(&[&self.chunk], false);
+        self.chunk.clear();
         // A send that fails is heard of in `listen`, together with what the backend may have said before it went.
         let sent = self.lease.flush().await;
         self.lease.resume();
@@ -272,7 +294,7 @@ impl Streaming {
         if let Err(handed) = self.make_room().await {
             return (handed, self.lease);
         }
-        self.lease.body(&[&self.pending], true);
+        self.lease.body(&[&self.chunk], true);
         marks.sent = Some(self.lease.now());
         loop {
             match self.lease.next().await {

@@ -2,12 +2,13 @@
 
 use super::{
     message_id::MessageId,
-    relay::Streaming,
+    relay::{Room, Streaming},
     window::{BodyMemory, Window},
 };
 use crate::{
     smtp::{
         Reply, Status, Tick,
+        body::BodyFacts,
         server::{Answer, Claims},
     },
     upstream::{Backend, PoolId},
@@ -160,12 +161,15 @@ impl Transaction {
         }
     }
 
-    /// Takes a piece of the body if that needs no waiting.
-    pub fn takes(&mut self, piece: &[u8]) -> bool {
+    /// Takes a piece of the body if that needs no waiting; `facts` hold to its end.
+    pub fn take(&mut self, piece: &[u8], facts: &BodyFacts) -> Room {
         match &mut self.body {
-            Body::Window(window) => window.push(piece),
-            Body::Streaming(streaming) => streaming.takes(piece),
-            Body::None | Body::Gone => true,
+            Body::Window(window) => match window.push(piece) {
+                true => Room::Ample,
+                false => Room::None,
+            },
+            Body::Streaming(streaming) => streaming.take(piece, facts),
+            Body::None | Body::Gone => Room::Ample,
         }
     }
 }

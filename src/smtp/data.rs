@@ -398,6 +398,36 @@ mod tests {
             }
         }
 
+        /// As a body goes through that is passed on while it comes: each piece by what is known of it by then.
+        #[test]
+        fn what_is_known_of_a_piece_is_enough_to_stuff_it(wire in wires(), size in 1usize..70) {
+            for mode in MODES {
+                let (mut scan, mut stuff, mut out) = (DataScan::new(mode), Stuff::new(), Vec::new());
+                'wire: for mut input in wire.chunks(size) {
+                    loop {
+                        let piece = scan.scan(input);
+                        let bytes = match piece.kind {
+                            Kind::Payload(span) => span.of(input),
+                            Kind::Insert(bytes) => bytes,
+                            Kind::More => break,
+                            Kind::End => break 'wire,
+                        };
+                        match scan.facts().is_undotted() {
+                            true => stuff.append_undotted(bytes, &mut out),
+                            false => stuff.append(bytes, &mut out),
+                        }
+                        input = &input[piece.consumed..];
+                    }
+                }
+                stuff.finish(&mut out);
+                let mut whole = Vec::new();
+                let mut stuff = Stuff::new();
+                stuff.append(&plain(mode, &wire).0, &mut whole);
+                stuff.finish(&mut whole);
+                prop_assert_eq!(out, whole);
+            }
+        }
+
         #[test]
         fn what_was_stuffed_is_unstuffed(payload in wires(), at in 0usize..2000) {
             let (front, back) = payload.split_at(at.min(payload.len()));

@@ -222,9 +222,20 @@ impl Lease {
         self.conn().client.takes_body()
     }
 
-    /// No line of the body begins with a dot: see [`Client::undotted`].
-    pub fn undotted(&mut self) {
-        self.conn_mut().client.undotted();
+    /// Whether no line of the body begins with a dot: see [`Client::undotted`].
+    pub fn undotted(&mut self, none: bool) {
+        self.conn_mut().client.undotted(none);
+    }
+
+    /// Makes room for so many octets that are written for sending.
+    pub fn reserve(&mut self, octets: usize) {
+        self.conn_mut().out.reserve_exact(octets);
+    }
+
+    /// Octets that were written and not sent yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.conn().out.len()
     }
 
     /// Writes a part of the body for sending; `last` ends it. What was written and not sent yet goes in one

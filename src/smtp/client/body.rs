@@ -14,12 +14,19 @@ impl Client {
         self.phase == Phase::Transaction && self.transaction.takes_body(self.pipelines())
     }
 
-    /// Spares the search for dots: no line of the payload of this transaction begins with one. Who says so wrongly
-    /// changes the message, and may end it early; so it is said from [`BodyFacts::is_undotted`] alone.
+    /// Says whether the search for dots may be spared in the pieces that follow: no line of the payload of this
+    /// transaction begins with one, to their end. Who says so wrongly changes the message, and may end it early; so it is
+    /// said from [`BodyFacts::is_undotted`] alone.
     ///
     /// [`BodyFacts::is_undotted`]: crate::smtp::body::BodyFacts::is_undotted
-    pub fn undotted(&mut self) {
-        self.transaction.undotted = true;
+    pub fn undotted(&mut self, none: bool) {
+        self.transaction.undotted = none;
+    }
+
+    /// Whether the body of this transaction goes by BDAT: each call of [`Client::body`] then is a chunk.
+    #[must_use]
+    pub fn sends_chunks(&self) -> bool {
+        self.transaction.chunks
     }
 
     /// Appends the next pieces of the payload: with dots stuffed (DATA), or as one chunk (BDAT); `last`
