@@ -1,9 +1,10 @@
 //! A stream's part of this engine: a receive that stays armed, with an inbox for what it brings.
 //!
 //! The receive is armed by the first read that finds nothing, and from then on bytes come unasked. So that a peer can't
-//! fill memory while its session is busy elsewhere, the receive is cancelled when [`UNREAD_MAX`] octets wait unread, and
-//! armed again by the read that finds the inbox empty. Until the cancel has taken hold bytes still come; they are kept,
-//! in their order.
+//! fill memory while its session is busy elsewhere, the receive is cancelled when [`UNREAD_MAX`] octets wait unread. Until
+//! the cancel has taken hold bytes still come; they are kept, in their order. Who sends that much sends in bulk: reads
+//! are direct calls into larger buffers from then on, which wait for POLLIN where there is nothing, until one finds less
+//! than a buffer of the ring holds. Then the receive is armed again.
 //!
 //! Where the buffers have run dry, the receive ends and who waits is woken, to arm it anew: by then the turn that ran
 //! them dry has given half of them back, so nobody waits for what a third one holds.
@@ -11,7 +12,10 @@
 //! Sends that don't pass at once wait for POLLOUT and go on with direct calls. Rejected: a queued send, which would pin
 //! the bytes until the kernel is done with them, also at the end of the worker, for the sake of what is rare.
 
-use super::reactor::{Done, Key, Operation, Reactor};
+use super::{
+    buffers,
+    reactor::{Done, Key, Operation, Reactor},
+};
 use crate::net::{buffer::Chunk, stream::Socket, sys};
 use io_uring::{opcode, types::Fd};
 use std::{
@@ -28,6 +32,9 @@ use std::{
 /// Octets that may wait unread before the receive is cancelled. What one turn brings may come on top: at most what the
 /// peer's window held.
 const UNREAD_MAX: usize = 32 * 1024;
+
+/// Direct calls in a row, at most: half a MiB, some 100 µs.
+const BULK_CALLS: u32 = 16;
 
 /// A stream's part of this engine.
 pub(in crate::net) struct Transport {
@@ -50,6 +57,8 @@ struct State {
     /// How the input ended: 0, or an error of the kernel.
     end: Option<i32>,
     armed: Option<Armed>,
+    /// The peer sends in bulk: so many direct calls since the session waited last.
+    bulk: Option<u32>,
     reader: Option<Waker>,
 }
 
@@ -59,6 +68,8 @@ struct Armed {
     /// See [`Reactor::is_past`].
     round: u64,
     cancelled: bool,
+    /// It only waits for something to read.
+    waits: bool,
 }
 
 impl State {
@@ -93,6 +104,7 @@ impl State {
 impl Operation for Inbox {
     fn complete(&self, io: &Reactor, done: Done) {
         let state = &mut *self.0.borrow_mut();
+        let waited = state.armed.is_some_and(|armed| armed.waits);
         if done.is_last() {
             state.armed = None;
         }
@@ -100,11 +112,14 @@ impl Operation for Inbox {
         let chunk = done.buffer().map(|id| io.buffers().take(id, len));
         match (done.result, chunk) {
             (1.., Some(chunk)) => state.push(chunk),
+            // What it is, the call says.
+            (0.., None) if waited => {}
             // Out of buffers, or cancelled: not the socket's doing. Who waits arms it again.
             (error, _) if is_passing(error) => {}
             (end, _) => state.end = Some(-end),
         }
         if state.unread > UNREAD_MAX {
+            state.bulk.get_or_insert(0);
             state.cancel(io);
         }
         if let Some(reader) = state.reader.take() {
@@ -156,22 +171,53 @@ impl Transport {
             }
             None => {}
         }
+        if let (None, Some(calls)) = (&state.armed, &mut state.bulk) {
+            *calls += 1;
+            if *calls > BULK_CALLS {
+                // The others come first now.
+                *calls = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Some(received) = self.recv_bulk() {
+                if !matches!(&received, Ok(Some(chunk)) if chunk.len() >= buffers::SIZE) {
+                    state.bulk = None;
+                }
+                return Poll::Ready(received);
+            }
+            *calls = 0;
+        }
         if state.armed.is_none() {
-            state.armed = Some(self.arm());
+            state.armed = Some(self.arm(state.bulk.is_some()));
         }
         state.reader = Some(cx.waker().clone());
         Poll::Pending
     }
 
-    fn arm(&self) -> Armed {
+    /// What a direct call receives; `None` where there is nothing.
+    fn recv_bulk(&self) -> Option<io::Result<Option<Chunk>>> {
+        let socket = self.socket();
+        match socket.worker.pool.recv(socket.as_fd()) {
+            Ok((chunk, _)) => Some(Ok(chunk)),
+            Err(error) if sys::would_block(&error) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Arms a receive, or a wait for something to receive.
+    fn arm(&self, waits: bool) -> Armed {
         let io = self.io();
         let inbox: Rc<Inbox> = Rc::clone(&self.inbox);
         let fd = Fd(self.socket().as_raw_fd());
-        let entry = opcode::RecvMulti::new(fd, super::buffers::GROUP).build();
+        let entry = match waits {
+            true => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
+            false => opcode::RecvMulti::new(fd, buffers::GROUP).build(),
+        };
         Armed {
             key: io.submit(inbox, entry),
             round: io.round(),
             cancelled: false,
+            waits,
         }
     }
 

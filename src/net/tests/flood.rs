@@ -65,6 +65,44 @@ fn what_nobody_reads_stays_with_the_sender() {
     });
 }
 
+/// Whose bytes are always there already takes turns with the others.
+#[test]
+fn who_sends_in_bulk_leaves_turns_to_the_others() {
+    on_each_engine(|| async {
+        const PIECE: usize = 1 << 20;
+        const LEN: usize = 200 * PIECE;
+        let mut listener = listen();
+        let address = listener.address();
+        let sender = thread::spawn(move || {
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            let piece = vec![7; PIECE];
+            for _ in 0..LEN / PIECE {
+                std::io::Write::write_all(&mut socket, &piece).unwrap();
+            }
+        });
+        let (mut bulk, _) = listener.accept().await.unwrap().unwrap();
+        bulk.set_deadline(soon());
+        let got = Rc::new(Cell::new(0));
+        let (counted, all) = (Rc::clone(&got), sync::Event::new());
+        let over = all.clone();
+        spawn(async move {
+            while let Some(chunk) = bulk.recv().await.unwrap() {
+                assert!(chunk.iter().all(|octet| *octet == 7));
+                counted.set(counted.get() + chunk.len());
+            }
+            over.set();
+        });
+        let (mut client, server) = pair().await;
+        client.set_deadline(soon());
+        spawn(echo(server));
+        talk(&mut client, 20).await;
+        assert!(got.get() < LEN, "the bulk came first");
+        all.wait().await;
+        assert_eq!(got.get(), LEN);
+        sender.join().unwrap();
+    });
+}
+
 /// Many more streams with much unread than there are buffers; one that is answered lives among them.
 #[test]
 fn streams_that_are_not_read_do_not_stop_the_others() {

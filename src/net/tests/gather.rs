@@ -5,18 +5,6 @@ use std::{cell::Cell, rc::Rc};
 
 const PAIRS: usize = 24;
 
-/// Sends and awaits `count` echoes.
-async fn talk(stream: &mut Stream, count: usize) {
-    let mut out = Vec::new();
-    for turn in 0..count {
-        out.extend_from_slice(&[turn as u8; 64]);
-        let (sent, back) = stream.send(out).await;
-        sent.unwrap();
-        out = back;
-        assert_eq!(recv_exact(stream, 64).await, [turn as u8; 64]);
-    }
-}
-
 /// Many talk at once, then one of them goes on alone, while timers run all the time.
 #[test]
 fn who_is_alone_is_heard_though_the_others_fell_silent() {

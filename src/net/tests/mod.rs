@@ -103,6 +103,18 @@ pub async fn echo(mut stream: Stream) {
     }
 }
 
+/// Sends and awaits `count` echoes.
+pub async fn talk(stream: &mut Stream, count: usize) {
+    let mut out = Vec::new();
+    for turn in 0..count {
+        out.extend_from_slice(&[turn as u8; 64]);
+        let (sent, back) = stream.send(out).await;
+        sent.unwrap();
+        out = back;
+        assert_eq!(recv_exact(stream, 64).await, [turn as u8; 64]);
+    }
+}
+
 /// Descriptors of this process.
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
