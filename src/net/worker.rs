@@ -210,7 +210,7 @@ pub fn offload(helpers: Arc<Threads>) {
 }
 
 /// Lets this worker's sleeps wait for several events where they come thick, on the engine that can (`io = "ring"`):
-/// less CPU for each, for some 100 µs of latency and at most a tick of the kernel. For what serves many; who measures
+/// less CPU for each, for up to some 100 µs of latency, and rarely a tick of the kernel. For what serves many; who measures
 /// latencies must hear of each event at once, which is the default.
 ///
 /// # Panics

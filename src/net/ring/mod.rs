@@ -101,18 +101,16 @@ where
         if worker.deadlines.next_sweep() <= now {
             worker.deadlines.sweep(now);
         }
-        let due = if ring.tasks.is_idle() {
-            worker.timers.earliest().min(worker.deadlines.next_sweep())
-        } else {
-            Tick::default()
-        };
-        let wanted = if ring.gathers.get() {
-            gather.wanted()
-        } else {
-            1
-        };
+        let mut due = Tick::default();
+        let mut wanted = 1;
+        if ring.tasks.is_idle() {
+            due = worker.timers.earliest().min(worker.deadlines.next_sweep());
+            if ring.gathers.get() {
+                wanted = gather.wanted();
+            }
+        }
         let events = ring.io.turn(now, due, wanted)?;
-        gather.note(now, events, || ring.tasks.take_moved());
+        gather.note(now, wanted, events, || ring.tasks.take_moved());
     }
 }
 
