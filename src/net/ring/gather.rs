@@ -2,8 +2,8 @@
 //!
 //! A thread that is neither idle nor busy falls asleep and is woken for each single event, and that costs it more than
 //! a receive does. So where events come thick, a sleep waits for several of them, as a network card gathers frames
-//! before it interrupts: for as many as [`WITHIN`] brings at the rate just seen. An idle worker waits for none, and a
-//! busy one finds that many at once.
+//! before it interrupts: for one, and as many more as [`WITHIN`] brings at the rate just seen. An idle worker waits for one
+//! alone, and a busy one finds that many at once.
 //!
 //! An event that never comes must not hold up those that came. So a sleep waits for no more than one in [`SHARE`] of
 //! the sessions that moved of late, and ends in any case with the kernel's next tick. A shorter limit would cost more
@@ -14,14 +14,13 @@
 use crate::smtp::tick::Tick;
 use std::time::Duration;
 
-/// The time in which the events come that a sleep waits for, on average; none waits longer for the others' sake, on
-/// average.
+/// The time in which the events come that a sleep waits for behind the first, if the rate holds.
 const WITHIN: Duration = Duration::from_micros(150);
 
 /// Of so many sessions that moved, one may be waited for.
 const SHARE: usize = 2;
 
-/// More are never waited for.
+/// More than these are never waited for behind the first.
 const EVENTS_MAX: u64 = 32;
 
 /// What is seen in this time decides for the next.
