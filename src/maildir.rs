@@ -131,6 +131,7 @@ async fn serve(mut stream: Stream, settings: Arc<Settings>, store: Arc<Store>) {
     loop {
         let input: &[u8] = chunk.as_deref().map_or(&[], |bytes: &[u8]| &bytes[at..]);
         let step = server.step(now(), input, &mut out);
+        let reads = step.action == Action::Read;
         match step.action {
             Action::Body(span) => write(&mut message, span.of(input)),
             Action::Insert(piece) => write(&mut message, piece),
@@ -167,10 +168,10 @@ async fn serve(mut stream: Stream, settings: Arc<Settings>, store: Arc<Store>) {
                 let _ = stream.send(out).await;
                 return;
             }
-            Action::Read => {}
+            Action::Read | Action::Refused(_) => {}
         }
         at += step.consumed;
-        if step.action == Action::Read {
+        if reads {
             let (sent, buffer) = stream.send(std::mem::take(&mut out)).await;
             out = buffer;
             stream.set_deadline(server.deadline());

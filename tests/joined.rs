@@ -117,6 +117,7 @@ impl Joint {
                 }
                 Action::Read if seen == self.to_server.len() => return,
                 Action::Read => seen = (seen + self.grain).min(self.to_server.len()),
+                Action::Refused(_) => {}
                 Action::StartTls | Action::Close => panic!("{:?}", step.action),
             }
         }

@@ -61,7 +61,7 @@ fn feed(server: &mut Server, mut input: &[u8], out: &mut Vec<u8>) {
                 }
             }
             Action::End => Answer::AcceptWith(Reply::fixed(250, Status(2, 0, 0), "Ok")),
-            Action::Body(_) | Action::Insert(_) => continue,
+            Action::Body(_) | Action::Insert(_) | Action::Refused(_) => continue,
             other => panic!("unexpected {other:?}"),
         };
         server.answer(answer, out);

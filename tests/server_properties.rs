@@ -87,6 +87,12 @@ fn run<'a>(settings: &Arc<Settings>, pieces: impl Iterator<Item = &'a [u8]>) -> 
                     payload.extend_from_slice(span.of(given));
                 }
                 Action::Insert(octets) => payload.extend_from_slice(octets),
+                Action::Refused(reply) => {
+                    let mut written = Vec::new();
+                    reply.write(&mut written);
+                    assert!(trace.out.windows(written.len()).any(|part| part == written));
+                    trace.done.push(reply.to_string());
+                }
                 Action::Discard => {
                     payload.clear();
                     trace.done.push("discard".into());
@@ -268,7 +274,7 @@ fn feed(server: &mut Server, now: Tick, mut input: &[u8], out: &mut Vec<u8>) -> 
         match step.action {
             Action::Ask(_) | Action::End => server.answer(Answer::Accept, out),
             Action::Read | Action::Close | Action::StartTls => return step.action,
-            Action::Body(_) | Action::Insert(_) | Action::Discard => {}
+            Action::Body(_) | Action::Insert(_) | Action::Discard | Action::Refused(_) => {}
         }
     }
 }

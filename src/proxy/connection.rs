@@ -23,7 +23,7 @@ use crate::{
     net::{Chunk, Stream, now},
     policy::{Judgement, SessionTicket},
     smtp::{
-        Tick,
+        Reply, Tick,
         command::Verb,
         server::{Action, Interrupt, Phase, Server},
     },
@@ -197,7 +197,6 @@ impl Session {
             return end;
         }
         loop {
-            let before = self.out.len();
             let step = self
                 .server
                 .step(self.now, self.input.bytes(), &mut self.out);
@@ -211,8 +210,14 @@ impl Session {
                 }
                 _ => self.input.consume(step.consumed),
             }
-            self.settle_transaction(before);
             match step.action {
+                // What has ended the transaction is settled when it was dropped, or its refusal heard.
+                Action::Discard => {}
+                Action::Refused(ref reply) => self.settle_transaction(Some(reply)),
+                _ => self.settle_transaction(None),
+            }
+            match step.action {
+                Action::Refused(_) => {}
                 Action::Read => {
                     self.count_verb();
                     if let Some(end) = self.turn().await {
@@ -358,16 +363,16 @@ impl Session {
     }
 
     /// A transaction that is over without an end of data: RSET, a new EHLO, a refused MAIL, or a body that the
-    /// core found dead; the reply to that is in `out` from `before` on.
-    fn settle_transaction(&mut self, before: usize) {
+    /// core found dead and refused.
+    fn settle_transaction(&mut self, refusal: Option<&Reply>) {
         if self.server.envelope().has_sender() {
             return;
         }
         let Some(mut transaction) = self.transaction.take() else {
             return;
         };
-        let written = &self.out[before.min(self.out.len())..];
-        if matches!(transaction.body, Body::Gone) && transaction.refused_by(written) {
+        if let (Body::Gone, Some(reply)) = (&transaction.body, refusal) {
+            transaction.said(reply);
             transaction.times.done = Some(self.now);
         }
         trace::transaction(self, &transaction, None);

@@ -122,23 +122,6 @@ impl Transaction {
         self.accepted += 1;
     }
 
-    /// Keeps a refusal that the core wrote for the log; whether it is one (the answer to RSET is none).
-    pub fn refused_by(&mut self, written: &[u8]) -> bool {
-        let line = written
-            .split(|octet| *octet == b'\r')
-            .next()
-            .unwrap_or_default();
-        let code = std::str::from_utf8(line.get(..3).unwrap_or_default());
-        let code: Option<u16> = code.ok().and_then(|text| text.parse().ok());
-        let Some((code, text)) = code.filter(|code| *code >= 400).zip(line.get(4..)) else {
-            return false;
-        };
-        let (status, from) = Status::parse(text).unwrap_or((Status::NONE, 0));
-        let text = String::from_utf8_lossy(&text[from..]).into_owned();
-        self.said = Some(Said { code, status, text });
-        true
-    }
-
     /// Keeps a reply for the log.
     pub fn said(&mut self, reply: &Reply) {
         self.said = Some(Said {

@@ -19,9 +19,10 @@ pub const LOCAL_MAX: usize = 64;
 pub const DOMAIN_MAX: usize = 255;
 /// Octets of a path with its brackets (RFC 5321 §4.5.3.1.3).
 pub const PATH_MAX: usize = 256;
-/// Recipients refused with 452 in one transaction before they count as errors (Postfix:
-/// `smtpd_recipient_overshoot_limit`): a sender with a long list is not an attacker.
-pub const OVERSHOOT_MAX: u32 = 1_000;
+/// Refusals that ask the client to come again, since its last good message, before more of them count as errors. As many
+/// as Postfix's `smtpd_recipient_overshoot_limit`: a sender with a long list is not an attacker, but one that never
+/// stops is.
+pub const DEFERRALS_MAX: u32 = 1_000;
 
 /// Counts and sizes of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub struct Limits {
     pub line: u32,
     /// Messages of one session; the next MAIL gets 421. 0: no limit.
     pub messages: u32,
-    /// 4xx and 5xx replies before 421 and close; a message that was taken sets the count to 0. 0: no limit.
+    /// Errors of the client ([`Tally::errors`](super::server::Tally::errors)) before 421 and close; a message that was
+    /// taken sets the count to 0. 0: no limit.
     pub errors: u32,
     /// Commands that do nothing before 421 and close; counted like `errors`. 0: no limit.
     pub junk: u32,

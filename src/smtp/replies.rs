@@ -139,7 +139,7 @@ replies! {
     /// Too many messages.
     TOO_MANY_MESSAGES = 421 4,7,0 "Too many messages in one session; closing", "The session has brought limits.messages messages.", "Nothing: a sending server connects again.";
     /// Too many errors.
-    TOO_MANY_ERRORS = 421 4,7,0 "Too many errors; closing", "The session has had limits.errors replies of 4xx and 5xx since its last good message.", "See the replies before.";
+    TOO_MANY_ERRORS = 421 4,7,0 "Too many errors; closing", "The client has made limits.errors errors since its last good message: 5xx replies, failed logins, and what asked it to come again (4xx) beyond 1,000 times.", "See the replies before.";
     /// Too many junk commands.
     TOO_MUCH_JUNK = 421 4,7,0 "Too many commands without a message; closing", "The session has had limits.junk commands that do nothing since its last good message.", "See what the client does; a monitor should say QUIT.";
     /// Timer.

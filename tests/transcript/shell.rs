@@ -2,7 +2,8 @@
 
 use super::{Outcome, escape, reply, unescape};
 use gatepost::smtp::{
-    Action, Answer, Question, Server, Span, Tick,
+    Action, Answer, Question, Reply, Server, Span, Tick,
+    command::Verb,
     server::{Claim, Claims, Phase, Signals},
 };
 use std::collections::VecDeque;
@@ -14,6 +15,10 @@ pub(super) struct Shell {
     seen: Signals,
     outcome: Outcome,
     out: Vec<u8>,
+    /// Refusals that the machine wrote by itself, or as it was answered, and told or was told.
+    refusals: usize,
+    /// Up to where replies were looked through for those.
+    looked: usize,
     /// STARTTLS was said: what comes before the handshake is lost.
     deaf: bool,
 }
@@ -28,6 +33,8 @@ impl Shell {
             seen: Signals::NONE,
             outcome: Outcome::default(),
             out: Vec::new(),
+            refusals: 0,
+            looked: 0,
             deaf: false,
         }
     }
@@ -54,6 +61,7 @@ impl Shell {
                 Action::Ask(question) => self.ask(question),
                 Action::Body(span) => self.body(span, given, step.consumed),
                 Action::Insert(octets) => self.payload.extend_from_slice(octets),
+                Action::Refused(reply) => self.refused(&reply),
                 Action::Discard => {
                     self.payload.clear();
                     self.done("discard".to_string());
@@ -92,6 +100,19 @@ impl Shell {
             self.payload.clear();
             self.server.discard(reply(&text));
         }
+    }
+
+    /// What the machine says that it refused, it wrote behind what it said so of before.
+    fn refused(&mut self, told: &Reply) {
+        let mut written = Vec::new();
+        told.write(&mut written);
+        let rest = &self.out[self.looked..];
+        let at = rest
+            .windows(written.len())
+            .position(|part| part == written)
+            .expect("it was written");
+        self.looked += at + written.len();
+        self.refusals += usize::from(told.code >= 400);
     }
 
     fn done(&mut self, deed: String) {
@@ -164,6 +185,11 @@ impl Shell {
             };
         }
         let (_, text) = self.answers.pop_front().expect("looked at");
+        // Where it refuses a chunk, it is written at the chunk's end, and told then.
+        let chunk = word == "body" && self.server.verb() == Verb::Bdat;
+        if !chunk && (text.starts_with("refuse") || text.starts_with("close")) {
+            self.refusals += 1;
+        }
         match text.split_once(' ') {
             None => Answer::Accept,
             Some(("refuse", text)) => Answer::Refuse(reply(text)),
@@ -179,11 +205,15 @@ impl Shell {
         }
         let mut outcome = std::mem::take(&mut self.outcome);
         outcome.done.dedup_by(|a, b| a == "close" && b == "close");
+        self.looked = 0;
         let text = String::from_utf8(std::mem::take(&mut self.out)).expect("replies are text");
         outcome.said = text
             .split_inclusive("\r\n")
             .map(|line| line.strip_suffix("\r\n").expect("CRLF").to_string())
             .collect();
+        let refusal = |line: &&String| line.starts_with(['4', '5']) && !line[3..].starts_with('-');
+        let refusals = outcome.said.iter().filter(refusal).count();
+        assert_eq!(refusals, std::mem::take(&mut self.refusals), "each is told");
         outcome
     }
 }

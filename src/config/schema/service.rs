@@ -37,7 +37,8 @@ pub struct Limits {
     pub received: u32,
     /// Messages of one session; more get 421. 0: no limit.
     pub messages: u32,
-    /// 4xx and 5xx replies to one session before 421 and close. 0: no limit.
+    /// Errors of a client (5xx replies, failed logins) since its last good message before 421 and close. What asks it to
+    /// come again (4xx) is none, up to 1,000 times. 0: no limit.
     pub errors: u32,
     /// Commands that do nothing (NOOP, RSET without need, VRFY, HELP, …) before 421 and close. 0: no limit.
     pub junk: u32,

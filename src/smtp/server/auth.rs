@@ -101,7 +101,7 @@ impl Server {
                 self.dialogue = Some(Box::new(dialogue));
                 self.state = State::Asked(Question::Auth);
             }
-            Err(known) => self.say_known(known, out),
+            Err(known) => self.refuse_known(known, out),
         }
     }
 
@@ -206,10 +206,10 @@ impl Server {
         }
     }
 
-    fn end_auth(&mut self, known: &Known, out: &mut Vec<u8>) {
+    fn end_auth(&mut self, known: &'static Known, out: &mut Vec<u8>) {
         self.dialogue = None;
         self.state = State::Command;
-        self.say_known(known, out);
+        self.refuse_known(known, out);
     }
 
     /// Asks the client on in the exchange, instead of an answer to [`Question::Auth`]. Without that question it does
@@ -241,7 +241,10 @@ impl Server {
             }
             Answer::Refuse(reply) | Answer::Close(reply) => {
                 self.dialogue = None;
-                self.say(&reply, out);
+                // A 4xx too: an exchange costs more than a command, and one that is asked to wait is slowed down
+                // because of those that failed.
+                reply.write(out);
+                self.count_error(out);
             }
         }
     }

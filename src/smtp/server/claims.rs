@@ -179,7 +179,7 @@ impl Server {
 
     pub(super) fn xclient(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
         if let Some(known) = self.claim_refusal(Extensions::XCLIENT) {
-            self.say_known(known, out);
+            self.refuse_known(known, out);
             return;
         }
         let mut claims = self.claims.clone().unwrap_or_default();
@@ -193,7 +193,7 @@ impl Server {
             };
         }
         if claims.read(arguments, Kind::XClient).is_none() {
-            self.say_known(&replies::CLAIM_SYNTAX, out);
+            self.refuse_known(&replies::CLAIM_SYNTAX, out);
             return;
         }
         self.begin_anew(&claims);
@@ -223,12 +223,12 @@ impl Server {
 
     pub(super) fn xforward(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
         if let Some(known) = self.claim_refusal(Extensions::XFORWARD) {
-            self.say_known(known, out);
+            self.refuse_known(known, out);
             return;
         }
         let mut claims = self.forwarded.clone().unwrap_or_default();
         if claims.read(arguments, Kind::XForward).is_none() {
-            self.say_known(&replies::CLAIM_SYNTAX, out);
+            self.refuse_known(&replies::CLAIM_SYNTAX, out);
             return;
         }
         self.forwarded = Some(claims);

@@ -1,11 +1,11 @@
 //! Commands in their sequence (RFC 5321 §4.1.4): which one may come now, and what it leads to.
 
-use super::{Action, Answer, Server, Signals, State, line::Found, words::Question};
+use super::{Action, Answer, Earlier, Server, Signals, State, line::Found, words::Question};
 use crate::smtp::{
     command::{Command, Verb, chunk},
     envelope::{BodyKind, MailParams, Recipient},
     extensions::Extensions,
-    limits::{AUTH_LINE_MAX, COMMAND_LINE, OVERSHOOT_MAX, mail_line_max, rcpt_line_max},
+    limits::{AUTH_LINE_MAX, COMMAND_LINE, mail_line_max, rcpt_line_max},
     params, path, replies,
     replies::wire,
 };
@@ -66,7 +66,7 @@ impl Server {
         self.count(verb);
         match verb {
             Verb::Alien => self.hang_up_known(&replies::ALIEN, out),
-            _ => self.say_known(&replies::LINE_TOO_LONG, out),
+            _ => self.refuse_known(&replies::LINE_TOO_LONG, out),
         }
     }
 
@@ -113,12 +113,12 @@ impl Server {
             // Its octets must be swallowed, whatever the reply is.
             match chunk(arguments) {
                 Some((size, last)) => self.chunk_command(size, last, refusal),
-                None => self.say_known(refusal.unwrap_or(&replies::CHUNK_SYNTAX), out),
+                None => self.refuse_known(refusal.unwrap_or(&replies::CHUNK_SYNTAX), out),
             }
             return;
         }
         match refusal {
-            Some(known) => self.say_known(known, out),
+            Some(known) => self.refuse_known(known, out),
             None => self.dispatch(verb, arguments, out),
         }
     }
@@ -148,7 +148,7 @@ impl Server {
                 out.extend_from_slice(wire::OK);
                 self.count_junk(out);
             }
-            Verb::Vrfy if arguments.is_empty() => self.say_known(&replies::VRFY_SYNTAX, out),
+            Verb::Vrfy if arguments.is_empty() => self.refuse_known(&replies::VRFY_SYNTAX, out),
             Verb::Vrfy => {
                 replies::VRFY.reply().write(out);
                 self.count_junk(out);
@@ -165,14 +165,14 @@ impl Server {
             Verb::XClient => self.xclient(arguments, out),
             Verb::XForward => self.xforward(arguments, out),
             Verb::Auth => self.auth_command(arguments, out),
-            Verb::Expn | Verb::Bdat | Verb::Unserved => self.say_known(&replies::UNSERVED, out),
-            Verb::Alien | Verb::Unknown => self.say_known(&replies::UNKNOWN, out),
+            Verb::Expn | Verb::Bdat | Verb::Unserved => self.refuse_known(&replies::UNSERVED, out),
+            Verb::Alien | Verb::Unknown => self.refuse_known(&replies::UNKNOWN, out),
         }
     }
 
     fn rset(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
         if !arguments.is_empty() {
-            self.say_known(&replies::NO_ARGUMENTS, out);
+            self.refuse_known(&replies::NO_ARGUMENTS, out);
             return;
         }
         let needless = !self.envelope.has_sender() && !self.transfer.is_active();
@@ -190,7 +190,10 @@ impl Server {
             return;
         }
         if let Err(known) = self.try_mail(arguments) {
-            self.say_known(known, out);
+            if !self.envelope.has_sender() {
+                self.earlier = Earlier::SenderRefused;
+            }
+            self.refuse_known(known, out);
         }
     }
 
@@ -232,21 +235,18 @@ impl Server {
             Answer::AcceptWith(reply) => reply.write(out),
             Answer::Refuse(reply) | Answer::Close(reply) => {
                 self.reset();
+                self.earlier = Earlier::SenderRefused;
                 self.say(&reply, out);
             }
         }
     }
 
     fn rcpt(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
-        if let Err(known) = self.try_rcpt(arguments) {
-            if known.code == replies::TOO_MANY_RECIPIENTS.code
-                && self.tally.overshoot < OVERSHOOT_MAX
-            {
-                self.tally.overshoot += 1;
-                known.reply().write(out);
-            } else {
-                self.say_known(known, out);
-            }
+        let follows = self.earlier == Earlier::SenderRefused;
+        match self.try_rcpt(arguments) {
+            Ok(()) => {}
+            Err(known) if follows => self.refuse_follower(known.reply(), out),
+            Err(known) => self.refuse_known(known, out),
         }
     }
 
@@ -257,7 +257,7 @@ impl Server {
         if !self.envelope.has_sender() {
             return Err(&replies::NEEDS_MAIL);
         }
-        self.rcpt_tried = true;
+        self.earlier = Earlier::RecipientTried;
         let text = behind(arguments, b"TO:").ok_or(&replies::RCPT_SYNTAX)?;
         let parsed = path::recipient(text).ok_or(&replies::RECIPIENT_SYNTAX)?;
         let utf8 = self.envelope.params().smtputf8;
@@ -293,26 +293,30 @@ impl Server {
     }
 
     fn data_command(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
-        let refusal = if !arguments.is_empty() {
+        let refusal: &'static replies::Known = if !arguments.is_empty() {
             &replies::NO_ARGUMENTS
         } else if self.transfer.is_active() {
             &replies::WANTS_CHUNKS
         } else if let Some(known) = self.lacks_recipient() {
-            known
+            match self.earlier {
+                Earlier::Nothing => self.refuse_known(known, out),
+                _ => self.refuse_follower(known.reply(), out),
+            }
+            return;
         } else if self.envelope.params().body == BodyKind::BinaryMime {
             &replies::WANTS_CHUNKS
         } else {
             self.state = State::Asked(Question::Body);
             return;
         };
-        self.say_known(refusal, out);
+        self.refuse_known(refusal, out);
     }
 
     /// Why no body may come now.
     pub(super) fn lacks_recipient(&self) -> Option<&'static replies::Known> {
         if !self.envelope.recipients().is_empty() {
             None
-        } else if self.rcpt_tried {
+        } else if self.earlier == Earlier::RecipientTried {
             Some(&replies::NO_RECIPIENTS)
         } else {
             Some(&replies::NEEDS_RCPT)

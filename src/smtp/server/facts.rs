@@ -105,9 +105,11 @@ impl BitOr for Signals {
 pub struct Tally {
     /// Commands by [`Verb`] (`verbs[Verb::Mail as usize]`).
     pub verbs: [u32; Verb::COUNT],
-    /// 4xx and 5xx replies since the last good message: what `limits.errors` is compared with.
+    /// Errors of the client since the last good message: what `limits.errors` is compared with. An error is a 5xx (a
+    /// user that doesn't exist, a command out of place, a syntax error), a failed AUTH, and a deferral beyond those
+    /// of `deferrals`.
     pub errors: u32,
-    /// 4xx and 5xx replies of the whole session.
+    /// Errors of the whole session.
     pub errors_total: u32,
     /// Commands that did nothing, since the last good message: what `limits.junk` is compared with.
     pub junk: u32,
@@ -115,8 +117,12 @@ pub struct Tally {
     pub messages: u32,
     /// Recipients accepted.
     pub recipients: u32,
-    /// Recipients refused because the message had too many.
-    pub overshoot: u32,
+    /// Refusals since the last good message that are no fault of the client: a 4xx asks it to come again (too many
+    /// recipients, a recipient of another pool, a backend that is away), and what was pipelined after a refused
+    /// command is refused because of that one. Up to [`DEFERRALS_MAX`](crate::smtp::limits::DEFERRALS_MAX) of
+    /// them don't count as errors: else a list that is asked to come again for most of its recipients would be cut
+    /// off before it gets any of them through.
+    pub deferrals: u32,
 }
 
 impl Tally {

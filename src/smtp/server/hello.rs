@@ -43,7 +43,7 @@ impl Server {
             && is_clean_utf8(name)
             && (!literal || is_literal(name));
         if !sound {
-            self.say_known(&replies::HELLO_SYNTAX, out);
+            self.refuse_known(&replies::HELLO_SYNTAX, out);
             return;
         }
         if !self.name.is_empty() {
@@ -152,7 +152,7 @@ impl Server {
             self.state = State::Tls;
             return;
         };
-        self.say_known(refusal, out);
+        self.refuse_known(refusal, out);
     }
 }
 

@@ -39,6 +39,7 @@ use super::{
     command::Verb,
     envelope::Envelope,
     extensions::Extensions,
+    limits::DEFERRALS_MAX,
     replies,
     reply::{Known, Reply},
     span::Span,
@@ -63,6 +64,16 @@ enum State {
     Closed,
 }
 
+/// What has come of the commands before, where the next one builds on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Earlier {
+    Nothing,
+    /// MAIL was refused: the RCPT and DATA that were pipelined with it follow from that.
+    SenderRefused,
+    /// A RCPT came, accepted or refused.
+    RecipientTried,
+}
+
 /// One session.
 #[derive(Debug)]
 pub struct Server {
@@ -80,8 +91,7 @@ pub struct Server {
     verb: Verb,
     tally: Tally,
     signals: Signals,
-    /// RCPT commands of this transaction, refused ones included.
-    rcpt_tried: bool,
+    earlier: Earlier,
     /// The greeting refused the session.
     denied: bool,
     tls: bool,
@@ -99,6 +109,10 @@ pub struct Server {
     drain: bool,
     /// A body that had begun is dead, and the shell doesn't know yet.
     discard_due: bool,
+    /// A refusal that was written, and that the shell doesn't know yet.
+    refused: Option<Reply>,
+    /// The reply that ended the session, where the core chose it and the shell doesn't know yet.
+    farewell: Option<&'static Known>,
     clock: Clock,
 }
 
@@ -120,7 +134,7 @@ impl Server {
             verb: Verb::Unknown,
             tally: Tally::default(),
             signals: Signals::NONE,
-            rcpt_tried: false,
+            earlier: Earlier::Nothing,
             denied: false,
             tls: false,
             granted: Extensions::NONE,
@@ -132,6 +146,8 @@ impl Server {
             dialogue: None,
             drain: false,
             discard_due: false,
+            refused: None,
+            farewell: None,
             clock: Clock::new(now),
         }
     }
@@ -146,6 +162,9 @@ impl Server {
             if std::mem::take(&mut self.discard_due) {
                 break Action::Discard;
             }
+            if let Some(reply) = self.refused.take() {
+                break Action::Refused(reply);
+            }
             let (taken, action) = match self.state {
                 State::Start => {
                     self.state = State::Asked(Question::Connect);
@@ -153,7 +172,10 @@ impl Server {
                 }
                 State::Asked(question) => break Action::Ask(question),
                 State::Commit => break Action::End,
-                State::Closed => (rest.len(), Some(Action::Close)),
+                State::Closed => match self.farewell.take() {
+                    Some(known) => break Action::Refused(known.reply()),
+                    None => (rest.len(), Some(Action::Close)),
+                },
                 State::Tls => (rest.len(), Some(Action::StartTls)),
                 State::Command => self.command(rest, out),
                 State::Auth => self.auth_response(rest, out),
@@ -171,7 +193,7 @@ impl Server {
                 Some(action) => break action,
             }
         };
-        self.clock.leave(action == Action::Read);
+        self.clock.leave(matches!(action, Action::Read));
         Step { consumed, action }
     }
 
@@ -339,20 +361,45 @@ impl Server {
     /// Ends the transaction, and a body that had begun with it.
     fn reset(&mut self) {
         self.envelope.clear();
-        self.rcpt_tried = false;
+        self.earlier = Earlier::Nothing;
         self.discard_due |= self.transfer.end();
     }
 
-    /// Writes a reply and counts it where it is an error; too many errors end the session.
+    /// Writes what the shell answered, and counts a refusal.
     fn say(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         reply.write(out);
-        if reply.code >= 400 {
-            self.count_error(out);
+        match reply.code {
+            ..400 => {}
+            400..500 => self.count_deferral(out),
+            _ => self.count_error(out),
         }
     }
 
-    fn say_known(&mut self, known: &Known, out: &mut Vec<u8>) {
-        self.say(&known.reply(), out);
+    /// Refuses by itself: writes the reply, counts it, and keeps it for the shell ([`Action::Refused`]).
+    fn refuse(&mut self, reply: Reply, out: &mut Vec<u8>) {
+        self.say(&reply, out);
+        self.refused = Some(reply);
+    }
+
+    fn refuse_known(&mut self, known: &'static Known, out: &mut Vec<u8>) {
+        self.refuse(known.reply(), out);
+    }
+
+    /// Refuses a command that only follows from one that was refused before, such as the RCPT that was
+    /// pipelined with a refused MAIL (RFC 2920 §3.1): the client couldn't know, and its error was counted.
+    fn refuse_follower(&mut self, reply: Reply, out: &mut Vec<u8>) {
+        reply.write(out);
+        self.count_deferral(out);
+        self.refused = Some(reply);
+    }
+
+    /// Counts what is no fault of the client: see [`Tally::deferrals`].
+    fn count_deferral(&mut self, out: &mut Vec<u8>) {
+        if self.tally.deferrals < DEFERRALS_MAX {
+            self.tally.deferrals += 1;
+        } else {
+            self.count_error(out);
+        }
     }
 
     fn count_error(&mut self, out: &mut Vec<u8>) {
@@ -380,8 +427,11 @@ impl Server {
         }
     }
 
-    fn hang_up_known(&mut self, known: &Known, out: &mut Vec<u8>) {
-        self.hang_up(&known.reply(), out);
+    fn hang_up_known(&mut self, known: &'static Known, out: &mut Vec<u8>) {
+        if self.state != State::Closed {
+            self.hang_up(&known.reply(), out);
+            self.farewell = Some(known);
+        }
     }
 
     fn drain_if_idle(&mut self, out: &mut Vec<u8>) {

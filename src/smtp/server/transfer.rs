@@ -3,7 +3,7 @@
 //! A body that nobody wants is scanned like any other and dropped: only so is its true end found, and no
 //! octet of it can become a command.
 
-use super::{Action, Answer, Server, State, hello::push_decimal, words::Question};
+use super::{Action, Answer, Earlier, Server, State, hello::push_decimal, words::Question};
 use crate::smtp::{
     body::{BareNewline, BodyFacts, Kind},
     chunk::ChunkScan,
@@ -26,6 +26,8 @@ pub(super) struct Transfer {
     last: bool,
     /// What will be said at the end of the body, or of this chunk, instead of yes.
     refusal: Option<Reply>,
+    /// That only follows from what was refused before.
+    follows: bool,
     /// A chunk of this message was refused; those that follow are swallowed.
     failed: bool,
     /// The shell knows that nothing more comes of this body: it was told, or it said so itself.
@@ -85,11 +87,14 @@ impl Transfer {
 impl Server {
     /// BDAT. `refusal`: what else than its place in the sequence speaks against it.
     pub(super) fn chunk_command(&mut self, size: u64, last: bool, refusal: Option<&'static Known>) {
+        let mut follows = false;
         let refusal = if refusal.is_some() {
             refusal
         } else if self.transfer.failed {
+            follows = true;
             Some(&replies::CHUNK_AFTER_ERROR)
         } else if let Some(known) = self.lacks_recipient() {
+            follows = self.earlier != Earlier::Nothing;
             Some(known)
         } else if self.too_large(self.transfer.taken().saturating_add(size)) {
             Some(&replies::SIZE_EXCEEDED)
@@ -100,6 +105,7 @@ impl Server {
         self.transfer.left = size;
         self.transfer.last = last;
         if let Some(known) = refusal {
+            self.transfer.follows = follows;
             self.transfer.refusal.get_or_insert(known.reply());
         }
         self.state = State::Chunk;
@@ -244,7 +250,8 @@ impl Server {
                 self.discard_due |=
                     !self.transfer.settled && !matches!(self.transfer.scan, Scan::None);
                 self.transfer.settled = true;
-                self.say(&reply, out);
+                let follows = std::mem::take(&mut self.transfer.follows);
+                self.refuse_body(reply, follows, out);
             }
             None => {
                 out.extend_from_slice(b"250 2.0.0 Ok: ");
@@ -267,8 +274,9 @@ impl Server {
             Some(reply) => {
                 self.state = State::Command;
                 self.clock.restart();
+                let follows = self.transfer.follows;
                 self.reset();
-                self.say(&reply, out);
+                self.refuse_body(reply, follows, out);
                 None
             }
             None => {
@@ -276,6 +284,13 @@ impl Server {
                 self.transfer.settled = true;
                 Some(Action::End)
             }
+        }
+    }
+
+    fn refuse_body(&mut self, reply: Reply, follows: bool, out: &mut Vec<u8>) {
+        match follows {
+            false => self.refuse(reply, out),
+            true => self.refuse_follower(reply, out),
         }
     }
 
@@ -290,7 +305,7 @@ impl Server {
             self.tally.messages += 1;
             self.tally.errors = 0;
             self.tally.junk = 0;
-            self.tally.overshoot = 0;
+            self.tally.deferrals = 0;
         }
         self.say(&reply, out);
     }

@@ -69,7 +69,7 @@ pub struct Auth {
 }
 
 /// What a call of [`Server::step`](super::Server::step) did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Octets of the input that are done with.
     pub consumed: usize,
@@ -78,7 +78,7 @@ pub struct Step {
 }
 
 /// What the shell must do next. Spans are of the input of this very step, within `consumed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send what was written, then read more. All of the input was consumed: nothing need be kept.
     Read,
@@ -92,6 +92,11 @@ pub enum Action {
     /// The message is dead (too large, a line too long, a bare newline, RSET or EHLO between chunks): drop
     /// what came of it. No `End` follows for it; the core swallows the rest and writes the reply itself.
     Discard,
+    /// The core refused a command or a body by itself, or ends the session by itself, and wrote this reply: nothing
+    /// need be done but to note it. [`Server::verb`](super::Server::verb) is the command, or the one that began the
+    /// body. A refusal that the shell gave as an answer is not repeated, but one of a body, which is written at the
+    /// body's end.
+    Refused(Reply),
     /// The body is complete and sound: commit it, then call [`Server::answer`](super::Server::answer) with `AcceptWith` or `Refuse`.
     End,
     /// Send what was written, shake hands, call [`Server::secured`](super::Server::secured). Input that followed was discarded.
@@ -129,7 +134,8 @@ pub enum Answer {
     Accept,
     /// Yes, with this reply. EHLO and DATA have only one reply that means yes: there it is as `Accept`.
     AcceptWith(Reply),
-    /// No, with this reply.
+    /// No, with this reply. A 4xx asks the client to come again, so it is no error of the client's
+    /// ([`Tally::deferrals`](super::Tally::deferrals)); a 5xx is, and so is whatever refuses AUTH.
     Refuse(Reply),
     /// No, with this reply, and the session ends.
     Close(Reply),
