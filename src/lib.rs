@@ -1,13 +1,14 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin, acme → proxy → policy, upstream → net → tls, threads, smtp, metrics
+//! main → supervisor → worker, admin, acme → http, proxy → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
 pub mod admin;
 pub mod auth;
 pub mod config;
+pub mod http;
 pub mod log;
 pub mod maildir;
 pub mod metrics;

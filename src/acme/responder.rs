@@ -1,41 +1,33 @@
-//! Answers the authority's challenges by HTTP (http-01, RFC 8555 §8.3), and nothing else: whoever asks for another page
-//! gets 404. It faces the internet, so heads, times and connections are few.
+//! Answers the authority's challenges by HTTP (http-01, RFC 8555 §8.3), and nothing else: a request for any other page
+//! gets 404.
 
+use crate::http::{self, Limits};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::CONTENT_TYPE,
-    server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     collections::HashMap,
-    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{
-    net::TcpStream,
-    sync::Semaphore,
-    time::{sleep, timeout},
-};
 
 /// Where a challenge's answer is asked for.
 const PLACE: &str = "/.well-known/acme-challenge/";
-/// Connections at once on an address; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 32;
-/// Octets of a request's head.
-const HEAD_MAX: usize = 8 * 1024;
-/// Until a request's head is whole.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A connection's life; an authority needs a second.
-const LIFE: Duration = Duration::from_secs(20);
-/// Pause after an accept that failed, most likely for want of descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
+/// It faces the internet, and an authority needs one short connection from each of a few places.
+const LIMITS: Limits = Limits {
+    connections: 32,
+    per_client: 8,
+    head: 8 * 1024,
+    head_time: Duration::from_secs(5),
+    life: Duration::from_secs(10),
+    keep_alive: false,
+};
 
 /// The answers to the challenges of the order under way, by token.
 #[derive(Clone, Debug, Default)]
@@ -79,27 +71,8 @@ impl Drop for Given {
 /// # Errors
 /// Those of binding, in words that name the key and say what to do.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let port = address.port();
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!("port {port} is taken; choose another, and have who has it pass on {PLACE}")
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                format!("{} is no address of this machine", address.ip())
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("no permission for port {port}; ports below 1024 need CAP_NET_BIND_SERVICE")
-            }
-            _ => error.to_string(),
-        };
-        io::Error::new(
-            error.kind(),
-            format!("acme.listen = \"{address}\": {advice}"),
-        )
-    })?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let taken = format!("; choose another, and have the server on that port forward {PLACE} to it");
+    http::bind("acme.listen", address, &taken)
 }
 
 /// Serves an address for ever.
@@ -107,37 +80,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// The listener can't be registered with the runtime.
 pub async fn serve(listener: TcpListener, answers: Answers) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else {
-            return Ok(()); // Never: the semaphore is not closed.
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(PAUSE).await;
-            continue;
-        };
-        let answers = answers.clone();
-        tokio::spawn(async move {
-            // What goes wrong with a connection is its peer's affair.
-            let _ = timeout(LIFE, converse(stream, answers)).await;
-            drop(permit);
-        });
-    }
-}
-
-async fn converse(stream: TcpStream, answers: Answers) -> Result<(), hyper::Error> {
-    let service = service_fn(move |request| {
-        let answers = answers.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &answers)) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = answer(&request, &answers);
+        async move { Ok(answer) }
     });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_MAX)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+    http::serve(listener, LIMITS, service, std::future::pending()).await
 }
 
 fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
@@ -159,13 +106,16 @@ fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
     async fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut text = String::new();
-        // A reset behind an answer is as good as an end.
+        // A reset after an answer is as good as an end.
         let _ = stream.read_to_string(&mut text).await;
         text
     }
@@ -198,7 +148,7 @@ mod tests {
                 assert!(found.starts_with("HTTP/1.1 404 "), "{request}{found}");
                 assert!(!found.contains("thumb"), "{found}");
             }
-            let long = get(&format!("/{}", "x".repeat(HEAD_MAX)));
+            let long = get(&format!("/{}", "x".repeat(LIMITS.head)));
             let found = ask(address, &long).await;
             assert!(!found.starts_with("HTTP/1.1 200 "), "{found}");
             drop(given);

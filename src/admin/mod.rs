@@ -8,8 +8,7 @@
 //! a worker that does not answer within a second is reported as stalled and the rest is shown.
 //!
 //! Rejected: serving HTTP from the workers (a scrape would sit between two messages); shared histograms
-//! behind a lock (the scrape would stop the worker); axum's own `serve` (no limit on headers' time, idle
-//! time or number of connections).
+//! guarded by a lock (the scrape would stop the worker).
 
 pub mod collector;
 pub mod histograms;
