@@ -10,6 +10,10 @@
 //! Rejected: axum's own `serve` (it has no limit on the time of a head, on idle time or on connections); a semaphore
 //! before `accept` (silent connections hold it for as long as a head may take).
 
+mod listener;
+
+pub use listener::Listener;
+
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
@@ -17,6 +21,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use listener::{Accepting, Wire};
 use std::{
     convert::Infallible,
     error::Error,
@@ -27,7 +32,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpStream,
     sync::watch,
     task::AbortHandle,
     time::{Instant, sleep, timeout},
@@ -83,7 +87,7 @@ pub fn bind(key: &str, address: SocketAddr, taken: &str) -> io::Result<TcpListen
 /// # Errors
 /// The listener can't be registered with the runtime.
 pub async fn serve<S, B>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     limits: Limits,
     service: S,
     stop: impl Future<Output = ()>,
@@ -92,11 +96,12 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
+        + Sync
         + 'static,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = Accepting::from_std(listener.into())?;
     let places = Arc::new(Places::default());
     let (stopping, stopped) = watch::channel(());
     let accept = async {
@@ -106,7 +111,7 @@ where
                 continue;
             };
             let (service, stopped) = (service.clone(), stopped.clone());
-            places.give(peer.ip(), limits, |place| {
+            places.give(peer, limits, |place| {
                 let talk = converse(stream, limits, service, place, stopped);
                 tokio::spawn(talk).abort_handle()
             });
@@ -125,7 +130,7 @@ where
 
 /// One connection, until its peer, its life or the server ends it.
 async fn converse<S, B>(
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     limits: Limits,
     service: S,
     place: Place,
@@ -285,7 +290,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpSocket,
+        net::{TcpSocket, TcpStream},
         sync::Notify,
     };
 

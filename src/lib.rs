@@ -8,6 +8,7 @@ pub mod acme;
 pub mod admin;
 pub mod auth;
 pub mod config;
+pub mod decimal;
 pub mod http;
 pub mod log;
 pub mod maildir;

@@ -6,8 +6,9 @@ mod user;
 use clap::{CommandFactory, Parser};
 use cli::{About, Cli, Command};
 use gatepost::{
-    auth,
+    admin, auth,
     config::{self, Loaded, Problem, Source},
+    log,
     supervisor::{self, RunError},
 };
 use std::{io::Write, path::Path, process::ExitCode};
@@ -57,14 +58,24 @@ fn main() -> ExitCode {
 }
 
 fn run(source: Source) -> ExitCode {
-    let loaded = match load(&source) {
+    // Nothing that is said from here on waits for a reader of standard error.
+    log::queue_up();
+    let code = serve(source);
+    log::finish();
+    code
+}
+
+fn serve(source: Source) -> ExitCode {
+    let loaded = match load(&source, log::write_plain) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
     match supervisor::run(loaded.config, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("gatepost: {why}");
+            for line in why.to_string().lines() {
+                log::say!(Error, "{line}");
+            }
             match why {
                 RunError::Config(_) => exit::CONFIG.into(),
                 RunError::Unavailable(_) => exit::UNAVAILABLE.into(),
@@ -74,7 +85,7 @@ fn run(source: Source) -> ExitCode {
 }
 
 fn check(source: &Source) -> ExitCode {
-    match load(source) {
+    match load(source, complain) {
         Err(code) => code,
         Ok(loaded) if !accounts_are_sound(&loaded) => exit::CONFIG.into(),
         Ok(_) => {
@@ -88,24 +99,30 @@ fn check(source: &Source) -> ExitCode {
 }
 
 fn show(source: &Source) -> ExitCode {
-    match load(source) {
+    match load(source, complain) {
         Err(code) => code,
         Ok(loaded) => say(&config::show(&loaded.config)),
     }
 }
 
-/// Whether the credential sources can be used; tells why not.
+/// Whether the credential sources and the admin endpoint's token can be used; tells why not.
 fn accounts_are_sound(loaded: &Loaded) -> bool {
     let problems = auth::Service::build(&loaded.config, None).err();
-    let problems = problems.unwrap_or_default();
+    let mut problems = problems.unwrap_or_default();
+    problems.extend(admin::Rules::build(&loaded.config).err());
     for problem in &problems {
         eprintln!("gatepost: {problem}");
     }
     problems.is_empty()
 }
 
+/// Says what is wrong on standard error, and waits for its reader: for commands.
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Loads, and tells what is wrong.
-fn load(source: &Source) -> Result<Loaded, ExitCode> {
+fn load(source: &Source, tell: fn(&str)) -> Result<Loaded, ExitCode> {
     let (result, problems) = match supervisor::examine::load(source) {
         Ok(mut loaded) => {
             let warnings = std::mem::take(&mut loaded.warnings);
@@ -114,7 +131,7 @@ fn load(source: &Source) -> Result<Loaded, ExitCode> {
         Err(problems) => (Err(exit::CONFIG.into()), problems),
     };
     for problem in &problems {
-        eprintln!("{problem}");
+        tell(&problem.to_string());
     }
     if result.is_err() {
         match problems
@@ -122,8 +139,8 @@ fn load(source: &Source) -> Result<Loaded, ExitCode> {
             .filter(|problem: &&Problem| problem.is_error())
             .count()
         {
-            1 => eprintln!("gatepost: 1 error in the configuration"),
-            count => eprintln!("gatepost: {count} errors in the configuration"),
+            1 => tell("gatepost: 1 error in the configuration"),
+            count => tell(&format!("gatepost: {count} errors in the configuration")),
         }
     }
     result

@@ -7,9 +7,10 @@ use std::{
 
 /// What each room may import (`crate::room`). Downwards only; the map is in `src/lib.rs`.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("smtp", &[]),
+    ("decimal", &[]),
+    ("smtp", &["decimal"]),
     ("metrics", &[]),
-    ("log", &[]),
+    ("log", &["decimal"]),
     ("config", &["smtp"]),
     ("threads", &[]),
     ("tls", &["metrics", "log", "config"]),
@@ -38,8 +39,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("process", &["net", "log", "config"]),
     ("maildir", &["net", "smtp", "metrics", "log", "config"]),
+    ("acme", &["tls", "metrics", "log", "config"]),
     ("http", &[]),
-    ("acme", &["http", "tls", "metrics", "log", "config"]),
     ("admin", &["http", "metrics", "log", "config"]),
     (
         "worker",

@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::timeout};
 /// How long a worker may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Asks the workers of a source. Share it: a stalled worker is shown with its last answer, whoever asked.
+/// Asks the workers of a source. Share it: a stalled worker is shown with its last answer to any request.
 pub struct Collector {
     source: Arc<dyn Source>,
     registry: Arc<Registry>,
@@ -29,10 +29,16 @@ impl Collector {
         })
     }
 
-    /// Who is asked.
+    /// The process that is asked.
     #[must_use]
     pub fn source(&self) -> &Arc<dyn Source> {
         &self.source
+    }
+
+    /// How long the process has been running.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.registry.uptime()
     }
 
     /// Everything there is to tell. Takes [`PATIENCE`] at most.
@@ -53,8 +59,8 @@ impl Collector {
                 last[worker] = Arc::new(snapshot);
             }
         }
-        // A counter that fell and rose again with a stalled worker would look like a restart to whoever
-        // draws rates, so the last answer stands in for it.
+        // A counter that fell and rose again with a stalled worker would look like a restart to a monitor that draws
+        // rates, so the last answer stands in for it.
         let last = self
             .last
             .lock()

@@ -5,12 +5,16 @@ use crate::metrics::IntervalLog;
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, TryLockError},
     time::{Duration, SystemTime},
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// The histogram log, open. Files may block, so it is touched on tokio's blocking threads alone.
+/// How long a write may take before it counts as stuck: a disk on the network, a pipe without a reader. The end of the
+/// process waits no longer for the last interval.
+const STUCK: Duration = Duration::from_secs(2);
+
+/// The histogram log, open. Files may block, so it is touched on tokio's blocking threads alone, by one of them at a time.
 #[derive(Clone)]
 pub struct Histograms(Arc<Mutex<IntervalLog>>);
 
@@ -73,9 +77,17 @@ impl Histograms {
         work: impl FnOnce(&mut IntervalLog) -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let log = self.0.clone();
-        let task = move || work(&mut log.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(task)
-            .await
-            .map_err(io::Error::other)?
+        let task = move || match log.try_lock() {
+            Ok(mut log) => work(&mut log),
+            Err(TryLockError::Poisoned(log)) => work(&mut log.into_inner()),
+            // Waiting for it would hold one more thread.
+            Err(TryLockError::WouldBlock) => {
+                Err(io::Error::other("the write before this one is still stuck"))
+            }
+        };
+        match timeout(STUCK, tokio::task::spawn_blocking(task)).await {
+            Ok(done) => done.map_err(io::Error::other)?,
+            Err(_) => Err(io::Error::other("its disk or reader takes nothing")),
+        }
     }
 }

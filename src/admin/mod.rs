@@ -1,11 +1,12 @@
 //! The HTTP endpoint for people and machines that run Gatepost: metrics, health, reload, drain.
 //!
-//! It lives on the control thread, on that thread's tokio, and has no password: it binds to the loopback by
-//! default, refuses what a browser was tricked into sending, and holds few connections, small requests and
-//! short waits.
+//! It lives on the control thread, on that thread's tokio. It listens on the loopback by default, answers only under names
+//! of its own, refuses what a page of another site had a browser send ([`rules`]), asks for a token where one is set, and
+//! holds few connections, small requests and short waits. A second socket may show what is measured to others
+//! ([`Door::Public`]): what changes state doesn't exist there.
 //!
-//! It must not know what a worker or a backend is. It asks a [`Source`], which whoever starts it provides;
-//! a worker that does not answer within a second is reported as stalled and the rest is shown.
+//! It must not know what a worker or a backend is. It asks a [`Source`], which the supervisor provides; a worker that does
+//! not answer within a second is reported as stalled and the rest is shown.
 //!
 //! Rejected: serving HTTP from the workers (a scrape would sit between two messages); shared histograms
 //! guarded by a lock (the scrape would stop the worker).
@@ -13,11 +14,14 @@
 pub mod collector;
 pub mod histograms;
 pub mod routes;
+pub mod rules;
 pub mod server;
 pub mod source;
 
 pub use collector::Collector;
 pub use histograms::Histograms;
+pub use routes::Door;
+pub use rules::Rules;
 pub use server::{bind, exposure, serve};
 pub use source::{Answer, BackendStatus, PoolStatus, Source, Status};
 

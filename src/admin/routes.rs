@@ -1,6 +1,10 @@
-//! The pages: what is asked by whom, and what is answered.
+//! The pages: what is asked through which door, and what is answered.
 
-use super::collector::Collector;
+use super::{
+    collector::Collector,
+    rules::{Refusal, Rules},
+    source::Status,
+};
 use crate::metrics::{
     Process,
     export::{self, PROMETHEUS_TYPE},
@@ -8,7 +12,7 @@ use crate::metrics::{
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
@@ -21,8 +25,8 @@ use tokio::time::timeout;
 /// Longest wait for an answer, that of a reload included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What `GET /` shows.
-const INDEX: &str = concat!(
+/// What `GET /` shows: the head, and the lines of each kind of page.
+const HEAD: &str = concat!(
     "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Gatepost</title>\n",
     "<h1>Gatepost ",
     env!("CARGO_PKG_VERSION"),
@@ -31,33 +35,54 @@ const INDEX: &str = concat!(
     "<dt><a href=\"/stages\">GET /stages</a><dd>exact percentiles of every stage, in microseconds\n",
     "<dt><a href=\"/health\">GET /health</a><dd>200 while every worker's loop runs\n",
     "<dt><a href=\"/ready\">GET /ready</a><dd>200 while messages can be delivered\n",
+);
+const CHANGES: &str = concat!(
     "<dt>POST /reload<dd>reads the configuration again\n",
     "<dt>POST /drain<dd>takes no new session, lets running messages finish, then ends\n",
-    "</dl></html>\n",
 );
 
-/// All pages.
-pub fn router(collector: Arc<Collector>) -> Router {
-    Router::new()
-        .route("/", get(async || Html(INDEX)))
+/// What a socket of the endpoint is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `admin.listen` on a network address: all pages; changes may need the token.
+    Control,
+    /// `admin.listen` on a Unix socket: all pages, for its owner and group.
+    Local,
+    /// `admin.public`: pages that only show.
+    Public,
+}
+
+/// The pages of a door.
+pub fn router(collector: Arc<Collector>, door: Door) -> Router {
+    let shown = match door {
+        Door::Public => [HEAD, "</dl></html>\n"].concat(),
+        Door::Control | Door::Local => [HEAD, CHANGES, "</dl></html>\n"].concat(),
+    };
+    let mut pages = Router::new()
+        .route("/", get(async move || Html(shown)))
         .route("/metrics", get(metrics))
         .route("/stages", get(stages))
         .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/reload", post(reload))
-        .route("/drain", post(drain))
+        .route("/ready", get(ready));
+    if door != Door::Public {
+        pages = pages
+            .route("/reload", post(reload))
+            .route("/drain", post(drain));
+    }
+    let guarding = Arc::clone(&collector);
+    pages
         .fallback(async || (StatusCode::NOT_FOUND, "No such page; see GET /\n"))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let rules = guarding.source().rules();
+            guard(rules, door, request, next)
+        }))
         .with_state(collector)
 }
 
 /// Bounds the time of a request, refuses what a web page made a browser send, forbids caching.
-async fn guard(request: Request, next: Next) -> Response {
-    // A page on any site can make a browser on this machine POST to the loopback. A browser says so with
-    // `Origin`; curl sends none.
-    if request.method() != "GET" && request.headers().contains_key(header::ORIGIN) {
-        let why = "Not from a web page: this request has an Origin header\n";
-        return (StatusCode::FORBIDDEN, why).into_response();
+async fn guard(rules: Arc<Rules>, door: Door, request: Request, next: Next) -> Response {
+    if let Some(refused) = refusal(&rules, door, &request) {
+        return refused;
     }
     let Ok(mut response) = timeout(PATIENCE, next.run(request)).await else {
         return (StatusCode::GATEWAY_TIMEOUT, "No answer in time\n").into_response();
@@ -69,6 +94,37 @@ async fn guard(request: Request, next: Next) -> Response {
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// The answer to a request that is not let in.
+fn refusal(rules: &Rules, door: Door, request: &Request) -> Option<Response> {
+    let headers = request.headers();
+    // No browser opens a Unix socket.
+    if door != Door::Local
+        && let Err(name) = rules.host_is_ours(request.uri(), headers)
+    {
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(255).collect();
+        let why = format!(
+            "This endpoint doesn't answer to the name \"{shown}\": use an IP address or localhost, or add the name \
+             to admin.hosts\n"
+        );
+        return Some((StatusCode::FORBIDDEN, why).into_response());
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let why = match rules.allows_change(headers, door != Door::Local) {
+        Ok(()) => return None,
+        Err(Refusal::Token) => {
+            "This needs the token of admin.token, as `Authorization: Bearer TOKEN`\n"
+        }
+        Err(Refusal::Origin) => {
+            let why = "Not from another site's page: its Origin is not this endpoint\n";
+            return Some((StatusCode::FORBIDDEN, why).into_response());
+        }
+    };
+    let asked = [(header::WWW_AUTHENTICATE, "Bearer")];
+    Some((StatusCode::UNAUTHORIZED, asked, why).into_response())
 }
 
 async fn metrics(State(collector): State<Arc<Collector>>) -> Response {
@@ -101,28 +157,43 @@ async fn health(State(collector): State<Arc<Collector>>) -> (StatusCode, Json<Va
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "stalled")
     };
-    let workers = collector.source().workers();
-    (
-        status,
-        Json(json!({"status": word, "workers": workers, "stalled": stalled})),
-    )
+    let answer = json!({
+        "status": word,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": collector.uptime().as_secs(),
+        "workers": collector.source().workers(),
+        "stalled": stalled,
+    });
+    (status, Json(answer))
 }
 
 async fn ready(State(collector): State<Arc<Collector>>) -> (StatusCode, Json<Value>) {
     let status = collector.source().status();
-    let why = status.unready();
-    let code = match why {
+    let code = match status.unready() {
         None => StatusCode::OK,
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let answer = json!({
+    (code, Json(readiness(&status)))
+}
+
+/// What `/ready` says: the answer in a word, the reason in a sentence, and each pool with its backends.
+fn readiness(status: &Status) -> Value {
+    let why = status.unready();
+    let pools = status.pools.iter().map(|pool| {
+        json!({
+            "name": pool.name,
+            "ready": pool.usable() > 0,
+            "usable": pool.usable(),
+            "backends": pool.backends,
+        })
+    });
+    json!({
         "ready": why.is_none(),
         "why": why,
         "draining": status.draining,
         "starting": status.starting,
-        "pools": status.pools,
-    });
-    (code, Json(answer))
+        "pools": pools.collect::<Vec<_>>(),
+    })
 }
 
 async fn reload(State(collector): State<Arc<Collector>>) -> (StatusCode, Json<Value>) {

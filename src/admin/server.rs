@@ -1,11 +1,22 @@
-//! Binds the admin address and serves it, within limits.
+//! Binds the endpoint's sockets and serves them, within limits.
 
-use super::{collector::Collector, routes::router};
-use crate::http::{self, Limits};
+use super::{
+    collector::Collector,
+    routes::{Door, router},
+};
+use crate::{
+    config::{Admin, AdminListen},
+    http::{self, Limits, Listener},
+};
 use hyper_util::service::TowerToHyperService;
 use std::{
-    io,
-    net::{SocketAddr, TcpListener},
+    fs, io,
+    net::SocketAddr,
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -21,35 +32,77 @@ const LIMITS: Limits = Limits {
     keep_alive: true,
 };
 
-/// Binds the address of `[admin] listen`.
+/// Owner and group of a Unix socket may use it.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Binds `admin.listen` and `admin.public`, as far as they are on.
 ///
 /// # Errors
 /// Those of binding, in words that name the key and say what to do.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let taken = ": is another gatepost running? Choose another port, or \"off\"";
-    http::bind("admin.listen", address, taken)
+pub fn bind(admin: &Admin) -> io::Result<Vec<(Door, Listener)>> {
+    let mut doors = Vec::new();
+    for (key, place, network) in [
+        ("admin.listen", &admin.listen, Door::Control),
+        ("admin.public", &admin.public, Door::Public),
+    ] {
+        match place {
+            AdminListen::Off => {}
+            AdminListen::At(address) => {
+                let taken = ": is another gatepost running? Choose another port, or \"off\"";
+                doors.push((network, http::bind(key, *address, taken)?.into()));
+            }
+            AdminListen::Unix(path) => {
+                let door = match network {
+                    Door::Public => Door::Public,
+                    Door::Control | Door::Local => Door::Local,
+                };
+                let listener = bind_unix(path).map_err(|error| {
+                    let place = path.display();
+                    io::Error::new(error.kind(), format!("{key} = \"unix:{place}\": {error}"))
+                })?;
+                doors.push((door, listener.into()));
+            }
+        }
+    }
+    Ok(doors)
 }
 
-/// A warning where the address can be reached from other machines.
+/// Listens on a socket in the file system; replaces one that a process left behind.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket()) {
+        if UnixStream::connect(path).is_ok() {
+            let why = "it is in use: is another gatepost running?";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A warning where any host that reaches the address can reload and drain.
 #[must_use]
-pub fn exposure(address: SocketAddr) -> Option<String> {
-    (!address.ip().to_canonical().is_loopback()).then(|| {
+pub fn exposure(address: SocketAddr, token: bool) -> Option<String> {
+    (!token && !address.ip().to_canonical().is_loopback()).then(|| {
         format!(
-            "admin.listen = \"{address}\" is not a loopback address, and the admin endpoint has no \
-             password: any client that reaches it can reload and drain"
+            "admin.listen = \"{address}\" is not a loopback address, and admin.token is not set: every host that \
+             reaches it can reload and drain"
         )
     })
 }
 
-/// Serves until `stop` is ready, then lets requests under way finish (5 s at most).
+/// Serves one socket until `stop` is ready, then lets requests under way finish (5 s at most).
 ///
 /// # Errors
-/// Where the listener can't be registered with the runtime.
+/// The listener can't be registered with the runtime.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
+    door: Door,
     collector: Arc<Collector>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let pages = TowerToHyperService::new(router(collector));
+    let pages = TowerToHyperService::new(router(collector, door));
     http::serve(listener, LIMITS, pages, stop).await
 }

@@ -1,14 +1,15 @@
 //! What the admin endpoint asks of the rest of the process.
 
+use super::rules::Rules;
 use crate::metrics::Snapshot;
 use serde::Serialize;
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 /// An answer that may take a while.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The process, seen from the admin endpoint. Whoever runs the workers implements it, with mailboxes.
-/// A future that is dropped (its worker took too long) must do no harm.
+/// The process, seen from the admin endpoint. The supervisor implements it, with mailboxes. A future that is dropped (its
+/// worker took too long) must do no harm.
 pub trait Source: Send + Sync + 'static {
     /// How many workers there are; they are numbered from 0.
     fn workers(&self) -> usize;
@@ -24,6 +25,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// What the process can do at this moment. Must not wait.
     fn status(&self) -> Status;
+
+    /// Which requests the configuration in force lets in. Must not wait.
+    fn rules(&self) -> Arc<Rules>;
 
     /// Reads the configuration again and applies it. Says what happened, or why nothing did.
     fn reload(&self) -> Answer<Result<String, String>>;
@@ -65,6 +69,32 @@ pub struct BackendStatus {
     pub why: String,
 }
 
+impl PoolStatus {
+    /// How many of its backends messages may go to.
+    #[must_use]
+    pub fn usable(&self) -> usize {
+        self.backends
+            .iter()
+            .filter(|backend| backend.usable)
+            .count()
+    }
+
+    /// Its name, and why each backend is left out.
+    fn causes(&self) -> String {
+        let causes = self.backends.iter().map(|backend| {
+            let why = match &*backend.why {
+                "" => "not usable",
+                why => why,
+            };
+            format!("{}: {why}", backend.address)
+        });
+        match causes.collect::<Vec<_>>().join("; ") {
+            causes if causes.is_empty() => format!("{} (it has no backends)", self.name),
+            causes => format!("{} ({causes})", self.name),
+        }
+    }
+}
+
 impl Status {
     /// Why no traffic should come here; `None` when it may.
     #[must_use]
@@ -78,8 +108,8 @@ impl Status {
         let down: Vec<_> = self
             .pools
             .iter()
-            .filter(|pool| !pool.backends.iter().any(|backend| backend.usable))
-            .map(|pool| pool.name.as_str())
+            .filter(|pool| pool.usable() == 0)
+            .map(PoolStatus::causes)
             .collect();
         match down.as_slice() {
             [] if self.pools.is_empty() => Some("no pool is configured".to_owned()),

@@ -3,18 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::http::Listener;
 use crate::metrics::{Counter, Recorder, Registry, Scope, Snapshot, Stage};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hdrhistogram::serialization::Deserializer;
 use std::{
     io,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::oneshot,
 };
@@ -26,6 +28,7 @@ struct Fake {
     stalled: Mutex<bool>,
     status: Mutex<Status>,
     reload: Mutex<Option<String>>,
+    rules: Mutex<Arc<Rules>>,
 }
 
 impl Source for Fake {
@@ -41,6 +44,9 @@ impl Source for Fake {
     }
     fn status(&self) -> Status {
         self.status.lock().unwrap().clone()
+    }
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.lock().unwrap().clone()
     }
     fn reload(&self) -> Answer<Result<String, String>> {
         let error = self.reload.lock().unwrap().clone();
@@ -68,20 +74,32 @@ fn pool(name: &str, usable: bool) -> PoolStatus {
 fn with_server<F: Future<Output = ()>>(
     work: impl FnOnce(SocketAddr, Arc<Fake>, Arc<Registry>) -> F,
 ) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    with_door(listener.into(), Door::Control, |fake, registry| {
+        work(address, fake, registry)
+    });
+}
+
+/// The same for any socket.
+fn with_door<F: Future<Output = ()>>(
+    listener: Listener,
+    door: Door,
+    work: impl FnOnce(Arc<Fake>, Arc<Registry>) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let (fake, registry) = (Arc::new(Fake::default()), Registry::new());
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
         let collector = Collector::new(fake.clone(), registry.clone());
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, collector, async {
+        let server = tokio::spawn(serve(listener, door, collector, async {
             let _ = stopped.await;
         }));
-        work(address, fake, registry).await;
+        work(fake, registry).await;
         stop.send(()).unwrap();
         server.await.unwrap().unwrap();
     });
@@ -89,8 +107,17 @@ fn with_server<F: Future<Output = ()>>(
 
 /// Status and body.
 async fn ask(address: SocketAddr, method: &str, path: &str, more: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
+    let stream = TcpStream::connect(address).await.unwrap();
+    ask_over(stream, method, path, &format!("Host: {address}\r\n{more}")).await
+}
+
+async fn ask_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    more: &str,
+) -> (u16, String, String) {
+    let request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{more}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
@@ -175,8 +202,15 @@ fn ready_needs_a_usable_backend_in_each_pool_and_no_drain() {
         fake.status.lock().unwrap().pools = vec![pool("a", true), pool("b", false)];
         let (status, body) = get(address, "/ready").await;
         assert_eq!(status, 503);
-        assert!(body.contains("no usable backend in pool b"), "{body}");
-        assert!(body.contains("connection refused"), "{body}");
+        let why = "no usable backend in pool b (10.0.0.1:25: connection refused)";
+        let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(answer["why"], why);
+        assert_eq!(answer["pools"][0]["usable"], 1);
+        assert_eq!(answer["pools"][1]["ready"], false);
+        assert_eq!(
+            answer["pools"][1]["backends"][0]["why"],
+            "connection refused"
+        );
         fake.status.lock().unwrap().pools = vec![pool("a", true)];
         assert_eq!(get(address, "/ready").await.0, 200);
         let (status, _, _) = ask(address, "POST", "/drain", "Content-Length: 0\r\n").await;
@@ -234,9 +268,100 @@ fn an_idle_connection_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn a_request_under_a_name_of_another_is_refused() {
+    with_server(async |address, fake, _| {
+        let ask_as = async |method: &str, path: &str, host: &str| {
+            let stream = TcpStream::connect(address).await.unwrap();
+            ask_over(stream, method, path, &format!("Host: {host}\r\n")).await
+        };
+        for path in ["/metrics", "/stages", "/ready", "/"] {
+            let (status, _, body) = ask_as("GET", path, "rebound.example:9025").await;
+            assert_eq!(status, 403, "{path}");
+            assert!(body.contains("admin.hosts"), "{body}");
+        }
+        assert_eq!(ask_as("POST", "/drain", "rebound.example").await.0, 403);
+        assert!(!fake.status().draining);
+        assert_eq!(ask_as("GET", "/metrics", "localhost:9025").await.0, 200);
+        let mut config = crate::config::Config::default();
+        config.admin.hosts = vec!["rebound.example".into()];
+        *fake.rules.lock().unwrap() = Arc::new(Rules::build(&config).unwrap());
+        assert_eq!(ask_as("GET", "/metrics", "rebound.example").await.0, 200);
+    });
+}
+
+#[test]
+fn a_change_needs_the_token_where_there_is_one() {
+    with_server(async |address, fake, _| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = crate::config::Config::default();
+        config.admin.token.file = folder.path().join("token");
+        assert!(Rules::build(&config).is_err(), "no such file");
+        std::fs::write(&config.admin.token.file, "s3cret\n").unwrap();
+        *fake.rules.lock().unwrap() = Arc::new(Rules::build(&config).unwrap());
+        let (status, head, _) = ask(address, "POST", "/drain", "").await;
+        assert_eq!(status, 401);
+        assert!(head.contains("www-authenticate: bearer"), "{head}");
+        assert!(!fake.status().draining);
+        assert_eq!(get(address, "/metrics").await.0, 200, "shown without it");
+        let shown = "Authorization: Bearer s3cret\r\n";
+        assert_eq!(ask(address, "POST", "/drain", shown).await.0, 202);
+    });
+}
+
+#[test]
+fn others_see_what_is_measured_and_change_nothing() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    with_door(listener.into(), Door::Public, async |fake, _| {
+        for path in ["/metrics", "/stages", "/health"] {
+            assert_eq!(get(address, path).await.0, 200, "{path}");
+        }
+        assert_eq!(get(address, "/ready").await.0, 503, "no pool yet");
+        for path in ["/drain", "/reload"] {
+            assert_eq!(ask(address, "POST", path, "").await.0, 404, "{path}");
+        }
+        assert!(!get(address, "/").await.1.contains("/drain"));
+        assert!(!fake.status().draining);
+    });
+}
+
+#[test]
+fn a_unix_socket_serves_its_owner_and_replaces_one_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let admin = crate::config::Admin {
+        listen: format!("unix:{}", path.display()).parse().unwrap(),
+        ..crate::config::Admin::default()
+    };
+    drop(bind(&admin).unwrap());
+    let (door, listener) = bind(&admin).unwrap().pop().unwrap();
+    assert_eq!(door, Door::Local);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let error = bind(&admin).unwrap_err().to_string();
+    assert!(error.contains("is another gatepost running"), "{error}");
+    with_door(listener, door, async |fake, _| {
+        let connect = async || tokio::net::UnixStream::connect(&path).await.unwrap();
+        let (status, ..) = ask_over(connect().await, "GET", "/metrics", "Host: any\r\n").await;
+        assert_eq!(status, 200);
+        let (status, ..) = ask_over(connect().await, "POST", "/drain", "Host: any\r\n").await;
+        assert_eq!(status, 202);
+        assert!(fake.status().draining);
+    });
+}
+
+fn bind_at(address: &str) -> io::Result<Vec<(Door, Listener)>> {
+    bind(&crate::config::Admin {
+        listen: address.parse().unwrap(),
+        ..crate::config::Admin::default()
+    })
+}
+
+#[test]
 fn a_taken_port_is_told_with_the_key_and_advice() {
-    let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let error = bind(first.local_addr().unwrap()).unwrap_err();
+    let (_, first) = bind_at("127.0.0.1:0").unwrap().pop().unwrap();
+    let error = bind_at(&first.to_string()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(
         error.to_string().starts_with("admin.listen = \"127.0.0.1:"),
@@ -246,7 +371,7 @@ fn a_taken_port_is_told_with_the_key_and_advice() {
         error.to_string().contains("is another gatepost running"),
         "{error}"
     );
-    let error = bind("192.0.2.1:9025".parse().unwrap()).unwrap_err();
+    let error = bind_at("192.0.2.1:9025").unwrap_err();
     assert!(
         error
             .to_string()
@@ -266,10 +391,11 @@ fn an_address_that_others_reach_is_warned_of() {
         ("192.0.2.1:1", true),
     ] {
         assert_eq!(
-            exposure(address.parse().unwrap()).is_some(),
+            exposure(address.parse().unwrap(), false).is_some(),
             warned,
             "{address}"
         );
+        assert_eq!(exposure(address.parse().unwrap(), true), None, "a token");
     }
 }
 

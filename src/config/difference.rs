@@ -23,6 +23,11 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
         new.admin.listen.to_string(),
     );
     compare(
+        "admin.public",
+        old.admin.public.to_string(),
+        new.admin.public.to_string(),
+    );
+    compare(
         "maildir.listen",
         old.maildir.listen.to_string(),
         new.maildir.listen.to_string(),

@@ -94,7 +94,7 @@ impl<'a> Kind<'a> {
             Kind::Format("duration") => "a duration like \"30s\", \"5m\" or \"1h30m\"".into(),
             Kind::Format("size") => "a size like 512, \"64KiB\" or \"25MiB\"".into(),
             Kind::Format("workers") => "\"auto\" or a number".into(),
-            Kind::Format("listen") => "an address like \"127.0.0.1:9025\", or \"off\"".into(),
+            Kind::Format("listen") => "an address like \"127.0.0.1:9025\" or \"unix:/run/gatepost/admin.sock\", or \"off\"".into(),
             Kind::Format("socket") => {
                 "an address like \"192.0.2.1:25\" or \"[2001:db8::1]:25\"".into()
             }
@@ -120,7 +120,7 @@ impl<'a> Kind<'a> {
             Kind::Integer(_) => "whole number".into(),
             Kind::Float => "number".into(),
             Kind::Format("workers") => "`auto` or number".into(),
-            Kind::Format("listen") => "address or `off`".into(),
+            Kind::Format("listen") => "address, `unix:/path` or `off`".into(),
             Kind::Format("socket") => "address".into(),
             Kind::Format(format) => (*format).into(),
         }

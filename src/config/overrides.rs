@@ -47,8 +47,8 @@ impl Overrides {
             config.hostname.clone_from(hostname);
             document.mark_flag("hostname", "--hostname");
         }
-        if let Some(admin) = self.admin {
-            config.admin.listen = admin;
+        if let Some(admin) = &self.admin {
+            config.admin.listen.clone_from(admin);
             document.mark_flag("admin.listen", "--admin");
         }
         if let Some(io) = self.io {

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use std::{borrow::Cow, fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 /// A duration, written `250ms`, `30s`, `5m`, `1h`, `7d`, or a sum of them: `1h30m`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,23 +215,25 @@ impl fmt::Display for Workers {
     }
 }
 
-/// An address to listen on, or `"off"`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// An address to listen on, a socket in the file system (`unix:/path`), or `"off"`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AdminListen {
     /// Not at all.
     #[default]
     Off,
     /// There.
     At(SocketAddr),
+    /// On a Unix socket with this path.
+    Unix(PathBuf),
 }
 
 impl AdminListen {
-    /// The address, if it's on.
+    /// The network address, if it has one.
     #[must_use]
-    pub const fn address(self) -> Option<SocketAddr> {
+    pub const fn address(&self) -> Option<SocketAddr> {
         match self {
-            AdminListen::Off => None,
-            AdminListen::At(address) => Some(address),
+            AdminListen::Off | AdminListen::Unix(_) => None,
+            AdminListen::At(address) => Some(*address),
         }
     }
 }
@@ -240,14 +242,23 @@ impl FromStr for AdminListen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<AdminListen, String> {
-        match text {
-            "off" => Ok(AdminListen::Off),
-            text => text.parse().map(AdminListen::At).map_err(|_| {
-                format!(
-                    "`{text}` is neither `off` nor an address like 127.0.0.1:9025 or [::1]:9025"
-                )
-            }),
+        if text == "off" {
+            return Ok(AdminListen::Off);
         }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.starts_with('/') {
+                Ok(AdminListen::Unix(path.into()))
+            } else {
+                Err(format!(
+                    "`{text}` needs a whole path, like unix:/run/gatepost/admin.sock"
+                ))
+            };
+        }
+        text.parse().map(AdminListen::At).map_err(|_| {
+            format!(
+                "`{text}` is neither `off` nor an address like 127.0.0.1:9025, [::1]:9025 or unix:/run/gatepost/admin.sock"
+            )
+        })
     }
 }
 
@@ -256,6 +267,7 @@ impl fmt::Display for AdminListen {
         match self {
             AdminListen::Off => f.pad("off"),
             AdminListen::At(address) => fmt::Display::fmt(address, f),
+            AdminListen::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -429,5 +441,9 @@ mod tests {
         assert!("0".parse::<Workers>().is_err());
         assert_eq!("off".parse(), Ok(AdminListen::Off));
         assert!("localhost:80".parse::<AdminListen>().is_err());
+        assert!("unix:admin.sock".parse::<AdminListen>().is_err());
+        let socket: AdminListen = "unix:/run/a.sock".parse().expect("a path");
+        assert_eq!(socket, AdminListen::Unix("/run/a.sock".into()));
+        assert_eq!(socket.to_string(), "unix:/run/a.sock");
     }
 }

@@ -4,6 +4,7 @@
 //! line, add a field, or reach a terminal as a control sequence: anything but printable ASCII and valid UTF-8
 //! is escaped.
 
+pub use crate::decimal::push_decimal as push_number;
 use std::{io::Write, net::IpAddr};
 
 /// A line under way. Fields appear in the order in which they are added.
@@ -118,15 +119,6 @@ impl<'a> Line<'a> {
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
-    }
-}
-
-/// Appends a decimal number without the formatting machinery.
-pub fn push_number(value: u64, out: &mut Vec<u8>) {
-    if value < 10 {
-        out.push(b'0' + value as u8);
-    } else {
-        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 }
 

@@ -1,20 +1,28 @@
 //! Where lines go: the transaction log and what the service says of itself.
 //!
-//! Log output never blocks a worker. A worker renders its lines into a buffer of its own ([`Lines`]), hands
-//! the buffer over a bounded queue a few times a second, and a writer thread does the writing. When the disk
-//! or the reader of a pipe is slow the queue fills, and further lines are counted and dropped.
+//! Log output never blocks a worker. A worker renders its lines into a buffer of its own ([`Lines`]), hands the buffer
+//! over a bounded queue a few times a second, and a writer thread does the writing. When the disk or the reader of a pipe
+//! is slow, the queue fills, and further lines are counted and dropped. What the service says of itself ([`say!`](say))
+//! takes the same way through a queue and a thread of its own, so that each can be stuck without the other. The end of the
+//! process waits for both, but not for an output that takes nothing.
 //!
 //! This room knows nothing of mail: what a line says is decided where the thing happens (`proxy::trace`).
 //!
-//! Rejected: a channel operation for each line (it wakes the writer each time, about as dear as a send), and
-//! the `tracing` crate on the path of a message (a line costs several µs there; ours is one append).
+//! Rejected: a channel operation for each transaction's line (it wakes the writer each time, about as dear as a send); the
+//! `tracing` crate on the path of a message (a line costs several µs there; ours is one append); non-blocking standard
+//! streams (the mode belongs to the open file, which the shell and other programs share).
 
 pub mod field;
 mod service;
+mod sink;
 mod writer;
 
 pub use field::Line;
-pub use service::{Level, say, set_level, shows, write as write_service_line};
+pub use service::{
+    Level, Lost, finish, queue_up, say, set_json, set_level, shows, start,
+    write as write_service_line, write_plain,
+};
+use sink::Sink;
 pub use writer::{Target, Writer};
 
 use crossbeam::channel::{Sender, TrySendError};
@@ -49,7 +57,7 @@ impl Lines {
         }
     }
 
-    /// Whether anybody reads the lines: where not, don't render them.
+    /// Whether the log is on; where it is off, don't render lines.
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.queue.is_some()

@@ -1,17 +1,26 @@
 //! The thread that writes.
 
-use super::Batch;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use super::{Batch, Sink, say, sink};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
-    thread::JoinHandle,
+    time::{Duration, Instant},
 };
+
+/// How long the end of the process waits for an output that takes nothing.
+const STUCK_MAX: Duration = Duration::from_secs(1);
+/// How long it waits for one that takes what it is given, but slowly.
+const FINISH_MAX: Duration = Duration::from_secs(5);
+/// How often a failing output is spoken of.
+const REPEAT: Duration = Duration::from_secs(60);
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,21 +48,25 @@ impl Target {
     }
 }
 
-/// The writer thread and the way to it. Dropping it writes what is queued and ends the thread, once every
-/// worker's end of the queue is gone.
+/// The writer thread of the transaction log and the way to it. Dropping it ends the thread once every worker's end of the
+/// queue is gone and what is queued is written, or leaves it to the end of the process when its output is stuck.
 #[derive(Debug)]
 pub struct Writer {
     queue: Option<Sender<Batch>>,
     reopen: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Running>,
 }
 
 impl Writer {
-    /// Opens the target and starts the thread. `batches` is how many buffers may wait. Errors: the file
-    /// can't be opened for appending.
-    pub fn start(target: &Target, batches: usize) -> io::Result<Writer> {
+    /// Opens the target and starts the thread. `batches` is how many buffers may wait; `lost` is told of lines that could
+    /// not be written. Errors: the file can't be opened for appending.
+    pub fn start(
+        target: &Target,
+        batches: usize,
+        lost: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<Writer> {
         let reopen = Arc::new(AtomicBool::new(false));
-        let output = match target {
+        let (sink, path) = match target {
             Target::Off => {
                 return Ok(Writer {
                     queue: None,
@@ -61,15 +74,27 @@ impl Writer {
                     thread: None,
                 });
             }
-            Target::Stdout => Output::Stream(Box::new(io::stdout())),
-            Target::Stderr => Output::Stream(Box::new(io::stderr())),
-            Target::File(path) => Output::File(open(path)?, path.clone()),
+            Target::Stdout => (Sink::stdout()?, None),
+            Target::Stderr => (Sink::stderr()?, None),
+            Target::File(path) => (Arc::new(Mutex::new(Sink::file(path)?)), Some(path.clone())),
         };
         let (queue, lines) = bounded(batches.max(1));
         let again = Arc::clone(&reopen);
-        let thread = std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || write_all(&lines, output, &again))?;
+        let mut report = Report::new(path.as_deref());
+        let thread = spawn("log", lines, sink, move |event| match event {
+            Event::Next(sink) => {
+                if let Some(path) = &path
+                    && again.swap(false, Relaxed)
+                {
+                    lost(replace(sink, path));
+                }
+            }
+            Event::Written => report.works(),
+            Event::Lost(loss) => {
+                lost(loss.lines);
+                report.fails(&loss);
+            }
+        })?;
         Ok(Writer {
             queue: Some(queue),
             reopen,
@@ -85,7 +110,7 @@ impl Writer {
 
     /// Opens the file again before the next line (a rotation moved it away).
     pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Relaxed);
+        self.reopen.store(true, Relaxed);
     }
 }
 
@@ -93,46 +118,137 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // The thread ends when the last sender is gone; a panic there has been printed by it.
-            let _ = thread.join();
+            thread.finish();
         }
     }
 }
 
-enum Output {
-    Stream(Box<dyn Write + Send>),
-    File(File, PathBuf),
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-fn write_all(lines: &Receiver<Batch>, mut output: Output, again: &AtomicBool) {
-    while let Ok(batch) = lines.recv() {
-        if again.swap(false, Ordering::Relaxed)
-            && let Output::File(file, path) = &mut output
-        {
-            match open(path) {
-                Ok(new) => *file = new,
-                Err(why) => super::say!(
-                    Warn,
-                    "log: {}: {why}; writing on to the old file",
-                    path.display()
-                ),
-            }
-        }
-        let done = match &mut output {
-            Output::Stream(stream) => stream.write_all(&batch.text).and_then(|()| stream.flush()),
-            Output::File(file, _) => file.write_all(&batch.text),
-        };
-        // A closed pipe or a full disk must not end the service: the lines are lost, mail is not.
-        if let Err(why) = done {
-            super::say!(
-                Debug,
-                "log: {} lines could not be written: {why}",
-                batch.lines
+/// Opens the file by its name again. Gives the number of lines that are lost by that: the one that was cut.
+fn replace(sink: &mut Sink, path: &Path) -> u64 {
+    match Sink::file(path) {
+        Ok(new) => u64::from(std::mem::replace(sink, new).is_torn()),
+        Err(why) => {
+            say!(
+                Warn,
+                "log: {}: {why}; writing on to the old file",
+                path.display()
             );
+            0
+        }
+    }
+}
+
+/// Tells the service's log that the transaction log can't be written, and that it can again; once a minute at most, as a
+/// nearly full disk changes its mind with each line.
+struct Report {
+    name: String,
+    lost: u64,
+    due: Instant,
+}
+
+impl Report {
+    fn new(path: Option<&Path>) -> Report {
+        let name = path.map_or_else(
+            || "the standard stream".into(),
+            |path| path.display().to_string(),
+        );
+        Report {
+            name,
+            lost: 0,
+            due: Instant::now(),
+        }
+    }
+
+    fn fails(&mut self, loss: &sink::Loss) {
+        self.lost += loss.lines;
+        let now = Instant::now();
+        if now >= self.due {
+            self.due = now + REPEAT;
+            say!(
+                Warn,
+                "log: {}: {}; lines are lost, mail is not",
+                self.name,
+                loss.why
+            );
+        }
+    }
+
+    fn works(&mut self) {
+        if self.lost > 0 && Instant::now() >= self.due {
+            say!(
+                Info,
+                "log: {} is written again; {} lines were lost",
+                self.name,
+                self.lost
+            );
+            self.lost = 0;
+        }
+    }
+}
+
+/// What the thread meets.
+pub(super) enum Event<'a> {
+    /// A batch is to be written to this.
+    Next(&'a mut Sink),
+    /// It was.
+    Written,
+    /// It was not, or not all of it.
+    Lost(sink::Loss),
+}
+
+/// A thread that writes.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Never sends; disconnected when the thread has ended.
+    ended: Receiver<()>,
+    /// Octets written.
+    progress: Arc<AtomicU64>,
+}
+
+/// Starts a thread that writes batches to `sink`, until all senders are gone or a batch without lines comes.
+pub(super) fn spawn(
+    name: &str,
+    lines: Receiver<Batch>,
+    sink: Arc<Mutex<Sink>>,
+    mut tell: impl FnMut(Event<'_>) + Send + 'static,
+) -> io::Result<Running> {
+    let (alive, ended) = bounded(0);
+    let progress = Arc::new(AtomicU64::new(0));
+    let written = Arc::clone(&progress);
+    let work = move || {
+        let _alive: Sender<()> = alive;
+        while let Ok(batch) = lines.recv()
+            && batch.lines > 0
+        {
+            let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            tell(Event::Next(&mut sink));
+            let result = sink.write(&batch.text);
+            drop(sink);
+            written.fetch_add(1 + batch.text.len() as u64, SeqCst);
+            tell(match result {
+                Ok(()) => Event::Written,
+                Err(loss) => Event::Lost(loss),
+            });
+        }
+    };
+    std::thread::Builder::new().name(name.into()).spawn(work)?;
+    Ok(Running { ended, progress })
+}
+
+impl Running {
+    /// Waits until the thread has ended, [`STUCK_MAX`] as long as it gets nothing written and [`FINISH_MAX`] in all. A
+    /// thread that is still in its write then ends with the process.
+    pub(super) fn finish(&self) {
+        let due = Instant::now() + FINISH_MAX;
+        let mut before = self.progress.load(SeqCst);
+        while Instant::now() < due
+            && self.ended.recv_timeout(STUCK_MAX) == Err(RecvTimeoutError::Timeout)
+        {
+            let now = self.progress.load(SeqCst);
+            if now == before {
+                return;
+            }
+            before = now;
         }
     }
 }
@@ -141,12 +257,17 @@ fn write_all(lines: &Receiver<Batch>, mut output: Output, again: &AtomicBool) {
 mod tests {
     use super::*;
     use crate::log::Lines;
+    use std::io::Read;
+
+    fn start(target: &Target, batches: usize) -> io::Result<Writer> {
+        Writer::start(target, batches, |_| {})
+    }
 
     #[test]
     fn lines_reach_the_file_also_after_a_rotation() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("mail.log");
-        let writer = Writer::start(&Target::File(path.clone()), 16).expect("opens");
+        let writer = start(&Target::File(path.clone()), 16).expect("opens");
         let lines = Lines::new(writer.queue());
         lines.push(|out| out.extend_from_slice(b"one\n"));
         assert_eq!(lines.hand_over(), 0);
@@ -168,12 +289,56 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_an_error() {
-        assert!(Writer::start(&Target::File("/nowhere/at/all.log".into()), 4).is_err());
+        assert!(start(&Target::File("/nowhere/at/all.log".into()), 4).is_err());
         assert!(
-            Writer::start(&Target::Off, 4)
+            start(&Target::Off, 4)
                 .expect("nothing to open")
                 .queue()
                 .is_none()
+        );
+    }
+
+    #[test]
+    fn lines_lost_to_a_full_device_are_counted() {
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        let writer = Writer::start(&Target::File("/dev/full".into()), 16, move |lines| {
+            counted.fetch_add(lines, SeqCst);
+        })
+        .expect("it opens");
+        let lines = Lines::new(writer.queue());
+        for _ in 0..3 {
+            lines.push(|out| out.extend_from_slice(b"x\n"));
+            lines.hand_over();
+        }
+        drop(lines);
+        drop(writer);
+        assert_eq!(lost.load(SeqCst), 3);
+    }
+
+    #[test]
+    fn a_full_pipe_holds_the_end_up_for_a_short_time_only() {
+        let (mut reader, output) = io::pipe().expect("a pipe");
+        let output = std::fs::File::from(std::os::fd::OwnedFd::from(output));
+        let (queue, lines) = bounded(4);
+        let sink = Arc::new(Mutex::new(Sink::new(output)));
+        let thread = spawn("log", lines, sink, |_| {}).expect("starts");
+        let text = [&[b'x'; 1 << 20][..], b"\n"].concat();
+        queue
+            .send(Batch { text, lines: 1 })
+            .expect("it takes more than a pipe holds");
+        drop(queue);
+        let begun = Instant::now();
+        thread.finish();
+        assert!(begun.elapsed() < FINISH_MAX, "it takes nothing");
+        // It is read again: the thread goes on, and its end is seen.
+        let mut seen = Vec::new();
+        reader.read_to_end(&mut seen).expect("read");
+        assert_eq!(seen.len(), (1 << 20) + 1);
+        thread.finish();
+        assert_eq!(
+            thread.ended.recv_timeout(FINISH_MAX),
+            Err(RecvTimeoutError::Disconnected)
         );
     }
 }

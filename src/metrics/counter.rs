@@ -3,7 +3,7 @@
 //! A variant is one time series for each scope; variants of one family differ in fixed labels. One
 //! definition makes the enums, the export and the manual.
 
-use super::registry::Kind;
+use super::scope::Kind;
 
 /// What the exports and the manual say of a [`Counter`] or a [`Gauge`].
 #[derive(Debug)]
@@ -74,7 +74,7 @@ metrics! {
     "gatepost_accept_pauses_total" Listener "Pauses of accept for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)." {
         AcceptPauses "",
     }
-    "gatepost_sessions_ended_total" End "Sessions ended, by who ended them (`client`, `gatepost`) and in which phase." {
+    "gatepost_sessions_ended_total" End "Sessions ended, by the side that ended them (`client`, `gatepost`) and by phase." {
         Ended "",
     }
     "gatepost_timeouts_total" Phase "Deadlines that passed, by the phase of the session." {
@@ -90,22 +90,22 @@ metrics! {
     "gatepost_authentications_total" Listener "AUTH exchanges." {
         PlainAccepted [mechanism = "PLAIN", outcome = "accepted"] "The credentials were right.",
         PlainRejected [mechanism = "PLAIN", outcome = "rejected"] "They were not, or too much was tried.",
-        PlainFailed [mechanism = "PLAIN", outcome = "failed"] "Nobody could say; the client got 454.",
+        PlainFailed [mechanism = "PLAIN", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         LoginAccepted [mechanism = "LOGIN", outcome = "accepted"] "The credentials were right.",
         LoginRejected [mechanism = "LOGIN", outcome = "rejected"] "They were not, or too much was tried.",
-        LoginFailed [mechanism = "LOGIN", outcome = "failed"] "Nobody could say; the client got 454.",
+        LoginFailed [mechanism = "LOGIN", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         ScramAccepted [mechanism = "SCRAM-SHA-256", outcome = "accepted"] "The credentials were right.",
         ScramRejected [mechanism = "SCRAM-SHA-256", outcome = "rejected"] "They were not, or too much was tried.",
-        ScramFailed [mechanism = "SCRAM-SHA-256", outcome = "failed"] "Nobody could say; the client got 454.",
+        ScramFailed [mechanism = "SCRAM-SHA-256", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         BoundAccepted [mechanism = "SCRAM-SHA-256-PLUS", outcome = "accepted"] "The credentials were right.",
         BoundRejected [mechanism = "SCRAM-SHA-256-PLUS", outcome = "rejected"] "They were not, or too much was tried.",
-        BoundFailed [mechanism = "SCRAM-SHA-256-PLUS", outcome = "failed"] "Nobody could say; the client got 454.",
+        BoundFailed [mechanism = "SCRAM-SHA-256-PLUS", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         BearerAccepted [mechanism = "OAUTHBEARER", outcome = "accepted"] "The credentials were right.",
         BearerRejected [mechanism = "OAUTHBEARER", outcome = "rejected"] "They were not, or too much was tried.",
-        BearerFailed [mechanism = "OAUTHBEARER", outcome = "failed"] "Nobody could say; the client got 454.",
+        BearerFailed [mechanism = "OAUTHBEARER", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         Xoauth2Accepted [mechanism = "XOAUTH2", outcome = "accepted"] "The credentials were right.",
         Xoauth2Rejected [mechanism = "XOAUTH2", outcome = "rejected"] "They were not, or too much was tried.",
-        Xoauth2Failed [mechanism = "XOAUTH2", outcome = "failed"] "Nobody could say; the client got 454.",
+        Xoauth2Failed [mechanism = "XOAUTH2", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
     }
     "gatepost_received_bytes_total" Listener "Octets read from clients, without what TLS adds." {
         BytesIn "",
@@ -190,7 +190,7 @@ metrics! {
         BackendClear [version = "none"] "No TLS: not wanted, not offered, or refused where it's opportunistic.",
         BackendFallback [version = "fallback"] "No TLS: the handshake failed where it's opportunistic.",
     }
-    "gatepost_backend_identity_total" Backend "Connections and messages with which a backend was to be told who the client is (`pool.identity`)." {
+    "gatepost_backend_identity_total" Backend "Connections and messages with which a backend was to be told the client's identity (`pool.identity`)." {
         IdentityTold [result = "told"] "It was told, by XCLIENT, XFORWARD or a PROXY header.",
         IdentityUnoffered [result = "unoffered"] "It offers no XCLIENT or XFORWARD: it saw our address.",
         IdentityRefused [result = "refused"] "It refused: by its reply, or by closing before it greeted.",
@@ -205,7 +205,7 @@ metrics! {
         RetryStale [reason = "stale"] "On a fresh connection, the pooled one being stale.",
         RetryOther [reason = "failover"] "On another backend.",
     }
-    "gatepost_uncertain_total" Backend "Connections lost between the end of data sent and the final reply: delivered or not, nobody knows." {
+    "gatepost_uncertain_total" Backend "Connections lost between the end of data sent and the final reply: delivered or not is unknown." {
         Uncertain "",
     }
     "gatepost_backend_health_changes_total" Backend "Changes of a backend's health." {
@@ -217,8 +217,11 @@ metrics! {
         AcmeRefused [result = "refused"] "The authority refused, or found a challenge unanswered.",
         AcmeUnreached [result = "unreached"] "The authority was not to be reached, or the store not to be written.",
     }
-    "gatepost_log_lines_dropped_total" None "Log lines dropped because the queue was full or the write failed." {
-        LogDropped "",
+    "gatepost_log_lines_dropped_total" None "Lines that were lost, by the log that they belong to: that of transactions (`log.to`) or what the service says of itself (standard error)." {
+        LogQueue [log = "transactions", reason = "queue"] "The queue was full: its output takes lines too slowly, or not at all.",
+        LogWrite [log = "transactions", reason = "write"] "The write failed: a full disk, a closed pipe.",
+        ServiceQueue [log = "service", reason = "queue"] "The queue was full: its output takes lines too slowly, or not at all.",
+        ServiceWrite [log = "service", reason = "write"] "The write failed: a full disk, a closed pipe.",
     }
     "gatepost_panics_total" None "Panics caught; each cost one session." {
         Panics "",

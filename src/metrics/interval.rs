@@ -2,7 +2,7 @@
 //! any tool that reads the format (version 1.3, tags by stage and scope, values in microseconds).
 
 use super::{
-    registry::Scope,
+    scope::Scope,
     snapshot::{Distribution, View},
     stage::Stage,
 };

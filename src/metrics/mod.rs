@@ -2,8 +2,8 @@
 //!
 //! A worker records through its [`Recorder`]: a latency into a histogram of a [`Stage`], an event into a
 //! [`Counter`], a level into a [`Gauge`], each under a [`Scope`] (a listener, a backend, a check, …).
-//! Counters and gauges are atomics that only their worker writes and anybody reads. Histograms belong to
-//! the worker alone; whoever wants them asks for a [`Snapshot`] and merges those of all workers into a
+//! Counters and gauges are atomics that only their worker writes and any thread reads. Histograms belong to
+//! the worker alone; another thread asks it for a [`Snapshot`] and merges those of all workers into a
 //! [`View`], from which [`export`] writes Prometheus text and exact percentiles, and [`IntervalLog`] the
 //! HdrHistogram log.
 //!
@@ -22,6 +22,7 @@ pub mod process;
 pub mod recorder;
 pub mod reference;
 pub mod registry;
+pub mod scope;
 pub mod sheet;
 pub mod snapshot;
 pub mod stage;
@@ -32,7 +33,8 @@ pub use interval::IntervalLog;
 pub use process::Process;
 pub use recorder::Recorder;
 pub use reference::reference;
-pub use registry::{Kind, Registry, SCOPES_MAX, Scope};
+pub use registry::Registry;
+pub use scope::{Kind, SCOPES_MAX, Scope};
 pub use snapshot::{Distribution, Snapshot, View};
 pub use stage::Stage;
 pub use track::MICROS_MAX;

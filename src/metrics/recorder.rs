@@ -2,7 +2,8 @@
 
 use super::{
     counter::{Counter, Gauge},
-    registry::{Kind, Registry, Scope},
+    registry::Registry,
+    scope::{Kind, Scope},
     sheet::Sheet,
     snapshot::Snapshot,
     stage::Stage,
@@ -40,8 +41,16 @@ impl Drop for Inner {
     }
 }
 
+impl Registry {
+    /// A recorder for a worker. Call it on the worker's thread, once for each worker: the recorder stays
+    /// there, its counters are read through this registry.
+    pub fn worker(self: &Arc<Self>) -> Recorder {
+        Recorder::new(Arc::clone(self), self.sheet())
+    }
+}
+
 impl Recorder {
-    pub(super) fn new(registry: Arc<Registry>, sheet: Arc<Sheet>) -> Recorder {
+    fn new(registry: Arc<Registry>, sheet: Arc<Sheet>) -> Recorder {
         Recorder(Rc::new(Inner {
             registry,
             sheet,
@@ -127,7 +136,7 @@ impl Recorder {
         scope
     }
 
-    /// A copy of this worker's histograms, to be sent to whoever asked. A plain copy of memory: some
+    /// A copy of this worker's histograms, to be sent to another thread. A plain copy of memory: some
     /// microseconds for each histogram.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -132,4 +132,53 @@ mod tests {
             assert_eq!(twins, 1, "{} {:?}", meta.family, meta.labels);
         }
     }
+    /// Metric names in the rules, each with its label matchers (`result="refused"`).
+    fn named(rules: &str) -> Vec<(&str, &str)> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let starts = rules.match_indices("gatepost_").map(|(at, _)| at);
+        let starts = starts.chain(rules.match_indices("process_").map(|(at, _)| at));
+        let whole = starts.map(|at| {
+            let rest = &rules[at..];
+            let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            let matchers = rest
+                .strip_prefix('{')
+                .and_then(|rest| rest.split('}').next());
+            (name, matchers.unwrap_or_default())
+        });
+        whole.collect()
+    }
+
+    #[test]
+    fn the_alert_rules_name_what_exists() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/alerts.yml");
+        let rules = fs::read_to_string(path).unwrap();
+        let families = families();
+        let fixed = Counter::ALL.iter().map(|counter| counter.meta());
+        let fixed: Vec<_> = fixed
+            .flat_map(|meta| meta.labels.iter().map(|label| (meta.family, *label)))
+            .collect();
+        let named = named(&rules);
+        assert!(named.len() > 20, "{named:?}");
+        for (name, matchers) in named {
+            let base = name.strip_suffix("_bucket").unwrap_or(name);
+            let family = families.iter().find(|family| family.0 == base);
+            let Some((family, _, _, labels)) = family else {
+                panic!("config/alerts.yml: {name} is no metric");
+            };
+            for matcher in matchers.split(',').filter(|matcher| !matcher.is_empty()) {
+                let (label, value) = matcher.split_once('=').unwrap();
+                let value = value.trim_matches('"');
+                let known = match label {
+                    "engine" => true,
+                    "stage" => Stage::ALL.iter().any(|stage| stage.name() == value),
+                    _ => {
+                        fixed.contains(&(*family, (label, value)))
+                            || !fixed.iter().any(|f| f.0 == *family) && labels.contains(&label)
+                    }
+                };
+                assert!(known, "config/alerts.yml: {name} has no {matcher}");
+            }
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! The names under which things are recorded, and the sheets of all who record.
+//! The names under which things are recorded, and the numbers of all recorders.
 //!
 //! A name is interned once, at configuration time or when a phase is first seen; from then on a [`Scope`]
 //! of two bytes stands for it. The only locks of `metrics` are here, none of them on a message's path.
 
 use super::{
     counter::{Counter, Gauge, Info},
-    recorder::Recorder,
+    scope::{Kind, SCOPES_MAX, Scope},
     sheet::Sheet,
     snapshot::{Distribution, Snapshot, View},
 };
@@ -14,78 +14,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime},
 };
-
-/// Names that a process may ever know. What comes later is recorded under [`Scope::NONE`], so a DNS name
-/// whose addresses change every day can't eat the memory.
-pub const SCOPES_MAX: usize = 4096;
-
-/// What a scope is the name of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Nothing: the process as a whole.
-    None,
-    /// A listener's name. Label: `listener`.
-    Listener,
-    /// A pool's name. Label: `pool`.
-    Pool,
-    /// A backend: `pool/address`. Labels: `pool`, `backend`.
-    Backend,
-    /// A check's or a rule's name. Label: `check`.
-    Check,
-    /// The first name in a certificate. Label: `certificate`.
-    Certificate,
-    /// The phase of a session. Label: `phase`.
-    Phase,
-    /// Who ended a session and when: `who@phase`. Labels: `by`, `phase`.
-    End,
-}
-
-impl Kind {
-    /// The labels of a scope of this kind.
-    #[must_use]
-    pub fn labels(self, name: &str) -> Vec<(&'static str, &str)> {
-        match self {
-            Kind::None => vec![],
-            Kind::Listener => vec![("listener", name)],
-            Kind::Pool => vec![("pool", name)],
-            Kind::Backend => match name.rsplit_once('/') {
-                Some((pool, backend)) => vec![("pool", pool), ("backend", backend)],
-                None => vec![("backend", name)],
-            },
-            Kind::Check => vec![("check", name)],
-            Kind::Certificate => vec![("certificate", name)],
-            Kind::Phase => vec![("phase", name)],
-            Kind::End => match name.split_once('@') {
-                Some((by, phase)) => vec![("by", by), ("phase", phase)],
-                None => vec![("by", name)],
-            },
-        }
-    }
-
-    /// The names of the labels, for the manual.
-    #[must_use]
-    pub fn label_names(self) -> Vec<&'static str> {
-        let name = if self == Kind::End { "@" } else { "/" };
-        self.labels(name).into_iter().map(|(key, _)| key).collect()
-    }
-}
-
-/// An interned name. Cheap to copy; make it once, not for each record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope(u16);
-
-impl Scope {
-    /// The process as a whole.
-    pub const NONE: Scope = Scope(0);
-
-    pub(super) fn index(self) -> usize {
-        usize::from(self.0)
-    }
-
-    pub(super) fn numbered(number: u16) -> Scope {
-        Scope(number)
-    }
-}
 
 struct Names {
     by_name: HashMap<(Kind, Arc<str>), Scope>,
@@ -103,7 +31,7 @@ pub struct Registry {
     started_at: SystemTime,
 }
 
-/// A panic while a name was added leaves at worst a name that nobody uses.
+/// A panic while a name was added leaves at worst a name without a use.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -128,6 +56,12 @@ impl Registry {
         Arc::new(registry)
     }
 
+    /// Time since the registry was made.
+    #[must_use]
+    pub fn uptime(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+
     /// The scope of a name, made when new. The same name always gives the same scope. [`Scope::NONE`] for
     /// [`Kind::None`] and when [`SCOPES_MAX`] names are known.
     pub fn scope(&self, kind: Kind, name: &str) -> Scope {
@@ -148,8 +82,8 @@ impl Registry {
             return Scope::NONE;
         };
         names.list.push((kind, name.clone()));
-        names.by_name.insert((kind, name), Scope(number));
-        Scope(number)
+        names.by_name.insert((kind, name), Scope::numbered(number));
+        Scope::numbered(number)
     }
 
     /// The scope of a listener.
@@ -185,19 +119,18 @@ impl Registry {
             .zip(&names.list)
             .filter(|(_, (its, _))| *its == kind);
         let gone: Vec<_> = all
-            .map(|(number, _)| Scope(number))
+            .map(|(number, _)| Scope::numbered(number))
             .filter(|scope| !live.contains(scope))
             .collect();
         names.hidden.retain(|scope| !live.contains(scope));
         names.hidden.extend(gone);
     }
 
-    /// A recorder for a worker. Call it on the worker's thread, once for each worker: the recorder stays
-    /// there, its counters are read through this registry.
-    pub fn worker(self: &Arc<Self>) -> Recorder {
+    /// A new sheet of numbers, for one writer; it is read through this registry.
+    pub(super) fn sheet(&self) -> Arc<Sheet> {
         let sheet = Arc::new(Sheet::new());
         lock(&self.sheets).push(sheet.clone());
-        Recorder::new(self.clone(), sheet)
+        sheet
     }
 
     /// Counts something from outside the workers (the log's thread, the control thread).
@@ -225,7 +158,7 @@ impl Registry {
         lock(&self.infos).insert(info, labels);
     }
 
-    /// A counter's sum over all who write it.
+    /// A counter's sum over all writers.
     #[must_use]
     pub fn counter(&self, counter: Counter, scope: Scope) -> u64 {
         self.counter_of(&lock(&self.sheets), counter, scope)
@@ -238,7 +171,7 @@ impl Registry {
         })
     }
 
-    /// A gauge's sum over all who write it.
+    /// A gauge's sum over all writers.
     #[must_use]
     pub fn gauge(&self, gauge: Gauge, scope: Scope) -> i64 {
         self.gauge_of(&lock(&self.sheets), gauge, scope)
@@ -259,7 +192,7 @@ impl Registry {
         };
         let shown: Vec<_> = (0u16..)
             .zip(&scopes)
-            .map(|(number, (kind, _))| (Scope(number), *kind))
+            .map(|(number, (kind, _))| (Scope::numbered(number), *kind))
             .filter(|(scope, _)| !hidden.contains(scope))
             .collect();
         let sheets = lock(&self.sheets).clone();

@@ -7,7 +7,7 @@
 
 use super::{
     counter::{Counter, Gauge},
-    registry::{SCOPES_MAX, Scope},
+    scope::{SCOPES_MAX, Scope},
 };
 use crossbeam::utils::CachePadded;
 use std::sync::{

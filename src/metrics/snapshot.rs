@@ -2,7 +2,7 @@
 
 use super::{
     counter::{Counter, Gauge, Info},
-    registry::{Kind, Scope},
+    scope::{Kind, Scope},
     stage::Stage,
     track::Track,
 };
@@ -203,7 +203,7 @@ pub struct View {
     /// Facts.
     pub infos: BTreeMap<Info, Vec<(String, String)>>,
     /// By worker: whether it did not answer in time; its histograms are those of its last answer then.
-    /// Empty as [`super::Registry::view`] gives it; whoever asked the workers fills it.
+    /// Empty as [`super::Registry::view`] gives it; the asker of the workers fills it.
     pub stalled: Vec<bool>,
     /// Time since the registry was made.
     pub uptime: Duration,

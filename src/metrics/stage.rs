@@ -2,7 +2,7 @@
 //!
 //! One definition makes the enum, the names in every export and the manual.
 
-use super::registry::Kind;
+use super::scope::Kind;
 
 macro_rules! stages {
     ($( $variant:ident $name:literal $kind:ident $doc:literal; )+) => {

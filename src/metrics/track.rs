@@ -2,7 +2,7 @@
 //!
 //! A message leaves some thirty latencies. The crate's `record` asks for each whether the histogram may grow, wants
 //! checked sums, and keeps extremes that are kept here as well; with the number of digits settled, a bucket's place
-//! is a shift. For whoever reads them the buckets become a histogram of the crate ([`Track::pour_into`]).
+//! is a shift. To be read, the buckets become a histogram of the crate ([`Track::pour_into`]).
 
 use hdrhistogram::Histogram;
 

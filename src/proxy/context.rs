@@ -179,7 +179,7 @@ impl Context {
     fn count_lost_lines(&self, lost: u32) {
         if lost > 0 {
             self.recorder
-                .count(Counter::LogDropped, Scope::NONE, u64::from(lost));
+                .count(Counter::LogQueue, Scope::NONE, u64::from(lost));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! newline in the text starts another line of the same reply. Nothing can add a reply of its own.
 
 use super::status::Status;
+use crate::decimal::push_decimal;
 use std::{fmt, sync::Arc};
 
 /// Octets of a reply line without its CRLF (RFC 5321 §4.5.3.1.5: 512 with it).
@@ -104,14 +105,14 @@ impl Reply {
 /// Appends one line of a reply; `more` writes the hyphen that says that another follows.
 pub fn write_line(code: u16, status: Status, text: &str, more: bool, out: &mut Vec<u8>) {
     let start = out.len();
-    push_number(code, out);
+    push_decimal(u64::from(code), out);
     out.push(if more { b'-' } else { b' ' });
     if status != Status::NONE {
-        push_number(u16::from(status.0), out);
+        push_decimal(u64::from(status.0), out);
         out.push(b'.');
-        push_number(status.1, out);
+        push_decimal(u64::from(status.1), out);
         out.push(b'.');
-        push_number(status.2, out);
+        push_decimal(u64::from(status.2), out);
         out.push(b' ');
     }
     let room = LINE_MAX.saturating_sub(out.len() - start);
@@ -141,14 +142,6 @@ fn trim_end(start: usize, out: &mut Vec<u8>) {
     while out.last() == Some(&b' ') && out.len() > start + 4 {
         out.pop();
     }
-}
-
-/// Appends a decimal number without the formatting machinery (it runs for each reply).
-fn push_number(n: u16, out: &mut Vec<u8>) {
-    if n >= 10 {
-        push_number(n / 10, out);
-    }
-    out.push(b'0' + (n % 10) as u8);
 }
 
 impl fmt::Display for Reply {

@@ -3,8 +3,9 @@
 use super::{RunError, build_site, certificates, examine, unavailable};
 use crate::{
     acme::{Acme, Install},
-    admin::{self, Answer, BackendStatus, Collector, Histograms, PoolStatus, Status},
+    admin::{self, Answer, BackendStatus, Collector, Door, Histograms, PoolStatus, Rules, Status},
     config::{self, Source},
+    http::Listener,
     log::{Writer, say},
     metrics::{Counter, Gauge, Kind, Registry, Scope, Snapshot},
     net::now,
@@ -15,7 +16,6 @@ use crate::{
 };
 use crossbeam::channel::{RecvTimeoutError, bounded};
 use std::{
-    net::TcpListener,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -42,6 +42,8 @@ struct State {
     site: Mutex<Arc<Site>>,
     shared: Mutex<Arc<Shared>>,
     orders: Vec<crate::net::mailbox::Sender<Order>>,
+    /// Which requests the admin endpoint lets in.
+    rules: Mutex<Arc<Rules>>,
     draining: AtomicBool,
     wishes: mpsc::Sender<Wish>,
     /// What ACME is to do; a reload says it again.
@@ -109,6 +111,7 @@ impl Control {
             site: Mutex::new(site),
             shared: Mutex::new(shared),
             orders,
+            rules: Mutex::default(),
             draining: AtomicBool::new(false),
             wishes,
             ordering,
@@ -124,11 +127,16 @@ impl Control {
         control
     }
 
+    /// Which requests the admin endpoint lets in.
+    pub fn set_rules(&self, rules: Rules) {
+        self.state.set_rules(rules);
+    }
+
     /// Runs until the workers have ended. Errors: the histogram log can't be opened.
     pub async fn run(
         &mut self,
         signals: Signals,
-        admin: Option<TcpListener>,
+        doors: Vec<(Door, Listener)>,
         acme: Option<(Acme, Install)>,
         workers: &[Worker],
     ) -> Result<(), RunError> {
@@ -146,8 +154,8 @@ impl Control {
             }
         };
         let mut tasks = tokio::task::JoinSet::new();
-        if let Some(listener) = admin {
-            let serving = admin::serve(listener, Arc::clone(&collector), ended());
+        for (door, listener) in doors {
+            let serving = admin::serve(listener, door, Arc::clone(&collector), ended());
             tasks.spawn(async move {
                 if let Err(why) = serving.await {
                     say!(Error, "the admin endpoint ended: {why}");
@@ -295,6 +303,10 @@ impl State {
         Arc::clone(&self.site.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn set_rules(&self, rules: Rules) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
     fn applied(&self) {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -363,6 +375,7 @@ impl State {
         let before = self.site();
         let mut config = loaded.config;
         let restart = config::difference(&before.config, &config);
+        let rules = Rules::build(&config)?;
         // A listener's sockets stay until a restart, and its sessions need its settings.
         for gone in &before.config.listener {
             if !config
@@ -387,8 +400,10 @@ impl State {
             Arc::clone(&shared)
         };
         self.apply(&site, &shared);
+        self.set_rules(rules);
         self.forget_names(&site);
         crate::log::set_level(super::build::level(&site.config));
+        crate::log::set_json(site.config.log.format == config::LogFormat::Json);
         self.ordering.send_replace(site.config.acme.clone());
         *self.site.lock().unwrap_or_else(PoisonError::into_inner) = site;
         self.applied();
@@ -445,6 +460,10 @@ impl admin::Source for State {
             starting: false,
             pools,
         }
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn reload(&self) -> Answer<Result<String, String>> {

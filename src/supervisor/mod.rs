@@ -18,11 +18,12 @@ pub use control::{Control, Signals};
 
 use crate::{
     acme::Acme,
-    admin,
-    config::{AdminListen, Config, Source, Workers},
+    admin::{self, Door},
+    config::{Config, LogFormat, Source, Workers},
+    http::Listener,
     log::{self, Target, Writer, say},
     maildir::Maildir,
-    metrics::{Info, Registry},
+    metrics::{Counter, Info, Registry, Scope},
     net::{self, Choice},
     policy::Shared,
     process,
@@ -66,18 +67,16 @@ fn unavailable(problem: impl fmt::Display) -> RunError {
 /// What keeps it from starting; see [`RunError`].
 pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     log::set_level(build::level(&config));
+    log::set_json(config.log.format == LogFormat::Json);
     let registry = Registry::new();
     // First what takes root's rights, then all that holds for the threads to come, then everything else.
     let cores = cores(&config);
     let inherited = net::inherited().map_err(unavailable)?;
     let sockets = sockets::bind(&config, cores.len(), inherited).map_err(unavailable)?;
-    let admin = match config.admin.listen {
-        AdminListen::Off => None,
-        AdminListen::At(address) => Some(admin::bind(address).map_err(unavailable)?),
-    };
+    let doors = admin::bind(&config.admin).map_err(unavailable)?;
     let acme = Acme::prepare(&config.acme, &registry).map_err(unavailable)?;
     let rights = rights::settle(&config, source.file.as_deref())?;
-    let writer = start_log(&config)?;
+    let writer = start_logs(&config, &registry)?;
     let choice = net::probe(config.io).map_err(unavailable)?;
     registry.info(Info::Build, &[("version", env!("CARGO_PKG_VERSION"))]);
     registry.info(
@@ -94,6 +93,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     };
     let maildir = Maildir::start(&config).map_err(unavailable)?;
     let shared = Arc::new(Shared::new(&config.policy));
+    let rules = admin::Rules::build(&config).map_err(|why| RunError::Config(vec![why]))?;
     let site = build_site(config, None, &registry).map_err(RunError::Config)?;
     let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
     let site = Arc::new(site);
@@ -115,20 +115,18 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     });
     let workers: io::Result<Vec<Worker>> = plans.map(worker::start).collect();
     let workers = workers.map_err(unavailable)?;
-    let admin_address = admin
-        .as_ref()
-        .and_then(|listener| listener.local_addr().ok());
     announce(
         &site.config,
         &choice,
         workers.len(),
         &addresses,
-        admin_address,
+        &doors,
         maildir.as_ref(),
     );
     ready(&rights);
     let mut control = Control::new(source, registry, site, shared, writer, &workers);
-    let outcome = runtime.block_on(control.run(signals, admin, acme, &workers));
+    control.set_rules(rules);
+    let outcome = runtime.block_on(control.run(signals, doors, acme, &workers));
     // In this order: the log is written out by the control's end, which waits for the workers' last lines.
     let ended = end(workers, maildir);
     drop(control);
@@ -147,11 +145,22 @@ fn helpers() -> io::Result<Arc<Threads>> {
     Threads::start("tls", count, count * HANDSHAKES_WAITING_MAX).map(Arc::new)
 }
 
-/// Opens the transaction log, and starts the thread that writes it.
-fn start_log(config: &Config) -> Result<Writer, RunError> {
+/// Opens the transaction log, and starts the threads that write it and the service's lines.
+fn start_logs(config: &Config, registry: &Arc<Registry>) -> Result<Writer, RunError> {
+    let counts = Arc::clone(registry);
+    log::start(move |why, lines| {
+        let counter = match why {
+            log::Lost::Queue => Counter::ServiceQueue,
+            log::Lost::Write => Counter::ServiceWrite,
+        };
+        counts.count(counter, Scope::NONE, lines);
+    })
+    .map_err(|why| unavailable(format!("the log's thread can't start: {why}")))?;
     let target = Target::parse(&config.log.to);
     let batches = (config.log.queue / LINES_PER_BATCH).max(4) as usize;
-    Writer::start(&target, batches)
+    let counts = Arc::clone(registry);
+    let lost = move |lines| counts.count(Counter::LogWrite, Scope::NONE, lines);
+    Writer::start(&target, batches, lost)
         .map_err(|why| unavailable(format!("log.to = \"{}\": {why}", config.log.to)))
 }
 
@@ -191,7 +200,7 @@ fn announce(
     choice: &Choice,
     workers: usize,
     addresses: &[(String, SocketAddr)],
-    admin: Option<SocketAddr>,
+    doors: &[(Door, Listener)],
     maildir: Option<&Maildir>,
 ) {
     let engine = choice.engine.as_str();
@@ -205,14 +214,8 @@ fn announce(
     for (name, address) in addresses {
         say!(Info, "listening on {address} ({name})");
     }
-    if let Some(address) = admin {
-        say!(
-            Info,
-            "metrics on http://{address}/metrics, exact percentiles on /stages, health on /health and /ready"
-        );
-        if let Some(warning) = admin::exposure(address) {
-            say!(Warn, "{warning}");
-        }
+    for (door, listener) in doors {
+        announce_door(*door, listener, !config.admin.token.is_empty());
     }
     if let Some(maildir) = maildir {
         say!(
@@ -230,6 +233,26 @@ fn announce(
             let domain = domain.map_or("example.net", String::as_str);
             say!(Info, "send a test message: {}", test_line(*address, domain));
         }
+    }
+}
+
+/// Says where a socket of the admin endpoint is, and what it shows.
+fn announce_door(door: Door, listener: &Listener, token: bool) {
+    match door {
+        Door::Control => say!(
+            Info,
+            "metrics on http://{listener}/metrics, exact percentiles on /stages, health on /health and /ready"
+        ),
+        Door::Local => say!(
+            Info,
+            "metrics, health and control on {listener}: curl --unix-socket PATH http://localhost/"
+        ),
+        Door::Public => say!(Info, "metrics and health for others on {listener}"),
+    }
+    if door == Door::Control
+        && let Some(warning) = listener.address().and_then(|at| admin::exposure(at, token))
+    {
+        say!(Warn, "{warning}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Listeners, the admin endpoint, the host name, trusted networks.
 
-use crate::config::{Config, document::Document, entry};
+use crate::config::{AdminListen, Config, document::Document, entry};
 use ipnet::IpNet;
 use std::{collections::HashMap, net::SocketAddr};
 
@@ -136,15 +136,26 @@ fn addresses(config: &Config, at: &mut Document) {
     }
     if let Some(address) = config.admin.listen.address() {
         take(address, "admin.listen".into(), at);
-        if !address.ip().is_loopback() {
+        if !address.ip().to_canonical().is_loopback() && config.admin.token.is_empty() {
             let hint =
-                "keep it on loopback or a management network; it has no password".to_string();
+                "set `token`, or give others `public` and keep `listen` on loopback".to_string();
             at.warning(
                 "admin.listen",
-                format!("the admin endpoint listens on {address}"),
+                format!("every host that reaches {address} can reload and drain"),
                 hint,
             );
         }
+    }
+    if let Some(address) = config.admin.public.address() {
+        take(address, "admin.public".into(), at);
+    }
+    if matches!(config.maildir.listen, AdminListen::Unix(_)) {
+        let hint = "write an address, like \"127.0.0.1:2600\"".to_string();
+        at.error(
+            "maildir.listen",
+            "the built-in backend listens on no Unix socket".into(),
+            hint,
+        );
     }
     if config.acme.is_on() {
         for (i, address) in config.acme.listen.iter().enumerate() {

@@ -226,6 +226,9 @@ impl Default for Admin {
     fn default() -> Admin {
         Admin {
             listen: AdminListen::At(SocketAddr::from(([127, 0, 0, 1], 9025))),
+            public: AdminListen::Off,
+            hosts: Vec::new(),
+            token: Secret::default(),
             histogram_log: None,
             histogram_interval: Time::secs(60),
         }

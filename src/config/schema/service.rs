@@ -1,5 +1,6 @@
 //! `[admin]`, `[limits]`, `[timeouts]`, `[log]`, `[maildir]`.
 
+use super::Secret;
 use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,18 @@ use std::path::PathBuf;
 #[schemars(extend("x-example" = r#"[admin]
 listen = "127.0.0.1:9025""#))]
 pub struct Admin {
-    /// Address, or `"off"`. Keep it off the internet: it has no password.
+    /// Where metrics, health, reload and drain are served: an address, a socket in the file system (`unix:/path`, for its
+    /// owner and group), or `"off"`. On an address that others reach, set `token`.
     pub listen: AdminListen,
+    /// A second address, for monitoring: metrics, stages, health and readiness alone. Reload and drain don't exist there.
+    pub public: AdminListen,
+    /// Names under which the endpoint is asked, as in `http://gatepost.internal:9025/`. Requests for any other name are
+    /// refused, so that no web page can have a browser read the endpoint under a name of its own (DNS rebinding). IP
+    /// addresses, `localhost` and `hostname` are always allowed.
+    pub hosts: Vec<String>,
+    /// What POST requests (reload, drain) must show, as `Authorization: Bearer …`. Without one, whoever reaches
+    /// `listen` may send them. A Unix socket asks for none.
+    pub token: Secret,
     /// Write interval histograms in the HdrHistogram log format to this file.
     #[schemars(with = "Option<String>")]
     pub histogram_log: Option<PathBuf>,

@@ -1,9 +1,10 @@
 //! The body on its way out, and the ways to leave a transaction.
 
 use super::{
-    Abort, Client, ClientError, Phase, commands,
+    Abort, Client, ClientError, Phase,
     transaction::{Kind, Transaction},
 };
+use crate::decimal::push_decimal;
 
 impl Client {
     /// Whether [`Client::body`] may be called: at once after `open` where the body goes by BDAT with
@@ -69,7 +70,7 @@ impl Client {
             return;
         }
         out.extend_from_slice(b"BDAT ");
-        commands::push_number(octets as u64, out);
+        push_decimal(octets as u64, out);
         out.extend_from_slice(if last { b" LAST\r\n" } else { b"\r\n" });
         for piece in pieces {
             out.extend_from_slice(piece);

@@ -12,6 +12,7 @@ use super::{
     },
     Load, Unsupported,
 };
+use crate::decimal::push_decimal;
 
 /// The MAIL command of an envelope. `chunks`: whether the body will go by BDAT.
 pub(super) fn mail(
@@ -44,7 +45,7 @@ pub(super) fn mail(
     // A streamed body whose size nobody told has none to declare.
     if offers(Extensions::SIZE) && size > 0 && (load.whole || params.size > 0) {
         out.extend_from_slice(b" SIZE=");
-        push_number(size, out);
+        push_decimal(size, out);
     }
     match body {
         BodyKind::SevenBit => {}
@@ -179,19 +180,4 @@ fn push_notify(notify: Notify, out: &mut Vec<u8>) {
         }
     }
     out.pop();
-}
-
-/// Appends a decimal number without the formatting machinery.
-pub(super) fn push_number(mut n: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }

@@ -5,6 +5,7 @@ use super::{
     claims::{XCLIENT, XFORWARD},
     words::Question,
 };
+use crate::decimal::push_decimal;
 use crate::smtp::{
     extensions::Extensions,
     limits::DOMAIN_MAX,
@@ -162,19 +163,4 @@ pub(super) const fn is_odd(byte: u8) -> bool {
         byte,
         b' ' | b'<' | b'>' | b'(' | b')' | b'\\' | b'"' | b';' | b'@'
     )
-}
-
-/// Appends a decimal number.
-pub(super) fn push_decimal(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }

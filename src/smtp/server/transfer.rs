@@ -3,7 +3,8 @@
 //! A body that nobody wants is scanned like any other and dropped: only so is its true end found, and no
 //! octet of it can become a command.
 
-use super::{Action, Answer, Earlier, Server, State, hello::push_decimal, words::Question};
+use super::{Action, Answer, Server, State, words::Question};
+use crate::decimal::push_decimal;
 use crate::smtp::{
     body::{BareNewline, BodyFacts, Kind},
     chunk::ChunkScan,
