@@ -318,7 +318,7 @@ mod tests {
                     let _ = waiting.fetch_add(1, SeqCst);
                     gate.notified().await;
                 }
-                Ok::<_, Infallible>(Response::new(Full::from(Bytes::from_static(b"yes"))))
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("yes")))
             }
         });
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

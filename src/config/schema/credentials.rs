@@ -69,11 +69,6 @@ pub struct Credentials {
 /// Where a secret stands: one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("x-example" = r#"[[credentials]]
-name   = "shop"
-source = "http"
-url    = "https://shop.example.net/auth"
-secret = { file = "/etc/gatepost/shop.key" }"#))]
 pub struct Secret {
     /// A file that holds it; a newline at its end is no part of it. Read again at a reload.
     #[schemars(with = "String")]

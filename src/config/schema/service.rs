@@ -10,7 +10,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-example" = r#"[admin]
-listen = "127.0.0.1:9025""#))]
+listen = "10.0.0.5:9025"
+public = "10.0.0.5:9026"
+token  = { file = "/etc/gatepost/admin.token" }"#))]
 pub struct Admin {
     /// Where metrics, health, reload and drain are served: an address, a socket in the file system (`unix:/path`, for its
     /// owner and group), or `"off"`. On an address that others reach, set `token`.
@@ -21,7 +23,7 @@ pub struct Admin {
     /// refused, so that no web page can have a browser read the endpoint under a name of its own (DNS rebinding). IP
     /// addresses, `localhost` and `hostname` are always allowed.
     pub hosts: Vec<String>,
-    /// What POST requests (reload, drain) must show, as `Authorization: Bearer …`. Without one, whoever reaches
+    /// What POST requests (reload, drain) must show, as `Authorization: Bearer …`. Without one, every host that reaches
     /// `listen` may send them. A Unix socket asks for none.
     pub token: Secret,
     /// Write interval histograms in the HdrHistogram log format to this file.
