@@ -271,7 +271,7 @@ pub fn http(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )
     .expect("sent");
     let mut text = String::new();

@@ -19,6 +19,7 @@ mod harness;
 mod identity;
 mod judging;
 mod load;
+mod outputs;
 mod pebble;
 mod peers;
 mod postfix;
