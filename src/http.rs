@@ -96,7 +96,6 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
-        + Sync
         + 'static,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
@@ -139,10 +138,11 @@ async fn converse<S, B>(
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
-    let service = service_fn(|request| {
+    let place = Arc::new(place);
+    let service = service_fn(move |request| {
         place.set_busy(true);
         let answer = service.call(request);
-        let place = &place;
+        let place = Arc::clone(&place);
         async move {
             let answer = answer.await;
             place.set_busy(false);

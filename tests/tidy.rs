@@ -39,7 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("process", &["net", "log", "config"]),
     ("maildir", &["net", "smtp", "metrics", "log", "config"]),
-    ("acme", &["tls", "metrics", "log", "config"]),
+    ("acme", &["http", "tls", "metrics", "log", "config"]),
     ("http", &[]),
     ("admin", &["http", "metrics", "log", "config"]),
     (
