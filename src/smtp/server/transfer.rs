@@ -3,7 +3,7 @@
 //! A body that nobody wants is scanned like any other and dropped: only so is its true end found, and no
 //! octet of it can become a command.
 
-use super::{Action, Answer, Server, State, words::Question};
+use super::{Action, Answer, Earlier, Server, State, words::Question};
 use crate::decimal::push_decimal;
 use crate::smtp::{
     body::{BareNewline, BodyFacts, Kind},
