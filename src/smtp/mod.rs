@@ -18,6 +18,7 @@ pub mod command;
 pub mod data;
 pub mod envelope;
 pub mod extensions;
+pub mod fields;
 pub mod header;
 pub mod limits;
 pub mod params;

@@ -1,7 +1,11 @@
 //! Rules on header fields: there, missing, or with a body that matches a pattern.
 //!
 //! The header is walked once, whatever the number of rules: a field's name is looked up among the few that
-//! rules ask for (most are dismissed by their length), and only the body of such a field is unfolded. Where a field stands several times, each is looked at. Then the rules speak in their order.
+//! rules ask for (most are dismissed by their length), and only the body of such a field is unfolded. Where a field
+//! stands several times, each is looked at. Then the rules speak in their order.
+//!
+//! A pattern sees a body twice: as it came, and as mail programs show it, with encoded words decoded (RFC 2047). A body
+//! without encoded words is matched once, and nothing is decoded for a field that no pattern asks for.
 
 use super::{Check, Whom};
 use crate::{
@@ -12,7 +16,10 @@ use crate::{
         replies,
         rule::{Rule, Say},
     },
-    smtp::header::{self, Field},
+    smtp::{
+        fields::words,
+        header::{self, Field},
+    },
 };
 use regex::bytes::Regex;
 use std::{cell::RefCell, sync::Arc};
@@ -112,36 +119,53 @@ fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }
 
-/// Octets that the buffer for unfolding keeps from one message to the next.
-const LINE_KEPT: usize = 8 * 1024;
+/// Octets that each buffer keeps from one message to the next.
+const KEPT: usize = 8 * 1024;
+/// Octets of a body that are decoded; what comes after them is seen as it came. `limits.header` can be larger.
+const DECODED_MAX: usize = 64 * 1024;
+
+/// A body on one line, and the same decoded.
+#[derive(Default)]
+struct Lines {
+    unfolded: Vec<u8>,
+    decoded: Vec<u8>,
+}
 
 thread_local! {
-    /// Where folded bodies are put on one line: one a worker, not one a session.
-    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// One a worker, not one a session.
+    static LINES: RefCell<Lines> = RefCell::default();
 }
 
 impl Header {
     /// Bit `i`: rule `i` has found its field (and a body that matches, where it asks for one).
-    fn found<'a>(&self, fields: impl Iterator<Item = Field<'a>>, line: &mut Vec<u8>) -> u64 {
+    fn found<'a>(&self, fields: impl Iterator<Item = Field<'a>>, lines: &mut Lines) -> u64 {
         let mut found = 0;
         for field in fields {
             if self.lengths & length_bit(field.name.len()) != 0 {
-                self.look_at(&field, line, &mut found);
+                self.look_at(&field, lines, &mut found);
             }
         }
         found
     }
 
-    fn look_at(&self, field: &Field<'_>, line: &mut Vec<u8>, found: &mut u64) {
+    fn look_at(&self, field: &Field<'_>, lines: &mut Lines, found: &mut u64) {
         if !self.rules.iter().any(|one| field.is(&one.field)) {
             return;
         }
-        let body = unfolded(field, line);
+        let Lines { unfolded, decoded } = lines;
+        let body = on_one_line(field, unfolded);
+        let mut is_decoded = false;
         for (i, one) in self.rules.iter().enumerate().take(RULES_MAX) {
             if *found & (1 << i) == 0 && field.is(&one.field) {
                 let hit = match &one.test {
                     Test::Present | Test::Absent => true,
-                    Test::Matches(regex) => regex.is_match(body),
+                    Test::Matches(regex) if regex.is_match(body) => true,
+                    Test::Matches(regex) => {
+                        if !std::mem::replace(&mut is_decoded, true) {
+                            decode(body, decoded);
+                        }
+                        !decoded.is_empty() && regex.is_match(decoded)
+                    }
                 };
                 *found |= u64::from(hit) << i;
             }
@@ -150,7 +174,7 @@ impl Header {
 }
 
 /// The body on one line: as it lies there, unless it has folds.
-fn unfolded<'a>(field: &Field<'a>, line: &'a mut Vec<u8>) -> &'a [u8] {
+fn on_one_line<'a>(field: &Field<'a>, line: &'a mut Vec<u8>) -> &'a [u8] {
     let body = field.body.trim_ascii();
     if memchr::memchr3(b'\r', b'\n', 0, body).is_none() {
         return body;
@@ -158,6 +182,19 @@ fn unfolded<'a>(field: &Field<'a>, line: &'a mut Vec<u8>) -> &'a [u8] {
     line.clear();
     field.unfold(line);
     line
+}
+
+/// The body as mail programs show it; nothing where that is as it came.
+fn decode(body: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let body = &body[..body.len().min(DECODED_MAX)];
+    if words::has_any(body) {
+        words::decode(body, out);
+        // Hidden in an encoded word, a line end would part two words of a pattern.
+        for octet in out.iter_mut().filter(|octet| octet.is_ascii_control()) {
+            *octet = b' ';
+        }
+    }
 }
 
 impl Check for Header {
@@ -174,13 +211,15 @@ impl Check for Header {
     }
 
     fn look(&self, _: At, facts: &Facts<'_>, _: &Shared, say: &mut Say<'_>) {
-        let found = LINE.with_borrow_mut(|line| {
+        let found = LINES.with_borrow_mut(|lines| {
             let found = match facts.fields {
-                Some(index) => self.found(index.fields(), line),
-                None => self.found(header::fields(facts.header), line),
+                Some(index) => self.found(index.fields(), lines),
+                None => self.found(header::fields(facts.header), lines),
             };
-            line.clear();
-            line.shrink_to(LINE_KEPT);
+            for line in [&mut lines.unfolded, &mut lines.decoded] {
+                line.clear();
+                line.shrink_to(KEPT);
+            }
             found
         });
         for (i, one) in self.rules.iter().enumerate() {
@@ -284,6 +323,49 @@ mod tests {
             "accept"
         );
         assert_eq!(rig.hits(), "header.pills score(matches)");
+    }
+
+    #[test]
+    fn patterns_see_what_mail_programs_show() {
+        let mut rig = rig("
+            [[header]]
+            name = 'prize'
+            field = 'Subject'
+            pattern = 'win a prize'
+            [[header]]
+            name = 'raw'
+            field = 'From'
+            pattern = '^=\\?gb2312\\?'
+            then = 'score'
+            score = 1.0
+            [[header]]
+            name = 'accent'
+            field = 'Subject'
+            pattern = '(?u)^CAF\u{c9}$'");
+        for subject in [
+            "Win a PRIZE now",
+            "win a\r\n prize",
+            "=?utf-8?B?d2luIGEgcHJpemU=?=",
+            "=?utf-8?Q?win_a_prize?=",
+            "=?UTF-8?q?win_a?=\r\n =?utf-8?Q?_prize?=",
+            "Now =?iso-8859-1?Q?you_win?= a =?us-ascii?q?p=72ize?=",
+            "=?utf-8?Q?win=0Aa_prize?=",
+            "=?windows-1252?Q?win_a_prize_=80?=",
+            "caf\u{e9}",
+            "=?iso-8859-1?Q?caf=E9?=",
+        ] {
+            let header = format!("Subject: {subject}\r\n");
+            assert!(rig.body(&header).starts_with("reject 550"), "{subject}");
+        }
+        for subject in ["=?utf-8?Q?winaprize?=", "win =?a prize", "=?utf-8?B?!?="] {
+            let header = format!("Subject: {subject}\r\n");
+            assert_eq!(rig.body(&header), "accept", "{subject}");
+        }
+        assert_eq!(rig.body("From: =?gb2312?B?yNWxvg==?= <a@b>\r\n"), "accept");
+        assert_eq!(rig.hits(), "header.raw score(matches)");
+        let long = "x".repeat(DECODED_MAX);
+        let long = format!("Subject: =?utf-8?Q?{long}win_a_prize?=\r\n");
+        assert_eq!(rig.body(&long), "accept", "beyond what is decoded");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::policy::{
     rule::{Rule, Say},
 };
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -128,14 +128,19 @@ fn kind(hello: &[u8], hostname: &[u8]) -> Kind {
     }
 }
 
-/// RFC 5321 §4.1.3: `192.0.2.1`, or `IPv6:2001:db8::1`.
+/// RFC 5321 §4.1.3: `192.0.2.1`, or `IPv6:2001:db8::1`. Mail programs leave out the tag, and add the zone of a link-local
+/// address (RFC 4007 §11): the address is the same.
 fn literal(inner: &[u8]) -> Option<IpAddr> {
-    match inner.split_at_checked(5) {
-        Some((tag, rest)) if tag.eq_ignore_ascii_case(b"IPv6:") => {
-            parse::<Ipv6Addr>(rest).map(|ip| IpAddr::V6(ip).to_canonical())
-        }
-        _ => parse::<IpAddr>(inner).filter(IpAddr::is_ipv4),
+    let (tagged, rest) = match inner.split_at_checked(5) {
+        Some((tag, rest)) if tag.eq_ignore_ascii_case(b"IPv6:") => (true, rest),
+        _ => (false, inner),
+    };
+    if let Some(ip) = parse::<Ipv4Addr>(rest) {
+        return (!tagged).then_some(IpAddr::V4(ip));
     }
+    let zone = memchr::memchr(b'%', rest).unwrap_or(rest.len());
+    let ip = parse::<Ipv6Addr>(&rest[..zone])?;
+    Some(IpAddr::V6(ip).to_canonical())
 }
 
 fn parse<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
@@ -205,6 +210,15 @@ mod tests {
             Kind::Literal(Some(ip("2001:db8::1")))
         );
         assert_eq!(kind(b"[IPv6:192.0.2.1]", b""), Kind::Literal(None));
+        for own in [
+            "[2001:db8::1]",
+            "[IPv6:2001:db8::1%eth0]",
+            "[2001:DB8::1%12]",
+        ] {
+            let address = Some(ip("2001:db8::1"));
+            assert_eq!(kind(own.as_bytes(), b""), Kind::Literal(address), "{own}");
+        }
+        assert_eq!(kind(b"[192.0.2.1%1]", b""), Kind::Literal(None));
         assert_eq!(kind(b"[]", b""), Kind::Literal(None));
         assert_eq!(kind("[é]".as_bytes(), b""), Kind::Literal(None));
         assert_eq!(kind(&[b'a'; 5_000], b"mx.example.net"), Kind::Unqualified);

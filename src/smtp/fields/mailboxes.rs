@@ -1,0 +1,533 @@
+//! The addresses that a reader may take for the author in From or Sender (RFC 5322 §3.4, §3.6.2).
+//!
+//! What is read is more than the grammar allows, as mail programs read it: `Doe, Amy <amy@example.net>` without quotes,
+//! an address as its own display name, encoded words with commas in them. What is found is more than the grammar finds:
+//! a program may show the name of a group, a display name or a comment and not the address beside it, so an address that
+//! stands there counts as well. Each `@` of a field leads to an address, or to `None`.
+
+use super::{comment_end, words};
+
+/// Addresses of a field, without quotes, comments and white space.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Those of its mailboxes.
+    pub mailboxes: Vec<Vec<u8>>,
+    /// Those in what is shown around them: display names, names of groups, comments, quoted local parts.
+    pub mentioned: Vec<Vec<u8>>,
+}
+
+impl Addresses {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &[u8]> {
+        let both = self.mailboxes.iter().chain(&self.mentioned);
+        both.map(Vec::as_slice)
+    }
+}
+
+/// Reads the unfolded body of a field. `None`: quotes, comments or brackets don't match, or a bracket holds no address,
+/// so that programs may read anything in it.
+#[must_use]
+pub fn read(body: &[u8]) -> Option<Addresses> {
+    let mut reader = Reader::default();
+    let tokens = tokens(body)?;
+    let mut rest = tokens.as_slice();
+    while let Some((token, after)) = rest.split_first() {
+        rest = after;
+        match token {
+            Token::Special(b'<') => {
+                let end = rest.iter().position(|t| *t == Token::Special(b'>'));
+                // Without the bracket that closes, programs read on to the end.
+                let (inner, after) = rest.split_at(end.unwrap_or(rest.len()));
+                rest = after.get(1..).unwrap_or_default();
+                reader.angle(inner)?;
+            }
+            Token::Special(b'>') => return None,
+            Token::Special(b',' | b';') => reader.end_of_mailbox(),
+            Token::Special(b':') => reader.end_of_group_name(),
+            other => reader.text.push(other),
+        }
+    }
+    reader.end_of_mailbox();
+    Some(reader.found)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Token {
+    /// Anything that is nothing else, dots included.
+    Text(Vec<u8>),
+    /// The text of a quoted string, with encoded words decoded: programs do that though the RFC forbids it.
+    Quoted(Vec<u8>),
+    /// Encoded words, decoded.
+    Encoded(Vec<u8>),
+    /// The text of a comment.
+    Comment(Vec<u8>),
+    Blank,
+    /// `<`, `>`, `,`, `;`, `:` or `@`.
+    Special(u8),
+}
+
+fn tokens(body: &[u8]) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(&octet) = body.get(at) {
+        let start = at;
+        at += 1;
+        tokens.push(match octet {
+            b'(' => {
+                at = comment_end(body, at, true)?;
+                Token::Comment(shown(&body[start + 1..at - 1]))
+            }
+            b'"' => {
+                at = quoted_end(body, at)?;
+                Token::Quoted(shown(&body[start + 1..at - 1]))
+            }
+            b' ' | b'\t' => Token::Blank,
+            b'<' | b'>' | b',' | b';' | b':' | b'@' => Token::Special(octet),
+            b'[' if tokens.last() == Some(&Token::Special(b'@')) => {
+                // A literal (RFC 5321 §4.1.3) has colons.
+                let end = memchr::memchr(b']', &body[at..]).map(|end| at + end + 1);
+                at = end.unwrap_or(at);
+                Token::Text(body[start..at].to_vec())
+            }
+            _ => match words::run_length(&body[start..]) {
+                Some(length) => {
+                    at = start + length;
+                    let mut text = Vec::new();
+                    words::decode(&body[start..at], &mut text);
+                    Token::Encoded(text)
+                }
+                None => {
+                    while at < body.len() && !ends_text(&body[at..]) {
+                        at += 1;
+                    }
+                    Token::Text(body[start..at].to_vec())
+                }
+            },
+        });
+    }
+    Some(tokens)
+}
+
+/// Whether something else than text begins here.
+fn ends_text(rest: &[u8]) -> bool {
+    b"(\" \t<>,;:@".contains(&rest[0]) || words::run_length(rest).is_some()
+}
+
+/// Where a quoted string ends whose quote stands before `at`: one past the other quote.
+fn quoted_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The text as it is shown: without the backslashes of quoted pairs, encoded words decoded.
+fn shown(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut octets = text.iter();
+    while let Some(&octet) = octets.next() {
+        match octet {
+            b'\\' => plain.extend(octets.next()),
+            octet => plain.push(octet),
+        }
+    }
+    if !words::has_any(&plain) {
+        return plain;
+    }
+    let mut decoded = Vec::with_capacity(plain.len());
+    words::decode(&plain, &mut decoded);
+    decoded
+}
+
+#[derive(Default)]
+struct Reader<'a> {
+    /// What stands outside of brackets, since the last mailbox.
+    text: Vec<&'a Token>,
+    /// There were brackets since then.
+    bracketed: bool,
+    found: Addresses,
+}
+
+impl<'a> Reader<'a> {
+    /// An address in brackets, perhaps after a source route (RFC 5322 §4.4), which is shown nowhere.
+    fn angle(&mut self, inner: &'a [Token]) -> Option<()> {
+        self.end_of_text();
+        self.bracketed = true;
+        let address = self.address(without_route(inner)?)?;
+        self.found.mailboxes.push(address);
+        Some(())
+    }
+
+    fn end_of_mailbox(&mut self) {
+        let bracketed = std::mem::take(&mut self.bracketed);
+        let is_at = |token: &&Token| **token == Token::Special(b'@');
+        if bracketed || !self.text.iter().any(is_at) {
+            self.end_of_text();
+            return;
+        }
+        let text = std::mem::take(&mut self.text);
+        match self.address(text.iter().copied()) {
+            Some(address) => self.found.mailboxes.push(address),
+            None => {
+                // Not one address, so perhaps several.
+                let mut several = Addresses::default();
+                mention_all(&text, &mut several.mentioned);
+                self.found.mailboxes.append(&mut several.mentioned);
+            }
+        }
+    }
+
+    fn end_of_group_name(&mut self) {
+        self.bracketed = false;
+        self.end_of_text();
+    }
+
+    /// A display name, the name of a group, or what follows brackets.
+    fn end_of_text(&mut self) {
+        mention_all(&self.text, &mut self.found.mentioned);
+        self.text.clear();
+    }
+
+    /// The address that the tokens are (RFC 5322 §3.4.1, with white space and comments as in §4.4).
+    fn address(&mut self, tokens: impl IntoIterator<Item = &'a Token>) -> Option<Vec<u8>> {
+        let mut address: Vec<u8> = Vec::new();
+        let (mut at_sign, mut apart) = (None, false);
+        for token in tokens {
+            let part = match token {
+                Token::Blank => {
+                    apart = true;
+                    continue;
+                }
+                Token::Comment(text) => {
+                    apart = true;
+                    mention(text, &mut self.found.mentioned);
+                    continue;
+                }
+                Token::Special(b'@') if at_sign.is_none() && !address.is_empty() => {
+                    at_sign = Some(address.len());
+                    &b"@"[..]
+                }
+                Token::Special(_) | Token::Encoded(_) => return None,
+                Token::Quoted(_) if at_sign.is_some() => return None,
+                Token::Quoted(text) => {
+                    mention(text, &mut self.found.mentioned);
+                    text
+                }
+                Token::Text(text) => text,
+            };
+            let joins =
+                |text: &[u8], end: Option<&u8>| text.is_empty() || matches!(end, Some(b'.' | b'@'));
+            let fits = joins(&address, address.last()) || joins(part, part.first());
+            if apart && !fits {
+                return None;
+            }
+            apart = false;
+            address.extend_from_slice(part);
+        }
+        if address.len() > at_sign? + 2 && address.ends_with(b".") {
+            address.pop();
+        }
+        (address.len() > at_sign? + 1).then_some(address)
+    }
+}
+
+/// What follows the source route that the tokens may begin with; `None` where it is no route.
+fn without_route(inner: &[Token]) -> Option<&[Token]> {
+    let first = inner.iter().position(|token| *token != Token::Blank)?;
+    if inner[first] != Token::Special(b'@') {
+        return Some(inner);
+    }
+    let colon = inner.iter().position(|t| *t == Token::Special(b':'))?;
+    let (route, mailbox) = (&inner[first..colon], &inner[colon + 1..]);
+    let is_hop = |hop: &[Token]| matches!(hop, [Token::Special(b'@'), Token::Text(_)]);
+    let mut hops = route.split(|token| *token == Token::Special(b','));
+    hops.all(is_hop).then_some(mailbox)
+}
+
+/// Finds the addresses in a run of text, as it is shown and as it is without its comments.
+fn mention_all(tokens: &[&Token], found: &mut Vec<Vec<u8>>) {
+    let mut text = Vec::new();
+    for token in tokens {
+        match token {
+            Token::Text(part) | Token::Quoted(part) | Token::Encoded(part) => {
+                text.extend_from_slice(part);
+            }
+            Token::Comment(part) => mention(part, found),
+            Token::Blank => text.push(b' '),
+            Token::Special(octet) => text.push(*octet),
+        }
+    }
+    mention(&text, found);
+}
+
+/// Finds the addresses in a text: words with an `@` in the middle; and a text that is nothing but an address with blanks
+/// around its `@`, where its domain has a dot (`Amy @ Example` is no address).
+fn mention(text: &[u8], found: &mut Vec<Vec<u8>>) {
+    let text = String::from_utf8_lossy(text).replace(['\u{ff20}', '\u{fe6b}'], "@");
+    if !text.contains('@') {
+        return;
+    }
+    let splits = |c: char| c.is_whitespace() || c.is_control() || ",;:<>()\"\\|".contains(c);
+    let mut push = |local: &str, domain: &str| {
+        let local = local.trim_start_matches(is_ornament);
+        let domain = domain.trim_end_matches(is_ornament);
+        if !local.is_empty() && !domain.is_empty() {
+            found.push(format!("{local}@{domain}").into_bytes());
+        }
+    };
+    for word in text.split(splits) {
+        if let Some((local, domain)) = word.split_once('@') {
+            push(local, domain);
+        }
+    }
+    if let Some((local, domain)) = text.split_once('@') {
+        let apart = local.ends_with(char::is_whitespace) || domain.starts_with(char::is_whitespace);
+        let (local, domain) = (local.trim(), domain.trim());
+        let single = |word: &str| !word.contains(splits);
+        if apart && single(local) && single(domain) && domain.contains('.') {
+            push(local, domain);
+        }
+    }
+}
+
+/// What stands around an address in a text and is no part of it.
+fn is_ornament(c: char) -> bool {
+    match c {
+        '\'' | '`' | '.' | '!' | '?' | '*' | '[' | ']' | '{' | '}' => true,
+        // Quotation marks, dashes, dots.
+        '\u{2010}'..='\u{2027}' | '\u{ab}' | '\u{bb}' | '\u{2039}' | '\u{203a}' => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Mailboxes, then what is mentioned; `?`: it can't be read.
+    fn told(body: &str) -> String {
+        let Some(found) = read(body.as_bytes()) else {
+            return "?".into();
+        };
+        let list = |list: &[Vec<u8>]| {
+            let list: Vec<_> = list.iter().map(|a| String::from_utf8_lossy(a)).collect();
+            list.join(" ")
+        };
+        let (mailboxes, mentioned) = (list(&found.mailboxes), list(&found.mentioned));
+        match mentioned.is_empty() {
+            true => mailboxes,
+            false => format!("{mailboxes} | {mentioned}"),
+        }
+    }
+
+    #[test]
+    fn forms_that_are_in_use() {
+        for body in [
+            "amy@x.example",
+            "Amy <amy@x.example>",
+            "<amy@x.example>",
+            "< amy@x.example >",
+            "Amy<amy@x.example>",
+            "\"Doe, Amy\" <amy@x.example>",
+            "Doe, Amy <amy@x.example>",
+            "Care Team, Billing <amy@x.example>",
+            "Doe, Amy, Dr. <amy@x.example>",
+            "Amy (at work) <amy@x.example>",
+            "amy@x.example (Amy (the boss) Doe)",
+            "amy@x.example (\\(: Amy)",
+            "Dö, Amy <amy@x.example>",
+            "=?utf-8?Q?D=C3=B6,_Amy?= <amy@x.example>",
+            "=?utf-8?Q?D=C3=B6_(Amy?= <amy@x.example>",
+            "=?utf-8?Q?\"Amy?= <amy@x.example>",
+            "=?utf-8?B?RMO2LCBBbXk=?= =?utf-8?Q?_D?= <amy@x.example>",
+            "\"=?utf-8?Q?Amy?=\" <amy@x.example>",
+            "Amy @ Example <amy@x.example>",
+            "Amy @ Example Inc. <amy@x.example>",
+            "Amy @work <amy@x.example>",
+            "Jane Doe @ Booking.example <amy@x.example>",
+            "Amy [IT] <amy@x.example>",
+            "Amy. D <amy@x.example>",
+            "O'Brien <amy@x.example>",
+            "Amy <amy@x.example>,",
+            "Amy <amy@x.example> ",
+            ", Amy <amy@x.example>;",
+            "Amy <amy@x.example",
+            "<amy@x.example> Amy",
+            "Amy <amy@x.example.>",
+            "Amy <@relay.example,@b.example:amy@x.example>",
+            "Team: amy@x.example;",
+            "Team: Amy <amy@x.example>;",
+            "amy @ x.example",
+            "amy@x . example",
+            "amy(Amy)@(here)x.example",
+            "\"amy\"@x.example",
+        ] {
+            assert_eq!(told(body), "amy@x.example", "{body}");
+        }
+        assert_eq!(told("amy@[192.0.2.1]"), "amy@[192.0.2.1]");
+        assert_eq!(told("Amy <amy@[IPv6:::1]>"), "amy@[IPv6:::1]");
+        assert_eq!(told("ámy@müller.example"), "ámy@müller.example");
+        assert_eq!(
+            told("a@b.example, C <c@d.example>"),
+            "a@b.example c@d.example"
+        );
+        assert_eq!(
+            told("us: a@b.example, c@d.example;"),
+            "a@b.example c@d.example"
+        );
+        assert_eq!(told("\"a b\"@x.example"), "a b@x.example");
+    }
+
+    #[test]
+    fn what_is_shown_beside_an_address_counts() {
+        let twice = "amy@x.example | amy@x.example";
+        for body in [
+            "amy@x.example <amy@x.example>",
+            "\"amy@x.example\" <amy@x.example>",
+            "'amy@x.example' <amy@x.example>",
+            "“amy@x.example” <amy@x.example>",
+            "amy@x.example: amy@x.example;",
+            "amy@x.example (mailto:amy@x.example)",
+            "\"Amy <amy@x.example>\" <amy@x.example>",
+            "=?utf-8?Q?amy=40x.example?= <amy@x.example>",
+        ] {
+            assert_eq!(told(body), twice, "{body}");
+        }
+        for body in [
+            "boss@bank.example <amy@x.example>",
+            "boss@bank.example Amy <amy@x.example>",
+            "\"boss@bank.example\" <amy@x.example>",
+            "\"Boss <boss@bank.example>\" <amy@x.example>",
+            "\"boss\\@bank.example\" <amy@x.example>",
+            "\"boss\"@bank.example <amy@x.example>",
+            "boss@bank.example: amy@x.example;",
+            "\"boss@bank.example\": amy@x.example;",
+            "boss@bank.example (The Boss): amy@x.example;",
+            "(boss@bank.example) amy@x.example",
+            "amy@x.example (boss@bank.example)",
+            "amy@x.example (The (boss\\@bank.example) Boss)",
+            "Amy (boss@bank.example) <amy@x.example>",
+            "<amy@x.example> boss@bank.example",
+            "<amy@x.example> (boss@bank.example)",
+            "boss(really)@bank.example <amy@x.example>",
+            "boss @ bank.example <amy@x.example>",
+            "boss@ bank.example <amy@x.example>",
+            "\"boss @ bank.example\" <amy@x.example>",
+            "boss＠bank.example <amy@x.example>",
+            "[boss@bank.example] <amy@x.example>",
+            "=?utf-8?Q?boss=40bank.example?= <amy@x.example>",
+            "=?utf-8?B?Ym9zc0BiYW5rLmV4YW1wbGU=?= <amy@x.example>",
+            "=?utf-8?Q?boss?= =?utf-8?Q?=40bank.example?= <amy@x.example>",
+            "boss=?utf-8?Q?=40?=bank.example <amy@x.example>",
+            "\"=?utf-8?Q?boss=40bank.example?=\" <amy@x.example>",
+            "(=?utf-8?Q?boss=40bank.example?=) amy@x.example",
+            "=?utf-8?Q?Boss_=3Cboss=40bank.example=3E,?= <amy@x.example>",
+            "=?utf-8?Q?boss@bank.example?= <amy@x.example>",
+            "=?utf-8?Q?boss=40bank.example=00?= <amy@x.example>",
+        ] {
+            assert_eq!(told(body), "amy@x.example | boss@bank.example", "{body}");
+        }
+        for (body, found) in [
+            (
+                "boss@bank.example, Amy <amy@x.example>",
+                "boss@bank.example amy@x.example",
+            ),
+            (
+                "Amy <amy@x.example> <boss@bank.example>",
+                "amy@x.example boss@bank.example",
+            ),
+            (
+                "amy@x.example boss@bank.example",
+                "amy@x.example boss@bank.example",
+            ),
+            (
+                "\"amy@x.example\" <boss@bank.example>",
+                "boss@bank.example | amy@x.example",
+            ),
+            (
+                "\"boss@bank.example\"@x.example",
+                "boss@bank.example@x.example | boss@bank.example",
+            ),
+            ("boss@corp <amy@x.example>", "amy@x.example | boss@corp"),
+            (
+                "boss@bank.example\u{200b} <amy@x.example>",
+                "amy@x.example | boss@bank.example\u{200b}",
+            ),
+            ("am y@x.example", "y@x.example"),
+        ] {
+            assert_eq!(told(body), found, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_address() {
+        for body in [
+            "",
+            " ",
+            "amy",
+            "undisclosed-recipients:;",
+            "\"amy@x.example",
+            "us:;",
+        ] {
+            let found = read(body.as_bytes());
+            assert!(
+                found.is_none_or(|found| found.mailboxes.is_empty()),
+                "{body}"
+            );
+        }
+        for body in [
+            "\"amy@x.example",
+            "(amy@x.example",
+            "amy@x.example>",
+            "<<amy@x.example>>",
+            "<>",
+            "Amy <>",
+            "Amy <amy>",
+            "Amy <amy@>",
+            "Amy <@x.example>",
+            "<am y@x.example>",
+            "<amy@x.example,boss@bank.example>",
+            "<amy@x.example boss@bank.example>",
+            "<boss@bank.example:amy@x.example>",
+            "<@a,boss@bank.example:amy@x.example>",
+            "<=?utf-8?Q?boss?=@x.example>",
+            "<amy@\"x.example\">",
+        ] {
+            assert_eq!(told(body), "?", "{body}");
+        }
+        assert_eq!(
+            told("=?utf-8?Q?boss=40bank.example?=@x.example")
+                .split(' ')
+                .next(),
+            Some("boss@bank.example@x.example")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_at_sign_leads_to_an_address(
+            parts in proptest::collection::vec(proptest::sample::select(&[
+                "amy@x.example", "boss@bank.example", "Amy", "<", ">", "<", ">", ",", ";", ":", "\"", "(", ")", "\\", " ",
+                "=?utf-8?Q?", "?=", "@", ".", "\u{e9}"][..]), 0..14)) {
+            let body = parts.concat();
+            if let Some(found) = read(body.as_bytes()) {
+                let told: Vec<_> = found.all().map(String::from_utf8_lossy).collect();
+                let boss = body.contains(" boss@bank.example ") || body == "boss@bank.example";
+                prop_assert!(!boss || told.iter().any(|a| a.contains("boss@bank.example")), "{} {:?}", body, told);
+            }
+        }
+
+        #[test]
+        fn no_octets_upset_it(list in proptest::collection::vec(
+            proptest::sample::select(&b"a@.,;:<>()\"\\ =?qQ[]\xff"[..]), 0..40)) {
+            if let Some(found) = read(&list) {
+                // What is not UTF-8 is shown by a character of three octets.
+                prop_assert!(found.all().map(<[u8]>::len).sum::<usize>() <= 6 * list.len());
+            }
+        }
+    }
+}
