@@ -184,11 +184,14 @@ crate::on_all_engines! {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));
         let mut client = Client::hello(gatepost.smtp);
-        let body = "A: 1\r\nAuthentication-Results: edge.example;\r\n\tspf=pass\r\nB: 2\r\nauthentication-results: other.example; spf=fail\r\n\r\nx\r\n";
+        let body = "A: 1\r\nAuthentication-Results: edge.example;\r\n\tspf=pass\r\nB: 2\r\nauthentication-results: other.example; spf=fail\r\n\
+            Authentication-Results : (a\\) b) \"edge\\.EXAMPLE.\" 1; spf=pass\r\n\
+            ARC-Authentication-Results: i=1; edge.example; spf=pass\r\n\r\nx\r\n";
         client.send("a@sender.example", &["b@example.net"], body);
         assert_eq!(
             backend.messages()[0].payload(),
-            "A: 1\r\nB: 2\r\nauthentication-results: other.example; spf=fail\r\n\r\nx\r\n"
+            "A: 1\r\nB: 2\r\nauthentication-results: other.example; spf=fail\r\n\
+            ARC-Authentication-Results: i=1; edge.example; spf=pass\r\n\r\nx\r\n"
         );
     }
 

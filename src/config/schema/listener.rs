@@ -72,7 +72,8 @@ pub struct Listener {
     pub credentials: String,
     /// AUTH only under TLS: without it, names and passwords go over the wire as they are.
     pub auth_requires_tls: bool,
-    /// Which addresses an authenticated client may use as sender (`MAIL FROM`; else 553) and in `From` (else 550). The empty sender of
+    /// Which addresses an authenticated client may use as sender (`MAIL FROM`; else 553) and in `From` and `Sender` (else 550),
+    /// also in the display names and comments there. The empty sender of
     /// reports is everybody's.
     pub sender_identity: SenderIdentity,
     /// Connections that the kernel keeps until they are accepted (`net.core.somaxconn` caps it). Takes a restart.

@@ -156,7 +156,8 @@ pub struct HeaderRule {
     /// What is looked for.
     pub when: HeaderTest,
     /// A regular expression over the field's unfolded body, for `when = "matches"`: in any case, over octets
-    /// (`(?-i)` and `(?u)` turn that round). Of several fields with the name each is looked at.
+    /// (`(?-i)` and `(?u)` turn that round). It is tried on the body as it came, then on what mail programs show, with
+    /// encoded words (`=?utf-8?Q?…?=`) decoded to UTF-8. Of several fields with the name each is looked at.
     pub pattern: Option<String>,
     /// What happens on a match.
     pub then: Then,
