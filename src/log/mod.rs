@@ -13,11 +13,13 @@
 //! streams (the mode belongs to the open file, which the shell and other programs share).
 
 pub mod field;
+mod rarely;
 mod service;
 mod sink;
 mod writer;
 
 pub use field::Line;
+pub use rarely::Rarely;
 pub use service::{
     Level, Lost, finish, queue_up, say, set_json, set_level, shows, start,
     write as write_service_line, write_plain,

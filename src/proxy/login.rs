@@ -10,7 +10,7 @@ use crate::{
         owns_from,
     },
     config::{AuthMechanism, Listener, SenderIdentity},
-    log::say,
+    log::{Rarely, say},
     metrics::Counter,
     net::{mailbox::mailbox, now, sleep_until},
     smtp::{
@@ -201,11 +201,14 @@ impl Session {
                 }
             }
             Outcome::Unavailable(why) => {
-                say!(
-                    Warn,
-                    "AUTH: no answer from the credentials of listener {}: {why}",
-                    self.listener_name()
-                );
+                static UNANSWERED: Rarely = Rarely::new();
+                if let Some(remark) = UNANSWERED.admits() {
+                    say!(
+                        Warn,
+                        "AUTH: no answer from the credentials of listener {}: {why}{remark}",
+                        self.listener_name()
+                    );
+                }
                 self.count(Result::Failed);
                 Some(Answer::Refuse(replies::AUTH_UNAVAILABLE.reply()))
             }
