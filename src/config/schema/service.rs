@@ -19,9 +19,9 @@ pub struct Admin {
     pub listen: AdminListen,
     /// A second address, for monitoring: metrics, stages, health and readiness alone. Reload and drain don't exist there.
     pub public: AdminListen,
-    /// Names under which the endpoint is asked, as in `http://gatepost.internal:9025/`. Requests for any other name are
-    /// refused, so that no web page can have a browser read the endpoint under a name of its own (DNS rebinding). IP
-    /// addresses, `localhost` and `hostname` are always allowed.
+    /// Names under which the endpoint is asked, as in `http://gatepost.example.net:9025/`. Requests for any other name with a
+    /// dot are refused, so that no web page can have a browser read the endpoint under a name of its own (DNS rebinding). IP
+    /// addresses, names without a dot (`localhost`, a container's) and `hostname` are always allowed.
     pub hosts: Vec<String>,
     /// What POST requests (reload, drain) must show, as `Authorization: Bearer …`. Without one, every host that reaches
     /// `listen` may send them. A Unix socket asks for none.
