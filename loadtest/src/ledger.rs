@@ -1,4 +1,4 @@
-//! The two books of a run, and their reconciliation: what the source was told of each message ([`Ledger`]), and what
+//! The two records of a run, and their reconciliation: what the source was told of each message ([`Ledger`]), and what
 //! the sink got of it ([`Tally`]).
 //!
 //! Recipients are counted, not copies: a proxy may carry one message to three recipients as one transaction or as
@@ -8,7 +8,7 @@
 use crate::{result::Reconciliation, stamp::RunId};
 use serde::{Deserialize, Serialize};
 
-/// The most messages of one run: memory for the books is 4 octets each here, 6 in the sink.
+/// The most messages of one run: memory for both records is 4 octets each here, 6 in the sink.
 pub const MESSAGES_MAX: u32 = 1 << 28;
 
 /// What the source knows of one message.

@@ -41,7 +41,7 @@ pub struct RunResult {
     /// The last rate that held, where the run looked for it.
     #[serde(default)]
     pub knee: Option<Knee>,
-    /// What the two books say of each other, where the sink could be asked.
+    /// What the two records say of each other, where the sink could be asked.
     pub reconciliation: Option<Reconciliation>,
     /// The proxy's own stages during the run (`/stages` behind minus before), where it could be asked.
     pub stages: Vec<StageResult>,

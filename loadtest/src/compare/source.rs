@@ -42,7 +42,7 @@ pub struct Sent {
     pub cpu_s: f64,
     /// Median, 0.99 and 0.999 in µs; zeroes where the source doesn't tell.
     pub latency_us: [u64; 3],
-    /// What became of each, where the source keeps a book.
+    /// What became of each, where the source keeps a ledger.
     pub ledger: Option<Ledger>,
 }
 

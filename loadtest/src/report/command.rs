@@ -1,4 +1,4 @@
-//! `gatepost-load report`: saved results again, two runs against each other, two books against each other.
+//! `gatepost-load report`: saved results again, two runs against each other, two records against each other.
 
 use super::{folder, histogram::Unreadable, run_page, text::text, verdict, versus};
 use crate::{ledger::reconcile, result::RunResult};
@@ -35,7 +35,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Hold the source's book against the sink's: what was lost, what came twice. Exits 1 on loss or damage
+    /// Hold the source's ledger against the sink's: what was lost, what came twice. Exits 1 on loss or damage
     Reconcile {
         /// The ledger.json of a run, or its folder
         ledger: PathBuf,
@@ -105,7 +105,7 @@ fn reconciled(ledger: &Path, tally: &Path) -> io::Result<ExitCode> {
     let (ledger, tally) = (folder::read_ledger(ledger)?, folder::read_tally(tally)?);
     if ledger.run != tally.run {
         let why = format!(
-            "the books are of two runs: the ledger of {}, the tally of {}",
+            "the records are of two runs: the ledger of {}, the tally of {}",
             ledger.run, tally.run
         );
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));

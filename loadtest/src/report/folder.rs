@@ -21,7 +21,7 @@ use std::{
 
 /// The result, as JSON.
 pub const RESULT: &str = "run.json";
-/// The source's book, as JSON.
+/// The source's ledger, as JSON.
 pub const LEDGER: &str = "ledger.json";
 /// Latencies of each interval: an HdrHistogram log, tags by step.
 pub const HISTOGRAMS: &str = "latency.hlog";
@@ -100,7 +100,7 @@ pub fn read_result(path: &Path) -> io::Result<RunResult> {
     Ok(result)
 }
 
-/// Reads the source's book: a `ledger.json`, or a folder that holds one.
+/// Reads the source's ledger: a `ledger.json`, or a folder that holds one.
 ///
 /// # Errors
 /// Where there is none, or it is something else.
@@ -114,7 +114,7 @@ pub fn read_ledger(path: &Path) -> io::Result<Ledger> {
     parse(&file, &octets)
 }
 
-/// Reads the sink's book, as `GET /tally?run=…` of a sink gives it.
+/// Reads the sink's tally, as `GET /tally?run=…` of a sink gives it.
 ///
 /// # Errors
 /// Where there is none, or it is something else.

@@ -1,4 +1,4 @@
-//! What the two books of a run say of each other, in words.
+//! What the two records of a run say of each other, in words.
 
 use super::units::{count, micros};
 use crate::result::{Reconciliation, RunResult};
@@ -44,7 +44,7 @@ pub fn verdict(result: &RunResult) -> Verdict {
     }
 }
 
-/// The verdict on two books.
+/// The verdict on two records.
 #[must_use]
 pub fn reconciled(found: &Reconciliation) -> Verdict {
     let mut faults = Vec::new();

@@ -1,4 +1,4 @@
-//! Behind a run: the sink is asked for its book, and the two are held against each other.
+//! Behind a run: the sink is asked for its tally, and the two are held against each other.
 
 use crate::{
     ledger::{Ledger, Tally, reconcile},

@@ -5,7 +5,7 @@
 //! kernel's timers turned off. It goes through a copy of the worker's list and carries nothing: a wake that is missed
 //! loses no message.
 
-use super::{arrivals::Arrivals, desk::Shared};
+use super::{arrivals::Arrivals, dispatcher::Shared};
 use gatepost::net::{
     self,
     mailbox::{Receiver, mailbox},

@@ -1,7 +1,7 @@
 //! AUTH behind EHLO (RFC 4954): a few lines and their replies, of which the protocol machine knows nothing.
 
 use super::{
-    link::{Link, Woe},
+    link::{Link, LinkError},
     record::{Recorder, Step},
     secure::Auth,
 };
@@ -19,9 +19,9 @@ pub async fn authenticate(
     link: &mut Link,
     auth: &Auth,
     notes: &RefCell<Recorder>,
-) -> Result<(), Woe> {
+) -> Result<(), LinkError> {
     if !link.client.capabilities().extensions.has(Extensions::AUTH) {
-        return Err(Woe::NotOffered);
+        return Err(LinkError::NotOffered);
     }
     let begun = link.at;
     let mut replies = ReplyReader::new(ReplyLimits::default());
@@ -30,7 +30,7 @@ pub async fn authenticate(
         let ReplyHead { code, .. } = link.ask(line, &mut replies).await?;
         let last = at + 1 == lines.len();
         if code != if last { 235 } else { 334 } {
-            return Err(Woe::Refused(replies.reply().head));
+            return Err(LinkError::Refused(replies.reply().head));
         }
     }
     let mut notes = notes.borrow_mut();

@@ -3,7 +3,7 @@
 
 use super::{
     auth,
-    link::{Link, Woe, words},
+    link::{Link, LinkError, words},
     plan::Plan,
     record::{Fault, Recorder, Step},
 };
@@ -71,14 +71,14 @@ pub async fn dial(plan: &Plan, call: Call, notes: &RefCell<Recorder>) -> Result<
     }
     match ready(&mut link, plan, call, notes).await {
         Ok(()) => Ok(link),
-        Err((step, woe)) => {
-            notes.borrow_mut().error(step, woe.fault());
+        Err((step, failure)) => {
+            notes.borrow_mut().error(step, failure.fault());
             Err(NoLink::Unwilling)
         }
     }
 }
 
-type Stuck = (Step, Woe);
+type Stuck = (Step, LinkError);
 
 async fn ready(
     link: &mut Link,
@@ -87,7 +87,7 @@ async fn ready(
     notes: &RefCell<Recorder>,
 ) -> Result<(), Stuck> {
     // What is sent before the greeting is not its answer.
-    link.flush().await.map_err(|woe| (Step::Greeting, woe))?;
+    link.flush().await.map_err(|failure| (Step::Greeting, failure))?;
     let mode = plan.tls.as_ref().map_or(Mode::None, |tls| tls.mode);
     if mode == Mode::Implicit {
         secure(link, plan, call, notes).await?;
@@ -95,7 +95,7 @@ async fn ready(
     hello(link, Step::Greeting, notes).await?;
     if mode == Mode::StartTls {
         let asked = link.ask_for_tls().await;
-        asked.map_err(|woe| (Step::StartTls, woe))?;
+        asked.map_err(|failure| (Step::StartTls, failure))?;
         secure(link, plan, call, notes).await?;
         link.greet_anew(Client::new(Arc::clone(&plan.client)));
         hello(link, Step::Hello, notes).await?;
@@ -103,7 +103,7 @@ async fn ready(
     match plan.auth.as_ref().filter(|auth| auth.is_due(call.count)) {
         Some(auth) => {
             let done = auth::authenticate(link, auth, notes).await;
-            done.map_err(|woe| (Step::Auth, woe))
+            done.map_err(|failure| (Step::Auth, failure))
         }
         None => Ok(()),
     }
@@ -122,7 +122,7 @@ async fn secure(
     let shaken = link
         .shake_hands(tls.connector(call.place, call.count))
         .await;
-    let (resumed, micros) = shaken.map_err(|woe| (Step::Tls, woe))?;
+    let (resumed, micros) = shaken.map_err(|failure| (Step::Tls, failure))?;
     let step = if resumed { Step::TlsResumed } else { Step::Tls };
     let mut notes = notes.borrow_mut();
     notes.step(step, micros);
@@ -141,14 +141,14 @@ async fn hello(link: &mut Link, from: Step, notes: &RefCell<Recorder>) -> Result
                 notes.borrow_mut().step(Step::Hello, link.waited());
                 return Ok(());
             }
-            Event::Failed(error) => return Err((step, Woe::Client(error))),
+            Event::Failed(error) => return Err((step, LinkError::Client(error))),
             _ => {}
         }
         if step == Step::Greeting && !link.out.is_empty() {
             notes.borrow_mut().step(step, link.waited());
             step = Step::Hello;
         }
-        link.turn().await.map_err(|woe| (step, woe))?;
+        link.turn().await.map_err(|failure| (step, failure))?;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Executes a plan: starts the workers, listens to them, and makes a result of what they say.
 
 use super::{
-    desk::Shared,
+    dispatcher::Shared,
     gather::Gathered,
     machine,
     payload::Library,
@@ -126,7 +126,7 @@ pub fn execute(plan: &Plan, hooks: &Hooks) -> Result<(RunResult, Ledger), Error>
         result.errors.insert(name.into(), panics);
     }
     result.started = started.to_string();
-    Ok((result, shared.book.ledger(run, numbers)))
+    Ok((result, shared.outcomes.ledger(run, numbers)))
 }
 
 fn result(plan: &Plan, gathered: Gathered, start: Tick, cpu: Duration) -> (RunResult, u32) {

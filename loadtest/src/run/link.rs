@@ -24,7 +24,7 @@ const TRICKLE: Duration = Duration::from_millis(100);
 
 /// Why a connection is of no more use.
 #[derive(Debug)]
-pub enum Woe {
+pub enum LinkError {
     /// The other end closed it.
     Lost,
     /// What the kernel said; a deadline, too.
@@ -43,22 +43,22 @@ pub enum Woe {
     Cut,
 }
 
-impl Woe {
+impl LinkError {
     /// For the list of errors.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Woe::Lost => Fault::Words("connection lost"),
-            Woe::Io(error) => Fault::Words(words(error)),
-            Woe::Client(error) => match error.head() {
+            LinkError::Lost => Fault::Words("connection lost"),
+            LinkError::Io(error) => Fault::Words(words(error)),
+            LinkError::Client(error) => match error.head() {
                 Some(head) if !head.is_positive() => Fault::Reply(head),
                 _ => Fault::Words(error.as_str()),
             },
-            Woe::NotOffered => Fault::Words("not offered"),
-            Woe::Refused(head) => Fault::Reply(*head),
-            Woe::Handshake(error) => Fault::Words(secure::words(error)),
-            Woe::Closing => Fault::Words("421: closed by the server"),
-            Woe::Cut => Fault::Words("cut at the end of the run"),
+            LinkError::NotOffered => Fault::Words("not offered"),
+            LinkError::Refused(head) => Fault::Reply(*head),
+            LinkError::Handshake(error) => Fault::Words(secure::words(error)),
+            LinkError::Closing => Fault::Words("421: closed by the server"),
+            LinkError::Cut => Fault::Words("cut at the end of the run"),
         }
     }
 }
@@ -163,11 +163,11 @@ impl Link {
     ///
     /// # Errors
     /// The connection is of no more use.
-    pub async fn next(&mut self) -> Result<Event, Woe> {
+    pub async fn next(&mut self) -> Result<Event, LinkError> {
         loop {
             match self.step() {
                 Event::Read => self.turn().await?,
-                Event::Failed(error) => return Err(Woe::Client(error)),
+                Event::Failed(error) => return Err(LinkError::Client(error)),
                 event => return Ok(event),
             }
         }
@@ -177,10 +177,10 @@ impl Link {
     ///
     /// # Errors
     /// The connection is of no more use.
-    pub async fn turn(&mut self) -> Result<(), Woe> {
+    pub async fn turn(&mut self) -> Result<(), LinkError> {
         // What could not be sent may have been answered all the same.
         let sent = self.flush().await;
-        if let Err(Woe::Cut) = sent {
+        if let Err(LinkError::Cut) = sent {
             return sent;
         }
         self.stream.set_deadline(self.at.after(self.timeout));
@@ -190,8 +190,8 @@ impl Link {
                 self.at = net::now();
                 Ok(())
             }
-            Ok(None) => Err(sent.err().unwrap_or(Woe::Lost)),
-            Err(error) => Err(Woe::Io(error)),
+            Ok(None) => Err(sent.err().unwrap_or(LinkError::Lost)),
+            Err(error) => Err(LinkError::Io(error)),
         }
     }
 
@@ -199,7 +199,7 @@ impl Link {
     ///
     /// # Errors
     /// The connection is of no more use for sending.
-    pub async fn flush(&mut self) -> Result<(), Woe> {
+    pub async fn flush(&mut self) -> Result<(), LinkError> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -217,22 +217,22 @@ impl Link {
             self.out.shrink_to(SPARE_MAX);
             self.at = net::now();
         }
-        sent.map_err(Woe::Io)
+        sent.map_err(LinkError::Io)
     }
 
-    async fn trickle(&mut self, Pace { octets, over }: Pace) -> Result<(), Woe> {
+    async fn trickle(&mut self, Pace { octets, over }: Pace) -> Result<(), LinkError> {
         let all = mem::take(&mut self.out);
         let mut due = net::now();
         let piece = (octets / 10).max(1) as usize;
         let wait = TRICKLE.max(Duration::from_secs_f64(piece as f64 / octets as f64));
         for piece in all.chunks(piece) {
             if over.get() {
-                return Err(Woe::Cut);
+                return Err(LinkError::Cut);
             }
             let now = net::now();
             self.stream.set_deadline(now.after(self.timeout));
             let (sent, _) = self.stream.send(piece.to_vec()).await;
-            sent.map_err(Woe::Io)?;
+            sent.map_err(LinkError::Io)?;
             due = due.after(wait);
             net::sleep_until(due).await;
         }
@@ -245,7 +245,7 @@ impl Link {
     ///
     /// # Errors
     /// The connection is of no more use.
-    pub async fn reset(&mut self) -> Result<(), Woe> {
+    pub async fn reset(&mut self) -> Result<(), LinkError> {
         self.client.reset(&mut self.out);
         while self.next().await? != Event::Reset {}
         Ok(())
@@ -256,15 +256,15 @@ impl Link {
     /// # Errors
     /// It is not offered, or refused; or there are octets behind the reply, which would be read as if they had come over
     /// TLS; or the connection is of no more use.
-    pub async fn ask_for_tls(&mut self) -> Result<(), Woe> {
+    pub async fn ask_for_tls(&mut self) -> Result<(), LinkError> {
         let offered = self.client.capabilities().extensions;
         if !offered.has(Extensions::STARTTLS) {
-            return Err(Woe::NotOffered);
+            return Err(LinkError::NotOffered);
         }
         let mut replies = ReplyReader::new(ReplyLimits::default());
         match self.ask("STARTTLS\r\n", &mut replies).await? {
             ReplyHead { code: 220, .. } => Ok(()),
-            head => Err(Woe::Refused(head)),
+            head => Err(LinkError::Refused(head)),
         }
     }
 
@@ -280,14 +280,14 @@ impl Link {
     ///
     /// # Errors
     /// The connection is of no more use.
-    pub async fn shake_hands(&mut self, connector: &Connector) -> Result<(bool, u64), Woe> {
+    pub async fn shake_hands(&mut self, connector: &Connector) -> Result<(bool, u64), LinkError> {
         self.flush().await?;
         let begun = net::now();
         self.stream.set_deadline(begun.after(self.timeout));
         self.stream
             .connect_tls(connector)
             .await
-            .map_err(Woe::Handshake)?;
+            .map_err(LinkError::Handshake)?;
         self.at = net::now();
         let resumed = self.stream.tls().is_some_and(|facts| facts.resumed);
         Ok((resumed, self.at.micros_since(begun)))
@@ -297,33 +297,33 @@ impl Link {
     ///
     /// # Errors
     /// The connection is of no more use.
-    pub async fn ask(&mut self, line: &str, replies: &mut ReplyReader) -> Result<ReplyHead, Woe> {
+    pub async fn ask(&mut self, line: &str, replies: &mut ReplyReader) -> Result<ReplyHead, LinkError> {
         self.out.extend_from_slice(line.as_bytes());
         loop {
             self.turn().await?;
-            let input = self.unread.take().ok_or(Woe::Lost)?;
+            let input = self.unread.take().ok_or(LinkError::Lost)?;
             match replies.read(&input) {
                 Ok(Progress::More) => {}
                 Ok(Progress::Done(used)) if used == input.len() => return Ok(replies.reply().head),
-                Ok(Progress::Done(_)) => return Err(Woe::Client(ClientError::Unasked)),
-                Err(error) => return Err(Woe::Client(ClientError::Nonsense(error))),
+                Ok(Progress::Done(_)) => return Err(LinkError::Client(ClientError::Unasked)),
+                Err(error) => return Err(LinkError::Client(ClientError::Nonsense(error))),
             }
         }
     }
 
     /// Waits until the server says or does something, for ever.
-    pub async fn rest(&mut self) -> Woe {
+    pub async fn rest(&mut self) -> LinkError {
         self.stream.set_deadline(Tick::FAR);
         match self.stream.recv().await {
             Ok(Some(chunk)) => {
                 if chunk.starts_with(b"421") {
-                    Woe::Closing
+                    LinkError::Closing
                 } else {
-                    Woe::Client(ClientError::Unasked)
+                    LinkError::Client(ClientError::Unasked)
                 }
             }
-            Ok(None) => Woe::Lost,
-            Err(error) => Woe::Io(error),
+            Ok(None) => LinkError::Lost,
+            Err(error) => LinkError::Io(error),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! settings (flags, scenario) → plan → execute ─ worker (a thread) ─ session ─ dial, send ─ link ─ net, smtp::client
-//!                              shape, payload     arrivals, alarm     desk      record, book → gather → result
+//!                              shape, payload     arrivals, alarm     dispatcher      record, outcomes → gather → result
 //! ```
 //!
 //! - In an open loop each message has its intended moment ([`arrivals`]), whatever the target does; its latency counts
@@ -15,9 +15,9 @@ mod after;
 mod alarm;
 pub mod arrivals;
 mod auth;
-mod book;
+mod outcomes;
 mod command;
-mod desk;
+mod dispatcher;
 mod dial;
 mod envelope;
 mod execute;

@@ -1,7 +1,7 @@
 //! One message through one connection: the dialogue, its steps on the clock, and how it ended.
 
 use super::{
-    link::{Link, Woe},
+    link::{Link, LinkError},
     payload::Template,
     record::{End, Fault, Outcome, Recorder, Step},
 };
@@ -83,7 +83,7 @@ pub async fn send(link: &mut Link, letter: &Letter<'_>, notes: &RefCell<Recorder
     };
     match dialogue.run().await {
         Ok(end) => dialogue.outcome(end),
-        Err(woe) => dialogue.died(&woe),
+        Err(failure) => dialogue.died(&failure),
     }
 }
 
@@ -105,7 +105,7 @@ struct Dialogue<'a> {
 }
 
 impl Dialogue<'_> {
-    async fn run(&mut self) -> Result<End, Woe> {
+    async fn run(&mut self) -> Result<End, LinkError> {
         self.body().await?;
         loop {
             if self.is_left() {
@@ -224,7 +224,7 @@ impl Dialogue<'_> {
     }
 
     /// Writes what the server is ready to take of the body.
-    async fn body(&mut self) -> Result<(), Woe> {
+    async fn body(&mut self) -> Result<(), LinkError> {
         let body = self.letter.body();
         let whole = self.letter.leave.is_none();
         while self.sent != Some(body.len()) && self.link.client.takes_body() {
@@ -264,16 +264,16 @@ impl Dialogue<'_> {
     }
 
     /// The connection is of no more use, and no final reply was read.
-    fn died(&mut self, woe: &Woe) -> Outcome {
-        let end = match (woe, woe.fault()) {
+    fn died(&mut self, failure: &LinkError) -> Outcome {
+        let end = match (failure, failure.fault()) {
             // Not all of it was sent, whatever the client was told to send.
-            (Woe::Cut, _) => End::Aborted,
+            (LinkError::Cut, _) => End::Aborted,
             _ if self.link.client.is_uncertain() => End::Uncertain,
             (_, Fault::Reply(head)) => End::refused(head),
             (_, Fault::Words(_)) => End::Failed,
         };
-        if !matches!(woe, Woe::Cut) {
-            self.notes.borrow_mut().error(self.awaited, woe.fault());
+        if !matches!(failure, LinkError::Cut) {
+            self.notes.borrow_mut().error(self.awaited, failure.fault());
         }
         self.outcome(end)
     }

@@ -3,9 +3,9 @@
 
 use super::{
     arrivals::Intended,
-    desk::{Desk, Seat},
+    dispatcher::{Dispatcher, Slot},
     dial::{NoLink, dial},
-    link::{Link, Pace, Woe},
+    link::{Link, Pace, LinkError},
     plan::Load,
     record::{Outcome, Step},
     send::{self, Leave, Letter, Rest},
@@ -24,12 +24,12 @@ const RECOVERY: Duration = Duration::from_millis(100);
 const OPENERS: u32 = 16;
 
 /// A count of open connections that is right however the task ends.
-struct Open(Rc<Desk>);
+struct Open(Rc<Dispatcher>);
 
 impl Open {
-    fn new(desk: &Rc<Desk>) -> Open {
-        desk.open.set(desk.open.get() + 1);
-        Open(Rc::clone(desk))
+    fn new(dispatcher: &Rc<Dispatcher>) -> Open {
+        dispatcher.open.set(dispatcher.open.get() + 1);
+        Open(Rc::clone(dispatcher))
     }
 }
 
@@ -41,7 +41,7 @@ impl Drop for Open {
 
 /// A session: what it holds from one message to the next.
 struct Session {
-    desk: Rc<Desk>,
+    dispatcher: Rc<Dispatcher>,
     link: Option<(Link, Open)>,
     envelope: Envelope,
     /// A place to work in.
@@ -50,12 +50,12 @@ struct Session {
 }
 
 /// Starts a session; its first message may be known already.
-pub fn start(desk: &Rc<Desk>, first: Option<Intended>) {
-    let seated = desk.sit_down(false);
-    let desk = Rc::clone(desk);
+pub fn start(dispatcher: &Rc<Dispatcher>, first: Option<Intended>) {
+    let slot_guard = dispatcher.take_slot(false);
+    let dispatcher = Rc::clone(dispatcher);
     spawn(async move {
-        let _seated = seated;
-        let mut session = Session::new(&desk);
+        let _seated = slot_guard;
+        let mut session = Session::new(&dispatcher);
         session.work(first).await;
         if let Some((link, _open)) = session.link.take() {
             link.quit().await;
@@ -64,20 +64,20 @@ pub fn start(desk: &Rc<Desk>, first: Option<Intended>) {
 }
 
 /// Starts a session that trickles one message.
-fn start_slow(desk: &Rc<Desk>, message: Intended) {
-    let seated = desk.sit_down(true);
-    let desk = Rc::clone(desk);
+fn start_slow(dispatcher: &Rc<Dispatcher>, message: Intended) {
+    let slot_guard = dispatcher.take_slot(true);
+    let dispatcher = Rc::clone(dispatcher);
     spawn(async move {
-        let _seated = seated;
-        let mut session = Session::new(&desk);
+        let _seated = slot_guard;
+        let mut session = Session::new(&dispatcher);
         session.trickle(message).await;
     });
 }
 
 impl Session {
-    fn new(desk: &Rc<Desk>) -> Session {
+    fn new(dispatcher: &Rc<Dispatcher>) -> Session {
         Session {
-            desk: Rc::clone(desk),
+            dispatcher: Rc::clone(dispatcher),
             link: None,
             envelope: Envelope::new(),
             text: Vec::new(),
@@ -86,24 +86,24 @@ impl Session {
     }
 
     async fn work(&mut self, first: Option<Intended>) {
-        let desk = Rc::clone(&self.desk);
-        let seat = Rc::new(Seat::default());
+        let dispatcher = Rc::clone(&self.dispatcher);
+        let slot = Rc::new(Slot::default());
         let mut next = first;
         loop {
             let message = match next.take() {
                 Some(message) => message,
-                None => match desk.next(&seat).await {
+                None => match dispatcher.next(&slot).await {
                     Some(message) => message,
                     None => return,
                 },
             };
-            desk.note_begun(message);
+            dispatcher.note_begun(message);
             if self.is_slow() {
-                start_slow(&desk, message);
+                start_slow(&dispatcher, message);
                 continue;
             }
             let sent = self.carry(message).await;
-            if !sent && matches!(desk.plan().load, Load::Closed { .. }) {
+            if !sent && matches!(dispatcher.plan().load, Load::Closed { .. }) {
                 net::sleep(RECOVERY).await;
             }
         }
@@ -112,7 +112,7 @@ impl Session {
     /// Sends a message, connecting first where that is needed, and makes the connection ready for another. False where
     /// nothing of it could be sent.
     async fn carry(&mut self, message: Intended) -> bool {
-        let desk = Rc::clone(&self.desk);
+        let dispatcher = Rc::clone(&self.dispatcher);
         let now = net::now();
         if self
             .link
@@ -122,20 +122,20 @@ impl Session {
             self.link = None;
         }
         if self.link.is_none() && !self.connect().await {
-            desk.note_end(message, &Outcome::FAILED, net::now());
+            dispatcher.note_end(message, &Outcome::FAILED, net::now());
             return false;
         }
         if let Some((link, _)) = &mut self.link {
             link.at = link.at.max(now);
         }
-        let leave = desk
-            .draws(desk.plan().trouble.abort)
+        let leave = dispatcher
+            .draws(dispatcher.plan().trouble.abort)
             .then(|| self.draw_leave());
         let outcome = self.send(message, leave).await;
         let Some((link, open)) = self.link.take() else {
             return false;
         };
-        desk.note_end(message, &outcome, link.at);
+        dispatcher.note_end(message, &outcome, link.at);
         let unsent = outcome == Outcome::FAILED && link.client.is_clean();
         self.link = self.tidy(link, &outcome).await.map(|link| (link, open));
         !unsent
@@ -146,8 +146,8 @@ impl Session {
         link.carried += 1;
         let offered = link.client.capabilities().messages_max;
         let limit = match offered {
-            0 => self.desk.plan().per_session,
-            offered => offered.min(self.desk.plan().per_session),
+            0 => self.dispatcher.plan().per_session,
+            offered => offered.min(self.dispatcher.plan().per_session),
         };
         match send::rest(&link, outcome) {
             Rest::Dead => None,
@@ -158,8 +158,8 @@ impl Session {
             Rest::Ready => Some(link),
             Rest::Soiled => match link.reset().await {
                 Ok(()) => Some(link),
-                Err(woe) => {
-                    self.desk.notes.borrow_mut().error(Step::Reset, woe.fault());
+                Err(failure) => {
+                    self.dispatcher.notes.borrow_mut().error(Step::Reset, failure.fault());
                     None
                 }
             },
@@ -167,9 +167,9 @@ impl Session {
     }
 
     async fn connect(&mut self) -> bool {
-        match connect(&self.desk).await {
+        match connect(&self.dispatcher).await {
             Some(link) => {
-                self.link = Some((link, Open::new(&self.desk)));
+                self.link = Some((link, Open::new(&self.dispatcher)));
                 true
             }
             None => false,
@@ -180,9 +180,9 @@ impl Session {
         let Some((link, _)) = &mut self.link else {
             return Outcome::FAILED;
         };
-        let Desk {
+        let Dispatcher {
             shared, notes, rng, ..
-        } = &*self.desk;
+        } = &*self.dispatcher;
         let template = {
             let rng = &mut *rng.borrow_mut();
             let plan = &shared.plan;
@@ -202,7 +202,7 @@ impl Session {
     }
 
     fn draw_leave(&self) -> Leave {
-        match self.desk.rng.borrow_mut().random_range(0..3) {
+        match self.dispatcher.rng.borrow_mut().random_range(0..3) {
             0 => Leave::BehindRcpt,
             1 => Leave::InBody,
             _ => Leave::BeforeEnd,
@@ -210,21 +210,21 @@ impl Session {
     }
 
     fn is_slow(&self) -> bool {
-        let desk = &self.desk;
-        let trouble = &desk.plan().trouble;
-        desk.draws(trouble.slow) && desk.slow.get() < trouble.slow_max.div_ceil(desk.plan().workers)
+        let dispatcher = &self.dispatcher;
+        let trouble = &dispatcher.plan().trouble;
+        dispatcher.draws(trouble.slow) && dispatcher.slow.get() < trouble.slow_max.div_ceil(dispatcher.plan().workers)
     }
 
     async fn trickle(&mut self, message: Intended) {
-        let desk = Rc::clone(&self.desk);
+        let dispatcher = Rc::clone(&self.dispatcher);
         if !self.connect().await {
-            desk.note_end(message, &Outcome::FAILED, net::now());
+            dispatcher.note_end(message, &Outcome::FAILED, net::now());
             return;
         }
         if let Some((link, _)) = &mut self.link {
             link.pace = Some(Pace {
-                octets: desk.plan().trouble.slow_pace,
-                over: Rc::clone(&desk.over),
+                octets: dispatcher.plan().trouble.slow_pace,
+                over: Rc::clone(&dispatcher.over),
             });
         }
         let outcome = self.send(message, None).await;
@@ -232,7 +232,7 @@ impl Session {
             return;
         };
         // Its time is its own fault: it must not stand among the latencies of the others.
-        desk.note_slow_end(message, &outcome, link.at);
+        dispatcher.note_slow_end(message, &outcome, link.at);
         if send::rest(&link, &outcome) != Rest::Dead {
             link.quit().await;
         }
@@ -240,42 +240,42 @@ impl Session {
 }
 
 /// Connects to the next target.
-async fn connect(desk: &Desk) -> Option<Link> {
-    let call = desk.shared.call();
-    match dial(desk.plan(), call, &desk.notes).await {
+async fn connect(dispatcher: &Dispatcher) -> Option<Link> {
+    let call = dispatcher.shared.call();
+    match dial(dispatcher.plan(), call, &dispatcher.notes).await {
         Ok(link) => {
-            desk.shared.note_reached();
+            dispatcher.shared.note_reached();
             Some(link)
         }
         Err(NoLink::Unreachable(why)) => {
-            desk.shared.note_unreachable(call, &why);
+            dispatcher.shared.note_unreachable(call, &why);
             None
         }
         Err(NoLink::Unwilling) => {
-            desk.shared.note_reached();
+            dispatcher.shared.note_reached();
             None
         }
     }
 }
 
 /// Opens idle sessions, and comes back when all of them stand (or could not be had).
-pub async fn open_idle(desk: &Rc<Desk>, count: u32) {
+pub async fn open_idle(dispatcher: &Rc<Dispatcher>, count: u32) {
     let left = Rc::new(Cell::new(count));
     let at_work = Rc::new(Cell::new(0));
     let done = net::sync::Event::new();
     for _ in 0..OPENERS.min(count) {
-        let (desk, left, at_work, done) = (
-            Rc::clone(desk),
+        let (dispatcher, left, at_work, done) = (
+            Rc::clone(dispatcher),
             Rc::clone(&left),
             Rc::clone(&at_work),
             done.clone(),
         );
         at_work.set(at_work.get() + 1);
         spawn(async move {
-            while left.get() > 0 && !desk.shared.is_ending() {
+            while left.get() > 0 && !dispatcher.shared.is_ending() {
                 left.set(left.get() - 1);
-                if let Some(link) = connect(&desk).await {
-                    hold(&desk, link);
+                if let Some(link) = connect(&dispatcher).await {
+                    hold(&dispatcher, link);
                 }
             }
             at_work.set(at_work.get() - 1);
@@ -290,14 +290,14 @@ pub async fn open_idle(desk: &Rc<Desk>, count: u32) {
 }
 
 /// Keeps a connection that says nothing, until the other end does.
-fn hold(desk: &Rc<Desk>, mut link: Link) {
-    let open = Open::new(desk);
+fn hold(dispatcher: &Rc<Dispatcher>, mut link: Link) {
+    let open = Open::new(dispatcher);
     // It sends nothing any more.
     drop(mem::take(&mut link.out));
-    let desk = Rc::clone(desk);
+    let dispatcher = Rc::clone(dispatcher);
     spawn(async move {
-        let woe: Woe = link.rest().await;
-        desk.notes.borrow_mut().error(Step::Idle, woe.fault());
+        let failure: LinkError = link.rest().await;
+        dispatcher.notes.borrow_mut().error(Step::Idle, failure.fault());
         drop(open);
     });
 }

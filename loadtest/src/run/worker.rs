@@ -3,7 +3,7 @@
 use super::{
     alarm,
     arrivals::Arrivals,
-    desk::{Desk, Shared},
+    dispatcher::{Dispatcher, Shared},
     plan::Load,
     record::{Part, Steps},
     session,
@@ -95,14 +95,14 @@ async fn work(
     mut orders: Receiver<Order>,
     reports: mpsc::Sender<(u32, Report)>,
 ) -> Report {
-    let desk = Desk::new(shared, worker);
-    let plan = desk.plan();
-    session::open_idle(&desk, plan.part(plan.trouble.idle, worker)).await;
+    let dispatcher = Dispatcher::new(shared, worker);
+    let plan = dispatcher.plan();
+    session::open_idle(&dispatcher, plan.part(plan.trouble.idle, worker)).await;
     let _ = reports.send((worker, Report::Ready));
     let Some(Order::Start(start)) = orders.recv().await else {
-        return finish(&desk);
+        return finish(&dispatcher);
     };
-    let listener = Rc::clone(&desk);
+    let listener = Rc::clone(&dispatcher);
     spawn(async move {
         // The end of the orders is the end of the run too.
         while let Some(Order::Start(_)) = orders.recv().await {}
@@ -112,12 +112,12 @@ async fn work(
     let arrivals = plan
         .arrivals()
         .map(|setup| Arrivals::new(setup, worker, start));
-    desk.start(start, arrivals.clone());
+    dispatcher.start(start, arrivals.clone());
     net::sleep_until(start).await;
-    if let Err(why) = begin(&desk, worker, arrivals) {
+    if let Err(why) = begin(&dispatcher, worker, arrivals) {
         return Report::Broken(why);
     }
-    let clerk = Rc::clone(&desk);
+    let clerk = Rc::clone(&dispatcher);
     let told = reports.clone();
     let at = Rc::new(std::cell::Cell::new(0));
     let interval = Rc::clone(&at);
@@ -132,43 +132,43 @@ async fn work(
             end = end.after(length);
         }
     });
-    desk.done.wait().await;
-    let part = desk.hand_over(net::now());
+    dispatcher.done.wait().await;
+    let part = dispatcher.hand_over(net::now());
     let _ = reports.send((worker, Report::Part(at.get(), Box::new(part))));
-    finish(&desk)
+    finish(&dispatcher)
 }
 
 /// Starts the sessions of a closed loop, or what starts those of an open one.
-fn begin(desk: &Rc<Desk>, worker: u32, arrivals: Option<Arrivals>) -> io::Result<()> {
-    let plan = desk.plan();
+fn begin(dispatcher: &Rc<Dispatcher>, worker: u32, arrivals: Option<Arrivals>) -> io::Result<()> {
+    let plan = dispatcher.plan();
     if let Load::Closed { sessions } = plan.load {
         for _ in 0..plan.part(sessions, worker) {
-            session::start(desk, None);
+            session::start(dispatcher, None);
         }
         return Ok(());
     }
     let Some(arrivals) = arrivals else {
         return Ok(());
     };
-    let mut woken = alarm::start(Arc::clone(&desk.shared), arrivals)?;
-    let desk = Rc::clone(desk);
+    let mut woken = alarm::start(Arc::clone(&dispatcher.shared), arrivals)?;
+    let dispatcher = Rc::clone(dispatcher);
     spawn(async move {
         loop {
             let due = woken.recv().await;
-            desk.release(net::now(), |message| session::start(&desk, Some(message)));
+            dispatcher.release(net::now(), |message| session::start(&dispatcher, Some(message)));
             if due.is_none() {
                 break;
             }
         }
         // Sessions that are busy still take what is late.
-        desk.all_released();
-        desk.settle();
+        dispatcher.all_released();
+        dispatcher.settle();
     });
     Ok(())
 }
 
-fn finish(desk: &Desk) -> Report {
-    let mut notes = desk.notes.borrow_mut();
+fn finish(dispatcher: &Dispatcher) -> Report {
+    let mut notes = dispatcher.notes.borrow_mut();
     Report::Done {
         steps: notes.hand_over_steps(),
         numbers: notes.numbers,

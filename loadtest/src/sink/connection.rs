@@ -1,7 +1,7 @@
 //! One connection: reads, lets the session step, throws the dice, waits where it was told to, writes.
 
 use super::{
-    books::Seen,
+    tallies::Seen,
     counters::Counters,
     plan::{Fate, Plan},
     point::{Cut, Fault, Point},
@@ -370,7 +370,7 @@ impl Connection {
             if received.draft.is_some_and(super::save::Draft::keep) {
                 self.counters().saved.one();
             }
-            // Taken and in the books: only now may the reply be lost.
+            // Taken and in the tallies: only now may the reply be lost.
             if self.plan.cuts(Cut::Reply, &mut self.dice) {
                 self.out.truncate(said_before);
                 return self.hang_up(Cut::Reply).await;
@@ -403,7 +403,7 @@ impl Connection {
         }
     }
 
-    /// Enters a message into the books.
+    /// Enters a message into the tallies.
     fn enter(&self, finding: &Finding, recipients: u64) {
         let counters = self.counters();
         let (stamp, damaged) = match finding {
@@ -411,7 +411,7 @@ impl Connection {
             Finding::Sound(stamp) => (stamp, false),
             Finding::Damaged(stamp) => (stamp, true),
         };
-        let seen = self.shared().books().enter(stamp, recipients, damaged);
+        let seen = self.shared().tallies().enter(stamp, recipients, damaged);
         match seen {
             Seen::First => {}
             Seen::Again => counters.duplicates.one(),

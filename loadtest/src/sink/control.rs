@@ -136,7 +136,7 @@ async fn tally(State(shared): State<Arc<Shared>>, Query(which): Query<WhichRun>)
         let why = format!("`{}` is no run: 16 hex digits\n", which.run);
         return (StatusCode::BAD_REQUEST, why).into_response();
     };
-    let found = shared.books().tally(run);
+    let found = shared.tallies().tally(run);
     match found {
         Some(tally) => Json(tally).into_response(),
         None => {

@@ -201,13 +201,13 @@ impl Handle {
     /// What arrived of a run; `None` where nothing of it ever did.
     #[must_use]
     pub fn tally(&self, run: RunId) -> Option<Tally> {
-        self.shared.books().tally(run)
+        self.shared.tallies().tally(run)
     }
 
     /// The runs that messages came from, the one that was heard of last stands last.
     #[must_use]
     pub fn runs(&self) -> Vec<RunId> {
-        self.shared.books().runs()
+        self.shared.tallies().runs()
     }
 
     /// What it did so far.

@@ -2,24 +2,24 @@
 //!
 //! ```text
 //! command → handle → control, worker → connection → session → transfer → verify, save
-//!                             └ shared: behaviour (plan), books, counters → summary
+//!                             └ shared: behaviour (plan), tallies, counters → summary
 //! ```
 //!
 //! - [`behaviour`] is what it is told, in the language of [`spec`]; a plan is that made ready for use.
 //! - A session is a pure machine that asks wherever the behaviour may have a say; a connection throws the dice,
 //!   waits, and writes.
-//! - [`books`] say what arrived of each run; [`summary`] says what happened.
+//! - [`tallies`] say what arrived of each run; [`summary`] says what happened.
 //!
-//! A message is in the books before its 250 is sent: what a client was told arrived is a part of what is in the
-//! books, never more than it.
+//! A message is in the tallies before its 250 is sent: what a client was told arrived is a part of what is in the
+//! tallies, never more than it.
 //!
 //! It must be cheap, for it shares the machine with what is measured; and it must not know whom it serves.
 //!
-//! Rejected: Gatepost's own `smtp::server` (see `session`). Rejected: books for each worker, merged when asked: a
+//! Rejected: Gatepost's own `smtp::server` (see `session`). Rejected: tallies for each worker, merged when asked: a
 //! second copy that another worker took would be noticed too late to be counted.
 
 pub mod behaviour;
-pub mod books;
+pub mod tallies;
 mod command;
 mod connection;
 mod control;

@@ -2,7 +2,7 @@
 
 use super::{
     behaviour::{Behaviour, Changes},
-    books::Books,
+    tallies::Tallies,
     counters::Counters,
     plan::{Fixed, Plan},
     save::Saver,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     behaviour: Mutex<(Behaviour, Arc<Plan>)>,
     /// Raised with each change of the behaviour.
     version: AtomicU64,
-    books: Mutex<Books>,
+    tallies: Mutex<Tallies>,
     /// One for each worker.
     pub counters: Vec<Counters>,
     /// Connections that are open.
@@ -68,7 +68,7 @@ impl Shared {
             seed,
             behaviour: Mutex::new((behaviour, plan)),
             version: AtomicU64::new(1),
-            books: Mutex::default(),
+            tallies: Mutex::default(),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             open: AtomicU64::new(0),
             open_max: AtomicU64::new(0),
@@ -136,10 +136,10 @@ impl Shared {
         self.version.load(Relaxed)
     }
 
-    /// The books.
-    pub fn books(&self) -> MutexGuard<'_, Books> {
+    /// The tallies.
+    pub fn tallies(&self) -> MutexGuard<'_, Tallies> {
         // Each entry leaves them whole.
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection begins: its number, and how many are open with it.
@@ -171,8 +171,8 @@ impl Shared {
 
     /// Begins to count anew and forgets all runs. The behaviour and the numbers of connections stay.
     pub fn reset(&self) {
-        let mut books = self.books();
-        *books = Books::default();
+        let mut tallies = self.tallies();
+        *tallies = Tallies::default();
         self.counters.iter().for_each(Counters::reset);
         self.open_max.store(self.open.load(Relaxed), Relaxed);
         self.counting_since.store(now().0, Relaxed);

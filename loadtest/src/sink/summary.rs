@@ -1,7 +1,7 @@
 //! The sums of all workers, as JSON and as text.
 
 use super::{
-    books::RunCounts,
+    tallies::RunCounts,
     counters::{Count, Counters},
     point::{Cut, Fault, Point},
     shared::Shared,
@@ -126,7 +126,7 @@ impl Summary {
                 .sum(),
             rate: pace(all, messages),
             latency: latency(all),
-            runs: shared.books().counts(),
+            runs: shared.tallies().counts(),
         }
     }
 

@@ -165,7 +165,7 @@ pub fn run(slower: f64) -> RunResult {
 
 const PLAN: &str = "[load]\nname = \"steady\"\nrate = 1000\nduration = \"60s\"\nsessions = 32\n\n[mail]\nsize = \"4 KiB\"\nrecipients = 1\n# </script> in a comment must not end anything\n";
 
-/// The source's book of it.
+/// The source's ledger of it.
 pub fn ledger() -> Ledger {
     let mut entries = vec![
         Entry {
@@ -194,7 +194,7 @@ pub fn ledger() -> Ledger {
     }
 }
 
-/// The sink's book of it.
+/// The sink's tally of it.
 pub fn tally() -> Tally {
     let arrived = Arrival {
         recipients: 1,

@@ -1,4 +1,4 @@
-//! However the input is cut, replies, books and faults are the same.
+//! However the input is cut, replies, tallies and faults are the same.
 #![allow(clippy::unwrap_used)]
 
 use super::{Context, Do, Session};

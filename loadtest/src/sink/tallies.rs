@@ -1,6 +1,6 @@
 //! What arrived, of each run, by number: the sink's half of the reconciliation.
 //!
-//! The books are one for all workers, behind a lock that a message holds for some tens of nanoseconds: so a second
+//! The tallies are one for all workers, behind a lock that a message holds for some tens of nanoseconds: so a second
 //! copy is known for one as soon as it is there, whichever worker took the first.
 //!
 //! Memory is bounded: [`RUNS_MAX`] runs, the one that was heard of longest ago makes room; of each run pages of
@@ -32,9 +32,9 @@ pub struct RunCounts {
     pub damaged: u64,
 }
 
-/// The books of all runs.
+/// The tallies of all runs.
 #[derive(Default)]
-pub struct Books {
+pub struct Tallies {
     /// The one that was heard of last stands last.
     runs: Vec<Run>,
 }
@@ -56,7 +56,7 @@ pub enum Seen {
     Foreign,
 }
 
-impl Books {
+impl Tallies {
     /// Enters a message.
     pub fn enter(&mut self, stamp: &Stamp, recipients: u64, damaged: bool) -> Seen {
         if stamp.number >= MESSAGES_MAX {
@@ -154,22 +154,22 @@ mod tests {
 
     #[test]
     fn copies_and_recipients_are_counted_by_number() {
-        let mut books = Books::default();
-        assert_eq!(books.enter(&stamp(1, 0), 3, false), Seen::First);
-        assert_eq!(books.enter(&stamp(1, 70_000), 1, true), Seen::First);
-        assert_eq!(books.enter(&stamp(2, 0), 1, false), Seen::First);
-        assert_eq!(books.enter(&stamp(1, 0), 2, false), Seen::Again);
+        let mut tallies = Tallies::default();
+        assert_eq!(tallies.enter(&stamp(1, 0), 3, false), Seen::First);
+        assert_eq!(tallies.enter(&stamp(1, 70_000), 1, true), Seen::First);
+        assert_eq!(tallies.enter(&stamp(2, 0), 1, false), Seen::First);
+        assert_eq!(tallies.enter(&stamp(1, 0), 2, false), Seen::Again);
         assert_eq!(
-            books.enter(&stamp(1, MESSAGES_MAX), 1, false),
+            tallies.enter(&stamp(1, MESSAGES_MAX), 1, false),
             Seen::Foreign
         );
-        let tally = books.tally(RunId(1)).unwrap();
+        let tally = tallies.tally(RunId(1)).unwrap();
         assert_eq!(tally.arrivals.len(), 70_001);
         let (first, last) = (tally.arrivals[0], tally.arrivals[70_000]);
         assert_eq!((first.recipients, first.copies, first.damaged), (5, 2, 0));
         assert_eq!((last.recipients, last.copies, last.damaged), (1, 1, 1));
-        assert_eq!(books.runs(), [RunId(2), RunId(1)]);
-        let counts = &books.counts()[1];
+        assert_eq!(tallies.runs(), [RunId(2), RunId(1)]);
+        let counts = &tallies.counts()[1];
         assert_eq!(
             (
                 counts.messages,
@@ -179,19 +179,19 @@ mod tests {
             ),
             (2, 3, 6, 1)
         );
-        assert!(books.tally(RunId(3)).is_none());
+        assert!(tallies.tally(RunId(3)).is_none());
     }
 
     #[test]
     fn the_run_heard_of_longest_ago_makes_room() {
-        let mut books = Books::default();
+        let mut tallies = Tallies::default();
         for run in 0..RUNS_MAX as u64 {
-            books.enter(&stamp(run, 0), 1, false);
+            tallies.enter(&stamp(run, 0), 1, false);
         }
-        books.enter(&stamp(0, 1), 1, false);
-        books.enter(&stamp(99, 0), 1, false);
-        assert!(books.tally(RunId(1)).is_none());
-        assert!(books.tally(RunId(0)).is_some() && books.tally(RunId(99)).is_some());
-        assert_eq!(books.runs().len(), RUNS_MAX);
+        tallies.enter(&stamp(0, 1), 1, false);
+        tallies.enter(&stamp(99, 0), 1, false);
+        assert!(tallies.tally(RunId(1)).is_none());
+        assert!(tallies.tally(RunId(0)).is_some() && tallies.tally(RunId(99)).is_some());
+        assert_eq!(tallies.runs().len(), RUNS_MAX);
     }
 }

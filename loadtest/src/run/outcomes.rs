@@ -18,20 +18,20 @@ type Shelf = Box<[AtomicU32]>;
 
 /// What became of each message so far.
 #[derive(Debug)]
-pub struct Book {
+pub struct Outcomes {
     shelves: Box<[OnceLock<Shelf>]>,
 }
 
-impl Default for Book {
-    fn default() -> Book {
+impl Default for Outcomes {
+    fn default() -> Outcomes {
         let count = MESSAGES_MAX as usize / SHELF;
-        Book {
+        Outcomes {
             shelves: (0..count).map(|_| OnceLock::new()).collect(),
         }
     }
 }
 
-impl Book {
+impl Outcomes {
     /// Writes what became of a message. Numbers from [`MESSAGES_MAX`] on are nobody's.
     pub fn note(&self, number: u32, entry: Entry) {
         let at = number as usize;
@@ -93,14 +93,14 @@ mod tests {
 
     #[test]
     fn what_is_noted_stands_in_the_ledger() {
-        let book = Book::default();
+        let outcomes = Outcomes::default();
         let entry = |fate, recipients| Entry { fate, recipients };
         let far = 3 * SHELF as u32 + 5;
-        book.note(0, entry(Fate::Acknowledged, u16::MAX));
-        book.note(1, entry(Fate::Refused, 0));
-        book.note(far, entry(Fate::Uncertain, 7));
-        book.note(u32::MAX, entry(Fate::Uncertain, 7));
-        let ledger = book.ledger(RunId(1), far + 1);
+        outcomes.note(0, entry(Fate::Acknowledged, u16::MAX));
+        outcomes.note(1, entry(Fate::Refused, 0));
+        outcomes.note(far, entry(Fate::Uncertain, 7));
+        outcomes.note(u32::MAX, entry(Fate::Uncertain, 7));
+        let ledger = outcomes.ledger(RunId(1), far + 1);
         assert_eq!(ledger.entries.len(), far as usize + 1);
         assert_eq!(ledger.entries[0], entry(Fate::Acknowledged, u16::MAX));
         assert_eq!(ledger.entries[1], entry(Fate::Refused, 0));

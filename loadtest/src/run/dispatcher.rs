@@ -2,7 +2,7 @@
 
 use super::{
     arrivals::{Arrivals, Intended},
-    book::Book,
+    outcomes::Outcomes,
     dial::Call,
     payload::Library,
     plan::{Load, Plan},
@@ -33,7 +33,7 @@ pub struct Shared {
     /// The messages.
     pub library: Library,
     /// What became of them.
-    pub book: Book,
+    pub outcomes: Outcomes,
     /// Closed loop: the next number.
     next: AtomicU32,
     /// Connections that were begun, of all workers.
@@ -56,7 +56,7 @@ impl Shared {
             silent: Mutex::new((vec![false; plan.targets.len()], String::new())),
             plan,
             library,
-            book: Book::default(),
+            outcomes: Outcomes::default(),
             next: AtomicU32::new(0),
             calls: AtomicU32::new(0),
             reached: AtomicBool::new(false),
@@ -139,12 +139,12 @@ pub enum Next {
 
 /// Where a free session waits.
 #[derive(Debug, Default)]
-pub struct Seat {
+pub struct Slot {
     job: Cell<Option<Intended>>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Seat {
+impl Slot {
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -153,22 +153,22 @@ impl Seat {
 }
 
 /// A session's place among the others, however its task ends.
-pub struct Seated {
-    desk: Rc<Desk>,
+pub struct SlotGuard {
+    dispatcher: Rc<Dispatcher>,
     slow: bool,
 }
 
-impl Drop for Seated {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
-        let desk = &self.desk;
-        desk.seats.set(desk.seats.get() - 1);
-        desk.slow.set(desk.slow.get() - u32::from(self.slow));
-        desk.settle();
+        let dispatcher = &self.dispatcher;
+        dispatcher.slots.set(dispatcher.slots.get() - 1);
+        dispatcher.slow.set(dispatcher.slow.get() - u32::from(self.slow));
+        dispatcher.settle();
     }
 }
 
-/// One worker's desk.
-pub struct Desk {
+/// One worker's dispatcher.
+pub struct Dispatcher {
     /// What all workers share.
     pub shared: Arc<Shared>,
     /// The notes.
@@ -179,9 +179,9 @@ pub struct Desk {
     arrivals: RefCell<Option<Arrivals>>,
     /// The same, for who counts them.
     counted: RefCell<Option<Arrivals>>,
-    free: RefCell<Vec<Rc<Seat>>>,
+    free: RefCell<Vec<Rc<Slot>>>,
     /// Sessions, connected or about to be; with those that trickle.
-    pub seats: Cell<u32>,
+    pub slots: Cell<u32>,
     /// Those that trickle.
     pub slow: Cell<u32>,
     /// Connections that stand.
@@ -195,18 +195,18 @@ pub struct Desk {
     pub done: Event,
 }
 
-impl Desk {
-    /// The desk of one worker (from 0 on).
+impl Dispatcher {
+    /// The dispatcher of one worker (from 0 on).
     #[must_use]
-    pub fn new(shared: Arc<Shared>, worker: u32) -> Rc<Desk> {
+    pub fn new(shared: Arc<Shared>, worker: u32) -> Rc<Dispatcher> {
         let seed = shared.plan.seed.wrapping_add(u64::from(worker) << 32);
-        Rc::new(Desk {
+        Rc::new(Dispatcher {
             notes: RefCell::default(),
             rng: RefCell::new(SmallRng::seed_from_u64(seed)),
             arrivals: RefCell::default(),
             counted: RefCell::default(),
             free: RefCell::default(),
-            seats: Cell::new(0),
+            slots: Cell::new(0),
             slow: Cell::new(0),
             open: Cell::new(0),
             over: Rc::default(),
@@ -257,20 +257,20 @@ impl Desk {
     }
 
     /// The next message for a session: one that is late, or the next that is due. `None` when there are no more.
-    pub async fn next(&self, seat: &Rc<Seat>) -> Option<Intended> {
+    pub async fn next(&self, slot: &Rc<Slot>) -> Option<Intended> {
         match self.take(net::now()) {
             Next::Send(message) => return Some(message),
             Next::Over => return None,
-            Next::Wait => self.free.borrow_mut().push(Rc::clone(seat)),
+            Next::Wait => self.free.borrow_mut().push(Rc::clone(slot)),
         }
         poll_fn(|cx| {
-            if let Some(message) = seat.job.take() {
+            if let Some(message) = slot.job.take() {
                 return Poll::Ready(Some(message));
             }
             if self.over.get() || self.released.get() {
                 return Poll::Ready(None);
             }
-            seat.waker.replace(Some(cx.waker().clone()));
+            slot.waker.replace(Some(cx.waker().clone()));
             Poll::Pending
         })
         .await
@@ -297,9 +297,9 @@ impl Desk {
             };
             let free = self.free.borrow_mut().pop();
             match free {
-                Some(seat) => {
-                    seat.job.set(Some(message));
-                    seat.wake();
+                Some(slot) => {
+                    slot.job.set(Some(message));
+                    slot.wake();
                 }
                 None => open(message),
             }
@@ -308,7 +308,7 @@ impl Desk {
 
     fn has_room(&self) -> bool {
         // Those that trickle are beside the others.
-        let ordinary = self.seats.get() - self.slow.get();
+        let ordinary = self.slots.get() - self.slow.get();
         ordinary < self.session_limit()
     }
 
@@ -339,17 +339,17 @@ impl Desk {
     }
 
     fn wake_all(&self) {
-        for seat in self.free.take() {
-            seat.wake();
+        for slot in self.free.take() {
+            slot.wake();
         }
     }
 
     /// A session begins; it ends when what comes back is dropped. `slow`: one that trickles.
-    pub fn sit_down(self: &Rc<Self>, slow: bool) -> Seated {
-        self.seats.set(self.seats.get() + 1);
+    pub fn take_slot(self: &Rc<Self>, slow: bool) -> SlotGuard {
+        self.slots.set(self.slots.get() + 1);
         self.slow.set(self.slow.get() + u32::from(slow));
-        Seated {
-            desk: Rc::clone(self),
+        SlotGuard {
+            dispatcher: Rc::clone(self),
             slow,
         }
     }
@@ -362,10 +362,10 @@ impl Desk {
         if !last && !closed {
             return;
         }
-        if self.seats.get() == self.slow.get() && self.plan().duration.is_some() {
+        if self.slots.get() == self.slow.get() && self.plan().duration.is_some() {
             self.end();
         }
-        if self.seats.get() == 0 {
+        if self.slots.get() == 0 {
             self.done.set();
         }
     }
@@ -387,13 +387,13 @@ impl Desk {
 
     /// Notes how a message ended.
     pub fn note_end(&self, message: Intended, outcome: &Outcome, at: Tick) {
-        self.shared.book.note(message.number, outcome.entry());
+        self.shared.outcomes.note(message.number, outcome.entry());
         self.notes.borrow_mut().finish(outcome, message.at, at);
     }
 
     /// The same of a message that trickled in.
     pub fn note_slow_end(&self, message: Intended, outcome: &Outcome, at: Tick) {
-        self.shared.book.note(message.number, outcome.entry());
+        self.shared.outcomes.note(message.number, outcome.entry());
         self.notes.borrow_mut().finish_slow(outcome, message.at, at);
     }
 
