@@ -101,9 +101,9 @@ choice! {
     ClientCertificates {
         /// They are not asked.
         Off = "off",
-        /// They are asked; one that is shown must be sound.
+        /// They are asked. Whatever they show is taken; only names in a certificate of `client_ca` are believed.
         Optional = "optional",
-        /// No session without one.
+        /// No session without one of `client_ca`.
         Required = "required",
     }
 }

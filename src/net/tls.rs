@@ -66,7 +66,8 @@ impl Stream {
     /// goes; `ResourceBusy` where too many handshakes wait to be computed; otherwise as `recv` and `send`. The stream is
     /// of no more use then.
     pub async fn accept_tls(&mut self, acceptor: &Acceptor) -> io::Result<()> {
-        self.handshake(acceptor.begin()).await
+        let facts = |connection: &Connection| acceptor.facts(connection);
+        self.handshake(acceptor.begin(), facts).await
     }
 
     /// Begins a handshake with a backend. Ends at the stream's deadline.
@@ -74,7 +75,9 @@ impl Stream {
     /// # Errors
     /// As `accept_tls`; a certificate that does not pass is `InvalidData` too.
     pub async fn connect_tls(&mut self, connector: &Connector) -> io::Result<()> {
-        self.handshake(connector.begin()).await
+        // A server's certificate was verified by the connector, or is not to be.
+        let facts = |connection: &Connection| Facts::of(connection, |_| true);
+        self.handshake(connector.begin(), facts).await
     }
 
     /// What the handshake brought, where the stream speaks TLS.
@@ -84,7 +87,11 @@ impl Stream {
     }
 
     /// The stream is plain until the handshake is over, so that a deadline and a failed one leave nothing half done.
-    async fn handshake(&mut self, connection: Result<Connection, rustls::Error>) -> io::Result<()> {
+    async fn handshake(
+        &mut self,
+        connection: Result<Connection, rustls::Error>,
+        facts: impl FnOnce(&Connection) -> Facts,
+    ) -> io::Result<()> {
         if self.tls.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -113,7 +120,7 @@ impl Stream {
                 None => Err(io::ErrorKind::UnexpectedEof.into()),
             };
         }
-        tls.facts = Facts::of(&tls.connection);
+        tls.facts = facts(&tls.connection);
         self.tls = Some(tls);
         Ok(())
     }

@@ -1,29 +1,38 @@
 //! A listener's side.
 
-use super::{ALPN, Anchors, Error, Identity, Store, provider};
+use super::{
+    ALPN, Anchors, Error, Facts, Identity, Store, provider,
+    trust::{Optional, is_believed},
+};
 use crate::config::{ClientCertificates, TlsVersion};
 use rustls::{
     Connection, ServerConfig, ServerConnection,
-    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    server::{
+        NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
     version::{TLS12, TLS13},
 };
 use std::{fmt, sync::Arc};
 
 /// What a listener answers handshakes with; cheap to clone.
 #[derive(Clone)]
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    /// What says which clients' certificates are believed, where the handshake itself takes any.
+    believes: Option<Arc<dyn ClientCertVerifier>>,
+}
 
 /// What makes one listener's handshakes differ from another's.
 pub(super) struct Terms<'a> {
     pub oldest: TlsVersion,
-    /// Who may show a certificate, and whom it must be from.
+    /// Whether clients are asked for a certificate, and which authorities are believed.
     pub clients: Option<(ClientCertificates, &'a Anchors)>,
     /// Seals and opens session tickets.
     pub tickets: Option<Arc<dyn ProducesTickets>>,
 }
 
 impl Acceptor {
-    /// With one certificate for every name, for whoever comes.
+    /// With one certificate for every name, and no question for the client's.
     ///
     /// # Errors
     /// The cryptography has no such versions, which is a bug of ours.
@@ -46,15 +55,20 @@ impl Acceptor {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(|why| told(&why))?;
+        let mut believes = None;
         let builder = match terms.clients {
             None | Some((ClientCertificates::Off, _)) => builder.with_no_client_auth(),
             Some((wanted, anchors)) => {
-                let roots = Arc::clone(&anchors.0);
-                let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-                if wanted == ClientCertificates::Optional {
-                    verifier = verifier.allow_unauthenticated();
+                let roots = Arc::clone(&anchors.roots);
+                let strict = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                let strict = strict.build().map_err(|why| told(&why))?;
+                match wanted == ClientCertificates::Optional {
+                    false => builder.with_client_cert_verifier(strict),
+                    true => {
+                        believes = Some(Arc::clone(&strict));
+                        builder.with_client_cert_verifier(Arc::new(Optional(strict)))
+                    }
                 }
-                builder.with_client_cert_verifier(verifier.build().map_err(|why| told(&why))?)
             }
         };
         let mut config = builder.with_cert_resolver(store);
@@ -65,19 +79,31 @@ impl Acceptor {
         if let Some(tickets) = terms.tickets {
             config.ticketer = tickets;
         }
-        Ok(Acceptor(Arc::new(config)))
+        let config = Arc::new(config);
+        Ok(Acceptor { config, believes })
     }
 
     /// A handshake that is about to begin.
     pub(crate) fn begin(&self) -> Result<Connection, rustls::Error> {
-        ServerConnection::new(Arc::clone(&self.0)).map(Connection::from)
+        ServerConnection::new(Arc::clone(&self.config)).map(Connection::from)
+    }
+
+    /// What a handshake that is over brought.
+    pub(crate) fn facts(&self, connection: &Connection) -> Facts {
+        Facts::of(connection, |chain| match &self.believes {
+            Some(verifier) => is_believed(&**verifier, chain),
+            None => true,
+        })
     }
 }
 
 /// Of a configuration that was made elsewhere: tests and load generators want more than a file can say.
 impl From<Arc<ServerConfig>> for Acceptor {
     fn from(config: Arc<ServerConfig>) -> Acceptor {
-        Acceptor(config)
+        Acceptor {
+            config,
+            believes: None,
+        }
     }
 }
 

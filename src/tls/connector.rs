@@ -1,11 +1,9 @@
-//! A pool's side.
+//! TLS that we begin: with a pool's backends, and with web services over HTTPS.
 
-use super::{ALPN, Anchors, Error, Identity, provider};
+use super::{ALPN, Anchors, Error, Identity, provider, unverified};
 use rustls::{
-    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, ClientConnection, Connection, RootCertStore,
+    pki_types::ServerName,
     sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
@@ -14,7 +12,7 @@ use std::{fmt, sync::Arc};
 /// What a backend's certificate is held against.
 #[derive(Clone, Debug)]
 pub enum Verify {
-    /// Nothing: the wire is closed to who only listens, and open to who stands between.
+    /// Nothing: protects against eavesdropping, not against an attacker who intercepts the connection.
     Nothing,
     /// These anchors, and the name.
     Against(Anchors),
@@ -42,7 +40,9 @@ impl Connector {
             .with_protocol_versions(&[&TLS12, &TLS13])
             .map_err(|why| Error::new(why.to_string()))?;
         let builder = match verify {
-            Verify::Against(anchors) => builder.with_root_certificates(Arc::clone(&anchors.0)),
+            Verify::Against(anchors) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(anchors.for_backends()?),
             Verify::Nothing => builder
                 .dangerous()
                 .with_custom_certificate_verifier(unverified()),
@@ -89,50 +89,18 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// Takes any certificate, but only from who holds its key: for who wants rustls's configuration made otherwise than
-/// [`Connector::new`] makes it.
-#[must_use]
-pub fn unverified() -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Unverified(provider()))
-}
-
-/// Takes any certificate, but only from who holds its key.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+/// For HTTPS to services whose certificates are held against these anchors. Without anchors no service is trusted.
+///
+/// # Errors
+/// The cryptography has no such versions, which is a bug of ours.
+pub fn web(anchors: Option<&Anchors>) -> Result<ClientConfig, Error> {
+    let roots = match anchors {
+        Some(anchors) => Arc::clone(&anchors.roots),
+        None => Arc::new(RootCertStore::empty()),
+    };
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS12, &TLS13])
+        .map_err(|why| Error::new(why.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }

@@ -1,6 +1,8 @@
-//! What is wrong with a certificate, a key or a file of them, in an operator's words.
+//! What is wrong: with a certificate, a key or a file of them, in an operator's words ([`Error`]), and with a handshake,
+//! in one word for the log ([`failure`]).
 
-use std::{fmt, path::Path};
+use rustls::{AlertDescription, PeerIncompatible};
+use std::{fmt, io, path::Path};
 
 /// Why no TLS configuration can be made of what was given: which file, what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,3 +47,36 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The word for an error of [`accept_tls`](crate::net::Stream::accept_tls) and its twin.
+#[must_use]
+pub fn failure(error: &io::Error) -> &'static str {
+    let inner = error.get_ref();
+    let Some(error) = inner.and_then(|why| why.downcast_ref::<rustls::Error>()) else {
+        return match error.kind() {
+            io::ErrorKind::TimedOut => "tls_timeout",
+            io::ErrorKind::ResourceBusy => "tls_busy",
+            _ => "tls_closed",
+        };
+    };
+    use rustls::Error as Tls;
+    match error {
+        Tls::NoApplicationProtocol => "tls_alpn",
+        Tls::NoCertificatesPresented => "tls_no_client_certificate",
+        Tls::InvalidCertificate(_) => "tls_bad_certificate",
+        Tls::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon | PeerIncompatible::NoKxGroupsInCommon,
+        ) => "tls_no_common_cipher",
+        Tls::PeerIncompatible(_) => "tls_version",
+        // The client's verdict on our certificate.
+        Tls::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired,
+        ) => "tls_certificate_refused",
+        Tls::AlertReceived(_) => "tls_refused",
+        Tls::InvalidMessage(_) => "tls_nonsense",
+        _ => "tls_failed",
+    }
+}

@@ -1,6 +1,8 @@
 //! What a handshake brought.
 
-use rustls::{CipherSuite, Connection, HandshakeKind, ProtocolVersion};
+use rustls::{
+    CipherSuite, Connection, HandshakeKind, ProtocolVersion, pki_types::CertificateDer,
+};
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},
@@ -32,16 +34,20 @@ pub struct Facts {
 
 impl Facts {
     /// Of a connection whose handshake is over.
-    pub(crate) fn of(connection: &Connection) -> Facts {
+    /// `believes` says whether a client's chain of certificates leads to an anchor; the names of others are not kept.
+    pub(crate) fn of(
+        connection: &Connection,
+        believes: impl FnOnce(&[CertificateDer<'_>]) -> bool,
+    ) -> Facts {
         let version = connection.protocol_version();
         let (sni, peer_names) = match connection {
             Connection::Server(server) => (
                 server.server_name().map(Into::into),
                 // A server's certificate is the connector's affair: there it is verified against one name.
-                server
-                    .peer_certificates()
-                    .and_then(<[_]>::first)
-                    .map_or_else(Vec::new, |first| names(first)),
+                match server.peer_certificates() {
+                    Some(chain @ [first, ..]) if believes(chain) => names(first),
+                    _ => Vec::new(),
+                },
             ),
             Connection::Client(_) => (None, Vec::new()),
         };

@@ -2,42 +2,36 @@
 //! what a handshake brought ([`Facts`]).
 //!
 //! What it must not know: sockets, sessions, backends. It makes configurations of files; `net` runs the handshakes, and
-//! whoever is above decides who speaks TLS with whom.
+//! the rooms above decide which connections speak TLS.
 //!
 //! Rejected: rustls's connections without buffers. They would save an idle session 4 KiB, but they tell neither the name
 //! that a client asked for nor the binding that SCRAM-SHA-256-PLUS needs.
 
 mod acceptor;
-mod anchors;
 mod back;
 mod connector;
 mod error;
 mod facts;
-mod failure;
 mod front;
 mod identity;
-mod slot;
 mod store;
-mod web;
+mod trust;
 
 pub use acceptor::Acceptor;
-pub use anchors::Anchors;
 pub use back::Back;
-pub use connector::{Connector, Verify, unverified};
-pub use error::Error;
+pub use connector::{Connector, Verify, web};
+pub use error::{Error, failure};
 pub use facts::Facts;
-pub use failure::failure;
 pub use front::{Fault, Front};
 pub use identity::{Half, Identity};
-pub use slot::Slot;
-pub use store::Store;
-pub use web::web;
+pub use store::{Slot, Store};
+pub use trust::{Anchors, unverified};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::sync::{Arc, OnceLock};
 
-/// The one protocol of ours (RFC 7301). A client that offers others alone is refused: who talks HTTP or IMAP must not be
-/// led to a server of SMTP by a certificate that fits both (ALPACA).
+/// The one protocol of ours (RFC 7301). A client that offers only others is refused: a client of HTTP or IMAP must not be
+/// led to an SMTP server by a certificate that fits both (ALPACA).
 const ALPN: &[u8] = b"smtp";
 
 /// The cryptography of all connections: aws-lc-rs with rustls's choice of suites, which are AEAD with forward secrecy.

@@ -15,6 +15,28 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// An authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
+/// A certificate of its own making that says of itself that it is an authority, as `openssl req -x509` makes it by
+/// default. Without `alternatives` its name is the common name alone.
+pub fn of_its_own(name: &str, alternatives: bool) -> Pem {
+    let names = match alternatives {
+        true => vec![name.to_string()],
+        false => Vec::new(),
+    };
+    let mut params = CertificateParams::new(names).expect("a name");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params.not_before, params.not_after) = (
+        (SystemTime::now() - DAY).into(),
+        (SystemTime::now() + 30 * DAY).into(),
+    );
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    let made = params.self_signed(&key).expect("signed");
+    Pem {
+        chain: made.pem(),
+        key: key.serialize_pem(),
+    }
+}
+
 /// A certificate and its key.
 pub struct Pem {
     pub chain: String,

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::Backend,
-    certificates::{Authority, Pem},
+    certificates::{Authority, Pem, of_its_own},
     client::Client,
     delivery::pool,
     harness::{Gatepost, free_address, http, need},
@@ -249,12 +249,22 @@ crate::on_all_engines! {
             if !anonymous {
                 site.gatepost.log_line(&["why=tls_no_client_certificate", "end=gatepost@tls"]);
             }
-            // Somebody else's authority.
-            let (chain, key) = Authority::new().issue(&["relay.partner.example"]).write(site.folder.path(), "forged");
-            let forged = ["-cert", chain.to_str().expect("UTF-8"), "-key", key.to_str().expect("UTF-8")];
-            let seen = site.openssl(false, &forged, script);
-            assert!(!seen.contains("250 2.1.0"), "{seen}");
-            site.gatepost.log_line(&["why=tls_bad_certificate"]);
+            // Of another authority, of its own making, expired: large providers show such ones where a certificate is
+            // optional. Their mail is taken; the name in them counts for nothing.
+            let names = ["relay.partner.example"];
+            let foreign = Authority::new().issue(&names);
+            for (pem, kind) in [(foreign, "foreign"), (of_its_own(names[0], true), "own"), (site.authority.expired(&names), "expired")] {
+                let (chain, key) = pem.write(site.folder.path(), kind);
+                for version in ["-tls1_2", "-tls1_3"] {
+                    let shown = [version, "-cert", chain.to_str().expect("UTF-8"), "-key", key.to_str().expect("UTF-8")];
+                    let seen = site.openssl(false, &shown, script);
+                    assert_eq!(seen.contains("550 5.7.1 Relaying denied"), anonymous, "{kind} {version}: {seen}");
+                    assert_eq!(seen.contains("250 2.1.0"), anonymous, "{kind} {version}: {seen}");
+                }
+            }
+            if !anonymous {
+                site.gatepost.log_line(&["why=tls_bad_certificate"]);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Act, Backend, EXTENSIONS},
-    certificates::Authority,
+    certificates::{Authority, of_its_own},
     client::Client,
     delivery::pool,
     harness::{Gatepost, free_address, home},
@@ -192,6 +192,27 @@ crate::on_all_engines! {
             assert!(reply.starts_with("451 4.4.1"), "{keys}: {reply}");
             assert!(gatepost.errors().to_lowercase().contains(why), "{why}: {}", gatepost.errors());
             assert!(gatepost.metric("gatepost_backend_connections_failed_total", "reason=\"tls\"") >= 1.0);
+        }
+    }
+
+    fn a_certificate_that_the_operator_named_is_good_for_its_own_name(engine) {
+        for alternatives in [true, false] {
+            let own = of_its_own("localhost", alternatives);
+            let Some(postfix) = postfix(&own, "") else { return };
+            let folder = tempfile::tempdir().expect("a folder");
+            let anchors = own.write(folder.path(), "own").0;
+            let anchors = anchors.display();
+            for (name, code) in [("localhost", "250"), ("other.example.net", "451")] {
+                let keys = format!("tls = \"verify\"\ntls_ca = \"{anchors}\"\ntls_name = \"{name}\"");
+                let gatepost = before(engine, postfix.address, &keys);
+                let reply = send(&gatepost);
+                assert!(reply.starts_with(code), "{name}, alternatives {alternatives}: {reply}");
+            }
+            // One of the same name that the operator did not name.
+            let other = of_its_own("localhost", alternatives).write(folder.path(), "other").0;
+            let keys = format!("tls = \"verify\"\ntls_ca = \"{}\"\ntls_name = \"localhost\"", other.display());
+            let gatepost = before(engine, postfix.address, &keys);
+            assert!(send(&gatepost).starts_with("451"));
         }
     }
 

@@ -44,7 +44,8 @@ pub struct Pool {
     /// Begin with the handshake, before any SMTP (port 465). Wants `tls = "required"` or `"verify"`: there is nothing to
     /// fall back to.
     pub tls_implicit: bool,
-    /// The trust anchors that certificates are verified against: a PEM file. Read again at a reload.
+    /// The trust anchors that certificates are verified against: a PEM file. A backend's own certificate may stand in it,
+    /// also a self-signed one: that very certificate is then taken. Read again at a reload.
     #[schemars(extend("x-default" = "those of the system"))]
     pub tls_ca: Option<PathBuf>,
     /// The name that backends are asked for and that their certificates must hold: a host name or an address.
