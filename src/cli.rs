@@ -30,6 +30,7 @@ Examples:
   gatepost run -c mx.toml --workers 4 --io epoll            the file, but for these keys
   gatepost run --listen 127.0.0.1:2525 --backend 127.0.0.1:2600 --domain example.net
                                                             no file at all
+  envsubst < mx.toml.in | gatepost run -c -                 the file from standard input
 
 Each flag is a key of the file; `gatepost config reference` explains them. SIGHUP reloads, SIGTERM drains.";
 
@@ -61,7 +62,7 @@ pub enum Command {
     /// Explain the configuration.
     #[command(subcommand)]
     Config(About),
-    /// Change the file of accounts that may send ([[credentials]] with source = \"file\").
+    /// Change the file of accounts that may send (`[[credentials]]` with `source = "file"`).
     #[command(subcommand, after_help = USER)]
     User(User),
     /// Write a completion script for a shell to standard output.
@@ -164,8 +165,8 @@ pub struct Password {
 /// Where the configuration comes from.
 #[derive(Args, Debug)]
 pub struct Where {
-    /// The configuration file. Without it: config/quickstart.toml, or no file if --listen, --backend or
-    /// --domain is given.
+    /// The configuration file, or `-` for standard input. Without it: config/quickstart.toml, or no file if --listen,
+    /// --backend or --domain is given.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Listen here [key: listener.address].

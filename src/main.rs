@@ -89,10 +89,11 @@ fn check(source: &Source) -> ExitCode {
         Err(code) => code,
         Ok(loaded) if !accounts_are_sound(&loaded) => exit::CONFIG.into(),
         Ok(_) => {
-            let name = source
-                .file
-                .as_deref()
-                .map_or("the command line".into(), Path::to_string_lossy);
+            let name = match source.file.as_deref() {
+                None => "the command line".into(),
+                Some(file) if file == Path::new("-") => "standard input".into(),
+                Some(file) => file.to_string_lossy(),
+            };
             say(&format!("{name}: no errors\n"))
         }
     }

@@ -20,7 +20,10 @@ struct Mark {
 #[derive(Clone, Debug)]
 pub struct Document {
     name: String,
+    /// Of all files, one after the other.
     text: String,
+    /// Where each file but the first begins in it, and what it is called.
+    more: Vec<(usize, String)>,
     marks: HashMap<String, Mark>,
     flags: HashMap<String, &'static str>,
     broken: Vec<String>,
@@ -34,11 +37,30 @@ impl Document {
         Document {
             name: name.into(),
             text: text.into(),
+            more: Vec::new(),
             marks: HashMap::new(),
             flags: HashMap::new(),
             broken: Vec::new(),
             problems: Vec::new(),
         }
+    }
+
+    /// Adds the text of another file; where it begins.
+    pub fn append(&mut self, name: &str, text: &str) -> usize {
+        if !self.text.ends_with('\n') {
+            self.text.push('\n');
+        }
+        let base = self.text.len();
+        self.text.push_str(text);
+        self.more.push((base, name.into()));
+        base
+    }
+
+    /// `FILE:LINE` of a span.
+    #[must_use]
+    pub fn place_of(&self, span: Range<usize>) -> String {
+        let problem = self.place(span, Problem::of_file("", String::new(), None));
+        format!("{}:{}", problem.file, problem.line)
     }
 
     /// Remembers where a key stands.
@@ -129,7 +151,15 @@ impl Document {
     /// [`Document::into_problems`], of a document that is still needed for its places.
     pub fn take_problems(&mut self) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
-        problems.sort_by_key(|problem| (problem.file != self.name, problem.line, problem.column));
+        let order = |file: &str| match file == self.name {
+            true => 0,
+            false => {
+                let mut more = self.more.iter();
+                more.position(|(_, name)| name == file)
+                    .map_or(usize::MAX, |at| at + 1)
+            }
+        };
+        problems.sort_by_key(|problem| (order(&problem.file), problem.line, problem.column));
         problems
     }
 
@@ -206,19 +236,28 @@ impl Document {
         }
     }
 
-    /// Gives a problem its line and column.
+    /// Gives a problem its file, line and column.
     fn place(&self, span: Range<usize>, problem: Problem) -> Problem {
         let start = self.floor(span.start);
+        let (base, file) = self.file_at(start);
         let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
         let text = self.line_at(start);
         let end = self.floor(span.end.min(line_start + text.len()).max(start));
         Problem {
-            line: self.text[..start].matches('\n').count() + 1,
+            file: file.into(),
+            line: self.text[base..start].matches('\n').count() + 1,
             column: self.text[line_start..start].chars().count() + 1,
             width: self.text[start..end].chars().count().max(1),
             text: text.into(),
             ..problem
         }
+    }
+
+    /// Where the file that holds an offset begins, and its name.
+    fn file_at(&self, offset: usize) -> (usize, &str) {
+        let mut more = self.more.iter().rev();
+        let found = more.find(|(base, _)| *base <= offset);
+        found.map_or((0, &*self.name), |(base, name)| (*base, name))
     }
 
     /// The nearest offset at or below this one that a slice may start at.

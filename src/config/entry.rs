@@ -220,7 +220,8 @@ pub fn regex(text: &str) -> Result<(), String> {
 /// before either.
 #[must_use]
 pub fn of_line(line: &str) -> &str {
-    let line = line.trim();
+    // Some editors begin a file with a byte-order mark.
+    let line = line.strip_prefix('\u{feff}').unwrap_or(line).trim();
     let ends_pattern = |at: usize| {
         let rest = &line[at + 1..];
         let behind = rest.trim_start();

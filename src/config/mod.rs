@@ -12,6 +12,8 @@ pub mod choice;
 mod difference;
 mod document;
 pub mod entry;
+mod environment;
+mod files;
 mod kind;
 mod later;
 mod overrides;
@@ -21,6 +23,8 @@ mod reference;
 pub mod schema;
 mod secret;
 mod shape;
+mod sources;
+mod syntax;
 pub mod value;
 
 pub use choice::*;

@@ -5,6 +5,7 @@
 use super::{
     AdminListen, Config, Size, Time, Workers,
     document::Document,
+    environment,
     kind::{Kind, resolve},
     later::{later, later_as_table, plain},
 };
@@ -55,6 +56,14 @@ impl Walker<'_> {
         path: &str,
     ) -> Option<Value> {
         let kind = Kind::of(schema);
+        let expanded = match environment::expand(value) {
+            Ok(expanded) => expanded,
+            Err((message, hint)) => {
+                self.wrong(value.span(), path, message, Some(hint));
+                return None;
+            }
+        };
+        let value = expanded.as_ref().unwrap_or(value);
         match (&kind, value.get_ref()) {
             (Kind::Table(schema), DeValue::Table(table)) => {
                 let kept = self.table(table, schema, path);
@@ -83,7 +92,9 @@ impl Walker<'_> {
                 );
                 None
             }
-            (kind, found) => match scalar(kind, found) {
+            (kind, found) => match scalar(kind, found)
+                .or_else(|wrong| environment::unquoted(&expanded, kind).unwrap_or(Err(wrong)))
+            {
                 Ok(value) => Some(value),
                 Err(Wrong { message, hint }) => {
                     self.wrong(value.span(), path, message, hint);
@@ -312,7 +323,8 @@ fn place(path: &str) -> String {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
+/// The path of a key in a table.
+pub fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.into()
     } else {

@@ -137,6 +137,9 @@ pub struct Route {
     /// domain ours: it says where mail goes that trusted clients send to the rest of the world.
     #[schemars(extend("x-default" = "required"))]
     pub domains: Vec<String>,
+    /// Files with more domains of this route, one a line; `#` begins a comment. Read again at a reload.
+    #[schemars(with = "Vec<String>")]
+    pub domain_files: Vec<PathBuf>,
     /// Name of the pool that their mail goes to.
     pub pool: String,
     /// Which recipients of these domains are taken.

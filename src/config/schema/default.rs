@@ -9,10 +9,12 @@ impl Default for Config {
         let loopback_v4 = IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
         let loopback_v6 = IpNet::new_assert(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
         Config {
+            include: Vec::new(),
             workers: Workers::default(),
             io: Io::default(),
             hostname: String::new(),
             trusted: vec![loopback_v4, loopback_v6],
+            trusted_files: Vec::new(),
             admin: Admin::default(),
             acme: Acme::default(),
             listener: Vec::new(),

@@ -24,11 +24,17 @@ use super::{choice::*, value::*};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Other files of the configuration, read as if they stood here: `["conf.d/*.toml"]`, from the folder of this file
+    /// on. A `*` stands for anything in the last part of a path; those files come in the order of their names. Lists of
+    /// tables (`[[pool]]`, `[[route]]`) are joined; any other key is set in one file. In every file `"${NAME}"` is what the
+    /// environment says, `"${NAME:-text}"` has a text for a variable that is not set, and `$${` is a plain `${`.
+    pub include: Vec<String>,
     /// Worker threads, each pinned to one core: a number from 1 to 1024, or `"auto"` for one on each core of the
     /// affinity mask (what `taskset`, a container or systemd allow). Takes a restart.
     pub workers: Workers,
@@ -43,6 +49,9 @@ pub struct Config {
     #[schemars(with = "Vec<NetworkText>")]
     #[serde(deserialize_with = "networks")]
     pub trusted: Vec<IpNet>,
+    /// Files with more networks of this kind, one a line; `#` begins a comment. Read again at a reload.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_files: Vec<PathBuf>,
     /// The HTTP endpoint with metrics, health and control.
     pub admin: Admin,
     /// A certificate that is ordered and renewed by ACME, so that nothing else need do it.

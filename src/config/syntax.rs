@@ -1,0 +1,142 @@
+//! Errors of TOML syntax in an operator's words: one mistake is one error.
+
+use super::document::Document;
+use toml::de::Error;
+
+/// Tells the errors of one text, which begins at `base` of the document. A bracket that is not closed makes the parser
+/// misread all that follows, so then only the bracket is told; else the first error of each line, since the parser's
+/// recovery repeats itself.
+pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) {
+    let mut told: Vec<usize> = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        let start = line_start(text, span.start);
+        let line = text[start..].lines().next().unwrap_or_default();
+        if begins_something(line)
+            && let Some(open) = unclosed(text, span.start).filter(|open| *open < start)
+        {
+            let bracket = &text[open..=open];
+            let next = text[..start].matches('\n').count() + 1;
+            let message = format!("`{bracket}` is not closed");
+            let hint = format!("close it before line {next}");
+            let place = base + open..base + open + 1;
+            document.error_at(place, "", message, Some(hint));
+            return;
+        }
+        if told.contains(&start) {
+            continue;
+        }
+        told.push(start);
+        let place = base + span.start..base + span.end;
+        document.error_at(place, "", error.message().to_string(), unquoted(line));
+    }
+}
+
+fn line_start(text: &str, offset: usize) -> usize {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    text[..offset].rfind('\n').map_or(0, |at| at + 1)
+}
+
+/// Whether a line is a header or begins with a key: what can't stand within a list of texts.
+fn begins_something(line: &str) -> bool {
+    let line = line.trim_start();
+    let key = line.split('=').next().unwrap_or_default().trim_end();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    line.starts_with('[') || (line.contains('=') && !key.is_empty() && key.chars().all(plain))
+}
+
+/// The first bracket of a value that is open at an offset.
+fn unclosed(text: &str, offset: usize) -> Option<usize> {
+    let octets = text.as_bytes();
+    let mut open: Vec<usize> = Vec::new();
+    let mut at = 0;
+    let mut at_line_start = true;
+    while at < offset.min(octets.len()) {
+        let octet = octets[at];
+        match octet {
+            b'#' => at += skip_to(&octets[at..], b"\n").saturating_sub(1),
+            b'"' | b'\'' => at += quoted(&octets[at..]).saturating_sub(1),
+            // A header is closed on its line, or is an error of its own.
+            b'[' if open.is_empty() && at_line_start => {
+                at += skip_to(&octets[at..], b"\n").saturating_sub(1);
+            }
+            b'[' | b'{' => open.push(at),
+            b']' | b'}' => drop(open.pop()),
+            _ => {}
+        }
+        at_line_start = octets.get(at) == Some(&b'\n')
+            || (at_line_start && matches!(octet, b' ' | b'\t' | b'\r'));
+        at += 1;
+    }
+    open.first().copied()
+}
+
+/// How far it is to the first of these octets, or to the end.
+fn skip_to(octets: &[u8], end: &[u8]) -> usize {
+    let found = octets.iter().position(|octet| end.contains(octet));
+    found.unwrap_or(octets.len())
+}
+
+/// The length of a text in quotes, of whatever kind; of one that is not closed, to the end of its line.
+fn quoted(octets: &[u8]) -> usize {
+    let quote = octets[0];
+    let three = [quote; 3];
+    if octets.starts_with(&three) {
+        let body = &octets[3..];
+        let end = memchr::memmem::find(body, &three);
+        return end.map_or(octets.len(), |at| at + 6);
+    }
+    let mut at = 1;
+    while let Some(octet) = octets.get(at) {
+        match octet {
+            b'\\' if quote == b'"' => at += 1,
+            b'\n' => return at,
+            octet if *octet == quote => return at + 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    octets.len()
+}
+
+/// The commonest mistake: text without its quotes.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let value = value.split('#').next().unwrap_or_default().trim();
+    let number = value.parse::<f64>().is_ok() || matches!(value, "true" | "false");
+    let bare = value.starts_with(|c: char| c.is_alphanumeric() || "/.*:".contains(c));
+    (bare && !number && !value.contains('"'))
+        .then(|| format!("text stands in quotes: {} = \"{value}\"", key.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    fn told(text: &str) -> Vec<(usize, usize, String)> {
+        let problems = parse("t", text).expect_err("wrong syntax");
+        let brief = |problem: &crate::config::Problem| {
+            (problem.line, problem.column, problem.message.clone())
+        };
+        problems.iter().map(brief).collect()
+    }
+
+    #[test]
+    fn an_unclosed_bracket_is_one_error_at_the_bracket() {
+        let text = "a = \"[\" # [\n[[listener]]\naddress = [\"127.0.0.1:25\"\n\n[[pool]]\nname = \"p\"\n\
+            backends = [\"x:25\"]\n[limits]\nsessions = 5\n";
+        assert_eq!(told(text), [(3, 11, "`[` is not closed".into())]);
+        let text = "[pool]\nhealth = { backoff = \"1s\"\n[limits]\nsessions = 5\n";
+        assert_eq!(told(text), [(2, 10, "`{` is not closed".into())]);
+    }
+
+    #[test]
+    fn other_mistakes_are_told_a_line_each() {
+        let text = "hostname = mx\n[limits]\nsessions = many\n";
+        let lines: Vec<usize> = told(text).iter().map(|problem| problem.0).collect();
+        assert_eq!(lines, [1, 3]);
+    }
+}
