@@ -22,7 +22,10 @@ pub fn expand(value: &Spanned<DeValue<'_>>) -> Result<Option<Spanned<DeValue<'st
     }
     let look = |name: &str| std::env::var(name).ok();
     let text = replaced(text, look)?;
-    Ok(Some(Spanned::new(value.span(), DeValue::String(text.into()))))
+    Ok(Some(Spanned::new(
+        value.span(),
+        DeValue::String(text.into()),
+    )))
 }
 
 fn replaced(text: &str, look: impl Fn(&str) -> Option<String>) -> Result<String, Fault> {

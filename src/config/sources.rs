@@ -75,8 +75,7 @@ fn include(text: Text, all: &mut Vec<Text>, depth: usize) -> Result<(), Vec<Prob
                 let message = format!("{} is included twice", path.display());
                 document.error_at(span.clone(), "include", message, None);
             } else if depth == DEPTH_MAX || all.len() == FILES_MAX {
-                let message =
-                    format!("more than {FILES_MAX} files, or more than {DEPTH_MAX} deep");
+                let message = format!("more than {FILES_MAX} files, or more than {DEPTH_MAX} deep");
                 document.error_at(span.clone(), "include", message, None);
             } else {
                 let text = read(&path).map_err(|problem| vec![*problem])?;
@@ -269,7 +268,9 @@ fn standard_input() -> Result<Text, Box<Problem>> {
         read.map(|_| octets).map_err(|why| why.to_string())
     });
     let told = |message: String| Box::new(Problem::of_file(STANDARD_INPUT, message, None));
-    let octets = octets.clone().map_err(|why| told(format!("can't read it: {why}")))?;
+    let octets = octets
+        .clone()
+        .map_err(|why| told(format!("can't read it: {why}")))?;
     if octets.len() as u64 > FILE_MAX {
         return Err(told("it is too long for a configuration".into()));
     }
@@ -361,8 +362,7 @@ mod tests {
 
     const MAIN: &str = "include = [\"conf.d/*.toml\"]\nhostname = \"mx.example.net\"\n[[listener]]\nname = \"mx\"\n\
         address = [\"127.0.0.1:2525\"]\n[limits]\nsessions = 50\n";
-    const POOL: &str =
-        "[[pool]]\nname = \"a\"\nbackends = [\"127.0.0.1:26\"]\n[[route]]\ndomains = [\"a.example\"]\npool = \"a\"\n";
+    const POOL: &str = "[[pool]]\nname = \"a\"\nbackends = [\"127.0.0.1:26\"]\n[[route]]\ndomains = [\"a.example\"]\npool = \"a\"\n";
 
     #[test]
     fn files_are_joined_in_their_order() {
@@ -406,6 +406,9 @@ mod tests {
     fn a_file_that_includes_itself_is_told() {
         let folder = written(&[("mx.toml", "include = [\"mx.toml\"]\n")]);
         let problems = config::load(&folder.path().join("mx.toml")).unwrap_err();
-        assert!(problems[0].message.contains("included twice"), "{problems:?}");
+        assert!(
+            problems[0].message.contains("included twice"),
+            "{problems:?}"
+        );
     }
 }

@@ -1,8 +1,6 @@
 //! What a handshake brought.
 
-use rustls::{
-    CipherSuite, Connection, HandshakeKind, ProtocolVersion, pki_types::CertificateDer,
-};
+use rustls::{CipherSuite, Connection, HandshakeKind, ProtocolVersion, pki_types::CertificateDer};
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},

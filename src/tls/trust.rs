@@ -9,9 +9,10 @@
 //!   when they are asked, self-signed or from their own authority, and must not lose mail over it.
 
 use super::{
-    Error, provider,
+    Error,
     facts::names_of,
     identity::{certificates, now},
+    provider,
 };
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
@@ -178,8 +179,8 @@ fn holds(
     now: UnixTime,
 ) -> Result<(), rustls::Error> {
     let wrong = |why: CertificateError| rustls::Error::InvalidCertificate(why);
-    let (_, read) = X509Certificate::from_der(certificate)
-        .map_err(|_| wrong(CertificateError::BadEncoding))?;
+    let (_, read) =
+        X509Certificate::from_der(certificate).map_err(|_| wrong(CertificateError::BadEncoding))?;
     let validity = read.validity();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < validity.not_before.timestamp() {
@@ -309,13 +310,10 @@ fn forgive(
 }
 
 /// Whether a client's certificate leads to an anchor, now: also of a session that was resumed by a ticket.
-pub(super) fn is_believed(
-    verifier: &dyn ClientCertVerifier,
-    chain: &[CertificateDer<'_>],
-) -> bool {
+pub(super) fn is_believed(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> bool {
     let now = std::time::Duration::from_secs(u64::try_from(now()).unwrap_or(0));
     let now = UnixTime::since_unix_epoch(now);
-    chain.split_first().is_some_and(|(first, rest)| {
-        verifier.verify_client_cert(first, rest, now).is_ok()
-    })
+    chain
+        .split_first()
+        .is_some_and(|(first, rest)| verifier.verify_client_cert(first, rest, now).is_ok())
 }

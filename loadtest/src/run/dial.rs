@@ -87,7 +87,9 @@ async fn ready(
     notes: &RefCell<Recorder>,
 ) -> Result<(), Stuck> {
     // What is sent before the greeting is not its answer.
-    link.flush().await.map_err(|failure| (Step::Greeting, failure))?;
+    link.flush()
+        .await
+        .map_err(|failure| (Step::Greeting, failure))?;
     let mode = plan.tls.as_ref().map_or(Mode::None, |tls| tls.mode);
     if mode == Mode::Implicit {
         secure(link, plan, call, notes).await?;

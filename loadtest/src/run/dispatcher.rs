@@ -2,8 +2,8 @@
 
 use super::{
     arrivals::{Arrivals, Intended},
-    outcomes::Outcomes,
     dial::Call,
+    outcomes::Outcomes,
     payload::Library,
     plan::{Load, Plan},
     record::{Outcome, Part, Recorder},
@@ -162,7 +162,9 @@ impl Drop for SlotGuard {
     fn drop(&mut self) {
         let dispatcher = &self.dispatcher;
         dispatcher.slots.set(dispatcher.slots.get() - 1);
-        dispatcher.slow.set(dispatcher.slow.get() - u32::from(self.slow));
+        dispatcher
+            .slow
+            .set(dispatcher.slow.get() - u32::from(self.slow));
         dispatcher.settle();
     }
 }

@@ -297,7 +297,11 @@ impl Link {
     ///
     /// # Errors
     /// The connection is of no more use.
-    pub async fn ask(&mut self, line: &str, replies: &mut ReplyReader) -> Result<ReplyHead, LinkError> {
+    pub async fn ask(
+        &mut self,
+        line: &str,
+        replies: &mut ReplyReader,
+    ) -> Result<ReplyHead, LinkError> {
         self.out.extend_from_slice(line.as_bytes());
         loop {
             self.turn().await?;

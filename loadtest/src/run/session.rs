@@ -3,9 +3,9 @@
 
 use super::{
     arrivals::Intended,
-    dispatcher::{Dispatcher, Slot},
     dial::{NoLink, dial},
-    link::{Link, Pace, LinkError},
+    dispatcher::{Dispatcher, Slot},
+    link::{Link, LinkError, Pace},
     plan::Load,
     record::{Outcome, Step},
     send::{self, Leave, Letter, Rest},
@@ -159,7 +159,10 @@ impl Session {
             Rest::Soiled => match link.reset().await {
                 Ok(()) => Some(link),
                 Err(failure) => {
-                    self.dispatcher.notes.borrow_mut().error(Step::Reset, failure.fault());
+                    self.dispatcher
+                        .notes
+                        .borrow_mut()
+                        .error(Step::Reset, failure.fault());
                     None
                 }
             },
@@ -212,7 +215,8 @@ impl Session {
     fn is_slow(&self) -> bool {
         let dispatcher = &self.dispatcher;
         let trouble = &dispatcher.plan().trouble;
-        dispatcher.draws(trouble.slow) && dispatcher.slow.get() < trouble.slow_max.div_ceil(dispatcher.plan().workers)
+        dispatcher.draws(trouble.slow)
+            && dispatcher.slow.get() < trouble.slow_max.div_ceil(dispatcher.plan().workers)
     }
 
     async fn trickle(&mut self, message: Intended) {
@@ -297,7 +301,10 @@ fn hold(dispatcher: &Rc<Dispatcher>, mut link: Link) {
     let dispatcher = Rc::clone(dispatcher);
     spawn(async move {
         let failure: LinkError = link.rest().await;
-        dispatcher.notes.borrow_mut().error(Step::Idle, failure.fault());
+        dispatcher
+            .notes
+            .borrow_mut()
+            .error(Step::Idle, failure.fault());
         drop(open);
     });
 }

@@ -155,7 +155,9 @@ fn begin(dispatcher: &Rc<Dispatcher>, worker: u32, arrivals: Option<Arrivals>) -
     spawn(async move {
         loop {
             let due = woken.recv().await;
-            dispatcher.release(net::now(), |message| session::start(&dispatcher, Some(message)));
+            dispatcher.release(net::now(), |message| {
+                session::start(&dispatcher, Some(message))
+            });
             if due.is_none() {
                 break;
             }

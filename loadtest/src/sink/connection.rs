@@ -1,12 +1,12 @@
 //! One connection: reads, lets the session step, throws the dice, waits where it was told to, writes.
 
 use super::{
-    tallies::Seen,
     counters::Counters,
     plan::{Fate, Plan},
     point::{Cut, Fault, Point},
     session::{Ask, Context, Do, Session},
     shared::Shared,
+    tallies::Seen,
     verify::Finding,
     worker::Worker,
 };

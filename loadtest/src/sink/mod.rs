@@ -19,7 +19,6 @@
 //! second copy that another worker took would be noticed too late to be counted.
 
 pub mod behaviour;
-pub mod tallies;
 mod command;
 mod connection;
 mod control;
@@ -33,6 +32,7 @@ mod session;
 mod shared;
 pub mod spec;
 pub mod summary;
+pub mod tallies;
 mod transfer;
 pub mod verify;
 mod worker;

@@ -2,10 +2,10 @@
 
 use super::{
     behaviour::{Behaviour, Changes},
-    tallies::Tallies,
     counters::Counters,
     plan::{Fixed, Plan},
     save::Saver,
+    tallies::Tallies,
 };
 use gatepost::{
     net::{Bound, now},

@@ -1,10 +1,10 @@
 //! The sums of all workers, as JSON and as text.
 
 use super::{
-    tallies::RunCounts,
     counters::{Count, Counters},
     point::{Cut, Fault, Point},
     shared::Shared,
+    tallies::RunCounts,
 };
 use crate::{
     report::{
