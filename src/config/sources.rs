@@ -241,7 +241,7 @@ fn merge<'a>(
                 sound &= merge(known, more, &here, document);
             }
             (DeValue::Array(known), DeValue::Array(more)) if all_tables(known, &more) => {
-                known.extend(more);
+                more.into_iter().for_each(|item| known.push(item));
             }
             _ => {
                 sound = false;
