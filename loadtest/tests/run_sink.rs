@@ -38,7 +38,7 @@ fn run(sink: &Handle, text: &str) -> (RunResult, Ledger) {
     execute(&plan(sink, text), &Hooks::default()).unwrap()
 }
 
-fn reconcile(sink: &Handle, ledger: &Ledger) -> Reconciliation {
+fn reconciled(sink: &Handle, ledger: &Ledger) -> Reconciliation {
     reconcile(ledger, &sink.tally(ledger.run).unwrap())
 }
 
@@ -64,7 +64,7 @@ fn what_is_sent_in_other_ways_arrives_undamaged() {
         let sink = sink("{}");
         let text = format!("closed = true\nsessions = 4\nmessages = 100\n{more}");
         let (result, ledger) = run(&sink, &text);
-        let found = reconcile(&sink, &ledger);
+        let found = reconciled(&sink, &ledger);
         let totals = result.totals;
         assert_eq!(totals.acknowledged, 100, "{more}: {:?}", result.errors);
         assert_eq!(
@@ -99,7 +99,7 @@ fn refusals_are_told_by_step_and_code_and_the_session_goes_on() {
         totals.deferred + totals.rejected
     );
     assert_eq!(result.errors["rcpt 550 5.1.1"], totals.recipients_refused);
-    let found = reconcile(&sink, &ledger);
+    let found = reconciled(&sink, &ledger);
     assert!(found.is_whole() && found.refused_arrived == 0, "{found:?}");
 }
 
@@ -121,7 +121,7 @@ fn slow_and_idle_sessions_are_beside_the_others() {
     assert_eq!(result.latency.count, totals.acknowledged);
     assert!(result.intervals[0].sessions >= 50);
     assert_eq!(result.errors, Default::default());
-    let found = reconcile(&sink, &ledger);
+    let found = reconciled(&sink, &ledger);
     assert!(found.is_whole(), "{found:?}");
 }
 
@@ -135,7 +135,7 @@ fn a_slow_message_arrives_if_it_is_given_the_time() {
     assert_eq!(result.totals.acknowledged, 4, "{:?}", result.errors);
     assert_eq!((result.latency.count, result.steps["slow"].count), (0, 4));
     assert!(result.steps["slow"].min_us > 100_000);
-    assert!(reconcile(&sink, &ledger).is_whole());
+    assert!(reconciled(&sink, &ledger).is_whole());
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn messages_that_find_no_session_wait_or_are_told() {
         result.latency.max_us
     );
     assert!(result.steps["service"].p50_us < 1_000_000);
-    assert!(reconcile(&sink, &ledger).is_whole());
+    assert!(reconciled(&sink, &ledger).is_whole());
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_run_that_is_stopped_tells_what_it_did() {
             totals.acknowledged > 0 && totals.acknowledged == totals.begun,
             "{totals:?}"
         );
-        assert!(reconcile(&sink, &ledger).is_whole());
+        assert!(reconciled(&sink, &ledger).is_whole());
         shown.try_iter().for_each(drop);
     }
 }
