@@ -57,15 +57,15 @@ fn start(
 
 /// A session that says QUIT; true if it had its 221.
 fn session(smtp: SocketAddr) -> bool {
-    let mut stream = TcpStream::connect(smtp).expect("it listens");
+    let stream = TcpStream::connect(smtp).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream
+    let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+    // A client that talks before the greeting is refused.
+    assert!(lines.next().is_some_and(|line| line.starts_with("220")));
+    (&stream)
         .write_all(b"EHLO a.example\r\nQUIT\r\n")
         .expect("sent");
-    let lines = BufReader::new(stream).lines();
-    lines
-        .map_while(Result::ok)
-        .any(|line| line.starts_with("221"))
+    lines.any(|line| line.starts_with("221"))
 }
 
 fn ends(mut process: Running) {
