@@ -118,7 +118,7 @@ fn what_waits_is_written_before_the_end() {
     assert!(
         said.lines()
             .next()
-            .is_some_and(|line| line.contains(" gatepost info: ")),
+            .is_some_and(|line| line.contains("Z gatepost ")),
         "{said}"
     );
     assert!(said.ends_with("gatepost info: ended\n"), "{said}");
