@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin, acme → http, proxy → policy, upstream → net → tls, threads, smtp, metrics
+//! main → supervisor → worker, admin, acme → http, proxy → delivery → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -9,6 +9,7 @@ pub mod admin;
 pub mod auth;
 pub mod config;
 pub mod decimal;
+pub mod delivery;
 pub mod http;
 pub mod log;
 pub mod maildir;

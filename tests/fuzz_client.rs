@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 use bolero::{TypeGenerator, check};
-use gatepost::smtp::{
-    Client, ClientError, ClientSettings, Envelope, Event, Load, ReplyLimits, Span, To,
-    client::ClientState,
-    envelope::{MailParams, Path, Recipient},
-    reply_parse::{Progress, ReplyReader},
+use gatepost::{
+    delivery::{Step, replies::reply_of},
+    smtp::{
+        Client, ClientError, ClientSettings, Envelope, Event, Load, ReplyLimits, Span, To,
+        client::ClientState,
+        envelope::{MailParams, Path, Recipient},
+        reply_parse::{Progress, ReplyReader},
+    },
+    upstream::BackendReply,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +40,8 @@ fn replies() {
                             assert!((200..600).contains(&reply.head.code));
                             assert!(!reply.text().contains(&b'\r'));
                             let mut wire = Vec::new();
-                            reply.to_reply().write(&mut wire);
+                            let said = BackendReply::from(reply);
+                            reply_of(&said, Step::Message).write(&mut wire);
                             seen.push(Ok(wire));
                         }
                         Err(error) => {

@@ -28,13 +28,20 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["tls", "net", "smtp", "metrics", "log", "config"],
     ),
     (
-        "spool",
+        "delivery",
         &["upstream", "net", "smtp", "metrics", "log", "config"],
+    ),
+    (
+        "spool",
+        &[
+            "delivery", "upstream", "net", "smtp", "metrics", "log", "config",
+        ],
     ),
     (
         "proxy",
         &[
-            "auth", "tls", "policy", "upstream", "spool", "net", "smtp", "metrics", "log", "config",
+            "auth", "tls", "policy", "delivery", "upstream", "spool", "net", "smtp", "metrics",
+            "log", "config",
         ],
     ),
     ("process", &["net", "log", "config"]),
@@ -45,8 +52,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "threads", "proxy", "auth", "tls", "policy", "upstream", "spool", "net", "smtp",
-            "metrics", "log", "config",
+            "threads", "proxy", "auth", "tls", "policy", "delivery", "upstream", "spool", "net",
+            "smtp", "metrics", "log", "config",
         ],
     ),
 ];

@@ -9,7 +9,7 @@ use super::{
 use gatepost::{
     policy::At,
     smtp::{
-        Client, ClientSettings, Envelope, Event, Load, Span, Tick, To,
+        Client, ClientSettings, Envelope, Event, Load, Reply, Span, Status, Tick, To,
         envelope::{MailParams, Path, Recipient},
         server::{Action, Answer, Question, Server, Settings},
     },
@@ -228,7 +228,8 @@ impl Whole {
                 Action::End => {
                     accepted(judge, KEPT[2]);
                     back.message(server.envelope(), TRACE, body);
-                    Answer::AcceptWith(back.client.reply().to_reply())
+                    let said = String::from_utf8_lossy(back.client.reply().text());
+                    Answer::AcceptWith(Reply::owned(250, Status(2, 0, 0), said.into_owned()))
                 }
                 _ => Answer::Accept,
             });

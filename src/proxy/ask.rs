@@ -4,12 +4,16 @@
 use super::{
     connection::{Session, stage_of},
     login::known_as,
-    mapping, replies,
+    replies,
     site::Site,
     transaction::Transaction,
 };
 use crate::{
     config::Role,
+    delivery::{
+        Step,
+        replies::{NO_UTF8, reply_of},
+    },
     metrics::{Counter, Scope, Stage},
     net::{now, sleep, sleep_until},
     policy::{At, Facts, Hit, Signals, Verdict, What},
@@ -172,7 +176,7 @@ impl Session {
         let pools = &self.context.pools;
         let sender = envelope.sender().whole;
         if let Some(reply) = pools.refused_lately(route.pool, self.client, sender, recipient) {
-            return Answer::Refuse(mapping::refused(reply));
+            return Answer::Refuse(reply_of(&reply, Step::Recipient));
         }
         if Site::verifies(&route) {
             self.input.settle();
@@ -181,8 +185,9 @@ impl Session {
             match verified {
                 Verification::Accepted => {}
                 Verification::Unknown(reply) => return Answer::Refuse(reply),
-                Verification::Refused(reply) | Verification::Deferred(reply) => {
-                    return Answer::Refuse(mapping::refused(reply));
+                Verification::NoUtf8 => return Answer::Refuse(NO_UTF8.reply()),
+                Verification::Refused(said) | Verification::Deferred(said) => {
+                    return Answer::Refuse(reply_of(&said, Step::Recipient));
                 }
             }
         }

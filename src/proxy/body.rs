@@ -2,11 +2,11 @@
 
 use super::{
     connection::Session,
-    relay::{Handed, Room, Streaming},
     replies,
     transaction::{Body, Transaction},
 };
 use crate::{
+    delivery::{self, Room, Streaming},
     metrics::Counter,
     smtp::{Reply, Span, body::BodyFacts, client::Load, envelope::BodyKind, header},
 };
@@ -54,15 +54,15 @@ impl Session {
             Body::Window(_) if room == Room::None => {
                 self.begin_stream(&mut transaction, piece).await
             }
-            Body::Streaming(streaming) => {
+            Body::Streaming(streaming, _) => {
                 let sent = streaming.forward().await;
-                sent.map_err(|handed| self.stream_failed(handed))
+                sent.map_err(|outcome| self.refusal(&outcome))
             }
             Body::Window(_) | Body::None | Body::Gone => Ok(()),
         };
         if let Err(reply) = result {
-            if let Body::Streaming(streaming) = std::mem::replace(&mut transaction.body, Body::Gone)
-            {
+            let body = std::mem::replace(&mut transaction.body, Body::Gone);
+            if let Body::Streaming(streaming, _) = body {
                 streaming.abandon();
             }
             transaction.said(&reply);
@@ -79,7 +79,8 @@ impl Session {
             return;
         };
         transaction.size = size;
-        if let Body::Streaming(streaming) = std::mem::replace(&mut transaction.body, Body::Gone) {
+        if let Body::Streaming(streaming, _) = std::mem::replace(&mut transaction.body, Body::Gone)
+        {
             streaming.abandon();
         }
     }
@@ -125,50 +126,37 @@ impl Session {
         let mut pieces: Vec<&[u8]> = vec![&first];
         survey.without_forged(held, &mut pieces);
         pieces.push(piece);
-        let streaming = self
-            .lease_stream(transaction, load, header, &pieces)
-            .await?;
+        let streaming = self.open_stream(transaction, load, &pieces).await?;
         self.context
             .recorder
             .count(Counter::Streamed, self.scope, 1);
-        transaction.body = Body::Streaming(Box::new(streaming));
+        transaction.body = Body::Streaming(Box::new(streaming), header.to_vec());
         Ok(())
     }
 
-    /// Tries backends until one takes the envelope; the window is still there, so trying again is safe.
-    async fn lease_stream(
-        &mut self,
+    /// Finds a backend that takes the envelope, and sends it what has come.
+    async fn open_stream(
+        &self,
         transaction: &mut Transaction,
         load: Load,
-        header: &[u8],
         pieces: &[&[u8]],
     ) -> Result<Streaming, Reply> {
-        let mut search = self.search(transaction);
-        loop {
-            let lease = search.lease(self).await?;
-            transaction.times.leased.get_or_insert(crate::net::now());
-            transaction.backend = Some(Arc::clone(lease.backend()));
-            transaction.backend_tls = lease.tls();
-            let (envelope, facts) = (self.server.envelope(), self.server.body_facts());
-            match Streaming::start(lease, envelope, load, header, pieces, facts).await {
-                Ok(streaming) => return Ok(streaming),
-                Err((handed, lease)) => {
-                    if let Some(reply) = search.after(self, &handed, &lease, transaction) {
-                        lease.give_back();
-                        return Err(reply);
-                    }
-                    lease.give_back();
-                }
+        let undotted = self.server.body_facts().is_undotted();
+        let parts = self.origin_parts_of(transaction);
+        let origin = parts.as_ref().map(|parts| self.origin(parts));
+        let message = self.message(transaction, pieces, load, undotted, origin.as_ref())?;
+        match delivery::open(&self.context.pools, &message).await {
+            Ok(streaming) => {
+                let lease = streaming.lease();
+                transaction.times.leased.get_or_insert(lease.now());
+                transaction.backend = Some(Arc::clone(lease.backend()));
+                transaction.backend_tls = lease.tls();
+                Ok(streaming)
             }
-        }
-    }
-
-    /// What the client is told when a stream under way fails.
-    fn stream_failed(&self, handed: Handed) -> Reply {
-        match handed {
-            Handed::Refused(reply) => reply,
-            Handed::Uncertain => crate::upstream::replies::UNCERTAIN.reply(),
-            _ => crate::upstream::replies::LOST.reply(),
+            Err(outcome) => {
+                self.note_outcome(&outcome, transaction);
+                Err(self.refusal(&outcome))
+            }
         }
     }
 

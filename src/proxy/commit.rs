@@ -1,32 +1,34 @@
 //! The end of a body: the verdict on the message, the backend's word, the final reply.
 //!
-//! `250` leaves here only behind a backend's own `250` (invariant 2).
+//! `250` leaves here only after a backend's own `250` (INV-250).
 
 use super::{
     connection::Session,
+    origin::OriginParts,
     payload::Survey,
-    relay::{self, Handed, Marks, Parcel},
     replies, trace,
     transaction::{Body, Transaction},
 };
 use crate::{
+    delivery::{self, Message, Outcome, Streaming, replies::LOST},
     metrics::{Counter, Stage},
     net::now,
     policy::{At, Verdict},
-    smtp::{Reply, Status, client::Load, header, server::Answer},
-    upstream::Lease,
+    smtp::{
+        Reply, Status,
+        client::{Load, To},
+        header,
+        server::Answer,
+    },
+    upstream::Origin,
 };
-use std::sync::Arc;
 
 impl Session {
     /// The body is complete: judges it, hands it over, answers.
     pub async fn commit(&mut self) {
         let Some(mut transaction) = self.transaction.take() else {
-            self.server.answer(
-                Answer::Refuse(crate::upstream::replies::LOST.reply()),
-                &mut self.out,
-            );
-            return;
+            let answer = Answer::Refuse(LOST.reply());
+            return self.server.answer(answer, &mut self.out);
         };
         transaction.times.complete = Some(self.now);
         let began = transaction.times.body.unwrap_or(self.now);
@@ -36,9 +38,12 @@ impl Session {
         recorder.count(Counter::BodyBytes, self.scope, transaction.size);
         let answer = match std::mem::replace(&mut transaction.body, Body::Gone) {
             Body::Window(window) => self.commit_window(&mut transaction, window.bytes()).await,
-            Body::Streaming(streaming) => self.commit_stream(&mut transaction, *streaming).await,
+            Body::Streaming(streaming, header) => {
+                self.commit_stream(&mut transaction, *streaming, &header)
+                    .await
+            }
             Body::None => self.commit_window(&mut transaction, b"").await,
-            Body::Gone => Answer::Refuse(crate::upstream::replies::LOST.reply()),
+            Body::Gone => Answer::Refuse(LOST.reply()),
         };
         // Where a backend had the last word, this is when it was heard.
         self.now = transaction.times.done.unwrap_or_else(now);
@@ -86,66 +91,101 @@ impl Session {
             eight_bit: facts.eight_bit,
             whole: true,
         };
-        let mut search = self.search(transaction);
-        loop {
-            let mut lease = match search.lease(self).await {
-                Ok(lease) => lease,
-                Err(reply) => return Answer::Refuse(reply),
-            };
-            let leased = lease.now();
-            transaction.times.leased = Some(leased);
-            transaction.backend = Some(Arc::clone(lease.backend()));
-            transaction.backend_tls = lease.tls();
-            let mut marks = Marks::default();
-            let parcel = Parcel {
-                envelope: self.server.envelope(),
-                pieces: &pieces,
-                load,
-                undotted,
-            };
-            let handed = relay::whole(&mut lease, parcel, &mut marks).await;
-            let reply = search.after(self, &handed, &lease, transaction);
-            if let Some(moment) = marks.envelope {
-                let took = moment.micros_since(leased);
-                self.context
-                    .recorder
-                    .record(Stage::Envelope, lease.scope(), took);
-            }
-            let answer = self.handed(handed, reply, &lease, marks, transaction);
-            lease.give_back();
-            if let Some(answer) = answer {
-                return answer;
-            }
-        }
+        let parts = self.origin_parts_of(transaction);
+        let origin = parts.as_ref().map(|parts| self.origin(parts));
+        let message = match self.message(transaction, &pieces, load, undotted, origin.as_ref()) {
+            Ok(message) => message,
+            Err(reply) => return Answer::Refuse(reply),
+        };
+        let outcome = delivery::deliver(&self.context.pools, &message).await;
+        self.answer_of(&outcome, transaction)
     }
 
     async fn commit_stream(
         &mut self,
         transaction: &mut Transaction,
-        streaming: relay::Streaming,
+        streaming: Streaming,
+        header: &[u8],
     ) -> Answer {
-        if let Err(answer) = self.judge_message(&streaming.header) {
+        if let Err(answer) = self.judge_message(header) {
             // Tail hold: the end was never sent, so the backend discards what it has.
             streaming.abandon();
             return answer;
         }
-        if self.server.body_facts().eight_bit && !streaming.takes_eight_bit() {
-            streaming.abandon();
-            return Answer::Refuse(replies::NO_EIGHT_BIT.reply());
+        let eight_bit = self.server.body_facts().eight_bit;
+        let outcome = streaming.end(eight_bit).await;
+        self.answer_of(&outcome, transaction)
+    }
+
+    /// What a backend is to be told of the client, where the pool wants that.
+    pub fn origin_parts_of(&self, transaction: &Transaction) -> Option<OriginParts> {
+        self.origin_parts(transaction.pool?, transaction.id)
+    }
+
+    /// The message of this transaction for its pool. An error is the reply that the client gets.
+    pub fn message<'a>(
+        &'a self,
+        transaction: &Transaction,
+        pieces: &'a [&'a [u8]],
+        load: Load,
+        undotted: bool,
+        origin: Option<&'a Origin<'a>>,
+    ) -> Result<Message<'a>, Reply> {
+        let Some(pool) = transaction.pool else {
+            return Err(delivery::replies::DOWN.reply());
+        };
+        Ok(Message {
+            pool,
+            envelope: self.server.envelope(),
+            to: To::All,
+            pieces,
+            load,
+            undotted,
+            origin,
+            deadline: self.now.after(self.current.site.config.timeouts.commit.0),
+        })
+    }
+
+    /// The core's answer to what came of a message.
+    fn answer_of(&self, outcome: &Outcome, transaction: &mut Transaction) -> Answer {
+        self.note_outcome(outcome, transaction);
+        match outcome.told(self.server.envelope()) {
+            Ok(()) => Answer::AcceptWith(Reply::owned(
+                250,
+                Status(2, 0, 0),
+                transaction.id.accepted(),
+            )),
+            Err(reply) => Answer::Refuse(reply),
         }
-        if let Some(leased) = transaction.times.leased {
-            let took = now().micros_since(leased);
-            self.context
-                .recorder
-                .record(Stage::Stream, streaming.scope(), took);
+    }
+
+    /// The reply to a message that no backend took.
+    pub fn refusal(&self, outcome: &Outcome) -> Reply {
+        let told = outcome.told(self.server.envelope());
+        told.err().unwrap_or_else(|| LOST.reply())
+    }
+
+    /// Keeps what came of a message for the log, and remembers recipients that were refused after they had been
+    /// accepted, so that the client hears of it at RCPT when it comes again.
+    pub fn note_outcome(&self, outcome: &Outcome, transaction: &mut Transaction) {
+        let times = &mut transaction.times;
+        times.leased = outcome.times.leased.or(times.leased);
+        times.done = outcome.times.heard;
+        if let Some(backend) = &outcome.backend {
+            transaction.backend = Some(backend.clone());
+            transaction.backend_tls = outcome.tls;
         }
-        let mut marks = Marks::default();
-        let (handed, lease) = streaming.end(&mut marks).await;
-        let mut search = self.search(transaction).ended();
-        let reply = search.after(self, &handed, &lease, transaction);
-        let answer = self.handed(handed, reply, &lease, marks, transaction);
-        lease.give_back();
-        answer.unwrap_or_else(|| Answer::Refuse(crate::upstream::replies::LOST.reply()))
+        let envelope = self.server.envelope();
+        let sender = envelope.sender().whole;
+        for (place, said) in &outcome.refused {
+            if let (Some(pool), Some(recipient)) =
+                (transaction.pool, envelope.recipients().get(*place))
+            {
+                let path = envelope.path(recipient.path);
+                let pools = &self.context.pools;
+                pools.note_refused(pool, self.client, sender, path, said);
+            }
+        }
     }
 
     /// The verdict on header and size: what matters of the header, or the answer to a message that is refused.
@@ -169,31 +209,5 @@ impl Session {
             Verdict::Defer(reply) | Verdict::Reject(reply) => Err(Answer::Refuse(reply)),
             Verdict::Close(reply) => Err(Answer::Close(reply)),
         }
-    }
-
-    /// The core's answer to what came of a try; `None` where another follows.
-    fn handed(
-        &self,
-        handed: Handed,
-        reply: Option<Reply>,
-        lease: &Lease,
-        marks: Marks,
-        transaction: &mut Transaction,
-    ) -> Option<Answer> {
-        let recorder = &self.context.recorder;
-        if let (Some(sent), Handed::Accepted | Handed::Refused(_)) = (marks.sent, &handed) {
-            let heard = lease.now();
-            transaction.times.done = Some(heard);
-            recorder.record(Stage::Commit, lease.scope(), heard.micros_since(sent));
-        }
-        if let Handed::Accepted = handed {
-            recorder.count(Counter::BackendAccepted, lease.scope(), 1);
-            return Some(Answer::AcceptWith(Reply::owned(
-                250,
-                Status(2, 0, 0),
-                transaction.id.accepted(),
-            )));
-        }
-        reply.map(Answer::Refuse)
     }
 }

@@ -12,13 +12,13 @@ use super::{
     arrival::{Arrival, Via, true_client},
     context::{Context, Current},
     login::Login,
-    relay::Room,
     site::{ListenerSite, Place, scarce},
     trace::{self, End},
     transaction::{Body, Transaction},
 };
 use crate::{
     config::ListenerTls,
+    delivery::Room,
     metrics::{Counter, Gauge, Scope, Stage},
     net::{Chunk, Stream, now},
     policy::{Judgement, SessionTicket},

@@ -2,7 +2,7 @@
 //!
 //! This room awaits; it does not parse (`smtp`), decide (`policy`) or know an engine (`net`). The way of a
 //! message: [`connection`] drives the server machine and asks policy; [`transaction`] keeps the body and the
-//! verdicts; [`relay`] sends it over a lease and waits for the backend's word; [`trace`] writes the log line.
+//! verdicts; `commit` has `delivery` hand it to a backend; [`trace`] writes the log line.
 //!
 //! Rejected: a third state machine that joins server and client. Two machines and short async code read as
 //! the story goes; a joint machine was the 1,000-line function again.
@@ -10,20 +10,17 @@
 mod arrival;
 mod ask;
 mod body;
-mod caller;
 mod commit;
 pub mod connection;
 mod context;
 mod login;
-mod mapping;
 mod mend;
 pub mod message_id;
+mod origin;
 mod payload;
 pub mod received;
 pub mod reference;
-pub mod relay;
 pub mod replies;
-mod search;
 mod secure;
 mod site;
 pub mod trace;

@@ -1,6 +1,6 @@
 //! `docs/replies.md`, made from the replies themselves: the index for whoever reads one in a bounce or a log.
 
-use crate::{policy, smtp, smtp::Known, upstream};
+use crate::{delivery, policy, smtp, smtp::Known, upstream};
 use std::fmt::Write;
 
 const INTRODUCTION: &str = "# Replies
@@ -26,12 +26,17 @@ const ROOMS: &[(&str, &str, &[Known])] = &[
     ),
     (
         "The way of a message",
-        "Capacity, routes, and what a backend made of a message.",
+        "Capacity, routes and logins.",
         super::replies::ALL,
     ),
     (
-        "The backends",
-        "When no backend says anything.",
+        "Delivery",
+        "What became of a message at the backends of its pool.",
+        delivery::replies::ALL,
+    ),
+    (
+        "Verification",
+        "When no backend says whether it takes a recipient.",
         upstream::replies::ALL,
     ),
 ];

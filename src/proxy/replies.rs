@@ -38,24 +38,6 @@ pub const NO_ROUTE: Known = Known {
     advice: "The operator adds a route.",
 };
 
-/// Some recipients were refused by the backend when the message was sent.
-pub const SOME_REFUSED: Known = Known {
-    code: 451,
-    status: Status(4, 5, 3),
-    text: "A recipient was refused after all, try again; refused:",
-    cause: "A recipient that had been accepted was refused by the backend once the message was sent. Nobody got it; the refusal is remembered, so that at the next try this recipient is refused at RCPT and the others get the message.",
-    advice: "Nothing: a mail server tries again by itself.",
-};
-
-/// The backend refuses what we say, for a reason that isn't the sender's.
-pub const BACKEND_CONFUSED: Known = Known {
-    code: 451,
-    status: Status(4, 3, 5),
-    text: "The mail system behind this one does not take our mail; it said:",
-    cause: "A backend answered with a code that means a wrong setup (500 to 504, 521, 530, 535 and the like), not a wrong message.",
-    advice: "The operator looks at the backend's setup: it must take mail from Gatepost without AUTH, and as many commands as a message needs.",
-};
-
 /// A stranger on a submission listener.
 pub const SUBMISSION_ONLY: Known = Known {
     code: 530,
@@ -137,42 +119,6 @@ pub const HEADER_TOO_LARGE: Known = Known {
     advice: "The sender sends a smaller header; the operator raises the limit if that is normal mail.",
 };
 
-/// No backend takes messages as large.
-pub const TOO_LARGE_BEHIND: Known = Known {
-    code: 552,
-    status: Status(5, 3, 4),
-    text: "The mail system behind this one takes no message as large",
-    cause: "The message is larger than the SIZE that the backend offers.",
-    advice: "The sender sends a smaller message.",
-};
-
-/// 8-bit data and a backend without 8BITMIME.
-pub const NO_EIGHT_BIT: Known = Known {
-    code: 554,
-    status: Status(5, 6, 3),
-    text: "The mail system behind this one takes no 8-bit data",
-    cause: "The message has 8-bit data and the backend does not offer 8BITMIME.",
-    advice: "The sender encodes the message (quoted-printable or base64).",
-};
-
-/// An internationalised address and a backend without SMTPUTF8.
-pub const NO_UTF8: Known = Known {
-    code: 553,
-    status: Status(5, 6, 7),
-    text: "The mail system behind this one takes no internationalised addresses",
-    cause: "The message needs SMTPUTF8 and the backend does not offer it.",
-    advice: "The sender uses an ASCII address.",
-};
-
-/// An envelope that must not reach a backend.
-pub const MALFORMED: Known = Known {
-    code: 550,
-    status: Status(5, 5, 4),
-    text: "The envelope can't be passed on",
-    cause: "An address or a parameter holds what no backend may be sent.",
-    advice: "The sender corrects the address.",
-};
-
 /// Gatepost goes down.
 pub const GOING_DOWN: Known = Known {
     code: 421,
@@ -195,13 +141,7 @@ pub const ALL: &[Known] = &[
     AUTH_SLOWED,
     NOT_YOUR_SENDER,
     NOT_YOUR_FROM,
-    SOME_REFUSED,
-    BACKEND_CONFUSED,
     LOOP,
     HEADER_TOO_LARGE,
-    TOO_LARGE_BEHIND,
-    NO_EIGHT_BIT,
-    NO_UTF8,
-    MALFORMED,
     GOING_DOWN,
 ];

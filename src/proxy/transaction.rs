@@ -2,10 +2,10 @@
 
 use super::{
     message_id::MessageId,
-    relay::{Room, Streaming},
     window::{BodyMemory, Window},
 };
 use crate::{
+    delivery::{Room, Streaming},
     smtp::{
         Reply, Status, Tick,
         body::BodyFacts,
@@ -56,8 +56,8 @@ pub(super) enum Body {
     None,
     /// In memory.
     Window(Window),
-    /// On its way to a backend.
-    Streaming(Box<Streaming>),
+    /// On its way to a backend; the header section is kept for the checks at the end.
+    Streaming(Box<Streaming>, Vec<u8>),
     /// Dead, or delivered.
     Gone,
 }
@@ -151,7 +151,7 @@ impl Transaction {
                 true => Room::Ample,
                 false => Room::None,
             },
-            Body::Streaming(streaming) => streaming.take(piece, facts),
+            Body::Streaming(streaming, _) => streaming.take(piece, facts),
             Body::None | Body::Gone => Room::Ample,
         }
     }

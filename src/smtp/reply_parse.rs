@@ -7,10 +7,7 @@
 //! Rejected: taking the last line's code where codes are mixed, and LF for CRLF, as the Postfix client
 //! does. A reply that two readers can read in two ways is not one on which to lose a message.
 
-use super::{
-    reply::{Reply, Text},
-    status::Status,
-};
+use super::status::Status;
 use std::fmt;
 
 /// How much of a reply is read. Beyond it the reply is an error, never a growth.
@@ -83,33 +80,11 @@ pub struct ReplyRef<'a> {
 }
 
 impl<'a> ReplyRef<'a> {
-    /// The text without codes, lines parted by `\n`. A stranger's bytes: any octet but CR and LF may be
-    /// in it, so it goes nowhere but through [`ReplyRef::to_reply`] or a log's quoting.
+    /// The text without codes, lines parted by `\n`. The server's bytes: any octet but CR and LF may be
+    /// in it, so it goes nowhere but through `delivery::replies` or a log's quoting.
     #[must_use]
     pub fn text(&self) -> &'a [u8] {
         self.text
-    }
-
-    /// The reply made ours: [`Reply::write`] makes its text safe. An enhanced code that is missing
-    /// becomes `class.0.0` (RFC 3463 §3.1). Allocates: it is for what is told to a client, not for each
-    /// reply.
-    #[must_use]
-    pub fn to_reply(&self) -> Reply {
-        let ReplyHead { code, status } = self.head;
-        let status = match (status, code / 100) {
-            (Status::NONE, class @ (2 | 4 | 5)) => Status(class as u8, 0, 0),
-            (status, _) => status,
-        };
-        // Nearly every text is sound: the check of a whole text is much faster than one piece by piece.
-        let text = match str::from_utf8(self.text) {
-            Ok(text) => text.to_owned(),
-            Err(_) => String::from_utf8_lossy(self.text).into_owned(),
-        };
-        Reply {
-            code,
-            status,
-            text: Text::Owned(text),
-        }
     }
 }
 
@@ -401,14 +376,6 @@ mod tests {
         assert_eq!(one(&"250-\r\n".repeat(5)), Err(ReplyError::Lines));
         let long = format!("250-{}\r\n", "x".repeat(50)).repeat(3);
         assert_eq!(one(&long), Err(ReplyError::Octets));
-    }
-
-    #[test]
-    fn a_reply_made_ours_has_an_enhanced_code() {
-        let mut reader = ReplyReader::new(ReplyLimits::default());
-        reader.read(b"451 try \xff later\r\n").unwrap();
-        let reply = reader.reply().to_reply();
-        assert_eq!(reply.to_string(), "451 4.0.0 try \u{fffd} later");
     }
 
     proptest! {

@@ -5,11 +5,15 @@
 //! use the numbers that it holds, and learns at worst that its pool is gone.
 
 use super::{
-    backend::{Backend, BackendView, Identity},
+    build_error::BuildError,
     changes::Changes,
     health::Rules,
+    ids::PoolId,
     pool::{Pool, Waits},
-    queue::{Bells, Queue},
+    pooling::{
+        backend::{Backend, BackendView, Identity},
+        queue::{Queue, WorkerWakers},
+    },
     route::{Route, RouteId, RouteTable},
     security::{self, Material, SecurityIdentity},
     verify_cache::Cache,
@@ -20,41 +24,11 @@ use crate::{
         Capabilities, Tick,
         client::{ClientSettings, StartTls},
     },
-    tls::Fault,
 };
 use std::{
-    fmt,
     net::{SocketAddr, ToSocketAddrs},
     sync::Arc,
 };
-
-/// A pool's number: the same for the same name for the life of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PoolId(pub u32);
-
-/// Why the pools and routes of a configuration can't be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildError {
-    /// The key, as `pool[0].backends[1]` (counted from 0).
-    pub key: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.problem)
-    }
-}
-
-impl std::error::Error for BuildError {}
-
-impl From<Fault> for BuildError {
-    fn from(Fault { key, error }: Fault) -> BuildError {
-        let problem = error.to_string();
-        BuildError { key, problem }
-    }
-}
 
 /// All pools and routes.
 #[derive(Debug, Default)]
@@ -64,7 +38,7 @@ pub struct Backends {
     /// By number, also those of earlier configurations.
     names: Vec<String>,
     routes: RouteTable,
-    bells: Arc<Bells>,
+    wakers: Arc<WorkerWakers>,
     changes: Arc<Changes>,
     verified: Arc<Cache>,
 }
@@ -82,7 +56,7 @@ impl Backends {
         let mut errors = Vec::new();
         let mut made = Backends {
             names: previous.map(|p| p.names.clone()).unwrap_or_default(),
-            bells: previous.map(|p| Arc::clone(&p.bells)).unwrap_or_default(),
+            wakers: previous.map(|p| Arc::clone(&p.wakers)).unwrap_or_default(),
             changes: previous.map(|p| Arc::clone(&p.changes)).unwrap_or_default(),
             verified: previous
                 .map(|p| Arc::clone(&p.verified))
@@ -148,12 +122,13 @@ impl Backends {
                 )),
             });
         }
+        let names = backends.iter().map(|b| &*b.identity.security.name);
         self.pools[id.0 as usize] = Some(Arc::new(Pool {
             id,
             name: pool.name.clone(),
             client: Arc::new(client_settings(config, pool, security::asks(pool))),
             clear: Arc::new(client_settings(config, pool, StartTls::Never)),
-            security: material.security(i, pool, &backends, errors),
+            security: material.security(i, pool, names, errors),
             rules: rules(&pool.health),
             balance: pool.balance,
             waits: waits(config, pool),
@@ -233,7 +208,7 @@ impl Backends {
     #[must_use]
     pub fn offered(&self) -> Option<Capabilities> {
         let all = self.pools().filter_map(|p| p.common_capabilities());
-        all.reduce(|a, b| common(&a, &b))
+        all.reduce(|a, b| a.common(&b))
     }
 
     /// Whether each backend has been probed once, or used, with whatever result.
@@ -274,32 +249,12 @@ impl Backends {
         first.is_some_and(|backend| backend.identity.lmtp)
     }
 
-    pub(super) fn bells(&self) -> &Arc<Bells> {
-        &self.bells
+    pub(super) fn wakers(&self) -> &Arc<WorkerWakers> {
+        &self.wakers
     }
 
     pub(super) fn verified(&self) -> &Arc<Cache> {
         &self.verified
-    }
-}
-
-/// What two servers both offer; of two limits the lower one (0 is none).
-pub(super) fn common(a: &Capabilities, b: &Capabilities) -> Capabilities {
-    fn lower<N: Copy + Ord + Default>(a: N, b: N) -> N {
-        let none = N::default();
-        if a == none || b == none {
-            a.max(b)
-        } else {
-            a.min(b)
-        }
-    }
-    Capabilities {
-        extensions: a.extensions.common(b.extensions),
-        size_max: lower(a.size_max, b.size_max),
-        recipients_max: lower(a.recipients_max, b.recipients_max),
-        messages_max: lower(a.messages_max, b.messages_max),
-        xclient: a.xclient.common(b.xclient),
-        xforward: a.xforward.common(b.xforward),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happened to backends: told to whoever watches (the log), and the latest kept for who asks later.
 
-use super::{backend::Backend, health::Trouble};
+use super::{health::Trouble, pooling::backend::Backend};
 use crate::smtp::Tick;
 use std::{
     collections::VecDeque,

@@ -1,12 +1,15 @@
 //! One connection to a backend: its stream, its protocol machine and its permit, kept together for life.
 
 use super::{
-    budget::Permit,
-    caller::{Caller, Owner, keeps_apart},
+    BackendReply,
     health::Trouble,
+    origin::{Origin, Owner, keeps_apart},
     pool::Pool,
+    pooling::{
+        budget::Permit,
+        handover::{Handover, farewell},
+    },
     proxy_header,
-    queue::Grant,
 };
 use crate::{
     config::PoolIdentity,
@@ -14,18 +17,11 @@ use crate::{
     net::{Chunk, Stream, now},
     smtp::{
         Tick,
-        client::{Client, ClientError, Event},
+        client::{Client, ClientError, Event, identity::Attributes},
     },
     tls::Connector,
 };
-use std::{
-    fmt,
-    io::{self, Write},
-    mem,
-    net::TcpStream,
-    os::fd::OwnedFd,
-    time::Duration,
-};
+use std::{io, mem, time::Duration};
 
 /// A connection keeps at most this much of the memory that a large message took.
 const SPARE_MAX: usize = 32 * 1024;
@@ -45,8 +41,8 @@ pub(super) struct Conn {
     used: usize,
     /// Why the client is of no more use.
     failure: Option<ClientError>,
-    /// The last moment that is known: a deadline counts from it. What was received last brought it; who has waited
-    /// for somebody else meanwhile sets it anew.
+    /// The last moment that is known: a deadline counts from it. Set by what was received last, and anew after a wait
+    /// for the client.
     pub(super) now: Tick,
     pub(super) born: Tick,
     /// When it was last put into the pool.
@@ -134,12 +130,12 @@ impl Conn {
     pub(super) async fn introduce(
         &mut self,
         pool: &Pool,
-        caller: Option<&Caller<'_>>,
+        origin: Option<&Origin<'_>>,
         due: Tick,
     ) -> Result<Option<Counter>, Trouble> {
-        match (pool.identity, caller) {
-            (PoolIdentity::Xforward, Some(caller)) => {
-                let offered = caller.with_facts(|facts| self.client.forward(facts));
+        match (pool.identity, origin) {
+            (PoolIdentity::Xforward, Some(origin)) => {
+                let offered = origin.with_facts(|facts| self.client.forward(facts));
                 return Ok(Some(match offered {
                     true => Counter::IdentityTold,
                     false => Counter::IdentityUnoffered,
@@ -148,17 +144,17 @@ impl Conn {
             (PoolIdentity::Xforward, None) => {
                 self.client.forward(&[]);
             }
-            (PoolIdentity::Xclient, Some(caller)) => {
-                if self.owner.as_ref().is_some_and(|owner| owner.is(caller)) {
+            (PoolIdentity::Xclient, Some(origin)) => {
+                if self.owner.as_ref().is_some_and(|owner| owner.is(origin)) {
                     return Ok(None);
                 }
-                let begun = caller
-                    .with_facts(|facts| self.client.introduce(facts, caller.hello, &mut self.out));
+                let begun = origin
+                    .with_facts(|facts| self.client.introduce(facts, origin.hello, &mut self.out));
                 if !begun {
                     return Ok(Some(Counter::IdentityUnoffered));
                 }
-                // Also where it fails under way: whose it is then, nobody knows.
-                self.owner = Some(Owner::new(caller));
+                // Also where it fails under way: then it is unknown whose it is.
+                self.owner = Some(Owner::new(origin));
                 return match self.next(due).await? {
                     Event::Ready if self.is_clean() => Ok(Some(Counter::IdentityTold)),
                     _ => Err(Trouble::Nonsense),
@@ -173,14 +169,14 @@ impl Conn {
     pub(super) async fn announce(
         &mut self,
         pool: &Pool,
-        caller: Option<&Caller<'_>>,
+        origin: Option<&Origin<'_>>,
         due: Tick,
     ) -> Result<(), Trouble> {
         let stream = &self.stream;
         let ours = || Some((stream.local().ok()?, stream.peer()));
-        proxy_header::write(pool.identity, caller, ours, &mut self.out);
+        proxy_header::write(pool.identity, origin, ours, &mut self.out);
         if keeps_apart(pool.identity) && !self.out.is_empty() {
-            self.owner = caller.map(Owner::new);
+            self.owner = origin.map(Owner::new);
         }
         self.flush(due).await
     }
@@ -247,7 +243,7 @@ impl Conn {
 
     /// Says QUIT and closes. The answer is waited for, but not long: the backend's log then shows an orderly
     /// end, and the connection that takes this one's place doesn't come while the backend still counts this
-    /// one, also where somebody waits for the permit.
+    /// one, also where a waiter gets the permit.
     pub(super) async fn quit(mut self: Box<Self>) {
         self.client.quit(&mut self.out);
         let due = now().after(GOODBYE);
@@ -256,7 +252,7 @@ impl Conn {
         }
     }
 
-    /// Closes it after a QUIT that nobody answers, and keeps the right to another.
+    /// Closes it after a QUIT whose answer isn't waited for, and keeps the right to another.
     pub(super) fn into_permit(self: Box<Self>) -> Permit {
         let Conn { stream, permit, .. } = *self;
         match stream.into_fd() {
@@ -266,8 +262,18 @@ impl Conn {
         permit
     }
 
+    /// Takes in what another worker handed over.
+    pub(super) fn unpack(handover: Handover) -> io::Result<Box<Conn>> {
+        let stream = Stream::from_fd(handover.fd)?;
+        let mut conn = Conn::new(stream, handover.client, handover.permit);
+        conn.born = handover.born;
+        conn.uses = handover.uses;
+        conn.owner = handover.owner;
+        Ok(conn)
+    }
+
     /// Packs it for another worker.
-    pub(super) fn pack(self: Box<Self>) -> Result<Box<Parcel>, Box<Conn>> {
+    pub(super) fn pack(self: Box<Self>) -> Result<Box<Handover>, Box<Conn>> {
         let Conn {
             stream,
             client,
@@ -283,7 +289,7 @@ impl Conn {
             permit,
         } = *self;
         match stream.into_fd() {
-            Ok(fd) => Ok(Box::new(Parcel {
+            Ok(fd) => Ok(Box::new(Handover {
                 fd,
                 client,
                 born,
@@ -309,53 +315,48 @@ impl Conn {
     }
 }
 
-/// An idle connection on its way to another worker.
-pub struct Parcel {
-    fd: OwnedFd,
-    client: Client,
-    born: Tick,
-    uses: u32,
-    owner: Option<Box<Owner>>,
-    permit: Permit,
-}
-
-impl Parcel {
-    /// Takes it in on this worker.
-    pub(super) fn unpack(self) -> io::Result<Box<Conn>> {
-        let stream = Stream::from_fd(self.fd)?;
-        let mut conn = Conn::new(stream, self.client, self.permit);
-        conn.born = self.born;
-        conn.uses = self.uses;
-        conn.owner = self.owner;
-        Ok(conn)
-    }
-
-    /// Whoever it was meant for has gone: gives it to the next who waits, or closes it.
-    pub(super) fn pass_on(self: Box<Self>) {
-        let mut parcel = self;
-        loop {
-            let backend = parcel.permit.backend();
-            let Some(waiter) = backend.queue.next_for(backend) else {
-                break;
-            };
-            match waiter.grant(Grant::Parcel(parcel)) {
-                Err(Grant::Parcel(back)) => parcel = back,
-                _ => return,
-            }
+/// How well an idle connection does for a message of this origin, or for a question of ours; `None`: not at all.
+pub(super) fn fitness(
+    kind: PoolIdentity,
+    conn: &Conn,
+    origin: Option<&Origin<'_>>,
+) -> Option<Fitness> {
+    let fits = match (origin, &conn.owner) {
+        (None, None) => Fitness::Ready,
+        (Some(origin), Some(owner)) if owner.is(origin) => Fitness::Ready,
+        _ if !keeps_apart(kind) => Fitness::Ready,
+        (Some(_), _) if kind != PoolIdentity::Xclient => return None,
+        (Some(_), Some(_)) => {
+            // A backend that no longer offers XCLIENT can't be told of another client.
+            let offered = conn.client.capabilities().xclient;
+            (offered != Attributes::default()).then_some(Fitness::Another)?
         }
-        farewell(parcel.fd);
+        // Rather not: it would be missed by the next question.
+        (Some(_), None) => Fitness::Unowned,
+        (None, Some(_)) => return None,
+    };
+    Some(fits)
+}
+
+/// What a backend said to XCLIENT where it refuses the client that it names: 554, as it would have greeted that client
+/// (RFC 5321 §3.1). It had greeted us, so this is about the client alone. Any other refusal may as well be about us (550: we
+/// may not say XCLIENT).
+pub(super) fn refusal(conn: &Conn) -> Option<BackendReply> {
+    match conn.failure() {
+        Some(ClientError::Caller(head)) if head.code == 554 => Some(conn.client.reply().into()),
+        _ => None,
     }
 }
 
-impl fmt::Debug for Parcel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Parcel").field(&self.permit).finish()
-    }
-}
-
-/// Says QUIT to an idle connection and closes it. Its send buffer is empty, so this does not wait.
-fn farewell(fd: OwnedFd) {
-    let _ = TcpStream::from(fd).write(b"QUIT\r\n");
+/// How well a connection does; more is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fitness {
+    /// It has no owner, and is to be introduced.
+    Unowned,
+    /// It was another client's, and is to be introduced anew.
+    Another,
+    /// As it is.
+    Ready,
 }
 
 fn trouble_of(error: &io::Error) -> Trouble {

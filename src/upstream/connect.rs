@@ -4,7 +4,7 @@
 //! a must nothing is said in the clear but EHLO and STARTTLS. The handshake has its share of the time: one that hangs
 //! must leave some for the connection in the clear.
 
-use super::{budget::Permit, caller::Caller, conn::Conn, health::Trouble, pool::Pool};
+use super::{conn::Conn, health::Trouble, origin::Origin, pool::Pool, pooling::budget::Permit};
 use crate::{
     config::PoolTls,
     log::say,
@@ -35,15 +35,15 @@ struct Failure {
     permit: Permit,
 }
 
-/// Connects to the permit's backend, reads its greeting and its capabilities; all until `due`. `caller` is whose
+/// Connects to the permit's backend, reads its greeting and its capabilities; all until `due`. `origin` is whose
 /// connection it is to be, where a PROXY header says so. With the connection comes what it speaks.
 pub(super) async fn connect(
     pool: &Pool,
     permit: Permit,
-    caller: Option<&Caller<'_>>,
+    origin: Option<&Origin<'_>>,
     due: Tick,
 ) -> Result<(Box<Conn>, Counter), ConnectError> {
-    let failure = match attempt(pool, permit, caller, true, due).await {
+    let failure = match attempt(pool, permit, origin, true, due).await {
         Ok(conn) => {
             let spoken = match conn.stream.tls() {
                 None => Counter::BackendClear,
@@ -74,7 +74,7 @@ pub(super) async fn connect(
     if !falls_back {
         return Err(failure.error);
     }
-    let conn = attempt(pool, failure.permit, caller, false, due).await;
+    let conn = attempt(pool, failure.permit, origin, false, due).await;
     conn.map(|conn| (conn, Counter::BackendFallback))
         .map_err(|failure| failure.error)
 }
@@ -83,7 +83,7 @@ pub(super) async fn connect(
 async fn attempt(
     pool: &Pool,
     permit: Permit,
-    caller: Option<&Caller<'_>>,
+    origin: Option<&Origin<'_>>,
     secures: bool,
     due: Tick,
 ) -> Result<Box<Conn>, Failure> {
@@ -104,7 +104,7 @@ async fn attempt(
     };
     let mut conn = Conn::new(stream, client, permit);
     let mut handshake = None;
-    let begun = begin(pool, &mut conn, caller, &mut handshake, due).await;
+    let begun = begin(pool, &mut conn, origin, &mut handshake, due).await;
     match begun {
         Ok(()) => {
             let backend = conn.permit.backend();
@@ -113,7 +113,7 @@ async fn attempt(
         }
         Err(trouble) => Err(Failure {
             error: ConnectError {
-                trouble: about_caller(&conn, trouble),
+                trouble: about_origin(&conn, trouble),
                 counter: counter_of(&conn, trouble),
             },
             handshake,
@@ -126,11 +126,11 @@ async fn attempt(
 async fn begin(
     pool: &Pool,
     conn: &mut Conn,
-    caller: Option<&Caller<'_>>,
+    origin: Option<&Origin<'_>>,
     handshake: &mut Option<io::Error>,
     due: Tick,
 ) -> Result<(), Trouble> {
-    conn.announce(pool, caller, due).await?;
+    conn.announce(pool, origin, due).await?;
     let mut secures = conn.client.is_secured();
     loop {
         if std::mem::take(&mut secures) {
@@ -151,14 +151,14 @@ async fn begin(
         match conn.next(due).await? {
             Event::Ready if conn.is_clean() => return Ok(()),
             Event::StartTls if conn.is_read() => secures = true,
-            // It talks behind its EHLO reply, or says something that is no part of a beginning.
+            // It says more after its EHLO reply, or something that is no part of a beginning.
             _ => return Err(Trouble::Nonsense),
         }
     }
 }
 
 /// The same trouble, or the client's part in it: a backend that was told of one turns it away as it likes.
-pub(super) fn about_caller(conn: &Conn, trouble: Trouble) -> Trouble {
+pub(super) fn about_origin(conn: &Conn, trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Lost | Trouble::Unavailable | Trouble::Nonsense if conn.owner.is_some() => {
             Trouble::Caller

@@ -9,98 +9,23 @@
 //! the end of data as long as `timeouts.commit` says, for any other as long as `timeouts.backend`.
 
 use super::{
-    backend::{Backend, BackendId},
     conn::Conn,
+    error::Broken,
     health::Trouble,
+    pooling::backend::Backend,
     pools::{Local, Pools},
-    replies,
 };
 use crate::{
     metrics::{Counter, Gauge, Scope},
     net,
     smtp::{
-        Capabilities, Envelope, Reply, Tick,
+        Capabilities, Envelope, Tick,
         client::{Abort, Client, ClientState, Event, Load, To, Unsupported},
         envelope::Path,
         reply_parse::ReplyRef,
     },
 };
 use std::{fmt, rc::Rc, sync::Arc};
-
-/// Why no connection could be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseError {
-    /// A reload has taken the pool away.
-    NoPool,
-    /// Each backend that was tried failed, the last one like this; `None` where there was none to try.
-    Down(Option<Trouble>),
-    /// None came free, or none was opened, in time.
-    Timeout,
-    /// Too many wait already.
-    Busy,
-    /// A backend will not have the client that it was told of: 554, in the backend's own words.
-    Refused(Box<Reply>),
-}
-
-impl LeaseError {
-    /// What the client is told. A backend's refusal is as it was said, and not yet fit for a client's eyes.
-    #[must_use]
-    pub fn reply(self) -> Reply {
-        match self {
-            LeaseError::Refused(said) => *said,
-            LeaseError::NoPool | LeaseError::Down(_) => replies::DOWN.reply(),
-            LeaseError::Timeout | LeaseError::Busy => replies::BUSY.reply(),
-        }
-    }
-}
-
-impl fmt::Display for LeaseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LeaseError::NoPool => f.write_str("the pool is gone"),
-            LeaseError::Down(Some(trouble)) => write!(f, "no backend can be used: {trouble}"),
-            LeaseError::Down(None) => f.write_str("no backend is left to try"),
-            LeaseError::Timeout => f.write_str("no connection came free in time"),
-            LeaseError::Busy => f.write_str("too many wait for a connection"),
-            LeaseError::Refused(said) => write!(f, "the client is refused: {}", said.code),
-        }
-    }
-}
-
-impl std::error::Error for LeaseError {}
-
-/// A lease failed under way. The connection will be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// What happened.
-    pub trouble: Trouble,
-    /// The backend that it happened to.
-    pub backend: BackendId,
-    /// It was a pooled connection on which nothing has been heard since: try a fresh one, unseen by the
-    /// client, if the body is still at hand. Never set together with `uncertain`.
-    pub stale: bool,
-    /// The backend may have taken the message: never send it again by itself (invariant 4).
-    pub uncertain: bool,
-}
-
-impl Broken {
-    /// What the client is told where nothing else can be done.
-    #[must_use]
-    pub fn reply(self) -> Reply {
-        match self.uncertain {
-            true => replies::UNCERTAIN.reply(),
-            false => replies::LOST.reply(),
-        }
-    }
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.trouble.fmt(f)
-    }
-}
-
-impl std::error::Error for Broken {}
 
 /// A borrowed connection. Dropping it closes it without a word, so that the backend discards what is open.
 pub struct Lease {

@@ -6,58 +6,70 @@
 //!
 //! ```text
 //! route ─ domain → pool
-//! lend ─┬─ pool, balance, health: which backend        (arithmetic)
-//!       ├─ pools: an idle connection of this worker     (no lock, no wait)
-//!       ├─ budget: a permit, exact over all workers ─ connect
-//!       └─ queue: wait for one of the two
-//! lease ─ open, body, next … give_back ─→ pools, or who waits
+//! acquire ─┬─ pool, balance, health: which backend         (arithmetic)
+//!          ├─ pools: an idle connection of this worker     (no lock, no wait)
+//!          ├─ pooling/budget: a permit, exact over all workers ─ connect
+//!          └─ pooling/queue: wait for one of the two
+//! lease ─ open, body, next … give_back ─→ pools, or a lease that waits
+//! tried ─ which backends one message has been to, and how many it may go to
 //! probe ─ brings ejected backends back       verify ─ asks about recipients
 //! ```
 //!
-//! What it must not know: policy, sessions, spooling. It says what happened; what the client is told, and
-//! whether a message is tried again, is the proxy's to decide.
+//! What it must not know: policy, sessions, spooling, and what becomes of a message that fails. It says what happened,
+//! in the backend's own words ([`BackendReply`]); whether another backend is tried, and what the client is told, is
+//! decided in `delivery`.
 //!
 //! Rejected: one set of idle connections for all workers behind a lock. It would share warm connections
 //! better, but puts that lock, and the wake-up of another core's ring, on the path of each message. Here
-//! a connection changes its worker only when somebody waits for it.
+//! a connection changes its worker only when a lease of another worker waits for it.
 //!
 //! Rejected: a connection for each client connection, as a TCP proxy has. A hundred thousand slow clients
 //! would then be a hundred thousand backend connections.
 
-mod backend;
+mod acquire;
 mod backends;
 pub mod balance;
-mod budget;
-mod caller;
+mod build_error;
 mod changes;
 mod conn;
 mod connect;
+mod error;
 mod health;
+mod ids;
 mod lease;
-mod lend;
+mod origin;
 mod pool;
+mod pooling;
 mod pools;
 mod probe;
 mod proxy_header;
-mod queue;
 pub mod replies;
+pub mod reply;
 mod route;
 mod security;
 #[cfg(test)]
 mod tests;
+mod tried;
 mod verify;
 pub mod verify_cache;
 
-pub use backend::{Backend, BackendId, BackendView, Identity};
-pub use backends::{Backends, BuildError, PoolId};
-pub use budget::{Budget, Permit};
-pub use caller::Caller;
+pub use acquire::Request;
+pub use backends::Backends;
+pub use build_error::BuildError;
 pub use changes::{Change, Changes};
+pub use error::{Broken, LeaseError};
 pub use health::{Health, Rules, Trouble};
-pub use lease::{Broken, Lease, LeaseError};
-pub use lend::{TRIES_MAX, Wish};
+pub use ids::{BackendId, PoolId};
+pub use lease::Lease;
+pub use origin::Origin;
 pub use pool::{Pool, Waits};
+pub use pooling::{
+    backend::{Backend, BackendView, Identity},
+    budget::{Budget, Permit},
+};
 pub use pools::Pools;
+pub use reply::BackendReply;
 pub use route::{Route, RouteId, RouteTable};
 pub use security::faults as tls_faults;
+pub use tried::{TRIES_MAX, Tried};
 pub use verify::Verification;

@@ -1,11 +1,10 @@
 //! One pool as all workers see it: its rules, its backends, and which of them is next.
 
 use super::{
-    backend::{Backend, BackendId},
-    backends::{PoolId, common},
     balance::{self, Candidate},
     health::Rules,
-    queue::Queue,
+    ids::{BackendId, PoolId},
+    pooling::{backend::Backend, queue::Queue},
     security::Security,
 };
 use crate::{
@@ -77,7 +76,7 @@ pub enum Choice {
 /// Which backends may be used for one lease.
 pub struct Eligible<'a> {
     pool: &'a Pool,
-    avoid: [&'a [BackendId]; 2],
+    avoid: &'a [BackendId],
     /// The ejected one that is used all the same.
     last_resort: Option<usize>,
 }
@@ -91,7 +90,7 @@ impl Eligible<'_> {
     }
 
     fn avoids(&self, id: BackendId) -> bool {
-        self.avoid.iter().any(|list| list.contains(&id))
+        self.avoid.contains(&id)
     }
 
     /// All that may be used.
@@ -103,10 +102,10 @@ impl Eligible<'_> {
 }
 
 impl Pool {
-    /// Which backends may be used by a lease that avoids those of two lists. The ejected are left out, but
+    /// Which backends may be used by a lease that avoids these. The ejected are left out, but
     /// for the least bad one where all are, or more than `eject_max` percent: a pool is never a black hole.
     #[must_use]
-    pub fn eligible<'a>(&'a self, avoid: [&'a [BackendId]; 2]) -> Eligible<'a> {
+    pub fn eligible<'a>(&'a self, avoid: &'a [BackendId]) -> Eligible<'a> {
         let mut eligible = Eligible {
             pool: self,
             avoid,
@@ -196,7 +195,7 @@ impl Pool {
             let some = self.backends.iter();
             some.filter(move |b| !(usable && b.health.is_ejected()))
                 .filter_map(|b| b.seen.get())
-                .reduce(|a, b| common(&a, &b))
+                .reduce(|a, b| a.common(&b))
         };
         known(true).or_else(|| known(false))
     }

@@ -1,18 +1,22 @@
 //! One worker's connections: the idle ones of each backend, newest first, and what becomes of them.
 //!
 //! All of it belongs to one thread. Other workers reach it by two ways alone: through the queue, which is
-//! given a connection where one waits for it, and through the bell, which says that one does.
+//! given a connection where one waits for it, and through the waker, which says that one does.
 
 use super::{
-    backend::{Backend, BackendId},
-    backends::{Backends, PoolId},
-    budget::Permit,
-    caller::{Caller, fitness, keeps_apart},
-    conn::Conn,
+    backends::Backends,
+    conn::{Conn, fitness},
+    error::LeaseError,
     health::Trouble,
-    lease::LeaseError,
+    ids::{BackendId, PoolId},
+    origin::{Origin, keeps_apart},
     pool::Pool,
-    queue::{Bell, Grant},
+    pooling::{
+        backend::Backend,
+        budget::Permit,
+        queue::{Grant, WorkerWaker},
+    },
+    tried::Tried,
     verify::Flights,
 };
 use crate::{
@@ -48,7 +52,7 @@ pub struct Pools {
     /// Oldest first.
     idle: RefCell<FxHashMap<BackendId, Stack>>,
     pub(super) recorder: Recorder,
-    pub(super) bell: Arc<Bell>,
+    pub(super) waker: Arc<WorkerWaker>,
     pub(super) flights: Flights,
     random: Cell<u64>,
     draining: Cell<bool>,
@@ -62,13 +66,13 @@ impl Pools {
     /// Outside `net::run_worker`.
     #[must_use]
     pub fn new(backends: Arc<Backends>, recorder: Recorder, worker: usize) -> Rc<Pools> {
-        let bell = backends.bells().add();
+        let waker = backends.wakers().add();
         let pools = Rc::new(Pools {
             shared: RefCell::new(Arc::clone(&backends)),
             locals: RefCell::default(),
             idle: RefCell::default(),
             recorder,
-            bell,
+            waker,
             flights: Flights::default(),
             // Workers must not draw the same backends in the same order.
             random: Cell::new(now().0 ^ ((worker as u64 + 1) << 48)),
@@ -131,12 +135,26 @@ impl Pools {
         }
     }
 
-    /// Whether the backends of a pool are told who the client is ([`super::Wish::caller`]).
+    /// Whether the backends of a pool are told who the client is ([`super::Request::origin`]).
     #[must_use]
     pub fn tells(&self, pool: PoolId) -> bool {
         let locals = self.locals.borrow();
         let local = locals.get(pool.0 as usize).and_then(Option::as_ref);
         local.is_some_and(|local| local.pool.identity != PoolIdentity::None)
+    }
+
+    /// Whether no backend of the pool is left that was not tried.
+    #[must_use]
+    pub fn is_exhausted(&self, pool: PoolId, tried: &Tried) -> bool {
+        let untried = |b: &Arc<Backend>| !tried.backends().contains(&b.id);
+        self.local(pool)
+            .is_none_or(|local| !local.pool.backends.iter().any(untried))
+    }
+
+    /// What this worker measures with.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// Idle connections of this worker.
@@ -180,12 +198,12 @@ impl Pools {
         Some(conn)
     }
 
-    /// The one that does best for this caller; among equals the newest.
+    /// The one that does best for this origin; among equals the newest one.
     fn pop_for(
         &self,
         local: &Local,
         place: usize,
-        caller: Option<&Caller<'_>>,
+        origin: Option<&Origin<'_>>,
     ) -> Option<Box<Conn>> {
         let kind = local.pool.identity;
         if !keeps_apart(kind) {
@@ -195,7 +213,7 @@ impl Pools {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(&backend.id)?;
         let ranked = stack.iter().enumerate();
-        let fit = ranked.filter_map(|(at, conn)| Some((fitness(kind, conn, caller)?, at)));
+        let fit = ranked.filter_map(|(at, conn)| Some((fitness(kind, conn, origin)?, at)));
         let (_, at) = fit.max()?;
         let conn = stack.remove(at);
         backend.idle_went();
@@ -204,16 +222,16 @@ impl Pools {
         Some(conn)
     }
 
-    /// The newest idle connection that is still good, and does for this caller or for a question of ours. Those that
+    /// The newest idle connection that is still good, and does for this origin or for a question of ours. Those that
     /// are not good are closed on the way.
     pub(super) fn take_idle(
         self: &Rc<Self>,
         local: &Rc<Local>,
         place: usize,
-        caller: Option<&Caller<'_>>,
+        origin: Option<&Origin<'_>>,
         now: Tick,
     ) -> Option<Box<Conn>> {
-        while let Some(conn) = self.pop_for(local, place, caller) {
+        while let Some(conn) = self.pop_for(local, place, origin) {
             match self.fault(&conn, local, now) {
                 None => return Some(conn),
                 Some(why) => self.part(conn, local, place, why),
@@ -254,7 +272,7 @@ impl Pools {
             .remove(&local.pool.backends[place].id);
     }
 
-    /// Takes a clean connection back: to whoever waits for it, else into the pool.
+    /// Takes a clean connection back: to a lease that waits for it, else into the pool.
     pub(super) fn take_back(self: &Rc<Self>, mut conn: Box<Conn>, local: &Rc<Local>, place: usize) {
         let backend = &local.pool.backends[place];
         conn.idle_since = Tick::default();
@@ -285,11 +303,11 @@ impl Pools {
             .is_some_and(|now| Rc::ptr_eq(&now, local) || now.pool.place(id).is_some())
     }
 
-    /// Gives idle connections to those who wait for one, on whatever worker.
+    /// Gives idle connections to leases that wait for one, on whatever worker.
     pub(super) fn serve(self: &Rc<Self>, local: &Rc<Local>, place: usize) {
         let backend = &local.pool.backends[place];
         while backend.has_waiters() {
-            // Whoever waits, the connection or at least its place is for them.
+            // Whatever waits there, the connection or at least its place is for it.
             let Some(conn) = self.pop(local, place) else {
                 return;
             };
@@ -299,7 +317,7 @@ impl Pools {
             }
             match conn.pack() {
                 // The first who waits gets it; where all have gone meanwhile it is closed.
-                Ok(parcel) => parcel.pass_on(),
+                Ok(handover) => handover.pass_on(),
                 // Dropping it drops its permit, and that is what the waiter gets.
                 Err(_) => self.closed(Counter::ClosedShed, local.scopes[place]),
             }
@@ -410,12 +428,12 @@ impl Pools {
     ) -> Result<Grant, LeaseError> {
         let wait = local.pool.queue.join(wants).ok_or(LeaseError::Busy)?;
         let _level = Level::up(&self.recorder, Gauge::LeaseWaiters, local.scope);
-        // Room that was made just before we counted ourselves would be offered to nobody.
+        // Room that was made just before we counted ourselves was offered to no waiter.
         wait.look_again();
         // Every worker looks through its idle connections, this one too. One that comes later is offered by
-        // whoever gives it back: it is counted before the queue is looked at.
+        // the worker that gives it back: it is counted before the queue is looked at.
         if wait.has_idle() {
-            self.shared.borrow().bells().ring();
+            self.shared.borrow().wakers().wake_all();
         }
         let granted = net::timeout_at(until, wait).await;
         granted.ok_or(LeaseError::Timeout)
@@ -425,7 +443,7 @@ impl Pools {
 impl Drop for Pools {
     fn drop(&mut self) {
         // The task that listens for it sees that we are gone.
-        self.bell.ring();
+        self.waker.wake();
         // Without a QUIT: there may be no runtime any more to send it.
         for conn in self.idle.take().into_values().flatten() {
             conn.permit.backend().idle_went();

@@ -7,8 +7,8 @@
 //! backend whose connections are all in use needs no probe.
 
 use super::{
-    budget::Permit,
     connect::connect,
+    pooling::budget::Permit,
     pools::{Level, Local, Pools},
 };
 use crate::{
@@ -26,10 +26,10 @@ const REAP: Duration = Duration::from_secs(1);
 impl Pools {
     /// Starts the tasks; they end with the pools.
     pub(super) fn keep_house(self: &Rc<Self>) {
-        let (weak, bell) = (Rc::downgrade(self), Arc::clone(&self.bell));
+        let (weak, waker) = (Rc::downgrade(self), Arc::clone(&self.waker));
         net::spawn(async move {
             loop {
-                bell.heard().await;
+                waker.woken().await;
                 match weak.upgrade() {
                     Some(pools) => pools.serve_all(),
                     None => return,
@@ -41,7 +41,7 @@ impl Pools {
             let mut reap_at = Tick::default();
             while let Some(pools) = weak.upgrade() {
                 pools.probe_all();
-                // What a bell that rang at a bad moment has missed.
+                // What a call at a bad moment has missed.
                 pools.serve_all();
                 if now() >= reap_at {
                     pools.reap();

@@ -1,6 +1,6 @@
 //! The PROXY header that a connection to a backend begins with, where the pool wants one.
 
-use super::caller::Caller;
+use super::origin::Origin;
 use crate::{
     config::PoolIdentity,
     net::proxy_header::{self, Version},
@@ -12,15 +12,15 @@ use std::net::{Ipv6Addr, SocketAddr};
 /// `UNKNOWN`, so the header says what is true anyway: the connection's own ends.
 pub(super) fn write(
     kind: PoolIdentity,
-    caller: Option<&Caller<'_>>,
+    origin: Option<&Origin<'_>>,
     ours: impl FnOnce() -> Option<(SocketAddr, SocketAddr)>,
     out: &mut Vec<u8>,
 ) {
-    let ends = match (caller, kind) {
-        (Some(caller), _) => {
+    let ends = match (origin, kind) {
+        (Some(origin), _) => {
             // Where the address that it came to isn't known, the unspecified one says so.
             let nowhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-            Some((caller.client, caller.listener.unwrap_or(nowhere)))
+            Some((origin.client, origin.listener.unwrap_or(nowhere)))
         }
         (None, PoolIdentity::ProxyV1) => ours(),
         (None, _) => None,
@@ -40,7 +40,7 @@ mod tests {
 
     fn header(kind: PoolIdentity, client: &str, listener: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        let caller = Caller {
+        let origin = Origin {
             client: client.parse().unwrap(),
             listener: listener.parse().ok(),
             hello: b"a.example",
@@ -48,7 +48,7 @@ mod tests {
             login: None,
             message: b"",
         };
-        write(kind, Some(&caller), || None, &mut out);
+        write(kind, Some(&origin), || None, &mut out);
         out
     }
 

@@ -4,7 +4,7 @@
 //! lowers the case on the stack and asks hash tables: it allocates nothing, and a domain of many labels
 //! costs one question a label.
 
-use super::backends::PoolId;
+use super::ids::PoolId;
 use crate::config::Recipients;
 use rustc_hash::FxHashMap;
 

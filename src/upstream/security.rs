@@ -4,13 +4,13 @@
 //! touches the disk. What connections differ by goes into the backend's identity: a reload with other anchors, another
 //! certificate or another name begins with new connections.
 
-use super::{backend::Backend, backends::BuildError, balance};
+use super::{balance, build_error::BuildError};
 use crate::{
     config::{self, PoolTls},
     smtp::client::StartTls,
     tls::{Back, Connector, Fault},
 };
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 /// What makes two connections differ in security.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,15 +102,15 @@ impl Material {
         }
     }
 
-    /// What the pool's connections are opened with.
-    pub(super) fn security(
+    /// What the pool's connections are opened with. `names`: whose certificates they must be, by the places of the
+    /// backends.
+    pub(super) fn security<'a>(
         &self,
         i: usize,
         pool: &config::Pool,
-        backends: &[Arc<Backend>],
+        names: impl Iterator<Item = &'a str>,
         errors: &mut Vec<BuildError>,
     ) -> Security {
-        let names = backends.iter().map(|b| &*b.identity.security.name);
         let made = self.back.as_ref().map(|back| back.connectors(names));
         let connectors = made.unwrap_or(Ok(Vec::new())).unwrap_or_else(|fault| {
             let key = format!("pool[{i}].{}", fault.key);

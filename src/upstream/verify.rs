@@ -5,11 +5,15 @@
 //! the one that every recipient must take (RFC 5321 §4.5.5), so the answer is about the recipient alone.
 
 use super::{
-    backends::PoolId,
-    caller::keeps_apart,
-    lease::{Broken, Lease, LeaseError},
+    BackendReply,
+    acquire::Request,
+    error::{Broken, LeaseError},
+    ids::PoolId,
+    lease::Lease,
+    origin::keeps_apart,
     pools::{Local, Pools},
     replies,
+    tried::Tried,
     verify_cache::{Key, Known},
 };
 use crate::{
@@ -40,32 +44,21 @@ const DEFERRED_FOR: Duration = Duration::from_secs(10);
 pub enum Verification {
     /// A backend takes it.
     Accepted,
-    /// It doesn't (5xx); the reply is the backend's, made ours.
-    Refused(Reply),
+    /// It doesn't (5xx).
+    Refused(BackendReply),
     /// It doesn't now (4xx).
-    Deferred(Reply),
+    Deferred(BackendReply),
+    /// The backend can't be asked: the address is not ASCII, and it offers no SMTPUTF8.
+    NoUtf8,
     /// No backend could be asked; the reply is a 4xx of ours.
     Unknown(Reply),
-}
-
-impl Verification {
-    /// The reply to RCPT; `None` where the recipient is taken.
-    #[must_use]
-    pub fn reply(&self) -> Option<&Reply> {
-        match self {
-            Verification::Accepted => None,
-            Verification::Refused(reply)
-            | Verification::Deferred(reply)
-            | Verification::Unknown(reply) => Some(reply),
-        }
-    }
 }
 
 impl From<Known> for Verification {
     fn from(known: Known) -> Verification {
         match known {
             Known::Good => Verification::Accepted,
-            Known::Bad(reply) if reply.is_permanent() => Verification::Refused(reply),
+            Known::Bad(reply) if reply.head.is_permanent() => Verification::Refused(reply),
             Known::Bad(reply) => Verification::Deferred(reply),
         }
     }
@@ -217,31 +210,24 @@ impl Pools {
         key: &Key,
         deadline: Tick,
     ) -> Option<Verification> {
-        let pool = local.pool.id;
-        let mut lease = self.lease(pool, recipient.whole, &[], deadline).await;
-        for _ in 0..2 {
-            let error = match self.ask_on(lease.ok()?, local, recipient, key).await {
-                Ok(answer) => return Some(answer),
-                Err(error) => error,
+        let request = Request {
+            pool: local.pool.id,
+            key: recipient.whole,
+            origin: None,
+            deadline,
+        };
+        let mut tried = Tried::default();
+        loop {
+            let lease = match self.acquire(&request, &mut tried).await {
+                Ok(lease) => lease,
+                Err(LeaseError::Failed(..)) => continue,
+                Err(_) => return None,
             };
-            lease = self.ask_again(local, recipient, error, deadline).await;
-        }
-        self.ask_on(lease.ok()?, local, recipient, key).await.ok()
-    }
-
-    async fn ask_again(
-        self: &Rc<Self>,
-        local: &Rc<Local>,
-        recipient: Path<'_>,
-        error: Broken,
-        deadline: Tick,
-    ) -> Result<Lease, LeaseError> {
-        let pool = local.pool.id;
-        if error.stale {
-            self.lease_fresh(pool, recipient.whole, &[], deadline).await
-        } else {
-            let avoid = [error.backend];
-            self.lease(pool, recipient.whole, &avoid, deadline).await
+            match self.ask_on(lease, local, recipient, key).await {
+                Ok(answer) => return Some(answer),
+                Err(broken) if broken.stale => tried.stale(),
+                Err(broken) => tried.failed(broken.backend, broken.trouble),
+            }
         }
     }
 
@@ -256,7 +242,7 @@ impl Pools {
             Ok(()) => {}
             Err(Unsupported::Utf8) => {
                 lease.give_back();
-                return Ok(Verification::Refused(replies::NO_UTF8.reply()));
+                return Ok(Verification::NoUtf8);
             }
             Err(_) => {
                 lease.give_back();
@@ -283,10 +269,10 @@ impl Pools {
         let (known, wait) = if head.is_positive() {
             (Known::Good, waits.verify_good)
         } else if head.is_permanent() {
-            (Known::Bad(reply.to_reply()), waits.verify_bad)
+            (Known::Bad((*reply).into()), waits.verify_bad)
         } else {
             let brief = DEFERRED_FOR.min(waits.verify_bad);
-            (Known::Bad(reply.to_reply()), brief)
+            (Known::Bad((*reply).into()), brief)
         };
         let until = now().after(wait);
         self.backends().verified().learn(key, known.clone(), until);
@@ -302,7 +288,7 @@ impl Pools {
         client: IpAddr,
         sender: &[u8],
         recipient: Path<'_>,
-    ) -> Option<Reply> {
+    ) -> Option<BackendReply> {
         let backends = self.backends();
         if !backends.verified().has_pairs() {
             return None;
@@ -327,14 +313,14 @@ impl Pools {
         client: IpAddr,
         sender: &[u8],
         recipient: Path<'_>,
-        reply: &Reply,
+        reply: &BackendReply,
     ) {
         let (Some(local), Some(key)) = (self.local(pool), Key::new(pool, recipient)) else {
             return;
         };
         let (waits, backends) = (&local.pool.waits, self.backends());
         let about_mailbox = matches!(
-            reply.status,
+            reply.head.status,
             Status(5, 1, 1 | 2 | 3 | 6 | 10) | Status(5, 2, 1)
         );
         if about_mailbox {

@@ -4,8 +4,8 @@
 //! one is forgotten, while what is asked for again moves to the young. That is nearly "the least recently
 //! used goes first", for the price of two maps. A shard's lock is held for one look-up.
 
-use super::backends::PoolId;
-use crate::smtp::{Reply, Tick, envelope::Path};
+use super::{BackendReply, ids::PoolId};
+use crate::smtp::{Tick, envelope::Path};
 use rustc_hash::FxBuildHasher;
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -32,7 +32,7 @@ pub enum Known {
     /// The backend takes it.
     Good,
     /// It does not, and says this; a 4xx reply is kept only briefly.
-    Bad(Reply),
+    Bad(BackendReply),
 }
 
 /// Pool and address: the domain in lower case, the local part as it came (RFC 5321 §2.4).
@@ -222,14 +222,18 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::Status;
+    use crate::smtp::{Status, reply_parse::ReplyHead};
 
     fn key(pool: u32, path: &[u8]) -> Key {
         Key::new(PoolId(pool), Path::split(path)).expect("short")
     }
 
     fn bad() -> Known {
-        Known::Bad(Reply::fixed(550, Status(5, 1, 1), "no"))
+        let head = ReplyHead {
+            code: 550,
+            status: Status(5, 1, 1),
+        };
+        Known::Bad(BackendReply::new(head, "no"))
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     metrics::{Counter, Recorder, Scope},
     net::{self, Engine, now},
     smtp::{
-        Envelope, Reply, Span, Status, Tick,
+        Envelope, Span, Status, Tick,
         client::{Event, Load, To},
         envelope::{MailParams, Path, Recipient},
         reply_parse::ReplyHead,
@@ -150,6 +150,54 @@ fn envelope(recipients: &[&str]) -> Envelope {
         });
     }
     envelope
+}
+
+/// As a caller of [`Pools::acquire`] does it: another backend where one fails.
+impl Pools {
+    async fn lease(
+        self: &Rc<Self>,
+        pool: PoolId,
+        key: &[u8],
+        avoid: &[BackendId],
+        deadline: Tick,
+    ) -> Result<Lease, LeaseError> {
+        let mut tried = Tried::default();
+        avoid.iter().for_each(|id| tried.refused(*id));
+        self.acquire_any(pool, key, tried, deadline).await
+    }
+
+    async fn lease_fresh(
+        self: &Rc<Self>,
+        pool: PoolId,
+        key: &[u8],
+        _avoid: &[BackendId],
+        deadline: Tick,
+    ) -> Result<Lease, LeaseError> {
+        let mut tried = Tried::default();
+        tried.stale();
+        self.acquire_any(pool, key, tried, deadline).await
+    }
+
+    async fn acquire_any(
+        self: &Rc<Self>,
+        pool: PoolId,
+        key: &[u8],
+        mut tried: Tried,
+        deadline: Tick,
+    ) -> Result<Lease, LeaseError> {
+        let request = Request {
+            pool,
+            key,
+            origin: None,
+            deadline,
+        };
+        loop {
+            match self.acquire(&request, &mut tried).await {
+                Err(LeaseError::Failed(..)) => {}
+                other => return other,
+            }
+        }
+    }
 }
 
 /// Takes one message through a lease, up to its final reply.

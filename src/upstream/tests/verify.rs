@@ -15,7 +15,16 @@ async fn verify(pools: &Rc<Pools>, pool: PoolId, path: &str) -> Verification {
 }
 
 fn code(answer: &Verification) -> u16 {
-    answer.reply().map_or(250, |reply| reply.code)
+    match answer {
+        Verification::Accepted => 250,
+        Verification::Refused(said) | Verification::Deferred(said) => said.head.code,
+        Verification::NoUtf8 => 553,
+        Verification::Unknown(reply) => reply.code,
+    }
+}
+
+fn said(code: u16, status: Status) -> BackendReply {
+    BackendReply::new(ReplyHead { code, status }, "no")
 }
 
 #[test]
@@ -33,9 +42,9 @@ fn answers_are_remembered() {
         let good = verify(&pools, pool, "joe@example.net").await;
         assert_eq!(good, Verification::Accepted);
         let bad = verify(&pools, pool, "bad@example.net").await;
-        assert!(matches!(&bad, Verification::Refused(reply) if reply.code == 550));
+        assert!(matches!(&bad, Verification::Refused(said) if said.head.code == 550));
         let later = verify(&pools, pool, "later@example.net").await;
-        assert!(matches!(&later, Verification::Deferred(reply) if reply.code == 450));
+        assert!(matches!(&later, Verification::Deferred(said) if said.head.code == 450));
         assert_eq!(asked(&peer), [""; 0]);
         // One connection for all of that, and it's clean.
         assert_eq!(peer.connections(), 2);
@@ -141,11 +150,11 @@ fn where_the_clients_are_known_each_learns_for_itself() {
             config.pool[0].identity = identity;
             let (pools, pool) = pools(&build(&config)).await;
             let (sender, picky) = (b"a@a.example", Path::split(b"picky@example.net"));
-            let no = Reply::fixed(550, Status(5, 7, 1), "no");
+            let no = said(550, Status(5, 7, 1));
             pools.note_refused(pool, AMY, sender, picky, &no);
             let lately = |client| {
-                let said = pools.refused_lately(pool, client, sender, picky);
-                said.map(|reply| reply.code)
+                let known = pools.refused_lately(pool, client, sender, picky);
+                known.map(|reply| reply.head.code)
             };
             assert_eq!((lately(AMY), lately(BOB)), (Some(550), bob), "{identity}");
         }
@@ -159,7 +168,7 @@ fn a_delivery_teaches() {
         let backends = build(&config(&[&peer]));
         let (pools, pool) = pools(&backends).await;
         let refuse = |path: &str, status: Status| {
-            let reply = Reply::fixed(550, status, "no");
+            let reply = said(550, status);
             pools.note_refused(
                 pool,
                 AMY,
@@ -180,7 +189,7 @@ fn a_delivery_teaches() {
             let picky = Path::split(b"picky@example.net");
             pools
                 .refused_lately(pool, BOB, sender, picky)
-                .map(|reply| reply.code)
+                .map(|reply| reply.head.code)
         };
         assert_eq!(lately(b"a@a.example"), Some(550));
         assert_eq!(lately(b"b@a.example"), None);
@@ -195,7 +204,7 @@ fn an_address_that_the_backend_can_not_take_is_refused() {
         let backends = build(&config(&[&peer]));
         let (pools, pool) = pools(&backends).await;
         let answer = verify(&pools, pool, "jürgen@example.net").await;
-        assert!(matches!(&answer, Verification::Refused(reply) if reply.code == 553));
+        assert_eq!(answer, Verification::NoUtf8);
         assert_eq!(pools.idle(), 1);
     });
 }

@@ -1,18 +1,14 @@
-//! Who waits for a connection of a pool whose budgets are spent, first come first served over all workers.
+//! The leases that wait for a connection of a pool whose budgets are spent, first come first served over all workers.
 //!
 //! Three things bring a waiter its [`Grant`]: a permit that is dropped, a connection that is given back (on
-//! any worker), and an idle connection that another worker parts with once its [`Bell`] has rung. A change
+//! any worker), and an idle connection that another worker parts with once its [`WorkerWaker`] was called. A change
 //! of a backend's health or of the configuration tells every waiter to choose again.
 //!
-//! The queue has a lock; only who waits, or gives to one who waits, takes it. Rejected: a channel for each
+//! The queue has a lock; it is taken only to wait, and to give something to a waiter. Rejected: a channel for each
 //! worker that carries the grants. It is bounded, so a grant could be lost in a full one, and a lost permit
 //! is lost for good.
 
-use super::{
-    backend::{Backend, BackendId},
-    budget::Permit,
-    conn::Parcel,
-};
+use super::{super::ids::BackendId, backend::Backend, budget::Permit, handover::Handover};
 use std::{
     collections::VecDeque,
     future::Future,
@@ -24,7 +20,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Waiters of one pool at most; who comes behind them is told at once that the pool is busy.
+/// Waiters of one pool at most; the next one is told at once that the pool is busy.
 pub const WAITERS_MAX: usize = 16 * 1024;
 
 /// What a waiter gets.
@@ -33,7 +29,7 @@ pub enum Grant {
     /// The right to open a connection.
     Permit(Permit),
     /// An open connection that another transaction has done with.
-    Parcel(Box<Parcel>),
+    Handover(Box<Handover>),
     /// Nothing yet, but the choice of backends has changed: look again.
     Again,
 }
@@ -138,7 +134,7 @@ impl Queue {
         lock(&self.waiters).len()
     }
 
-    /// Whether nobody waits.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -201,35 +197,35 @@ impl Drop for Wait {
             slot.gone = true;
             slot.grant.take()
         };
-        // Outside the lock: a parcel or permit that is dropped looks for the next waiter.
-        if let Some(Grant::Parcel(parcel)) = late {
-            parcel.pass_on();
+        // Outside the lock: a handover or a permit that is dropped looks for the next waiter.
+        if let Some(Grant::Handover(handover)) = late {
+            handover.pass_on();
         }
     }
 }
 
-/// Calls a worker from any thread: "somebody waits, look through your idle connections".
+/// Wakes a worker from any thread, to look through its idle connections: a waiter of another worker could use one.
 #[derive(Debug, Default)]
-pub struct Bell {
-    rung: AtomicBool,
+pub struct WorkerWaker {
+    woken: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-impl Bell {
-    /// Rings; many rings before the answer are one.
-    pub fn ring(&self) {
-        if !self.rung.swap(true, SeqCst)
+impl WorkerWaker {
+    /// Wakes it; many calls before it looks are one.
+    pub fn wake(&self) {
+        if !self.woken.swap(true, SeqCst)
             && let Some(waker) = lock(&self.waker).take()
         {
             waker.wake();
         }
     }
 
-    /// Waits for the next ring.
-    pub async fn heard(&self) {
+    /// Waits for the next call.
+    pub async fn woken(&self) {
         std::future::poll_fn(|cx| {
             *lock(&self.waker) = Some(cx.waker().clone());
-            if self.rung.swap(false, SeqCst) {
+            if self.woken.swap(false, SeqCst) {
                 return Poll::Ready(());
             }
             Poll::Pending
@@ -238,24 +234,24 @@ impl Bell {
     }
 }
 
-/// The bells of all workers.
+/// The wakers of all workers.
 #[derive(Debug, Default)]
-pub struct Bells {
-    bells: Mutex<Vec<Arc<Bell>>>,
+pub struct WorkerWakers {
+    wakers: Mutex<Vec<Arc<WorkerWaker>>>,
 }
 
-impl Bells {
-    /// A bell for another worker. Bells that nobody holds any more are dropped on the way.
-    pub fn add(&self) -> Arc<Bell> {
-        let bell = Arc::<Bell>::default();
-        let mut bells = lock(&self.bells);
-        bells.retain(|bell| Arc::strong_count(bell) > 1);
-        bells.push(Arc::clone(&bell));
-        bell
+impl WorkerWakers {
+    /// A waker for another worker. Those of workers that have gone are dropped on the way.
+    pub fn add(&self) -> Arc<WorkerWaker> {
+        let waker = Arc::<WorkerWaker>::default();
+        let mut wakers = lock(&self.wakers);
+        wakers.retain(|waker| Arc::strong_count(waker) > 1);
+        wakers.push(Arc::clone(&waker));
+        waker
     }
 
-    /// Rings all of them.
-    pub fn ring(&self) {
-        lock(&self.bells).iter().for_each(|bell| bell.ring());
+    /// Wakes all of them.
+    pub fn wake_all(&self) {
+        lock(&self.wakers).iter().for_each(|waker| waker.wake());
     }
 }

@@ -1,7 +1,7 @@
 //! A backend's connection budget, exact over all workers.
 //!
 //! A [`Permit`] is one connection, open or being opened. Taking and dropping one is an atomic step, and a
-//! worker whose pooled connection is at hand does not even come here. Who finds the budget spent goes to
+//! worker whose pooled connection is at hand does not even come here. A lease that finds the budget spent goes to
 //! the [`queue`](super::queue).
 
 use super::{
@@ -68,13 +68,13 @@ impl Budget {
     }
 }
 
-/// The right to one connection to a backend. Dropping it gives it to whoever has waited longest.
+/// The right to one connection to a backend. Dropping it gives it to the lease that has waited longest.
 pub struct Permit {
     backend: Arc<Backend>,
 }
 
 impl Permit {
-    /// Takes a permit where the budget has room and nobody waits for it already.
+    /// Takes a permit where the budget has room and no lease waits for it already.
     #[must_use]
     pub fn try_take(backend: &Arc<Backend>) -> Option<Permit> {
         let free = !backend.has_waiters() && backend.budget.try_take();
@@ -87,11 +87,11 @@ impl Permit {
     ///
     /// A waiter counts itself before it looks for room, and room is made before waiters are looked for:
     /// one of the two sees the other, because all of it is sequentially consistent.
-    pub(super) fn offer(backend: &Arc<Backend>) {
+    pub(in crate::upstream) fn offer(backend: &Arc<Backend>) {
         while backend.has_waiters() && backend.budget.try_take() {
             match backend.queue.next_for(backend) {
                 Some(waiter) => Permit::hand_to(backend, &waiter),
-                // It has gone, or another gave it something. Whoever comes meanwhile is seen by the loop.
+                // It has gone, or another gave it something. A waiter that comes meanwhile is seen by the loop.
                 None => backend.budget.put_back(),
             }
         }

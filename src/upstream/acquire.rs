@@ -1,28 +1,29 @@
-//! Lending: from a pool's name to a connection that can carry a message.
+//! Acquiring: from a pool's name to a connection that can carry a message.
 //!
 //! Where an idle connection of this worker is at hand, none of this waits, locks or allocates. Else a
-//! connection is opened, or waited for; a backend that fails is left out of the next try, up to
-//! [`TRIES_MAX`] of them within the deadline.
+//! connection is opened, or waited for. One call tries one backend: whether another one is tried where that one fails
+//! is for the caller's loop, which holds the [`Tried`] of its message.
 
 use super::{
-    backend::{Backend, BackendId},
-    backends::PoolId,
-    budget::Permit,
-    caller::{Caller, fitness, refusal},
-    conn::Conn,
-    connect::{about_caller, connect},
+    BackendReply,
+    conn::{Conn, fitness, refusal},
+    connect::{about_origin, connect},
+    error::LeaseError,
     health::Trouble,
-    lease::{Lease, LeaseError},
+    ids::PoolId,
+    lease::Lease,
+    origin::Origin,
     pool::Choice,
+    pooling::{backend::Backend, budget::Permit, queue::Grant},
     pools::{Level, Local, Pools},
-    queue::Grant,
+    tried::{TRIES_MAX, Tried},
 };
 use crate::{
     config::{Balance, PoolIdentity},
     log::say,
     metrics::{Counter, Gauge, Stage},
     net::now,
-    smtp::{Reply, Tick},
+    smtp::Tick,
 };
 use std::{
     cell::OnceCell,
@@ -30,121 +31,58 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-/// Backends that one lease tries at most.
-pub const TRIES_MAX: usize = 4;
-
-/// What else a lease is to be.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wish<'a> {
-    /// A connection that has carried nothing yet: for the retry after one from the pool was stale.
-    pub fresh: bool,
-    /// The client that the message is from; `None` for a question of ours.
-    pub caller: Option<&'a Caller<'a>>,
+/// What a connection is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The pool.
+    pub pool: PoolId,
+    /// The recipient, for `hash-recipient`.
+    pub key: &'a [u8],
+    /// The client that the message is from: the backend is told of it as the pool wants it, and the connection is one
+    /// that may be used for it. `None` for a question of ours.
+    pub origin: Option<&'a Origin<'a>>,
+    /// Until when; and no longer than the pool's `lease_wait` where all connections are in use.
+    pub deadline: Tick,
 }
 
-/// What one lease is after, and what it has met.
-struct Search<'a> {
-    key: &'a [u8],
-    avoid: &'a [BackendId],
-    /// Whose message it is for; none for a question of ours.
-    caller: Option<&'a Caller<'a>>,
-    deadline: Tick,
-    fresh: bool,
+/// One call of [`Pools::acquire`] under way.
+struct Acquisition<'a> {
+    request: &'a Request<'a>,
+    tried: &'a mut Tried,
     begun: Tick,
     /// The last moment that is known.
     now: Tick,
-    tried: [BackendId; TRIES_MAX],
-    tries: usize,
-    last: Option<Trouble>,
     /// A backend's refusal of the client, in its own words.
-    refusal: OnceCell<Reply>,
-}
-
-impl Search<'_> {
-    fn failed(&mut self, id: BackendId, trouble: Trouble) {
-        self.tried[self.tries] = id;
-        self.tries += 1;
-        self.last = Some(trouble);
-    }
-
-    fn lists(&self) -> [&[BackendId]; 2] {
-        [self.avoid, &self.tried[..self.tries]]
-    }
+    refusal: OnceCell<BackendReply>,
 }
 
 impl Pools {
-    /// A connection to a backend of the pool, until `deadline` and for no longer than the pool's
-    /// `lease_wait` where all are in use. `key` is the recipient, for `hash-recipient`; backends of `avoid`
-    /// are not used.
+    /// A connection to a backend of the pool that was not tried yet.
     ///
     /// # Errors
-    /// See [`LeaseError`]; [`LeaseError::reply`] is for the client.
-    pub async fn lease(
+    /// See [`LeaseError`]. After [`LeaseError::Failed`] another call tries another backend; `tried` ends that.
+    pub async fn acquire(
         self: &Rc<Self>,
-        pool: PoolId,
-        key: &[u8],
-        avoid: &[BackendId],
-        deadline: Tick,
-    ) -> Result<Lease, LeaseError> {
-        let wish = Wish::default();
-        self.lease_for(pool, key, avoid, deadline, wish).await
-    }
-
-    /// [`Pools::lease`] with a connection that has carried nothing yet: for the retry after one from the
-    /// pool was stale.
-    ///
-    /// # Errors
-    /// As `lease`.
-    pub async fn lease_fresh(
-        self: &Rc<Self>,
-        pool: PoolId,
-        key: &[u8],
-        avoid: &[BackendId],
-        deadline: Tick,
-    ) -> Result<Lease, LeaseError> {
-        let wish = Wish {
-            fresh: true,
-            ..Wish::default()
-        };
-        self.lease_for(pool, key, avoid, deadline, wish).await
-    }
-
-    /// [`Pools::lease`] for a client's message: the backend is told of the client as the pool wants it, and the
-    /// connection is one that may be used for it.
-    ///
-    /// # Errors
-    /// As `lease`.
-    pub async fn lease_for(
-        self: &Rc<Self>,
-        pool: PoolId,
-        key: &[u8],
-        avoid: &[BackendId],
-        deadline: Tick,
-        wish: Wish<'_>,
+        request: &Request<'_>,
+        tried: &mut Tried,
     ) -> Result<Lease, LeaseError> {
         let begun = now();
-        let mut search = Search {
-            key,
-            avoid,
-            caller: wish.caller,
-            deadline,
-            fresh: wish.fresh,
+        let local = self.local(request.pool).ok_or(LeaseError::NoPool)?;
+        let mut acquisition = Acquisition {
+            request,
+            tried,
             begun,
             now: begun,
-            tried: [BackendId(u32::MAX); TRIES_MAX],
-            tries: 0,
-            last: None,
             refusal: OnceCell::new(),
         };
-        let local = self.local(pool).ok_or(LeaseError::NoPool)?;
-        let result = self.try_all(local, &mut search).await;
+        let result = self.acquire_from(local, &mut acquisition).await;
         if let Err((local, error)) = &result {
             let counter = match error {
                 LeaseError::NoPool | LeaseError::Down(_) => Some(Counter::LeaseDown),
                 LeaseError::Timeout => Some(Counter::LeaseTimeout),
                 LeaseError::Busy => Some(Counter::LeaseBusy),
-                // The backend has answered, and that is counted at it (`IdentityRefused`).
-                LeaseError::Refused(_) => None,
+                // Counted at the backend.
+                LeaseError::Failed(..) | LeaseError::Refused(_) => None,
             };
             if let Some(counter) = counter {
                 self.recorder.count(counter, local.scope, 1);
@@ -153,42 +91,40 @@ impl Pools {
         result.map_err(|(_, error)| error)
     }
 
-    async fn try_all(
+    async fn acquire_from(
         self: &Rc<Self>,
         mut local: Rc<Local>,
-        search: &mut Search<'_>,
+        acquisition: &mut Acquisition<'_>,
     ) -> Result<Lease, (Rc<Local>, LeaseError)> {
-        let pool = local.pool.id;
+        if acquisition.tried.is_over() || acquisition.now >= acquisition.request.deadline {
+            return Err((local, LeaseError::Down(acquisition.tried.last())));
+        }
         loop {
-            let (place, got) = match self.next_step(&local, search) {
+            let (place, got) = match self.next_step(&local, acquisition) {
                 Next::Hit(place, conn) => {
-                    let conn = self.reuse(conn, &local, place, search).await;
+                    let conn = self.reuse(conn, &local, place, acquisition).await;
                     (place, conn.map(|conn| (conn, Counter::LeaseReused)))
                 }
                 Next::Open(place, permit) => {
-                    (place, self.open(&local, place, permit, search).await)
+                    (place, self.open(&local, place, permit, acquisition).await)
                 }
-                Next::Nobody => return Err((local, LeaseError::Down(search.last))),
+                Next::None => {
+                    let last = acquisition.tried.last();
+                    return Err((local, LeaseError::Down(last)));
+                }
                 Next::Wait(wants) => {
-                    let since = search.now;
-                    let until = search
-                        .begun
-                        .after(local.pool.waits.lease)
-                        .min(search.deadline);
-                    let granted = self.wait(&local, wants, until).await;
-                    search.now = now();
-                    let waited = search.now.micros_since(since);
-                    self.recorder.record(Stage::LeaseWait, local.scope, waited);
+                    let granted = self.wait_for(&local, wants, acquisition).await;
                     let grant = granted.map_err(|error| (Rc::clone(&local), error))?;
                     // Meanwhile another configuration may have come.
-                    local = self.local(pool).ok_or((local, LeaseError::NoPool))?;
-                    match self.accept(grant, &local, search) {
+                    let renewed = self.local(acquisition.request.pool);
+                    local = renewed.ok_or((local, LeaseError::NoPool))?;
+                    match self.accept(grant, &local, acquisition) {
                         Some((place, Accepted::Conn(conn))) => {
-                            let conn = self.reuse(conn, &local, place, search).await;
+                            let conn = self.reuse(conn, &local, place, acquisition).await;
                             (place, conn.map(|conn| (conn, Counter::LeaseMoved)))
                         }
                         Some((place, Accepted::Permit(permit))) => {
-                            (place, self.open(&local, place, permit, search).await)
+                            (place, self.open(&local, place, permit, acquisition).await)
                         }
                         None => continue,
                     }
@@ -196,21 +132,41 @@ impl Pools {
             };
             match got {
                 Ok((Some(conn), source)) => {
-                    return Ok(self.lend(conn, local, place, source, search));
+                    return Ok(self.lend(conn, local, place, source, acquisition));
                 }
-                // It was stale: that costs nobody a try, but the next one is fresh.
-                Ok((None, _)) => search.fresh = true,
-                Err(trouble) => search.failed(local.pool.backends[place].id, trouble),
+                Ok((None, _)) => acquisition.tried.stale(),
+                Err(trouble) => {
+                    let id = local.pool.backends[place].id;
+                    acquisition.tried.failed(id, trouble);
+                    // An answer, as a refusal of a recipient is: no other backend is asked.
+                    let error = match acquisition.refusal.take() {
+                        Some(said) => LeaseError::Refused(said),
+                        None => LeaseError::Failed(id, trouble),
+                    };
+                    return Err((local, error));
+                }
             }
-            // An answer, as a refusal of a recipient is: nobody else is asked.
-            if let Some(said) = search.refusal.take() {
-                return Err((local, LeaseError::Refused(Box::new(said))));
-            }
-            search.now = now();
-            if search.tries == TRIES_MAX || search.now >= search.deadline {
-                return Err((local, LeaseError::Down(search.last)));
+            acquisition.now = now();
+            if acquisition.now >= acquisition.request.deadline {
+                return Err((local, LeaseError::Down(acquisition.tried.last())));
             }
         }
+    }
+
+    async fn wait_for(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        wants: Vec<Arc<Backend>>,
+        acquisition: &mut Acquisition<'_>,
+    ) -> Result<Grant, LeaseError> {
+        let since = acquisition.now;
+        let longest = acquisition.begun.after(local.pool.waits.lease);
+        let until = longest.min(acquisition.request.deadline);
+        let granted = self.wait(local, wants, until).await;
+        acquisition.now = now();
+        let waited = acquisition.now.micros_since(since);
+        self.recorder.record(Stage::LeaseWait, local.scope, waited);
+        granted
     }
 
     /// Has the backend told whose the message is, over a connection from the pool; `None` where that was stale.
@@ -219,13 +175,16 @@ impl Pools {
         mut conn: Box<Conn>,
         local: &Rc<Local>,
         place: usize,
-        search: &Search<'_>,
+        acquisition: &Acquisition<'_>,
     ) -> Result<Option<Box<Conn>>, Trouble> {
         if local.pool.identity == PoolIdentity::None {
             return Ok(Some(conn));
         }
-        let due = self.due(local, search);
-        match self.introduce(&mut conn, local, place, search, due).await {
+        let due = self.due(local, acquisition);
+        match self
+            .introduce(&mut conn, local, place, acquisition, due)
+            .await
+        {
             Ok(()) => Ok(Some(conn)),
             Err(Trouble::Lost) => {
                 self.closed(Counter::ClosedStale, local.scopes[place]);
@@ -244,11 +203,13 @@ impl Pools {
         conn: &mut Box<Conn>,
         local: &Rc<Local>,
         place: usize,
-        search: &Search<'_>,
+        acquisition: &Acquisition<'_>,
         due: Tick,
     ) -> Result<(), Trouble> {
-        conn.now = search.now;
-        let told = conn.introduce(&local.pool, search.caller, due).await;
+        conn.now = acquisition.now;
+        let told = conn
+            .introduce(&local.pool, acquisition.request.origin, due)
+            .await;
         let scope = local.scopes[place];
         match told {
             Ok(None) => {}
@@ -268,14 +229,14 @@ impl Pools {
                 let about = match trouble {
                     // The other end of one from the pool had gone.
                     Trouble::Lost if conn.uses > 0 => trouble,
-                    trouble => about_caller(conn, trouble),
+                    trouble => about_origin(conn, trouble),
                 };
                 if about == Trouble::Caller {
                     self.recorder.count(Counter::IdentityRefused, scope, 1);
                 }
                 if let Some(said) = refusal(conn) {
-                    // The search ends with the first one.
-                    let _ = search.refusal.set(said);
+                    // There is but one: the acquisition ends with it.
+                    let _ = acquisition.refusal.set(said);
                 }
                 return Err(about);
             }
@@ -284,30 +245,39 @@ impl Pools {
     }
 
     /// Until when a connection must be ready.
-    fn due(&self, local: &Local, search: &Search<'_>) -> Tick {
-        let since = search.now;
-        let due = since.after(local.pool.waits.connect).min(search.deadline);
+    fn due(&self, local: &Local, acquisition: &Acquisition<'_>) -> Tick {
+        let since = acquisition.now;
+        let due = since
+            .after(local.pool.waits.connect)
+            .min(acquisition.request.deadline);
         // One that hangs must leave time for another.
-        if search.tries + 1 < TRIES_MAX.min(local.pool.backends.len())
-            && search.deadline != Tick::FAR
+        if acquisition.tried.backends().len() + 1 < TRIES_MAX.min(local.pool.backends.len())
+            && acquisition.request.deadline != Tick::FAR
         {
-            return due.min(since.after(search.deadline.since(since) / 2));
+            return due.min(since.after(acquisition.request.deadline.since(since) / 2));
         }
         due
     }
 
     /// Finds an idle connection, or a permit to open one.
-    fn next_step(self: &Rc<Self>, local: &Rc<Local>, search: &Search<'_>) -> Next {
+    fn next_step(self: &Rc<Self>, local: &Rc<Local>, acquisition: &Acquisition<'_>) -> Next {
         let pool = &local.pool;
-        let now = search.now;
+        let now = acquisition.now;
         loop {
-            let eligible = pool.eligible(search.lists());
+            let eligible = pool.eligible(acquisition.tried.backends());
             let ready =
                 |b: &Arc<Backend>| self.has_idle(b.id) || (b.budget.has_room() && !b.has_waiters());
-            match pool.choose(&eligible, search.key, now, || self.random(), ready) {
+            match pool.choose(
+                &eligible,
+                acquisition.request.key,
+                now,
+                || self.random(),
+                ready,
+            ) {
                 Choice::This(place) => {
-                    if !search.fresh
-                        && let Some(conn) = self.take_idle(local, place, search.caller, now)
+                    if !acquisition.tried.wants_fresh()
+                        && let Some(conn) =
+                            self.take_idle(local, place, acquisition.request.origin, now)
                     {
                         return Next::Hit(place, conn);
                     }
@@ -319,7 +289,7 @@ impl Pools {
                     }
                 }
                 Choice::Wait if pool.balance == Balance::HashRecipient => {
-                    let target = pool.hashed(&eligible, search.key, now);
+                    let target = pool.hashed(&eligible, acquisition.request.key, now);
                     return Next::Wait(
                         target
                             .map(|i| Arc::clone(&pool.backends[i]))
@@ -328,7 +298,7 @@ impl Pools {
                     );
                 }
                 Choice::Wait => return Next::Wait(eligible.all()),
-                Choice::None => return Next::Nobody,
+                Choice::None => return Next::None,
             }
         }
     }
@@ -338,7 +308,7 @@ impl Pools {
         self: &Rc<Self>,
         grant: Grant,
         local: &Rc<Local>,
-        search: &Search<'_>,
+        acquisition: &Acquisition<'_>,
     ) -> Option<(usize, Accepted)> {
         match grant {
             Grant::Again => None,
@@ -346,11 +316,12 @@ impl Pools {
                 let place = local.pool.place(permit.backend().id)?;
                 Some((place, Accepted::Permit(permit)))
             }
-            Grant::Parcel(parcel) => {
-                let conn = parcel.unpack().ok()?;
+            Grant::Handover(handover) => {
+                let conn = Conn::unpack(*handover).ok()?;
                 let place = local.pool.place(conn.permit.backend().id)?;
-                let fits = fitness(local.pool.identity, &conn, search.caller).is_some();
-                if search.fresh || !fits {
+                let fits =
+                    fitness(local.pool.identity, &conn, acquisition.request.origin).is_some();
+                if acquisition.tried.wants_fresh() || !fits {
                     self.closed(Counter::ClosedShed, local.scopes[place]);
                     return Some((place, Accepted::Permit(conn.into_permit())));
                 }
@@ -364,12 +335,12 @@ impl Pools {
         local: &Rc<Local>,
         place: usize,
         permit: Permit,
-        search: &Search<'_>,
+        acquisition: &Acquisition<'_>,
     ) -> Result<(Option<Box<Conn>>, Counter), Trouble> {
-        let (since, due) = (search.now, self.due(local, search));
+        let (since, due) = (acquisition.now, self.due(local, acquisition));
         let scope = local.scopes[place];
         let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
-        let opened = connect(&local.pool, permit, search.caller, due).await;
+        let opened = connect(&local.pool, permit, acquisition.request.origin, due).await;
         drop(level);
         let (mut conn, spoken) = match opened {
             Ok(opened) => opened,
@@ -389,7 +360,9 @@ impl Pools {
         }
         self.succeeded(local, place);
         if local.pool.identity != PoolIdentity::None {
-            let told = self.introduce(&mut conn, local, place, search, due).await;
+            let told = self
+                .introduce(&mut conn, local, place, acquisition, due)
+                .await;
             if let Err(trouble) = told {
                 self.closed(Counter::ClosedFailed, scope);
                 self.failed(local, place, trouble);
@@ -407,13 +380,13 @@ impl Pools {
         local: Rc<Local>,
         place: usize,
         source: Counter,
-        search: &Search<'_>,
+        acquisition: &Acquisition<'_>,
     ) -> Lease {
         let scope = local.scopes[place];
         self.recorder.count(source, scope, 1);
         let now = now();
         if source == Counter::LeaseReused {
-            let micros = now.micros_since(search.begun);
+            let micros = now.micros_since(acquisition.begun);
             self.recorder.record(Stage::LeaseHit, scope, micros);
         }
         let reused = source != Counter::LeaseFresh;
@@ -421,12 +394,12 @@ impl Pools {
     }
 }
 
-/// The next step of a search.
+/// What comes next.
 enum Next {
     Hit(usize, Box<Conn>),
     Open(usize, Permit),
     Wait(Vec<Arc<Backend>>),
-    Nobody,
+    None,
 }
 
 /// What the queue gave.

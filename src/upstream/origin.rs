@@ -1,26 +1,19 @@
-//! Whose message it is: what a backend is told of the client, and which connections do for it.
+//! Where a message comes from: what a backend is told of the client.
 //!
-//! By XCLIENT and by a PROXY header the backend takes a connection for the client's own, so it has an [`Owner`]. One
-//! that a PROXY header opened stays with its owner; one that offers XCLIENT is introduced anew for the next. A
-//! question of ours (a verification, a probe) is asked on connections that are nobody's: its answer is remembered for
-//! all. XFORWARD belongs to a transaction and makes no owner.
+//! By XCLIENT and by a PROXY header the backend takes a connection for the client's own, so the connection has an
+//! [`Owner`]. One that a PROXY header opened stays with its owner; one that offers XCLIENT is introduced anew for the
+//! next client. A question of ours (a verification, a probe) is asked on connections without an owner: its answer is
+//! remembered for all clients. XFORWARD belongs to a transaction and makes no owner.
 
-use super::conn::Conn;
 use crate::{
     config::PoolIdentity,
-    smtp::{
-        Reply,
-        client::{
-            ClientError,
-            identity::{Attributes, Facts},
-        },
-    },
+    smtp::client::identity::{Attributes, Facts},
 };
 use std::net::{IpAddr, SocketAddr};
 
-/// The client that a message came from.
+/// The client that a message came from, as its backend is told of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
+pub struct Origin<'a> {
     /// Its true address.
     pub client: SocketAddr,
     /// The address of ours that it connected to, where that is known.
@@ -35,7 +28,7 @@ pub struct Caller<'a> {
     pub message: &'a [u8],
 }
 
-impl Caller<'_> {
+impl Origin<'_> {
     /// Lends what is known of it as attributes of XCLIENT and XFORWARD.
     pub(super) fn with_facts<T>(&self, look: impl FnOnce(&Facts<'_>) -> T) -> T {
         let (client, port) = (text(self.client.ip()), self.client.port().to_string());
@@ -80,68 +73,24 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(caller: &Caller<'_>) -> Box<Owner> {
+    pub(super) fn new(origin: &Origin<'_>) -> Box<Owner> {
         Box::new(Owner {
-            client: caller.client,
-            listener: caller.listener,
-            hello: caller.hello.into(),
-            extended: caller.extended,
-            login: caller.login.map(Into::into),
+            client: origin.client,
+            listener: origin.listener,
+            hello: origin.hello.into(),
+            extended: origin.extended,
+            login: origin.login.map(Into::into),
         })
     }
 
-    /// Whether the caller is the owner in all that a backend was told.
-    pub(super) fn is(&self, caller: &Caller<'_>) -> bool {
-        self.client == caller.client
-            && self.listener == caller.listener
-            && *self.hello == *caller.hello
-            && self.extended == caller.extended
-            && self.login.as_deref() == caller.login
+    /// Whether the origin is the owner in all that a backend was told.
+    pub(super) fn is(&self, origin: &Origin<'_>) -> bool {
+        self.client == origin.client
+            && self.listener == origin.listener
+            && *self.hello == *origin.hello
+            && self.extended == origin.extended
+            && self.login.as_deref() == origin.login
     }
-}
-
-/// How well an idle connection does for a caller, or for a question of ours; `None`: not at all.
-pub(super) fn fitness(
-    kind: PoolIdentity,
-    conn: &Conn,
-    caller: Option<&Caller<'_>>,
-) -> Option<Fitness> {
-    let fits = match (caller, &conn.owner) {
-        (None, None) => Fitness::Ready,
-        (Some(caller), Some(owner)) if owner.is(caller) => Fitness::Ready,
-        _ if !keeps_apart(kind) => Fitness::Ready,
-        (Some(_), _) if kind != PoolIdentity::Xclient => return None,
-        (Some(_), Some(_)) => {
-            // One that offered it once and does so no more can't get rid of its owner.
-            let offered = conn.client.capabilities().xclient;
-            (offered != Attributes::default()).then_some(Fitness::Another)?
-        }
-        // Rather not: it would be missed by the next question.
-        (Some(_), None) => Fitness::Nobodys,
-        (None, Some(_)) => return None,
-    };
-    Some(fits)
-}
-
-/// What a backend said to XCLIENT where it won't have the client that it names: 554, as it would have greeted that client
-/// (RFC 5321 §3.1). It had greeted us, so this is about the client alone. Any other refusal may as well be about us (550: we
-/// may not say XCLIENT).
-pub(super) fn refusal(conn: &Conn) -> Option<Reply> {
-    match conn.failure() {
-        Some(ClientError::Caller(head)) if head.code == 554 => Some(conn.client.reply().to_reply()),
-        _ => None,
-    }
-}
-
-/// How well a connection does; more is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fitness {
-    /// It is nobody's, and is to be introduced.
-    Nobodys,
-    /// It was another client's, and is to be introduced anew.
-    Another,
-    /// As it is.
-    Ready,
 }
 
 /// Whether connections of such a pool have owners.
@@ -154,8 +103,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn caller<'a>(client: &str, hello: &'a [u8], login: Option<&'a [u8]>) -> Caller<'a> {
-        Caller {
+    fn origin<'a>(client: &str, hello: &'a [u8], login: Option<&'a [u8]>) -> Origin<'a> {
+        Origin {
             client: client.parse().unwrap(),
             listener: Some("[2001:db8::25]:25".parse().unwrap()),
             hello,
@@ -167,23 +116,23 @@ mod tests {
 
     #[test]
     fn an_owner_is_known_by_all_that_was_told() {
-        let amy = caller("192.0.2.7:4711", b"a.example", Some(b"amy"));
+        let amy = origin("192.0.2.7:4711", b"a.example", Some(b"amy"));
         let owner = Owner::new(&amy);
-        assert!(owner.is(&Caller {
+        assert!(owner.is(&Origin {
             message: b"2",
             ..amy
         }));
         for other in [
-            caller("192.0.2.8:4711", b"a.example", Some(b"amy")),
-            caller("192.0.2.7:4712", b"a.example", Some(b"amy")),
-            caller("192.0.2.7:4711", b"b.example", Some(b"amy")),
-            caller("192.0.2.7:4711", b"a.example", Some(b"bob")),
-            caller("192.0.2.7:4711", b"a.example", None),
-            Caller {
+            origin("192.0.2.8:4711", b"a.example", Some(b"amy")),
+            origin("192.0.2.7:4712", b"a.example", Some(b"amy")),
+            origin("192.0.2.7:4711", b"b.example", Some(b"amy")),
+            origin("192.0.2.7:4711", b"a.example", Some(b"bob")),
+            origin("192.0.2.7:4711", b"a.example", None),
+            Origin {
                 extended: false,
                 ..amy
             },
-            Caller {
+            Origin {
                 listener: None,
                 ..amy
             },
@@ -195,7 +144,7 @@ mod tests {
     #[test]
     fn addresses_are_written_as_postfix_reads_them() {
         let told = |client: &str| {
-            caller(client, b"a.example", None).with_facts(|facts| {
+            origin(client, b"a.example", None).with_facts(|facts| {
                 let of = |which| {
                     let found = facts
                         .iter()

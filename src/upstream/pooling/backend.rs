@@ -3,7 +3,11 @@
 //! Everything that changes is an atomic: no worker waits for another to learn a backend's health, load or
 //! capabilities. A backend that a reload leaves as it was keeps this state (and its number) over it.
 
-use super::{balance, budget::Budget, health::Health, queue::Queue, security::SecurityIdentity};
+use super::{
+    super::{balance, health::Health, ids::BackendId, security::SecurityIdentity},
+    budget::Budget,
+    queue::Queue,
+};
 use crate::{
     config::PoolIdentity,
     smtp::{Capabilities, Extensions, Tick},
@@ -19,18 +23,6 @@ use std::{
     },
     time::Duration,
 };
-
-/// A backend's number; none is used twice in the life of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendId(pub u32);
-
-impl BackendId {
-    /// The next number.
-    pub(super) fn next() -> BackendId {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        BackendId(NEXT.fetch_add(1, Relaxed))
-    }
-}
 
 /// What makes two backends the same over a reload: connections are kept apart by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +61,11 @@ pub struct Backend {
     /// What stands for it in a hash.
     pub seed: u64,
     /// The queue of its pool.
-    pub(super) queue: Arc<Queue>,
+    pub(in crate::upstream) queue: Arc<Queue>,
     /// That TLS with it fails has been said.
-    pub(super) insecure: AtomicBool,
+    pub(in crate::upstream) insecure: AtomicBool,
     /// That it can't be told who the client is has been said.
-    pub(super) untold: AtomicBool,
+    pub(in crate::upstream) untold: AtomicBool,
     weight: AtomicU32,
     waiting: AtomicU32,
     leases: AtomicU32,
@@ -118,7 +110,7 @@ impl Backend {
     }
 
     /// Changes weight and budget (a reload).
-    pub(super) fn adjust(&self, weight: u32, connections: u32) {
+    pub(in crate::upstream) fn adjust(&self, weight: u32, connections: u32) {
         self.weight.store(weight, Relaxed);
         self.budget.set_limit(connections);
     }
@@ -141,27 +133,27 @@ impl Backend {
         self.waiting.load(SeqCst) > 0
     }
 
-    pub(super) fn waiter_came(&self) {
+    pub(in crate::upstream) fn waiter_came(&self) {
         self.waiting.fetch_add(1, SeqCst);
     }
 
-    pub(super) fn waiter_went(&self) {
+    pub(in crate::upstream) fn waiter_went(&self) {
         self.waiting.fetch_sub(1, SeqCst);
     }
 
-    pub(super) fn lease_begun(&self) {
+    pub(in crate::upstream) fn lease_begun(&self) {
         self.leases.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn lease_ended(&self) {
+    pub(in crate::upstream) fn lease_ended(&self) {
         self.leases.fetch_sub(1, Relaxed);
     }
 
-    pub(super) fn idle_came(&self) {
+    pub(in crate::upstream) fn idle_came(&self) {
         self.idle.fetch_add(1, SeqCst);
     }
 
-    pub(super) fn idle_went(&self) {
+    pub(in crate::upstream) fn idle_went(&self) {
         self.idle.fetch_sub(1, SeqCst);
     }
 

@@ -1,23 +1,23 @@
-//! Who the client is, for a backend that is to be told.
+//! Where a message comes from, for a backend that is to be told of the client.
 
 use super::{connection::Session, message_id::MessageId};
-use crate::upstream::{Caller, PoolId};
+use crate::upstream::{Origin, PoolId};
 use std::net::SocketAddr;
 
-/// What of a caller lies nowhere else.
-pub(super) struct Arrival {
+/// What of an [`Origin`] lies nowhere else.
+pub(super) struct OriginParts {
     client: SocketAddr,
     listener: Option<SocketAddr>,
     message: [u8; 13],
 }
 
 impl Session {
-    /// What there is to tell of the client; `None`, and nobody is asked, where the pool's backends are told nothing.
-    pub fn arrival(&self, pool: PoolId, message: MessageId) -> Option<Arrival> {
+    /// What there is to tell of the client; `None` where the pool's backends are told nothing.
+    pub fn origin_parts(&self, pool: PoolId, message: MessageId) -> Option<OriginParts> {
         if !self.context.pools.tells(pool) {
             return None;
         }
-        Some(Arrival {
+        Some(OriginParts {
             client: SocketAddr::new(self.client, self.port),
             listener: self.stream.local().ok(),
             message: message.text(),
@@ -25,15 +25,15 @@ impl Session {
     }
 
     /// The client as a backend is told of it.
-    pub fn caller<'a>(&'a self, arrival: &'a Arrival) -> Caller<'a> {
+    pub fn origin<'a>(&'a self, parts: &'a OriginParts) -> Origin<'a> {
         let hello = self.server.hello();
-        Caller {
-            client: arrival.client,
-            listener: arrival.listener,
+        Origin {
+            client: parts.client,
+            listener: parts.listener,
             hello: hello.as_ref().map_or(b"", |hello| hello.name),
             extended: hello.as_ref().is_some_and(|hello| hello.esmtp),
             login: self.account().map(|account| account.name.as_bytes()),
-            message: &arrival.message,
+            message: &parts.message,
         }
     }
 }

@@ -1,0 +1,196 @@
+//! Which backend next, and when to give up: the one loop over the backends of a message, with one list of those that
+//! were tried and one bound ([`TRIES_MAX`](crate::upstream::TRIES_MAX)).
+
+use super::{
+    outcome::{Ending, Outcome},
+    transfer::{self, Message, Met, Streaming},
+};
+use crate::{
+    log::say,
+    metrics::{Counter, Stage},
+    upstream::{BackendId, Lease, LeaseError, Pools, Request, Tried},
+};
+use std::{ops::ControlFlow, rc::Rc};
+
+/// Hands a message that lies in memory to a backend of its pool.
+pub async fn deliver(pools: &Rc<Pools>, message: &Message<'_>) -> Outcome {
+    let mut attempts = Attempts::new(pools, message);
+    loop {
+        let mut lease = match attempts.lease().await {
+            Ok(lease) => lease,
+            Err(why) => return attempts.without_lease(why),
+        };
+        let met = transfer::whole(&mut lease, message).await;
+        let next = attempts.after(met, &lease);
+        lease.give_back();
+        if let ControlFlow::Break(outcome) = next {
+            return outcome;
+        }
+    }
+}
+
+/// Opens the way for a message that is still coming: what has come of it is at hand until a backend has taken the
+/// envelope, so until then another one may be tried.
+///
+/// # Errors
+/// What came of it instead.
+pub async fn open(pools: &Rc<Pools>, message: &Message<'_>) -> Result<Streaming, Box<Outcome>> {
+    let mut attempts = Attempts::new(pools, message);
+    loop {
+        let lease = match attempts.lease().await {
+            Ok(lease) => lease,
+            Err(why) => return Err(Box::new(attempts.without_lease(why))),
+        };
+        let (met, lease) = match Streaming::start(Rc::clone(pools), lease, message).await {
+            Ok(streaming) => return Ok(streaming),
+            Err(failed) => *failed,
+        };
+        let next = attempts.after(met, &lease);
+        lease.give_back();
+        if let ControlFlow::Break(outcome) = next {
+            return Err(Box::new(outcome));
+        }
+    }
+}
+
+/// One message's tries.
+struct Attempts<'a> {
+    pools: &'a Rc<Pools>,
+    request: Request<'a>,
+    tried: Tried,
+    /// What is told where no other try comes to more.
+    kept: Option<Outcome>,
+}
+
+/// What follows from what a try came to.
+enum Next {
+    /// That was it.
+    Done,
+    /// The same on a connection that has carried nothing yet.
+    Fresh,
+    /// Another backend.
+    Elsewhere,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(pools: &'a Rc<Pools>, message: &'a Message<'a>) -> Attempts<'a> {
+        let envelope = message.envelope;
+        let first = envelope.recipients().first();
+        Attempts {
+            pools,
+            request: Request {
+                pool: message.pool,
+                key: first.map_or(&b""[..], |first| envelope.path(first.path).whole),
+                origin: message.origin,
+                deadline: message.deadline,
+            },
+            tried: Tried::default(),
+            kept: None,
+        }
+    }
+
+    /// A connection to a backend that was not tried yet.
+    async fn lease(&mut self) -> Result<Lease, LeaseError> {
+        loop {
+            match self.pools.acquire(&self.request, &mut self.tried).await {
+                Err(LeaseError::Failed(..)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// No further try can be made: what is told.
+    fn without_lease(&mut self, why: LeaseError) -> Outcome {
+        say!(Debug, "no lease: {why}");
+        match self.kept.take() {
+            // Another backend might have been able to.
+            None => Outcome::without(why),
+            Some(kept) if matches!(kept.ending, Ending::Unsupported(_)) => Outcome::without(why),
+            Some(kept) => kept,
+        }
+    }
+
+    /// What follows from what a try came to: another one, or the outcome.
+    fn after(&mut self, met: Met, lease: &Lease) -> ControlFlow<Outcome> {
+        record(self.pools, &met.outcome, lease);
+        let backend = lease.backend().id;
+        let counter = match next(&met) {
+            Next::Done => return ControlFlow::Break(met.outcome),
+            Next::Fresh => {
+                // The backend may be well; only its pooled connections are in doubt.
+                self.tried.stale();
+                Counter::RetryStale
+            }
+            Next::Elsewhere => {
+                self.avoid(backend, &met.outcome);
+                Counter::RetryOther
+            }
+        };
+        self.keep(met.outcome);
+        if self.tried.is_over() || self.pools.is_exhausted(self.request.pool, &self.tried) {
+            let count = self.tried.backends().len();
+            say!(Debug, "gave up after {count} backends");
+            if let Some(outcome) = self.kept.take() {
+                return ControlFlow::Break(outcome);
+            }
+        }
+        self.pools.recorder().count(counter, lease.scope(), 1);
+        ControlFlow::Continue(())
+    }
+
+    fn avoid(&mut self, backend: BackendId, outcome: &Outcome) {
+        match outcome.ending {
+            Ending::Lost(trouble) => self.tried.failed(backend, trouble),
+            _ => self.tried.refused(backend),
+        }
+    }
+
+    /// Keeps the outcome that says most: what a backend said, rather than that one was lost, rather than that one can't
+    /// take such a message (which is permanent, so all must have said so).
+    fn keep(&mut self, outcome: Outcome) {
+        let rank = |outcome: &Outcome| match outcome.ending {
+            Ending::Unsupported(_) => 0,
+            Ending::Lost(_) => 1,
+            _ => 2,
+        };
+        if self
+            .kept
+            .as_ref()
+            .is_none_or(|kept| rank(kept) <= rank(&outcome))
+        {
+            self.kept = Some(outcome);
+        }
+    }
+}
+
+/// Whether another try follows, and where.
+fn next(met: &Met) -> Next {
+    match &met.outcome.ending {
+        Ending::Lost(_) if met.stale => Next::Fresh,
+        Ending::Lost(_) | Ending::Unsupported(_) => Next::Elsewhere,
+        Ending::Accepted(_)
+        | Ending::Refused(..)
+        | Ending::Recipients
+        | Ending::NoConnection(_)
+        | Ending::Uncertain(_) => Next::Done,
+    }
+}
+
+/// Counts and times what a try came to.
+pub(super) fn record(pools: &Pools, outcome: &Outcome, lease: &Lease) {
+    let (recorder, scope, times) = (pools.recorder(), lease.scope(), &outcome.times);
+    if let (Some(leased), Some(answered)) = (times.leased, times.envelope) {
+        let took = answered.micros_since(leased);
+        recorder.record(Stage::Envelope, scope, took);
+    }
+    if let (Some(sent), Some(heard)) = (times.sent, times.heard) {
+        recorder.record(Stage::Commit, scope, heard.micros_since(sent));
+    }
+    let counter = match &outcome.ending {
+        Ending::Accepted(_) => Counter::BackendAccepted,
+        Ending::Refused(_, said) if said.head.is_permanent() => Counter::BackendRejected,
+        Ending::Refused(..) => Counter::BackendDeferred,
+        _ => return,
+    };
+    recorder.count(counter, scope, 1);
+}

@@ -1,0 +1,204 @@
+//! From what a backend said to a reply of ours: the one place where that happens (INV-REPLY), and the replies that a
+//! delivery originates itself.
+//!
+//! What a backend says is never passed on as bytes: code, enhanced code and text are parsed, judged and
+//! written anew. A code that tells of our setup rather than of the message becomes a 451, because a 5xx would
+//! make the sender give up mail that is sound (`docs/decisions/0005-backend-codes.md`).
+
+use super::outcome::{Ending, Outcome, Step};
+use crate::{
+    smtp::{Envelope, Known, Reply, Status, client::Unsupported},
+    upstream::{BackendReply, LeaseError, reply::start_of},
+};
+
+/// Octets of a backend's text that a client gets to see.
+const TEXT_MAX: usize = 400;
+
+/// The reply to a client for what a backend answered at this step.
+#[must_use]
+pub fn reply_of(said: &BackendReply, _step: Step) -> Reply {
+    let text = text_of(said.text());
+    match said.head.code {
+        // 421 closes the backend's connection, not the client's.
+        421 => Reply::owned(451, Status(4, 3, 2), text.into()),
+        code @ 400..=499 => Reply::owned(code, status_for(said, 4), text.into()),
+        code @ (500..=504 | 521 | 523..=549 | 555) => {
+            BACKEND_CONFUSED.with(&format!("{code} {text}"))
+        }
+        code @ 550..=559 => Reply::owned(code, status_for(said, 5), text.into()),
+        522 => Reply::owned(552, status_for(said, 5), text.into()),
+        code => BACKEND_CONFUSED.with(&format!("{code} {text}")),
+    }
+}
+
+/// The backend's enhanced code where it fits the code's class, else the plainest one of the class.
+fn status_for(said: &BackendReply, class: u8) -> Status {
+    match said.head.status {
+        status if status.0 == class && (status.1, status.2) != (0, 0) => status,
+        _ => match (class, said.head.code) {
+            (4, 450) => Status(4, 2, 0),
+            (4, 452) => Status(4, 3, 1),
+            (5, 550) => Status(5, 1, 0),
+            (5, 552) => Status(5, 3, 4),
+            (5, 553) => Status(5, 1, 3),
+            (class, _) => Status(class, 0, 0),
+        },
+    }
+}
+
+fn text_of(text: &str) -> &str {
+    match start_of(text.trim(), TEXT_MAX) {
+        "" => "Refused",
+        text => text,
+    }
+}
+
+impl Outcome {
+    /// What a client is told of it, whose envelope this is.
+    ///
+    /// # Errors
+    /// The reply to a message that no backend took; where a backend took it, the reply is the caller's.
+    pub fn told(&self, envelope: &Envelope) -> Result<(), Reply> {
+        Err(match &self.ending {
+            Ending::Accepted(_) => return Ok(()),
+            Ending::Refused(step, said) => reply_of(said, *step),
+            Ending::Recipients => self.of_recipients(envelope),
+            Ending::Unsupported(why) => unsupported(*why),
+            Ending::NoConnection(LeaseError::Timeout | LeaseError::Busy) => BUSY.reply(),
+            Ending::NoConnection(_) => DOWN.reply(),
+            Ending::Lost(_) => LOST.reply(),
+            Ending::Uncertain(_) => UNCERTAIN.reply(),
+        })
+    }
+
+    /// Where all recipients were refused the first refusal is told; where some were, that the rest may come again.
+    fn of_recipients(&self, envelope: &Envelope) -> Reply {
+        let recipients = envelope.recipients();
+        let Some((place, said)) = self.refused.first() else {
+            return LOST.reply();
+        };
+        let reply = reply_of(said, Step::Recipient);
+        match recipients.get(*place) {
+            Some(recipient) if self.refused.len() < recipients.len() => {
+                let path = String::from_utf8_lossy(envelope.path(recipient.path).whole);
+                SOME_REFUSED.with(&format!("<{path}> {reply}"))
+            }
+            _ => reply,
+        }
+    }
+}
+
+/// The reply where no backend can take this message at all.
+fn unsupported(why: Unsupported) -> Reply {
+    match why {
+        Unsupported::Size => TOO_LARGE_BEHIND.reply(),
+        Unsupported::EightBit | Unsupported::Binary => NO_EIGHT_BIT.reply(),
+        Unsupported::Utf8 => NO_UTF8.reply(),
+        Unsupported::RequireTls | Unsupported::Malformed => MALFORMED.reply(),
+        Unsupported::Busy => LOST.reply(),
+    }
+}
+
+/// Every backend tried failed, or there is none.
+pub const DOWN: Known = Known {
+    code: 451,
+    status: Status(4, 4, 1),
+    text: "The mail system behind this one can't be reached now, try again later",
+    cause: "No backend of the recipient's pool took a connection, greeted and answered EHLO in time.",
+    advice: "The sender tries again by itself. The operator looks at the backends and at gatepost_backend_up.",
+};
+
+/// No connection came free in time.
+pub const BUSY: Known = Known {
+    code: 451,
+    status: Status(4, 3, 2),
+    text: "The mail system behind this one is busy, try again later",
+    cause: "All connections that the pool may hold carried messages for longer than lease_wait.",
+    advice: "The sender tries again by itself. The operator raises `connections`, or adds a backend.",
+};
+
+/// A backend failed in the middle.
+pub const LOST: Known = Known {
+    code: 451,
+    status: Status(4, 4, 2),
+    text: "The connection to the mail system behind this one was lost, try again later",
+    cause: "A backend closed the connection, fell silent or stopped speaking SMTP before it had the whole message.",
+    advice: "The sender tries again by itself; the message was not delivered.",
+};
+
+/// A backend failed after it had the whole message.
+pub const UNCERTAIN: Known = Known {
+    code: 451,
+    status: Status(4, 4, 2),
+    text: "The mail system behind this one did not confirm the message, try again later",
+    cause: "A backend had the whole message and was lost before its reply: whether it delivered is unknown.",
+    advice: "The sender tries again by itself; the recipient may get the message twice.",
+};
+
+/// Some recipients were refused by the backend when the message was sent.
+pub const SOME_REFUSED: Known = Known {
+    code: 451,
+    status: Status(4, 5, 3),
+    text: "A recipient was refused after all, try again; refused:",
+    cause: "A recipient that had been accepted was refused by the backend once the message was sent. Nobody got it; the refusal is remembered, so that at the next try this recipient is refused at RCPT and the others get the message.",
+    advice: "Nothing: a mail server tries again by itself.",
+};
+
+/// The backend refuses what we say, for a reason that isn't the sender's.
+pub const BACKEND_CONFUSED: Known = Known {
+    code: 451,
+    status: Status(4, 3, 5),
+    text: "The mail system behind this one does not take our mail; it said:",
+    cause: "A backend answered with a code that means a wrong setup (500 to 504, 521, 530, 535 and the like), not a wrong message.",
+    advice: "The operator looks at the backend's setup: it must take mail from Gatepost without AUTH, and as many commands as a message needs.",
+};
+
+/// No backend takes messages as large.
+pub const TOO_LARGE_BEHIND: Known = Known {
+    code: 552,
+    status: Status(5, 3, 4),
+    text: "The mail system behind this one takes no message as large",
+    cause: "The message is larger than the SIZE that the backend offers.",
+    advice: "The sender sends a smaller message.",
+};
+
+/// 8-bit data and a backend without 8BITMIME.
+pub const NO_EIGHT_BIT: Known = Known {
+    code: 554,
+    status: Status(5, 6, 3),
+    text: "The mail system behind this one takes no 8-bit data",
+    cause: "The message has 8-bit data and the backend does not offer 8BITMIME.",
+    advice: "The sender encodes the message (quoted-printable or base64).",
+};
+
+/// An internationalised address and a backend without SMTPUTF8.
+pub const NO_UTF8: Known = Known {
+    code: 553,
+    status: Status(5, 6, 7),
+    text: "The mail system behind this one takes no internationalised addresses",
+    cause: "The message needs SMTPUTF8 and the backend does not offer it.",
+    advice: "The sender uses an ASCII address.",
+};
+
+/// An envelope that must not reach a backend.
+pub const MALFORMED: Known = Known {
+    code: 550,
+    status: Status(5, 5, 4),
+    text: "The envelope can't be passed on",
+    cause: "An address or a parameter holds what no backend may be sent.",
+    advice: "The sender corrects the address.",
+};
+
+/// All of them.
+pub const ALL: &[Known] = &[
+    DOWN,
+    BUSY,
+    LOST,
+    UNCERTAIN,
+    SOME_REFUSED,
+    BACKEND_CONFUSED,
+    TOO_LARGE_BEHIND,
+    NO_EIGHT_BIT,
+    NO_UTF8,
+    MALFORMED,
+];

@@ -1,0 +1,252 @@
+//! A backend that follows a script: std threads, no code of ours but the wire.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+};
+
+/// What it says. A command without an entry is answered as a mail server should; `!close` closes instead, and a text
+/// that ends in `!close` closes afterwards.
+#[derive(Clone, Default)]
+pub struct Script {
+    offers: Vec<&'static str>,
+    /// By command; `GREETING`, and `END` for the end of data.
+    on: HashMap<&'static str, Vec<&'static str>>,
+}
+
+impl Script {
+    pub fn offering(offers: &[&'static str]) -> Script {
+        Script {
+            offers: offers.to_vec(),
+            ..Script::default()
+        }
+    }
+
+    /// Says this to the command instead. Called again for the same command: this the next time; the last one stays.
+    pub fn on(mut self, command: &'static str, says: &'static str) -> Script {
+        self.on.entry(command).or_default().push(says);
+        self
+    }
+}
+
+struct Shared {
+    script: Mutex<Script>,
+    stopped: AtomicBool,
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    bodies: Mutex<Vec<Vec<u8>>>,
+    commands: Mutex<Vec<String>>,
+    sockets: Mutex<HashMap<usize, TcpStream>>,
+}
+
+/// A backend on a loopback port. Dropping it closes the port and all connections.
+pub struct Peer {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    listening: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Peer {
+    pub fn new(script: Script) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Arc::new(Shared {
+            script: Mutex::new(script),
+            stopped: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            bodies: Mutex::default(),
+            commands: Mutex::default(),
+            sockets: Mutex::default(),
+        });
+        let address = listener.local_addr().unwrap();
+        let serving = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if serving.stopped.load(SeqCst) {
+                    return;
+                }
+                let shared = Arc::clone(&serving);
+                thread::spawn(move || shared.serve(stream.unwrap()));
+            }
+        });
+        Peer {
+            address,
+            shared,
+            listening: Mutex::new(Some(thread)),
+        }
+    }
+
+    /// The port answers no more, and all connections are closed.
+    pub fn stop(&self) {
+        if let Some(thread) = self.listening.lock().unwrap().take() {
+            self.shared.stopped.store(true, SeqCst);
+            drop(TcpStream::connect(self.address));
+            thread.join().unwrap();
+        }
+        for socket in self.shared.sockets.lock().unwrap().values() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Connections that it ever had.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(SeqCst)
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(SeqCst)
+    }
+
+    /// The messages that it took.
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        self.shared.bodies.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One connection's place in the script.
+struct Dialogue<'a> {
+    shared: &'a Shared,
+    script: Script,
+    out: TcpStream,
+    body: Vec<u8>,
+}
+
+impl Shared {
+    fn serve(&self, stream: TcpStream) {
+        stream.set_nodelay(true).unwrap();
+        let number = self.connections.fetch_add(1, SeqCst);
+        self.open.fetch_add(1, SeqCst);
+        let kept = stream.try_clone().unwrap();
+        self.sockets.lock().unwrap().insert(number, kept);
+        let mut dialogue = Dialogue {
+            shared: self,
+            script: self.script.lock().unwrap().clone(),
+            out: stream,
+            body: Vec::new(),
+        };
+        // The other side may go at any moment.
+        let _ = dialogue.talk();
+        let _ = dialogue.out.shutdown(Shutdown::Both);
+        self.sockets.lock().unwrap().remove(&number);
+        self.open.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Dialogue<'_> {
+    fn talk(&mut self) -> io::Result<()> {
+        let mut input = BufReader::new(self.out.try_clone()?);
+        self.say("GREETING", "220 peer.example ESMTP\r\n")?;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if input.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let verb = line.get(..4).unwrap_or("").to_ascii_uppercase();
+            self.shared.commands.lock().unwrap().push(line.clone());
+            match &*verb {
+                "EHLO" | "LHLO" => {
+                    let offers = self.script.offers.iter();
+                    let lines: String = offers.map(|o| format!("250-{o}\r\n")).collect();
+                    let text = format!("250-peer.example\r\n{lines}250 ENHANCEDSTATUSCODES\r\n");
+                    self.say("EHLO", &text)?;
+                }
+                "RCPT" if line.contains("<bad") => {
+                    self.say("BAD", "550 5.1.1 no such user\r\n")?;
+                }
+                "RCPT" if line.contains("<later") => {
+                    self.say("LATER", "450 4.2.1 not now\r\n")?;
+                }
+                "RCPT" => self.say("RCPT", "250 2.1.5 fine\r\n")?,
+                "MAIL" => {
+                    self.body.clear();
+                    self.say("MAIL", "250 2.1.0 fine\r\n")?;
+                }
+                "DATA" => self.data(&mut input)?,
+                "BDAT" => self.chunk(&line, &mut input)?,
+                "QUIT" => return self.say("QUIT", "221 2.0.0 bye\r\n"),
+                _ => self.say("OTHER", "250 2.0.0 fine\r\n")?,
+            }
+        }
+    }
+
+    fn data(&mut self, input: &mut impl BufRead) -> io::Result<()> {
+        let text = self.next("DATA", "354 go\r\n");
+        self.write(&text)?;
+        if !text.starts_with('3') {
+            return Ok(());
+        }
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if input.read_until(b'\n', &mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if line == b".\r\n" {
+                return self.end();
+            }
+            self.body.extend_from_slice(&line);
+        }
+    }
+
+    fn chunk(&mut self, line: &str, input: &mut impl Read) -> io::Result<()> {
+        let mut words = line.split_whitespace().skip(1);
+        let size: usize = words.next().and_then(|w| w.parse().ok()).unwrap_or(0);
+        let last = words.next().is_some();
+        let from = self.body.len();
+        self.body.resize(from + size, 0);
+        input.read_exact(&mut self.body[from..])?;
+        match last {
+            true => self.end(),
+            false => self.say("BDAT", "250 2.0.0 octets\r\n"),
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let text = self.next("END", "");
+        if text.is_empty() {
+            let mut bodies = self.shared.bodies.lock().unwrap();
+            bodies.push(std::mem::take(&mut self.body));
+            let text = format!("250 2.0.0 queued as {}\r\n", bodies.len());
+            drop(bodies);
+            return self.write(&text);
+        }
+        self.write(&text)
+    }
+
+    fn say(&mut self, command: &str, usual: &str) -> io::Result<()> {
+        let text = self.next(command, usual);
+        self.write(&text)
+    }
+
+    fn next(&mut self, command: &str, usual: &str) -> String {
+        match self.script.on.get_mut(command) {
+            Some(texts) if texts.len() > 1 => texts.remove(0).to_string(),
+            Some(texts) => texts[0].to_string(),
+            None => usual.to_string(),
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        match text.strip_suffix("!close") {
+            Some(text) => {
+                self.out.write_all(text.as_bytes())?;
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+            None => self.out.write_all(text.as_bytes()),
+        }
+    }
+}
