@@ -30,6 +30,7 @@ pub mod value;
 pub use choice::*;
 pub use difference::difference;
 pub use overrides::Overrides;
+use parse::lay_over;
 pub use parse::{Loaded, Source, load, parse};
 pub use problem::{Problem, Severity};
 pub use reference::{reference, schema_text, show};

@@ -140,7 +140,8 @@ fn merged(tree: &Spanned<DeTable<'_>>, document: &mut Document) -> Result<Config
     Config::deserialize(Value::Table(whole))
 }
 
-fn lay_over(below: &mut Table, above: Table) {
+/// Lays the keys of one table over those of another; tables in them are laid over each other likewise.
+pub(super) fn lay_over(below: &mut Table, above: Table) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => lay_over(below, above),

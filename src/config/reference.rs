@@ -98,11 +98,14 @@ fn section(out: &mut String, path: &str, schema: &Schema, defaults: &Schema) {
         let _ = write!(out, "\n{depth} `{header}`\n\n{}\n", text(property));
         if let Some(example) = inner["x-example"]
             .as_str()
-            .filter(|_| !same_seen(out, inner))
+            .filter(|_| property["x-as"].is_null() && !same_seen(out, inner))
         {
             let _ = write!(out, "\n```toml\n{}\n```\n", example.trim());
         }
-        section(out, &here, inner, &defaults);
+        // What is told elsewhere already.
+        if property["x-as"].is_null() {
+            section(out, &here, inner, &defaults);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From configuration to rules: every mistake is reported, with the key and the file and line where it is.
 
 use super::{
-    CheckId, CheckInfo, Policy, What,
+    CheckId, CheckInfo, Policy, Profile, What,
     checks::{self, Check},
     facts::At,
     replies::{self, Defaults},
@@ -35,40 +35,59 @@ impl Policy {
     /// # Errors
     /// Every mistake that was found, not only the first.
     pub fn build(config: &config::Policy, hostname: &str) -> Result<Policy, Vec<Fault>> {
+        Policy::build_all(std::slice::from_ref(config), hostname)
+    }
+
+    /// The same for several listeners, each with its own configuration. What several ask for in the same words is made
+    /// once. One at least.
+    ///
+    /// # Errors
+    /// Every mistake that was found, not only the first.
+    pub fn build_all(configs: &[config::Policy], hostname: &str) -> Result<Policy, Vec<Fault>> {
+        let Some(first) = configs.first() else {
+            return Policy::build(&config::Policy::default(), hostname);
+        };
         let mut builder = Builder {
-            config,
+            config: first,
             hostname,
             infos: Vec::new(),
+            taken: Vec::new(),
             faults: Vec::new(),
         };
-        let mut stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT] = Default::default();
         let mut kinds = Vec::new();
-        for build in checks::TABLE {
-            if let Some(check) = build(&mut builder) {
-                for at in check.stages() {
-                    stages[*at as usize].push((kinds.len(), Arc::clone(&check)));
-                }
-                kinds.push(check.name());
+        let mut made: Vec<Vec<Made<'_>>> = Vec::new();
+        made.resize_with(checks::TABLE.len(), Vec::new);
+        let mut different: Vec<&config::Policy> = Vec::new();
+        let (mut profiles, mut listeners) = (Vec::new(), Vec::new());
+        for config in configs {
+            if let Some(known) = different.iter().position(|before| *before == config) {
+                listeners.push(known);
+                continue;
             }
+            listeners.push(different.len());
+            different.push(config);
+            builder.config = config;
+            builder.taken.clear();
+            profiles.push(builder.profile(&mut made, &mut kinds));
         }
-        let reject = builder.threshold("reject_score", config.reject_score, Then::Reject);
-        let defer = builder.threshold("defer_score", config.defer_score, Then::Defer);
         if builder.infos.len() > usize::from(u16::MAX) {
             builder.fault("checks", "there are more than 65535 of them");
         }
         if builder.faults.is_empty() {
             Ok(Policy {
                 infos: builder.infos,
-                stages,
                 kinds,
-                reject,
-                defer,
+                profiles,
+                listeners,
             })
         } else {
             Err(builder.faults)
         }
     }
 }
+
+/// A check that was made, and the configuration that it was made of.
+type Made<'a> = (&'a config::Policy, Option<Arc<dyn Check>>);
 
 /// What the configuration says of one rule, whichever table it stands in.
 #[derive(Clone, Copy)]
@@ -117,16 +136,52 @@ pub(super) struct Builder<'a> {
     pub config: &'a config::Policy,
     pub hostname: &'a str,
     infos: Vec<CheckInfo>,
+    /// Names of the profile that is being made.
+    taken: Vec<CheckId>,
     faults: Vec<Fault>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    /// The checks of `self.config`. `made` keeps those of the configurations before, by their place in the table.
+    fn profile(&mut self, made: &mut [Vec<Made<'a>>], kinds: &mut Vec<&'static str>) -> Profile {
+        let mut stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT] = Default::default();
+        for ((build, same), made) in checks::TABLE.iter().zip(made) {
+            let known = made.iter().find(|(config, _)| same(config, self.config));
+            let check = match known {
+                Some((_, check)) => check.clone(),
+                None => {
+                    let check = build(self);
+                    made.push((self.config, check.clone()));
+                    check
+                }
+            };
+            let Some(check) = check else { continue };
+            let kind = kinds.iter().position(|kind| *kind == check.name());
+            let kind = kind.unwrap_or_else(|| {
+                kinds.push(check.name());
+                kinds.len() - 1
+            });
+            for at in check.stages() {
+                stages[*at as usize].push((kind, Arc::clone(&check)));
+            }
+        }
+        Profile {
+            stages,
+            reject: self.threshold("reject_score", self.config.reject_score, Then::Reject),
+            defer: self.threshold("defer_score", self.config.defer_score, Then::Defer),
+        }
+    }
+
     /// Reports a mistake.
     pub fn fault(&mut self, key: &str, message: impl Into<String>) {
-        self.faults.push(Fault {
+        let fault = Fault {
             key: key.to_string(),
             message: message.into(),
-        });
+        };
+        // Another listener may have the same mistake.
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
     }
 
     /// A rule with this name; `None` where it is off, or wrong (and then reported for `key`).
@@ -141,7 +196,10 @@ impl Builder<'_> {
         if wish.mode == Mode::Off {
             return None;
         }
-        if self.infos.iter().any(|info| info.name == name) {
+        let known = self.infos.iter().position(|info| info.name == name);
+        let place = known.unwrap_or(self.infos.len());
+        let id = CheckId(u16::try_from(place).unwrap_or(u16::MAX));
+        if self.taken.contains(&id) {
             self.fault(
                 key,
                 format!("the name {name:?} is taken: logs and metrics need one of its own"),
@@ -158,8 +216,10 @@ impl Builder<'_> {
                 Err(why) => self.fault(key, why),
             }
         }
-        let id = CheckId(u16::try_from(self.infos.len()).unwrap_or(u16::MAX));
-        self.infos.push(CheckInfo { name, doc });
+        self.taken.push(id);
+        if known.is_none() {
+            self.infos.push(CheckInfo { name, doc });
+        }
         let score = if what == What::Score { wish.score } else { 0.0 };
         Some(Rule {
             id,

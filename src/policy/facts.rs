@@ -52,6 +52,10 @@ pub struct Signals {
 pub struct Facts<'a> {
     /// The listener's name.
     pub listener: &'a str,
+    /// Its place among those that the policy was built for ([`super::Policy::build_all`]).
+    pub profile: usize,
+    /// The client may still say who it is, by AUTH or by XCLIENT: until MAIL it is not refused as a stranger.
+    pub may_log_in: bool,
     /// The client's address (behind PROXY or XCLIENT: the real one). An IPv4-mapped IPv6 address is taken
     /// for the IPv4 address that it is.
     pub client: IpAddr,
@@ -107,6 +111,8 @@ impl Facts<'static> {
     pub fn of(client: IpAddr, now: Tick) -> Facts<'static> {
         Facts {
             listener: "",
+            profile: 0,
+            may_log_in: false,
             client,
             trusted: false,
             authenticated: None,

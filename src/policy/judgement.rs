@@ -1,6 +1,6 @@
 //! What one session has earned so far: hits and scores, for the verdict on its messages and for the log.
 
-use super::{At, CheckId, What};
+use super::{At, CheckId, Verdict, What};
 
 /// Hits that a judgement keeps; those beyond are counted in [`Judgement::lost`], their scores are added.
 pub const HITS_MAX: usize = 32;
@@ -20,6 +20,8 @@ pub struct Hit {
     pub score: f64,
     /// It only watches.
     pub shadow: bool,
+    /// Only strangers answer for it: it is taken back from a client that turns out to be known.
+    pub stranger: bool,
     /// What exactly matched, where the check's name does not say it: `connections`, `literal` …
     pub detail: &'static str,
     /// Microseconds from the question, or the hit before this one, to this hit.
@@ -34,6 +36,12 @@ pub struct Judgement {
     fresh_from: usize,
     lost: u32,
     scores: [f64; At::COUNT],
+    /// The part of the scores for which only strangers answer.
+    of_strangers: [f64; At::COUNT],
+    /// A refusal of the connection that is told at MAIL, where the client has not said by then who it is.
+    waiting: Option<Verdict>,
+    /// The HELO name is judged at MAIL, for the same reason.
+    hello_is_due: bool,
     welcome: bool,
 }
 
@@ -47,7 +55,7 @@ impl Judgement {
     /// The score of the present message: what connection, HELO, sender, recipients and header have earned.
     #[must_use]
     pub fn score(&self) -> f64 {
-        self.scores.iter().sum()
+        self.scores.iter().chain(&self.of_strangers).sum()
     }
 
     /// The rules that matched, for the session and its present message, in order.
@@ -80,12 +88,39 @@ impl Judgement {
         if at == At::Connect {
             self.welcome = false;
             self.lost = 0;
+            self.waiting = None;
+            self.hello_is_due = false;
         }
         if at != At::Rcpt {
             self.hits.retain(|hit| hit.at < at);
             self.scores[at as usize..].fill(0.0);
+            self.of_strangers[at as usize..].fill(0.0);
         }
         self.fresh_from = self.hits.len();
+    }
+
+    /// The client is known by now: takes back what only strangers answer for.
+    pub(super) fn acquit(&mut self) {
+        self.waiting = None;
+        self.hello_is_due = false;
+        self.of_strangers.fill(0.0);
+        self.hits.retain(|hit| !hit.stranger);
+    }
+
+    pub(super) fn waiting(&self) -> Option<&Verdict> {
+        self.waiting.as_ref()
+    }
+
+    pub(super) fn set_waiting(&mut self, refusal: Verdict) {
+        self.waiting = Some(refusal);
+    }
+
+    pub(super) fn hello_is_due(&self) -> bool {
+        self.hello_is_due
+    }
+
+    pub(super) fn set_hello_is_due(&mut self, due: bool) {
+        self.hello_is_due = due;
     }
 
     pub(super) fn has(&self, check: CheckId) -> bool {
@@ -94,7 +129,11 @@ impl Judgement {
 
     pub(super) fn push(&mut self, hit: Hit) {
         if !hit.shadow {
-            self.scores[hit.at as usize] += hit.score;
+            let scores = match hit.stranger {
+                true => &mut self.of_strangers,
+                false => &mut self.scores,
+            };
+            scores[hit.at as usize] += hit.score;
         }
         let room = if hit.at == At::Body {
             HITS_MAX
@@ -112,12 +151,14 @@ impl Judgement {
         self.welcome = true;
     }
 
-    pub(super) fn score_at(&self, at: At) -> f64 {
-        self.scores[at as usize]
+    /// The scores of one point, to be set back to by [`Judgement::set_score_at`].
+    pub(super) fn score_at(&self, at: At) -> [f64; 2] {
+        [self.scores[at as usize], self.of_strangers[at as usize]]
     }
 
-    pub(super) fn set_score_at(&mut self, at: At, score: f64) {
+    pub(super) fn set_score_at(&mut self, at: At, [score, of_strangers]: [f64; 2]) {
         self.scores[at as usize] = score;
+        self.of_strangers[at as usize] = of_strangers;
     }
 }
 
@@ -132,9 +173,29 @@ mod tests {
             what: What::Score,
             score,
             shadow: false,
+            stranger: false,
             detail: "",
             micros: 0,
         }
+    }
+
+    #[test]
+    fn what_only_strangers_answer_for_is_taken_back() {
+        let mut judgement = Judgement::new();
+        for (at, score, stranger) in [
+            (At::Connect, 1.0, true),
+            (At::Hello, 2.0, true),
+            (At::Hello, 4.0, false),
+        ] {
+            judgement.push(Hit {
+                stranger,
+                ..hit(at, score)
+            });
+        }
+        judgement.set_waiting(Verdict::Accept);
+        judgement.acquit();
+        assert_eq!((judgement.score(), judgement.hits().len()), (4.0, 1));
+        assert_eq!(judgement.waiting(), None);
     }
 
     #[test]

@@ -8,12 +8,18 @@
 //! are asked. To add one: its file, its line in the table, its keys in `config/schema/policy.rs`.
 //!
 //! # Who is asked what
+//!
 //! - **Stranger checks** (client lists, early talk, HELO rules and lists, sender lists) are not for clients
 //!   that are trusted or have authenticated, nor for the rest of the session of a client that a client list
 //!   has accepted.
 //! - **Rates and relay control** are not for clients that are trusted or have authenticated. A list's
 //!   `accept` never opens the relay and never lifts a rate.
 //! - **Message checks** (recipient lists, header rules) are for everybody.
+//!
+//! A client that authenticates, or that a proxy names with a login, was a stranger until then. What only strangers answer
+//! for is taken back: its hits go, and their scores with them. And it must get that far: where AUTH is offered or XCLIENT
+//! allowed ([`Facts::may_log_in`]), HELO names are judged at MAIL, and a client list's `reject` or `defer` is told there
+//! (as Postfix does with `smtpd_delay_reject`). `close` takes effect at once.
 //!
 //! # What `then` does
 //! `defer`, `reject` and `close` end the question. `score` adds and goes on. `accept` ends the further
@@ -59,8 +65,15 @@ use rule::{Rule, Say};
 /// All checks of one configuration. Shared by the workers behind an `Arc`.
 pub struct Policy {
     infos: Vec<CheckInfo>,
-    stages: [Vec<(usize, std::sync::Arc<dyn Check>)>; At::COUNT],
     kinds: Vec<&'static str>,
+    profiles: Vec<Profile>,
+    /// The profile of each listener that it was built for.
+    listeners: Vec<usize>,
+}
+
+/// The checks that hold on some of the listeners.
+struct Profile {
+    stages: [Vec<(usize, std::sync::Arc<dyn Check>)>; At::COUNT],
     reject: Option<(f64, Rule)>,
     defer: Option<(f64, Rule)>,
 }
@@ -100,14 +113,56 @@ impl Policy {
         shared: &Shared,
         judgement: &mut Judgement,
     ) -> Verdict {
+        let known = facts.is_known();
+        if known {
+            judgement.acquit();
+        }
         judgement.begin(at);
+        let profile = self.listeners.get(facts.profile).copied().unwrap_or(0);
+        let profile = &self.profiles[profile];
+        if facts.may_log_in && !known {
+            match at {
+                At::Hello => {
+                    judgement.set_hello_is_due(true);
+                    return Verdict::Accept;
+                }
+                At::Mail => {
+                    if let Some(refusal) = judgement.waiting() {
+                        return refusal.clone();
+                    }
+                    if judgement.hello_is_due() {
+                        judgement.begin(At::Hello);
+                        let verdict = profile.look(At::Hello, facts, shared, judgement);
+                        if !verdict.is_accept() {
+                            return verdict;
+                        }
+                        judgement.set_hello_is_due(false);
+                    }
+                }
+                At::Connect | At::Rcpt | At::Body => {}
+            }
+        }
+        profile.look(at, facts, shared, judgement)
+    }
+}
+
+impl Profile {
+    fn look(
+        &self,
+        at: At,
+        facts: &Facts<'_>,
+        shared: &Shared,
+        judgement: &mut Judgement,
+    ) -> Verdict {
         let before = judgement.score_at(at);
         let known = facts.is_known();
+        let mut waiting = None;
         let mut say = Say::new(at, facts.clock, judgement);
         // The end of one look is the start of the next: one reading of the clock for each.
         let mut since = facts.looked.map_or(facts.now, |_| (facts.clock)());
         for (kind, check) in &self.stages[at as usize] {
-            let skip = match check.whom() {
+            let whom = check.whom();
+            let skip = match whom {
                 Whom::Strangers => known || say.is_welcome(),
                 Whom::Unknown => known,
                 Whom::Everybody => false,
@@ -115,29 +170,42 @@ impl Policy {
             if skip {
                 continue;
             }
+            say.of_strangers(whom != Whom::Everybody);
             check.look(at, facts, shared, &mut say);
             if let Some(looked) = facts.looked {
                 let moment = (facts.clock)();
                 looked(*kind, moment.micros_since(since));
                 since = moment;
             }
-            if let Some(verdict) = say.take_refusal() {
-                if at == At::Rcpt {
-                    judgement.set_score_at(at, before);
+            match say.take_refusal() {
+                None => {}
+                Some(refusal @ (Verdict::Reject(_) | Verdict::Defer(_)))
+                    if at == At::Connect && facts.may_log_in && whom == Whom::Strangers =>
+                {
+                    waiting.get_or_insert(refusal);
                 }
-                return verdict;
+                Some(verdict) => {
+                    if at == At::Rcpt {
+                        judgement.set_score_at(at, before);
+                    }
+                    return verdict;
+                }
             }
         }
-        if at == At::Body {
-            self.weigh(&mut say)
-        } else {
-            Verdict::Accept
+        let verdict = match at {
+            At::Body => self.weigh(&mut say),
+            _ => Verdict::Accept,
+        };
+        if let Some(refusal) = waiting {
+            judgement.set_waiting(refusal);
         }
+        verdict
     }
 
     /// The message's score against the two thresholds.
     fn weigh(&self, say: &mut Say<'_>) -> Verdict {
         let score = say.score();
+        say.of_strangers(false);
         for (threshold, rule) in [&self.reject, &self.defer].into_iter().flatten() {
             if score >= *threshold {
                 let _ = say.hit(rule, "score");
@@ -222,6 +290,130 @@ mod tests {
         assert!(rig.rcpt("a@no.example").starts_with("reject"));
         assert_eq!(rig.judgement.score(), 2.0);
         assert_eq!(rig.judgement.hits().len(), 3);
+    }
+
+    /// A client at 192.0.2.7 on a listener that offers AUTH.
+    fn may_log_in(hello: &'static str) -> Facts<'static> {
+        Facts {
+            may_log_in: true,
+            hello: hello.as_bytes(),
+            ..stranger()
+        }
+    }
+
+    const FOR_STRANGERS: &str = "
+        reject_score = 6.0
+        client_list = [
+            { name = 'grey', entries = ['192.0.2.0/24'], then = 'score', score = 5.0 },
+            { name = 'bad', entries = ['192.0.2.7'] },
+        ]
+        [helo.unqualified]
+        then = 'reject'
+        [helo.address]
+        then = 'score'
+        score = 3.0";
+
+    #[test]
+    fn a_client_that_logs_in_is_not_refused_as_a_stranger() {
+        let mut rig = rig(FOR_STRANGERS);
+        for hello in ["DESKTOP-1", "[192.168.1.5]"] {
+            let stranger = may_log_in(hello);
+            assert_eq!(rig.ask(At::Connect, &stranger), "accept");
+            assert_eq!(rig.hits(), "client_list.grey score, client_list.bad reject");
+            assert_eq!(rig.ask(At::Hello, &stranger), "accept");
+            let known = Facts {
+                authenticated: Some("amy"),
+                ..stranger
+            };
+            for at in [At::Mail, At::Rcpt, At::Body] {
+                assert_eq!(rig.ask(at, &known), "accept", "{hello}");
+            }
+            assert_eq!((rig.hits(), rig.judgement.score()), (String::new(), 0.0));
+        }
+    }
+
+    #[test]
+    fn one_that_does_not_is_refused_at_mail() {
+        let mut rig = rig(FOR_STRANGERS);
+        let listed = may_log_in("mail.client.example");
+        assert_eq!(rig.ask(At::Connect, &listed), "accept");
+        assert_eq!(rig.ask(At::Hello, &listed), "accept");
+        for _ in 0..2 {
+            assert!(
+                rig.ask(At::Mail, &listed)
+                    .starts_with("reject 554 5.7.1 Your")
+            );
+        }
+        let elsewhere = Facts {
+            client: ip("198.51.100.1"),
+            ..may_log_in("DESKTOP-1")
+        };
+        assert_eq!(rig.ask(At::Connect, &elsewhere), "accept");
+        assert_eq!(rig.ask(At::Hello, &elsewhere), "accept");
+        for _ in 0..2 {
+            assert!(
+                rig.ask(At::Mail, &elsewhere)
+                    .starts_with("reject 550 5.7.1 The name")
+            );
+            assert_eq!(rig.hits(), "helo.unqualified reject");
+        }
+        let literal = Facts {
+            hello: b"[192.168.1.5]",
+            ..elsewhere
+        };
+        assert_eq!(rig.ask(At::Hello, &literal), "accept");
+        for _ in 0..2 {
+            assert_eq!(rig.ask(At::Mail, &literal), "accept");
+            assert_eq!(rig.hits(), "helo.address score(literal)");
+            assert_eq!(rig.judgement.score(), 3.0);
+        }
+        let mut closing =
+            self::rig("client_list = [{ name = 'c', entries = ['192.0.2.7'], then = 'close' }]");
+        assert!(
+            closing
+                .ask(At::Connect, &may_log_in("x"))
+                .starts_with("close")
+        );
+    }
+
+    #[test]
+    fn each_listener_has_its_policy() {
+        let plain = config(
+            "client_list = [{ name = 'bad', entries = ['192.0.2.7'] }]\nhelo.ours.then = 'reject'",
+        );
+        let mut other = plain.clone();
+        other.helo.ours.mode = config::Mode::Shadow;
+        other.client_list.clear();
+        let policies = [plain.clone(), other, plain];
+        let mut rig = rig("");
+        rig.policy =
+            Policy::build_all(&policies, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
+        assert_eq!(rig.policy.profiles.len(), 2);
+        let names: Vec<_> = rig
+            .policy
+            .checks()
+            .iter()
+            .map(|check| &*check.name)
+            .collect();
+        let ours = names.iter().filter(|name| **name == "helo.ours").count();
+        assert_eq!(ours, 1, "one name has one id: {names:?}");
+        let mut asked = |profile, at| {
+            let facts = Facts {
+                profile,
+                hello: b"mx.example.net",
+                ..stranger()
+            };
+            (rig.ask(at, &facts), rig.hits())
+        };
+        for profile in [0, 2] {
+            assert!(asked(profile, At::Connect).0.starts_with("reject 554"));
+            assert!(asked(profile, At::Hello).0.starts_with("reject 550"));
+        }
+        assert_eq!(asked(1, At::Connect), ("accept".into(), String::new()));
+        assert_eq!(
+            asked(1, At::Hello),
+            ("accept".into(), "[helo.ours reject]".into())
+        );
     }
 
     #[test]

@@ -57,7 +57,7 @@ known! {
         "The client's address is in a client list that defers.",
         "The message is tried again by itself; ask the receiving site if it stays.";
     HELO_REFUSED = 550 (5, 7, 1) "The name you said in HELO is not accepted":
-        "The HELO name has no dot, is a bare or a foreign address, is our own name, or is in a HELO list.",
+        "The HELO name has no dot, is an address without brackets or another address than the client's, is our own name, or is in a HELO list. Where clients can log in, this is told at MAIL.",
         "Set the sending server's HELO name to its own full name in DNS.";
     HELO_DEFERRED = 450 (4, 7, 1) "The name you said in HELO is not accepted":
         "The same, where the rule is set to defer.",

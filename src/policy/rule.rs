@@ -32,6 +32,7 @@ pub(super) struct Say<'a> {
     at: At,
     clock: fn() -> Tick,
     last: Tick,
+    stranger: bool,
     judgement: &'a mut Judgement,
     refusal: Option<Verdict>,
 }
@@ -42,9 +43,15 @@ impl<'a> Say<'a> {
             at,
             clock,
             last: clock(),
+            stranger: false,
             judgement,
             refusal: None,
         }
+    }
+
+    /// Whether only strangers answer for the hits to come.
+    pub fn of_strangers(&mut self, stranger: bool) {
+        self.stranger = stranger;
     }
 
     /// The rule has matched. `Break`: the check has nothing more to say.
@@ -67,6 +74,7 @@ impl<'a> Say<'a> {
             what,
             score: rule.score,
             shadow: rule.shadow,
+            stranger: self.stranger,
             detail,
             micros: u32::try_from(now.micros_since(self.last)).unwrap_or(u32::MAX),
         });

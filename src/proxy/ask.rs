@@ -258,6 +258,7 @@ impl Session {
         fields: Option<&Index<'_>>,
     ) -> Verdict {
         let site = &self.current.site;
+        let listener = &site.listeners[self.listener];
         let envelope = self.server.envelope();
         let body = self.server.body_facts().size;
         // Ours, or that between the client and the proxy in front.
@@ -272,7 +273,10 @@ impl Session {
             self.context.recorder.record(Stage::Check, scope, micros);
         };
         let facts = Facts {
-            listener: &site.listeners[self.listener].name,
+            listener: &listener.name,
+            profile: self.listener,
+            may_log_in: listener.auth.is_some()
+                || (listener.speaks_for_others(self.client) && self.server.claims().is_none()),
             trusted: self.trusted,
             authenticated,
             tls,

@@ -22,7 +22,7 @@ pub fn build_site(
     before: Option<&Site>,
     registry: &Registry,
 ) -> Result<Site, Vec<String>> {
-    let policy = Policy::build(&config.policy, &config.hostname);
+    let policy = Policy::build_all(&config.policies(), &config.hostname);
     let backends = Backends::build(&config, before.map(|site| &*site.backends));
     let front = Front::build(&config, before.map(|site| &site.front));
     let auth = Service::build(&config, before.map(|site| &*site.auth));

@@ -396,7 +396,7 @@ impl State {
         let site = Arc::new(site);
         let shared = {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            *shared = Arc::new(shared.adapted(&site.config.policy));
+            *shared = Arc::new(shared.adapted(&site.config.policies()));
             Arc::clone(&shared)
         };
         self.apply(&site, &shared);

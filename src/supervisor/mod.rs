@@ -92,7 +92,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         Signals::catch()?
     };
     let maildir = Maildir::start(&config).map_err(unavailable)?;
-    let shared = Arc::new(Shared::new(&config.policy));
+    let shared = Arc::new(Shared::of_all(&config.policies()));
     let rules = admin::Rules::build(&config).map_err(|why| RunError::Config(vec![why]))?;
     let site = build_site(config, None, &registry).map_err(RunError::Config)?;
     let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;

@@ -70,6 +70,9 @@ fn schema_keys(
             format!("{path}.{name}")
         };
         found.insert((of.to_string(), here.clone()));
+        if property["x-as"].is_string() {
+            continue; // the keys of another table, which stand there
+        }
         schema_keys(property, whole, &here, found, "");
     }
     if !schema["items"].is_null() {

@@ -242,6 +242,24 @@ on_all_engines! {
         site.gate.log_line(&["auth=PLAIN", "user=ben@example.net", "code=550"]);
     }
 
+    fn rules_for_strangers_keep_no_account_from_logging_in(engine) {
+        let rules = "[policy.helo.unqualified]\nthen = \"reject\"\n[policy.helo.address]\nthen = \"reject\"\n\
+            [policy.helo.ours]\nthen = \"close\"\n\
+            [[policy.client_list]]\nname = \"dynamic\"\nentries = [\"127.0.0.0/8\"]\nthen = \"reject\"\n";
+        let Some(site) = site(engine, "", rules) else {
+            return;
+        };
+        for hello in ["DESKTOP-N7L10I2", "[192.168.1.33]", "edge.example"] {
+            let (mut client, greeting) = Client::greeted(site.gate.smtp);
+            assert!(greeting.starts_with("220"), "{greeting}");
+            client.expect(&format!("EHLO {hello}"), "250");
+            client.expect(&plain("ben@example.net", "bens"), "235");
+            let body = "From: ben@example.net\r\n\r\nHi.\r\n";
+            let reply = client.send("ben@example.net", &["you@far.example"], body);
+            assert!(reply.starts_with("250"), "{hello}: {reply}");
+        }
+    }
+
     fn a_domain_is_shared_where_it_may_be(engine) {
         let Some(site) = site(engine, "sender_identity = \"domain\"", "") else {
             return;

@@ -22,7 +22,7 @@ pub fn check(config: &Config, at: &mut Document) {
     upstream::check(config, at);
     credentials::check(config, at);
     auth::check(config, at);
-    policy::check(&config.policy, at);
+    policy::check(config, at);
     limit::check(config, at);
 }
 

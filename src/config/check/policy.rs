@@ -1,69 +1,99 @@
 //! `[policy]`: replies that fit their verdict, scores that have an effect, rules that can match.
 
 use super::list::{self, Entries};
-use crate::config::{HeaderRule, HeaderTest, Mode, Policy, Rate, Then, document::Document, entry};
+use crate::config::{
+    Config, HeaderRule, HeaderTest, Mode, Policy, Rate, Then, document::Document, entry,
+};
 
-pub fn check(policy: &Policy, at: &mut Document) {
-    scores(policy, at);
-    for (section, lists, entries) in [
-        ("policy.client_list", &policy.client_list, Entries::Networks),
-        ("policy.helo_list", &policy.helo_list, Entries::Hosts),
-        ("policy.sender_list", &policy.sender_list, Entries::Names),
-        (
-            "policy.recipient_list",
-            &policy.recipient_list,
-            Entries::Names,
-        ),
-    ] {
-        list::check(section, lists, entries, at);
-        for (i, list) in lists.iter().enumerate() {
-            outcome(
-                &format!("{section}[{i}]"),
-                list.then,
-                list.score,
-                list.reply.as_deref(),
-                at,
-            );
+/// The policy for all, and what each listener has otherwise.
+pub fn check(config: &Config, at: &mut Document) {
+    tables(&config.policy, "policy", &|_, _| true, at);
+    for (i, listener) in config.listener.iter().enumerate() {
+        if !listener.policy.is_empty() {
+            // A mistake in `[policy]` was told there.
+            let own = |section: &str, at: &Document| at.has(section);
+            let policy = config.policy_of(listener);
+            tables(&policy, &format!("listener[{i}].policy"), &own, at);
         }
-    }
-    for (section, rates) in [
-        ("policy.client_rate", &policy.client_rate),
-        ("policy.prefix_rate", &policy.prefix_rate),
-        ("policy.sender_rate", &policy.sender_rate),
-    ] {
-        rate(section, rates, at);
-    }
-    for (section, rule) in [
-        ("policy.helo.unqualified", &policy.helo.unqualified),
-        ("policy.helo.address", &policy.helo.address),
-        ("policy.helo.ours", &policy.helo.ours),
-        ("policy.early_talk", &policy.early_talk),
-        ("policy.relay", &policy.relay),
-    ] {
-        outcome(section, rule.then, rule.score, rule.reply.as_deref(), at);
-    }
-    relay(policy, at);
-    super::names(
-        "policy.header",
-        policy.header.iter().map(|rule| &*rule.name),
-        at,
-    );
-    for (i, rule) in policy.header.iter().enumerate() {
-        header(&format!("policy.header[{i}]"), rule, at);
     }
 }
 
-fn scores(policy: &Policy, at: &mut Document) {
-    if policy.reject_score < 0.0 {
-        let message = "`reject_score` must be 0 (off) or above".to_string();
-        at.error("policy.reject_score", message, None);
+/// Looks at the tables of a policy which stands at the path `base`; at those alone that `is_here` says stand there.
+fn tables(
+    policy: &Policy,
+    base: &str,
+    is_here: &dyn Fn(&str, &Document) -> bool,
+    at: &mut Document,
+) {
+    let score = |key: &str, at: &Document| is_here(&format!("{base}.{key}"), at);
+    if score("reject_score", at) || score("defer_score", at) {
+        scores(policy, base, at);
     }
-    if policy.defer_score < 0.0 {
-        at.error(
-            "policy.defer_score",
-            "`defer_score` must be 0 (off) or above".into(),
-            None,
-        );
+    for (name, lists, entries) in [
+        ("client_list", &policy.client_list, Entries::Networks),
+        ("helo_list", &policy.helo_list, Entries::Hosts),
+        ("sender_list", &policy.sender_list, Entries::Names),
+        ("recipient_list", &policy.recipient_list, Entries::Names),
+    ] {
+        let section = format!("{base}.{name}");
+        if is_here(&section, at) {
+            list::check(&section, lists, entries, at);
+            for (i, list) in lists.iter().enumerate() {
+                let (path, reply) = (format!("{section}[{i}]"), list.reply.as_deref());
+                outcome(&path, list.then, list.score, reply, at);
+            }
+        }
+    }
+    for (name, rates) in [
+        ("client_rate", &policy.client_rate),
+        ("prefix_rate", &policy.prefix_rate),
+        ("sender_rate", &policy.sender_rate),
+    ] {
+        let section = format!("{base}.{name}");
+        if is_here(&section, at) {
+            rate(&section, rates, at);
+        }
+    }
+    for (name, rule) in [
+        ("helo.unqualified", &policy.helo.unqualified),
+        ("helo.address", &policy.helo.address),
+        ("helo.ours", &policy.helo.ours),
+        ("early_talk", &policy.early_talk),
+        ("relay", &policy.relay),
+    ] {
+        let section = format!("{base}.{name}");
+        if is_here(&section, at) {
+            outcome(&section, rule.then, rule.score, rule.reply.as_deref(), at);
+        }
+    }
+    relay(policy, base, is_here, at);
+    headers(policy, base, is_here, at);
+}
+
+fn headers(
+    policy: &Policy,
+    base: &str,
+    is_here: &dyn Fn(&str, &Document) -> bool,
+    at: &mut Document,
+) {
+    let section = format!("{base}.header");
+    if is_here(&section, at) {
+        super::names(&section, policy.header.iter().map(|rule| &*rule.name), at);
+        for (i, rule) in policy.header.iter().enumerate() {
+            header(&format!("{section}[{i}]"), rule, at);
+        }
+    }
+}
+
+fn scores(policy: &Policy, base: &str, at: &mut Document) {
+    for (key, score) in [
+        ("reject_score", policy.reject_score),
+        ("defer_score", policy.defer_score),
+    ] {
+        if score < 0.0 {
+            let message = format!("`{key}` must be 0 (off) or above");
+            at.error(&format!("{base}.{key}"), message, None);
+        }
     }
     if policy.defer_score >= policy.reject_score
         && policy.reject_score > 0.0
@@ -74,7 +104,7 @@ fn scores(policy: &Policy, at: &mut Document) {
             policy.defer_score, policy.reject_score
         );
         at.error(
-            "policy.defer_score",
+            &format!("{base}.defer_score"),
             message,
             "make it smaller, or 0 for off".to_string(),
         );
@@ -147,28 +177,37 @@ fn rate(path: &str, rate: &Rate, at: &mut Document) {
         let hint = "write 1 or more; `mode = \"off\"` turns the rate off".to_string();
         at.error(
             &format!("{path}.table"),
-            "`table = 0` remembers nobody".into(),
+            "`table = 0` remembers no client".into(),
             hint,
         );
     }
 }
 
-/// Whatever else is turned off: nobody becomes an open relay by a typo.
-fn relay(policy: &Policy, at: &mut Document) {
+/// Relay control stays, whatever else is turned off: a typo must not make an open relay.
+fn relay(
+    policy: &Policy,
+    base: &str,
+    is_here: &dyn Fn(&str, &Document) -> bool,
+    at: &mut Document,
+) {
+    let section = format!("{base}.relay");
+    if !is_here(&section, at) {
+        return;
+    }
     let hint = || "put the clients that may relay into `trusted`".to_string();
     if matches!(policy.relay.then, Then::Accept | Then::Score) {
         let message = format!(
             "`relay` with `then = \"{}\"` is an open relay",
             policy.relay.then
         );
-        at.error("policy.relay.then", message, hint());
+        at.error(&format!("{section}.then"), message, hint());
     }
     if policy.relay.mode != Mode::On {
         let message = format!(
             "`relay` with `mode = \"{}\"` is an open relay",
             policy.relay.mode
         );
-        at.error("policy.relay.mode", message, hint());
+        at.error(&format!("{section}.mode"), message, hint());
     }
 }
 

@@ -72,6 +72,7 @@ impl Default for Listener {
             auth_requires_tls: true,
             sender_identity: Default::default(),
             backlog: 4096,
+            policy: PolicyPart::default(),
         }
     }
 }

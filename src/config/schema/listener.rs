@@ -1,5 +1,6 @@
 //! `[[listener]]`, `[[certificate]]`.
 
+use super::PolicyPart;
 use crate::config::{choice::*, value::*};
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -78,6 +79,13 @@ pub struct Listener {
     pub sender_identity: SenderIdentity,
     /// Connections that the kernel keeps until they are accepted (`net.core.somaxconn` caps it). Takes a restart.
     pub backlog: u32,
+    /// What is judged otherwise on this listener: each table and key of `[policy]` may stand here
+    /// (`[listener.policy.helo.ours]`, `[[listener.policy.client_list]]`). Keys that are not written here are those of
+    /// `[policy]`; a list takes the place of the whole list there. With `role = "submission"`, tables that `[policy]`
+    /// leaves at their defaults are milder: no HELO rules, early talk in `shadow`, five times the sessions and connections
+    /// of `client_rate` and `prefix_rate`.
+    #[schemars(extend("x-as" = "[policy]"))]
+    pub policy: PolicyPart,
 }
 
 /// A certificate with its key; there may be several. A client gets the one for the name that it asks for (SNI), by exact

@@ -11,6 +11,7 @@ mod relay;
 mod sender_list;
 
 use super::{At, Facts, Shared, build::Builder, rule::Say};
+use crate::config::Policy;
 use std::sync::Arc;
 
 /// Who is asked; see the policy's own documentation.
@@ -39,17 +40,24 @@ pub trait Check: Send + Sync {
 /// Makes a check; `None` where the configuration has no use for it.
 type Build = fn(&mut Builder<'_>) -> Option<Arc<dyn Check>>;
 
+/// Whether two configurations say the same of a check, so that it need be made only once.
+type Same = fn(&Policy, &Policy) -> bool;
+
 /// Every check, in the order in which they are asked at a point they share: the lists that let in first, then
 /// what costs the client most.
-pub const TABLE: &[Build] = &[
-    client_list::build,
-    early_talk::build,
-    rate::client,
-    rate::prefix,
-    rate::sender,
-    helo::build,
-    sender_list::build,
-    relay::build,
-    recipient_list::build,
-    header::build,
+pub const TABLE: &[(Build, Same)] = &[
+    (client_list::build, |a, b| a.client_list == b.client_list),
+    (early_talk::build, |a, b| a.early_talk == b.early_talk),
+    (rate::client, |a, b| a.client_rate == b.client_rate),
+    (rate::prefix, |a, b| a.prefix_rate == b.prefix_rate),
+    (rate::sender, |a, b| a.sender_rate == b.sender_rate),
+    (helo::build, |a, b| {
+        a.helo == b.helo && a.helo_list == b.helo_list
+    }),
+    (sender_list::build, |a, b| a.sender_list == b.sender_list),
+    (relay::build, |a, b| a.relay == b.relay),
+    (recipient_list::build, |a, b| {
+        a.recipient_list == b.recipient_list
+    }),
+    (header::build, |a, b| a.header == b.header),
 ];

@@ -305,11 +305,11 @@ mod tests {
         );
         assert_eq!(rig.hits(), "[client_rate defer(messages)]");
         let enforced = config("[client_rate]\nmessages = 1");
-        rig.shared = rig.shared.adapted(&enforced);
+        rig.shared = rig.shared.adapted(std::slice::from_ref(&enforced));
         rig.policy = Policy::build(&enforced, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
         assert!(rig.mail("a@b.example").starts_with("defer"));
         let larger = config("[client_rate]\nmessages = 1\ntable = 7");
-        rig.shared = rig.shared.adapted(&larger);
+        rig.shared = rig.shared.adapted(&[larger]);
         assert_eq!(
             rig.mail("a@b.example"),
             "accept",

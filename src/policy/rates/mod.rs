@@ -26,21 +26,27 @@ impl Shared {
     /// Empty tables of the sizes that the configuration asks for.
     #[must_use]
     pub fn new(config: &config::Policy) -> Shared {
-        let sized = |rate| Arc::new(Table::new(slots(rate)));
+        Shared::of_all(std::slice::from_ref(config))
+    }
+
+    /// The same for the configurations of several listeners, which count in the same tables.
+    #[must_use]
+    pub fn of_all(configs: &[config::Policy]) -> Shared {
+        let sized = |rate| Arc::new(Table::new(largest(configs, rate)));
         Shared {
             sessions: Arc::default(),
-            client: sized(&config.client_rate),
-            prefix: sized(&config.prefix_rate),
-            sender: sized(&config.sender_rate),
+            client: sized(|config| &config.client_rate),
+            prefix: sized(|config| &config.prefix_rate),
+            sender: sized(|config| &config.sender_rate),
         }
     }
 
     /// What to go on with after a reload: the same counts and tables, but for those whose size has changed,
     /// which start anew.
     #[must_use]
-    pub fn adapted(&self, config: &config::Policy) -> Shared {
+    pub fn adapted(&self, configs: &[config::Policy]) -> Shared {
         let fitting = |table: &Arc<Table>, rate| {
-            let slots = slots(rate);
+            let slots = largest(configs, rate);
             if table.fits(slots) {
                 Arc::clone(table)
             } else {
@@ -49,9 +55,9 @@ impl Shared {
         };
         Shared {
             sessions: Arc::clone(&self.sessions),
-            client: fitting(&self.client, &config.client_rate),
-            prefix: fitting(&self.prefix, &config.prefix_rate),
-            sender: fitting(&self.sender, &config.sender_rate),
+            client: fitting(&self.client, |config| &config.client_rate),
+            prefix: fitting(&self.prefix, |config| &config.prefix_rate),
+            sender: fitting(&self.sender, |config| &config.sender_rate),
         }
     }
 
@@ -68,6 +74,11 @@ impl Shared {
     pub fn open_session(&self, client: IpAddr) -> SessionTicket {
         self.sessions.open(client)
     }
+}
+
+fn largest(configs: &[config::Policy], rate: fn(&config::Policy) -> &config::Rate) -> usize {
+    let sizes = configs.iter().map(|config| slots(rate(config)));
+    sizes.max().unwrap_or(0)
 }
 
 /// A key takes a slot for each limit that is set.

@@ -279,8 +279,10 @@ fn mention(text: &[u8], found: &mut Vec<Vec<u8>>) {
         }
     };
     for word in text.split(splits) {
-        if let Some((local, domain)) = word.split_once('@') {
-            push(local, domain);
+        // Several signs are shown as they stand, and programs cut such a word in different places.
+        let parts: Vec<&str> = word.split('@').collect();
+        for pair in parts.windows(2) {
+            push(pair[0], pair[1]);
         }
     }
     if let Some((local, domain)) = text.split_once('@') {
@@ -500,10 +502,12 @@ mod tests {
             assert_eq!(told(body), "?", "{body}");
         }
         assert_eq!(
-            told("=?utf-8?Q?boss=40bank.example?=@x.example")
-                .split(' ')
-                .next(),
-            Some("boss@bank.example@x.example")
+            told("=?utf-8?Q?boss=40bank.example?=@x.example"),
+            "boss@bank.example bank.example@x.example"
+        );
+        assert_eq!(
+            told("boss@bank.example@x.example <amy@x.example>"),
+            "amy@x.example | boss@bank.example bank.example@x.example"
         );
     }
 
