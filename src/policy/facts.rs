@@ -8,7 +8,7 @@ use super::rates::{Keys, SessionCounts};
 /// The points of a session at which the policy is asked, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum At {
-    /// Before the greeting: who is it?
+    /// Before the greeting: an address, and nothing else is known.
     Connect,
     /// EHLO or HELO.
     Hello,
@@ -56,7 +56,7 @@ pub struct Facts<'a> {
     pub profile: usize,
     /// The client may still say who it is, by AUTH or by XCLIENT: until MAIL it is not refused as a stranger.
     pub may_log_in: bool,
-    /// The client's address (behind PROXY or XCLIENT: the real one). An IPv4-mapped IPv6 address is taken
+    /// The client's address (where PROXY or XCLIENT names it: that one). An IPv4-mapped IPv6 address is taken
     /// for the IPv4 address that it is.
     pub client: IpAddr,
     /// The client is in one of the `trusted` networks.
@@ -88,7 +88,7 @@ pub struct Facts<'a> {
     pub size: u64,
     /// The header section as it came, with or without the empty line ([`At::Body`] only).
     pub header: &'a [u8],
-    /// Its fields, where somebody has found them already.
+    /// Its fields, where the caller has found them already.
     pub fields: Option<&'a Index<'a>>,
     /// The moment, coarse is enough.
     pub now: Tick,

@@ -7,7 +7,7 @@
 //! Checks are in `checks/`, one file each, and in the table of `checks/mod.rs` in the order in which they
 //! are asked. To add one: its file, its line in the table, its keys in `config/schema/policy.rs`.
 //!
-//! # Who is asked what
+//! # Which clients a check is for
 //!
 //! - **Stranger checks** (client lists, early talk, HELO rules and lists, sender lists) are not for clients
 //!   that are trusted or have authenticated, nor for the rest of the session of a client that a client list
@@ -35,7 +35,7 @@
 //! # Rejected
 //! - *One expression language for all*: each look-up would be interpreted, and a list of a million networks
 //!   is no expression. Rules in CEL come as one check among the others.
-//! - *A chain of handlers that pass the message on*: nobody could say what a message met. A check only
+//! - *A chain of handlers that pass the message on*: no place would know all that a message met. A check only
 //!   reports; [`Policy::ask`] alone decides.
 //! - *A lock around the rates*: every worker touches them for every message (see `rates/table.rs`).
 
@@ -62,7 +62,7 @@ pub use verdict::{Verdict, What};
 use checks::{Check, Whom};
 use rule::{Rule, Say};
 
-/// All checks of one configuration. Shared by the workers behind an `Arc`.
+/// All checks of one configuration. Shared by the workers in an `Arc`.
 pub struct Policy {
     infos: Vec<CheckInfo>,
     kinds: Vec<&'static str>,

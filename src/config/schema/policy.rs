@@ -81,7 +81,7 @@ pub struct List {
     /// that domain, `.example.net` all below it, `user@example.net` an address, `<>` the null sender, `/…/` a regular
     /// expression over the whole address or name (in any case, over octets; `(?-i)` and `(?u)` turn that round).
     pub entries: Vec<String>,
-    /// Files with an entry a line; `#` starts a comment, and `;` at the start or behind a blank. Read again at a
+    /// Files with an entry a line; `#` starts a comment, and `;` at the start or after a blank. Read again at a
     /// reload.
     #[schemars(with = "Vec<String>")]
     pub files: Vec<PathBuf>,
@@ -117,7 +117,7 @@ pub struct Rate {
     /// The time the numbers are for.
     pub per: Time,
     /// Keys remembered at most, 16 octets for each limit that is set; those that have the least on their account go
-    /// first, so that a flood of new keys frees nobody who is over a limit.
+    /// first, so that a flood of new keys frees no key that is over a limit.
     pub table: u32,
     /// What happens above a limit; the default defers (for connections: 421 and close).
     pub then: Then,

@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(
             kind(b"", b""),
             Kind::Unqualified,
-            "no host name, so it is nobody's"
+            "a host without a name is not ours"
         );
     }
 

@@ -14,7 +14,7 @@ use super::{At, Facts, Shared, build::Builder, rule::Say};
 use crate::config::Policy;
 use std::sync::Arc;
 
-/// Who is asked; see the policy's own documentation.
+/// Which clients a check is for; see the policy's own documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
     /// Clients that are neither trusted nor authenticated nor accepted by a client list.

@@ -1,4 +1,4 @@
-//! Lists of recipients, for every client: what is said of a recipient does not depend on who asks. The first
+//! Lists of recipients, for every client: the verdict on a recipient does not depend on the client. The first
 //! list in force that holds it decides for this recipient; an `accept` only ends these lists.
 
 use super::{Check, Whom};

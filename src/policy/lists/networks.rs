@@ -59,7 +59,7 @@ impl NetworksBuilder {
     /// Adds an address or a network.
     ///
     /// # Errors
-    /// A sentence about a text that is neither, or a network with bits set behind its prefix.
+    /// A sentence about a text that is neither, or a network with bits set after its prefix.
     pub fn add(&mut self, text: &str) -> Result<(), String> {
         match entry::network(text) {
             Ok(net) => self.add_net(net),

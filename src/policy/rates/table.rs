@@ -8,7 +8,7 @@
 //! are looked at. A new key takes the slot with the *earliest* moment: a slot that says nothing any more, or
 //! else the key that has the least on its account. So a flood of new keys pushes out its own kind and not
 //! those that are over their limit, which is why it is not the least recently seen that goes. The hash is
-//! seeded at start: nobody can aim at a line.
+//! seeded at start, so an attacker can't aim at a line.
 //!
 //! What two workers can do to each other is bounded: a slot that is given to another key while a third
 //! worker charges it puts one charge on the wrong account. No admission is counted twice, none is lost for
@@ -135,7 +135,7 @@ impl Line {
                 return at;
             }
         }
-        0 // others took every slot while we looked: be charged to whoever has the first
+        0 // other keys took every slot meanwhile: the key in the first one is charged
     }
 }
 

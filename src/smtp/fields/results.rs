@@ -262,7 +262,7 @@ mod tests {
         ] {
             for pattern in patterns {
                 let pattern = regex::Regex::new(pattern).expect("a pattern");
-                // A name in a comment is nobody's id.
+                // A name in a comment is no id.
                 if let Some(name) = pattern.captures(text).filter(|_| !text.contains('(')) {
                     found.push(name[1].trim_end_matches('.').to_ascii_lowercase());
                 }
