@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin, acme → http, proxy → delivery → policy, upstream → net → tls, threads, smtp, metrics
+//! main → supervisor → worker, admin, acme → http, proxy → record, delivery → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -18,6 +18,7 @@ pub mod net;
 pub mod policy;
 pub mod process;
 pub mod proxy;
+pub mod record;
 pub mod smtp;
 pub mod spool;
 pub mod supervisor;

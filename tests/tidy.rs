@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["threads", "tls", "smtp", "metrics", "log", "config"],
     ),
     ("policy", &["smtp", "metrics", "log", "config"]),
+    ("record", &["policy", "smtp", "metrics", "log", "config"]),
     (
         "upstream",
         &["tls", "net", "smtp", "metrics", "log", "config"],
@@ -40,8 +41,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
-            "auth", "tls", "policy", "delivery", "upstream", "spool", "net", "smtp", "metrics",
-            "log", "config",
+            "record", "auth", "tls", "policy", "delivery", "upstream", "spool", "net", "smtp",
+            "metrics", "log", "config",
         ],
     ),
     ("process", &["net", "log", "config"]),

@@ -301,6 +301,16 @@ choice! {
     }
 }
 
+choice! {
+    /// When a client hears that it is refused at connect.
+    LogRejected {
+        /// At once, in place of the greeting.
+        AtOnce = "at-once",
+        /// At RCPT, so that the log has the sender and the recipient.
+        Delayed = "delayed",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

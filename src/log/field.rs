@@ -90,6 +90,61 @@ impl<'a> Line<'a> {
         self
     }
 
+    /// Several texts under one key: in JSON an array, in logfmt a field each.
+    pub fn texts<'v>(&mut self, key: &str, values: impl IntoIterator<Item = &'v [u8]>) {
+        if !self.json {
+            for value in values {
+                self.text(key, value);
+            }
+            return;
+        }
+        self.list(key, values, |line, value| line.value(value));
+    }
+
+    /// A JSON array; `render` writes one value of it. For logfmt there is no such thing.
+    pub fn list<T>(
+        &mut self,
+        key: &str,
+        values: impl IntoIterator<Item = T>,
+        mut render: impl FnMut(&mut Line<'_>, T),
+    ) {
+        debug_assert!(self.json);
+        self.key(key);
+        self.out.push(b'[');
+        for (place, value) in values.into_iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            render(self, value);
+        }
+        self.out.push(b']');
+    }
+
+    /// A JSON object as a value of a list.
+    pub fn object(&mut self, render: impl FnOnce(&mut Line<'_>)) {
+        let mut object = Line::start(self.out, true);
+        render(&mut object);
+        self.out.push(b'}');
+    }
+
+    /// A field with a number that `render` writes.
+    pub fn decimal(&mut self, key: &str, render: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        self.key(key);
+        render(self.out);
+        self
+    }
+
+    /// A value of a list that `render` writes as JSON: a number or `null`.
+    pub fn bare(&mut self, render: impl FnOnce(&mut Vec<u8>)) {
+        render(self.out);
+    }
+
+    /// Whether the line is JSON. Most need not ask: it is for values that are more than one text or number.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Ends the line.
     pub fn end(&mut self) {
         self.out

@@ -71,6 +71,9 @@ metrics! {
         RefusedHandshake [reason = "tls"] "The TLS handshake of an implicit-TLS listener failed.",
         RefusedProxyHeader [reason = "proxy_header"] "A PROXY header was due and missing, broken or too long.",
     }
+    "gatepost_health_checks_total" Listener "Sessions of trusted clients and proxies that asked for nothing: health checks of load balancers. They leave no log line." {
+        HealthChecks "",
+    }
     "gatepost_accept_pauses_total" Listener "Pauses of accept for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)." {
         AcceptPauses "",
     }

@@ -16,13 +16,15 @@ pub enum At {
     Mail,
     /// RCPT: one recipient.
     Rcpt,
+    /// The header section is complete. Of a message that streams, the rest is still to come.
+    Header,
     /// The message is here: its header is complete, its size is known, nothing has been committed.
     Body,
 }
 
 impl At {
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// The word for it in logs.
     #[must_use]
@@ -32,6 +34,7 @@ impl At {
             At::Hello => "hello",
             At::Mail => "mail",
             At::Rcpt => "rcpt",
+            At::Header => "header",
             At::Body => "body",
         }
     }
@@ -44,6 +47,29 @@ pub struct Signals {
     pub before_greeting: bool,
     /// It sent on past EHLO, DATA, STARTTLS or AUTH before the reply.
     pub past_sync: bool,
+}
+
+/// What of the proxy's own rules a message breaks, by the shell's counting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaches {
+    /// The header section is larger than `limits.header` ([`At::Header`]).
+    pub header_size: bool,
+    /// It has more Received fields than `limits.received` ([`At::Header`]).
+    pub hops: bool,
+    /// The sender isn't the account's ([`At::Mail`]).
+    pub sender: bool,
+    /// From isn't the account's ([`At::Header`]).
+    pub from: bool,
+}
+
+impl Breaches {
+    /// None.
+    pub const NONE: Breaches = Breaches {
+        header_size: false,
+        hops: false,
+        sender: false,
+        from: false,
+    };
 }
 
 /// What is known of the client, its envelope and its message. What is not known yet has the value of
@@ -90,6 +116,8 @@ pub struct Facts<'a> {
     pub header: &'a [u8],
     /// Its fields, where the caller has found them already.
     pub fields: Option<&'a Index<'a>>,
+    /// What of the proxy's own rules is broken.
+    pub breaches: Breaches,
     /// The moment, coarse is enough.
     pub now: Tick,
     /// A finer clock for the times in [`super::Hit`] and of the looks.
@@ -129,6 +157,7 @@ impl Facts<'static> {
             size: 0,
             header: b"",
             fields: None,
+            breaches: Breaches::NONE,
             now,
             clock: Tick::default,
             looked: None,

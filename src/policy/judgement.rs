@@ -7,6 +7,16 @@ pub const HITS_MAX: usize = 32;
 /// Of these, so many are kept free for the message's own: a thousand recipients must not crowd them out.
 const HITS_FOR_BODY: usize = 8;
 
+/// What kind of thing a hit found, for those who count by that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HitKind {
+    /// What the client is, or what it sent.
+    #[default]
+    Finding,
+    /// A limit or a rate that it is above.
+    Limit,
+}
+
 /// One rule that matched.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
@@ -14,6 +24,8 @@ pub struct Hit {
     pub check: CheckId,
     /// At which question.
     pub at: At,
+    /// What it found.
+    pub kind: HitKind,
     /// What it did; with `shadow`, what it would have done.
     pub what: What,
     /// What it added to the score (in shadow: would have added).
@@ -28,6 +40,9 @@ pub struct Hit {
     pub micros: u32,
 }
 
+/// A refusal that is told later, and the check that made it.
+type Waiting = (Verdict, Option<(CheckId, HitKind)>);
+
 /// Hits and scores of a session. One a session, reused from message to message; empty it owns no memory. Its
 /// check ids are those of the policy that was asked: a session keeps its policy to its end, also over a reload.
 #[derive(Clone, Debug, Default)]
@@ -35,11 +50,12 @@ pub struct Judgement {
     hits: Vec<Hit>,
     fresh_from: usize,
     lost: u32,
+    refusal: Option<(CheckId, HitKind)>,
     scores: [f64; At::COUNT],
     /// The part of the scores for which only strangers answer.
     of_strangers: [f64; At::COUNT],
-    /// A refusal of the connection that is told at MAIL, where the client has not said by then who it is.
-    waiting: Option<Verdict>,
+    /// A refusal of the connection that is told at MAIL, where the client has not logged in by then.
+    waiting: Option<Box<Waiting>>,
     /// The HELO name is judged at MAIL, for the same reason.
     hello_is_due: bool,
     welcome: bool,
@@ -70,6 +86,12 @@ impl Judgement {
         self.hits.get(self.fresh_from..).unwrap_or_default()
     }
 
+    /// The check that has refused the latest question, and what it found.
+    #[must_use]
+    pub fn refusal(&self) -> Option<(CheckId, HitKind)> {
+        self.refusal
+    }
+
     /// Hits that found no room, since the session's start.
     #[must_use]
     pub fn lost(&self) -> u32 {
@@ -97,6 +119,12 @@ impl Judgement {
             self.of_strangers[at as usize..].fill(0.0);
         }
         self.fresh_from = self.hits.len();
+        self.refusal = None;
+    }
+
+    /// Remembers what has refused the question, apart from the hits, which may be too many to keep.
+    pub(super) fn refuse(&mut self, check: CheckId, kind: HitKind) {
+        self.refusal = Some((check, kind));
     }
 
     /// The client is known by now: takes back what only strangers answer for.
@@ -107,12 +135,20 @@ impl Judgement {
         self.hits.retain(|hit| !hit.stranger);
     }
 
-    pub(super) fn waiting(&self) -> Option<&Verdict> {
-        self.waiting.as_ref()
+    /// The refusal that waits, where there is one: from here on it is the answer to the latest question.
+    pub(super) fn refuse_as_waiting(&mut self) -> Option<Verdict> {
+        let (refusal, by) = self.waiting.as_deref()?;
+        self.refusal = *by;
+        Some(refusal.clone())
     }
 
-    pub(super) fn set_waiting(&mut self, refusal: Verdict) {
-        self.waiting = Some(refusal);
+    pub(super) fn set_waiting(&mut self, refusal: Verdict, by: Option<(CheckId, HitKind)>) {
+        self.waiting = Some(Box::new((refusal, by)));
+    }
+
+    /// Takes back that a check has refused the question.
+    pub(super) fn take_refusal(&mut self) -> Option<(CheckId, HitKind)> {
+        self.refusal.take()
     }
 
     pub(super) fn hello_is_due(&self) -> bool {
@@ -135,7 +171,7 @@ impl Judgement {
             };
             scores[hit.at as usize] += hit.score;
         }
-        let room = if hit.at == At::Body {
+        let room = if hit.at >= At::Header {
             HITS_MAX
         } else {
             HITS_MAX - HITS_FOR_BODY
@@ -170,6 +206,7 @@ mod tests {
         Hit {
             check: CheckId(0),
             at,
+            kind: HitKind::Finding,
             what: What::Score,
             score,
             shadow: false,
@@ -192,10 +229,10 @@ mod tests {
                 ..hit(at, score)
             });
         }
-        judgement.set_waiting(Verdict::Accept);
+        judgement.set_waiting(Verdict::Accept, None);
         judgement.acquit();
         assert_eq!((judgement.score(), judgement.hits().len()), (4.0, 1));
-        assert_eq!(judgement.waiting(), None);
+        assert_eq!(judgement.refuse_as_waiting(), None);
     }
 
     #[test]

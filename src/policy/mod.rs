@@ -2,7 +2,7 @@
 //!
 //! [`Policy`] is built once from the configuration, is immutable, and is replaced as a whole at a reload.
 //! What must outlive a reload (rates, session counts) lies in [`Shared`]. What one session has earned so
-//! far lies in its [`Judgement`]. The shell asks at five points ([`At`]) with the [`Facts`] that it has.
+//! far lies in its [`Judgement`]. The shell asks at six points ([`At`]) with the [`Facts`] that it has.
 //!
 //! Checks are in `checks/`, one file each, and in the table of `checks/mod.rs` in the order in which they
 //! are asked. To add one: its file, its line in the table, its keys in `config/schema/policy.rs`.
@@ -14,7 +14,7 @@
 //!   has accepted.
 //! - **Rates and relay control** are not for clients that are trusted or have authenticated. A list's
 //!   `accept` never opens the relay and never lifts a rate.
-//! - **Message checks** (recipient lists, header rules) are for everybody.
+//! - **Message checks** (the proxy's own rules, recipient lists, header rules) are for everybody.
 //!
 //! A client that authenticates, or that a proxy names with a login, was a stranger until then. What only strangers answer
 //! for is taken back: its hits go, and their scores with them. And it must get that far: where AUTH is offered or XCLIENT
@@ -52,8 +52,8 @@ mod testing;
 mod verdict;
 
 pub use build::Fault;
-pub use facts::{At, Facts, Signals};
-pub use judgement::{HITS_MAX, Hit, Judgement};
+pub use facts::{At, Breaches, Facts, Signals};
+pub use judgement::{HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
 pub use rates::{Keys, SessionCounts, SessionTicket, Shared};
 pub use rule::{CheckId, CheckInfo};
@@ -102,6 +102,7 @@ impl Policy {
     /// - [`At::Connect`]: once, with the session's ticket taken, before the greeting.
     /// - [`At::Hello`], [`At::Mail`]: as often as the client says them; the traces of earlier ones go.
     /// - [`At::Rcpt`]: for each recipient; what a refused recipient scored is taken back.
+    /// - [`At::Header`]: once a message, when its header is complete; of one that streams before a backend is asked.
     /// - [`At::Body`]: once a message, when its header is complete and its size known: before a backend
     ///   gets the terminator.
     ///
@@ -127,8 +128,8 @@ impl Policy {
                     return Verdict::Accept;
                 }
                 At::Mail => {
-                    if let Some(refusal) = judgement.waiting() {
-                        return refusal.clone();
+                    if let Some(refusal) = judgement.refuse_as_waiting() {
+                        return refusal;
                     }
                     if judgement.hello_is_due() {
                         judgement.begin(At::Hello);
@@ -139,7 +140,7 @@ impl Policy {
                         judgement.set_hello_is_due(false);
                     }
                 }
-                At::Connect | At::Rcpt | At::Body => {}
+                At::Connect | At::Rcpt | At::Header | At::Body => {}
             }
         }
         profile.look(at, facts, shared, judgement)
@@ -170,6 +171,7 @@ impl Profile {
             if skip {
                 continue;
             }
+            say.finds(check.finds());
             say.of_strangers(whom != Whom::Everybody);
             check.look(at, facts, shared, &mut say);
             if let Some(looked) = facts.looked {
@@ -182,7 +184,7 @@ impl Profile {
                 Some(refusal @ (Verdict::Reject(_) | Verdict::Defer(_)))
                     if at == At::Connect && facts.may_log_in && whom == Whom::Strangers =>
                 {
-                    waiting.get_or_insert(refusal);
+                    waiting.get_or_insert((refusal, say.refused_by()));
                 }
                 Some(verdict) => {
                     if at == At::Rcpt {
@@ -196,8 +198,8 @@ impl Profile {
             At::Body => self.weigh(&mut say),
             _ => Verdict::Accept,
         };
-        if let Some(refusal) = waiting {
-            judgement.set_waiting(refusal);
+        if let Some((refusal, by)) = waiting {
+            judgement.set_waiting(refusal, by);
         }
         verdict
     }
@@ -208,6 +210,7 @@ impl Profile {
         say.of_strangers(false);
         for (threshold, rule) in [&self.reject, &self.defer].into_iter().flatten() {
             if score >= *threshold {
+                say.finds(HitKind::Finding);
                 let _ = say.hit(rule, "score");
                 return say.take_refusal().unwrap_or(Verdict::Accept);
             }
@@ -234,6 +237,10 @@ mod tests {
         assert_eq!(
             names,
             [
+                "identity.sender",
+                "header_size",
+                "loop",
+                "identity.from",
                 "early_talk",
                 "client_rate",
                 "prefix_rate",
@@ -325,7 +332,7 @@ mod tests {
                 authenticated: Some("amy"),
                 ..stranger
             };
-            for at in [At::Mail, At::Rcpt, At::Body] {
+            for at in [At::Mail, At::Rcpt, At::Header, At::Body] {
                 assert_eq!(rig.ask(at, &known), "accept", "{hello}");
             }
             assert_eq!((rig.hits(), rig.judgement.score()), (String::new(), 0.0));

@@ -90,6 +90,21 @@ known! {
     TOO_MUCH_MAIL_REFUSED = 550 (5, 7, 1) "Too much mail from you":
         "The same, where the rate is set to reject.",
         "Send less in one go. Limits: `policy.client_rate`, `prefix_rate`, `sender_rate`.";
+    NOT_YOUR_SENDER = 553 (5, 7, 1) "The sender address is not yours":
+        "The authenticated account doesn't own the address in MAIL FROM, and the listener's `sender_identity` asks for that.",
+        "The user sends with an address of their own. The operator gives the account that address, or sets `sender_identity`.";
+    NOT_YOUR_FROM = 550 (5, 7, 1) "An address in From is not yours":
+        "The authenticated account doesn't own each address in the From field, or the field can't be read, and the listener's `sender_identity` asks for that.",
+        "The user sends with an address of their own in From. The operator gives the account that address, or sets `sender_identity`.";
+    LOOP = 554 (5, 4, 6) "Too many hops: the message has more Received fields than limits.received":
+        "The message went round in a circle (RFC 5321 section 6.3).",
+        "Look for an address that forwards mail to an address that forwards it back.";
+    HEADER_TOO_LARGE = 552 (5, 3, 4) "The header section is larger than limits.header":
+        "The header section didn't end within `limits.header`, so it can't be judged.",
+        "The sender sends a smaller header; the operator raises the limit if that is normal mail.";
+    OWN_DEFERRED = 451 (4, 7, 1) "Message refused for now by a rule of this site":
+        "`policy.loop`, `policy.header_size`, `policy.identity.sender` or `policy.identity.from` is set to defer, and matched.",
+        "The message is tried again by itself. The receiving site's log names the check.";
     HEADER_REFUSED = 550 (5, 7, 1) "Message refused for what its header says":
         "A header rule matched.",
         "The sender should ask the receiving site which rule it was; its log says so.";
@@ -127,5 +142,9 @@ pub(super) const RATE: Defaults = Defaults {
     reject: &TOO_MUCH_MAIL_REFUSED,
     close: &TOO_MANY_CONNECTIONS,
 };
+pub(super) const NOT_YOUR_SENDER_BY: Defaults = defaults(&OWN_DEFERRED, &NOT_YOUR_SENDER);
+pub(super) const NOT_YOUR_FROM_BY: Defaults = defaults(&OWN_DEFERRED, &NOT_YOUR_FROM);
+pub(super) const LOOPING: Defaults = defaults(&OWN_DEFERRED, &LOOP);
+pub(super) const HEADER_SIZE: Defaults = defaults(&OWN_DEFERRED, &HEADER_TOO_LARGE);
 pub(super) const HEADER: Defaults = defaults(&HEADER_DEFERRED, &HEADER_REFUSED);
 pub(super) const SCORE: Defaults = defaults(&SCORE_DEFERRED, &SCORE_REFUSED);

@@ -1,6 +1,6 @@
 //! A rule is one named thing that can match, with what it does then; a check holds one or more of them.
 
-use super::{At, Hit, Judgement, Verdict, What};
+use super::{At, Hit, HitKind, Judgement, Verdict, What};
 use crate::smtp::{Reply, Tick};
 use std::ops::ControlFlow;
 
@@ -32,6 +32,7 @@ pub(super) struct Say<'a> {
     at: At,
     clock: fn() -> Tick,
     last: Tick,
+    kind: HitKind,
     stranger: bool,
     judgement: &'a mut Judgement,
     refusal: Option<Verdict>,
@@ -43,10 +44,16 @@ impl<'a> Say<'a> {
             at,
             clock,
             last: clock(),
+            kind: HitKind::Finding,
             stranger: false,
             judgement,
             refusal: None,
         }
+    }
+
+    /// What the hits to come are.
+    pub fn finds(&mut self, kind: HitKind) {
+        self.kind = kind;
     }
 
     /// Whether only strangers answer for the hits to come.
@@ -71,6 +78,7 @@ impl<'a> Say<'a> {
         self.judgement.push(Hit {
             check: rule.id,
             at: self.at,
+            kind: self.kind,
             what,
             score: rule.score,
             shadow: rule.shadow,
@@ -88,6 +96,9 @@ impl<'a> Say<'a> {
             What::Reject => Some(Verdict::Reject(reply(rule))),
             What::Close => Some(Verdict::Close(reply(rule))),
         };
+        if self.refusal.is_some() {
+            self.judgement.refuse(rule.id, self.kind);
+        }
         ControlFlow::Break(())
     }
 
@@ -103,6 +114,11 @@ impl<'a> Say<'a> {
     /// Whether the rule has left its hit in this session or message already.
     pub fn has(&self, rule: &Rule) -> bool {
         self.judgement.has(rule.id)
+    }
+
+    /// The check that has refused last, for it was not its last word: the refusal waits.
+    pub fn refused_by(&mut self) -> Option<(CheckId, HitKind)> {
+        self.judgement.take_refusal()
     }
 
     pub fn score(&self) -> f64 {

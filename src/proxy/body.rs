@@ -15,7 +15,7 @@ use std::sync::Arc;
 impl Session {
     /// Takes a piece of the input for the body if that needs no waiting.
     pub fn take(&mut self, span: Span) -> Room {
-        let piece = span.of(self.input.bytes());
+        let piece = span.of(self.io.input.bytes());
         offer(
             self.transaction.as_deref_mut(),
             piece,
@@ -32,15 +32,15 @@ impl Session {
         )
     }
 
-    /// Waits until there is room behind a piece of the input, or for it.
+    /// Waits until there is room for what comes after a piece of the input, or for the piece itself.
     pub async fn make_room(&mut self, room: Room, span: Span, consumed: usize) {
-        // The wait is for somebody else, so nothing may be a loan.
+        // The wait is for a backend, and may be long: nothing may stay on loan from the engine.
         let piece = match room {
-            Room::None => span.of(self.input.bytes()).to_vec(),
+            Room::None => span.of(self.io.input.bytes()).to_vec(),
             Room::Ample | Room::Full => Vec::new(),
         };
-        self.input.consume(consumed);
-        self.input.settle();
+        self.io.input.consume(consumed);
+        self.io.input.settle();
         self.send_on(room, &piece).await;
     }
 
@@ -65,7 +65,7 @@ impl Session {
             if let Body::Streaming(streaming, _) = body {
                 streaming.abandon();
             }
-            transaction.said(&reply);
+            transaction.said(&reply, None);
             self.server.discard(reply);
         }
         self.transaction = Some(transaction);
@@ -107,22 +107,21 @@ impl Session {
                 (&*joined, &b""[..], header::end(&joined))
             }
         };
-        let Some(end) = end else {
+        let judged = match end {
+            Some(end) => self.judge_header(&held[..end]),
             // It is longer than the window, and so than `limits.header`.
-            return Err(replies::HEADER_TOO_LARGE.reply());
+            None => Err(self.judge_endless_header()),
         };
-        let header = &held[..end];
-        if end as u64 > limits.header.0 {
-            return Err(replies::HEADER_TOO_LARGE.reply());
-        }
-        let survey = self.survey(&header::Index::new(header));
-        if survey.received > limits.received as usize {
-            return Err(replies::LOOP.reply());
-        }
+        let survey = match judged {
+            Ok(survey) => survey,
+            Err(answer) => {
+                transaction.refused = Some(answer);
+                return Ok(());
+            }
+        };
+        let header = &held[..end.unwrap_or_default()];
         let load = self.stream_load();
-        let mut first = Vec::new();
-        self.write_trace(transaction.id, &mut first);
-        self.write_missing(survey.found, transaction.id, &mut first);
+        let first = self.own_fields(transaction.id, survey.found);
         let mut pieces: Vec<&[u8]> = vec![&first];
         survey.without_forged(held, &mut pieces);
         pieces.push(piece);

@@ -5,15 +5,17 @@
 use super::{
     connection::Session,
     origin::OriginParts,
-    payload::Survey,
-    replies, trace,
+    trace,
     transaction::{Body, Transaction},
 };
 use crate::{
-    delivery::{self, Message, Outcome, Streaming, replies::LOST},
+    delivery::{
+        self, Message, Outcome, Step, Streaming,
+        replies::{LOST, reply_of},
+    },
     metrics::{Counter, Stage},
     net::now,
-    policy::{At, Verdict},
+    record::Refusal,
     smtp::{
         Reply, Status,
         client::{Load, To},
@@ -28,7 +30,7 @@ impl Session {
     pub async fn commit(&mut self) {
         let Some(mut transaction) = self.transaction.take() else {
             let answer = Answer::Refuse(LOST.reply());
-            return self.server.answer(answer, &mut self.out);
+            return self.server.answer(answer, &mut self.io.out);
         };
         transaction.times.complete = Some(self.now);
         let began = transaction.times.body.unwrap_or(self.now);
@@ -43,7 +45,10 @@ impl Session {
                     .await
             }
             Body::None => self.commit_window(&mut transaction, b"").await,
-            Body::Gone => Answer::Refuse(LOST.reply()),
+            Body::Gone => {
+                let refused = transaction.refused.take();
+                refused.unwrap_or_else(|| Answer::Refuse(LOST.reply()))
+            }
         };
         // Where a backend had the last word, this is when it was heard.
         self.now = transaction.times.done.unwrap_or_else(now);
@@ -55,14 +60,14 @@ impl Session {
     fn conclude(&mut self, mut transaction: Box<Transaction>, answer: Answer) {
         match &answer {
             Answer::AcceptWith(reply) | Answer::Refuse(reply) | Answer::Close(reply) => {
-                transaction.said(reply);
+                transaction.said(reply, self.decided);
             }
             Answer::Accept => {}
         }
-        trace::finished(self, &transaction);
-        self.server.answer(answer, &mut self.out);
-        // Written at the next turn, together with the replies to what was pipelined behind the body.
-        self.reply_due = Some(self.now);
+        trace::transaction(self, &transaction, None);
+        self.server.answer(answer, &mut self.io.out);
+        // Written at the next turn, together with the replies to what was pipelined after the body.
+        self.io.reply_due = Some(self.now);
         let recorder = &self.context.recorder;
         recorder.record(
             Stage::Transaction,
@@ -73,13 +78,11 @@ impl Session {
 
     async fn commit_window(&mut self, transaction: &mut Transaction, payload: &[u8]) -> Answer {
         let end = header::end(payload).unwrap_or(payload.len());
-        let survey = match self.judge_message(&payload[..end]) {
+        let survey = match self.judge_message(&payload[..end], false) {
             Ok(survey) => survey,
             Err(answer) => return answer,
         };
-        let mut first = Vec::with_capacity(512);
-        self.write_trace(transaction.id, &mut first);
-        self.write_missing(survey.found, transaction.id, &mut first);
+        let first = self.own_fields(transaction.id, survey.found);
         let mut pieces: Vec<&[u8]> = Vec::with_capacity(4);
         pieces.push(&first);
         survey.without_forged(payload, &mut pieces);
@@ -107,7 +110,7 @@ impl Session {
         streaming: Streaming,
         header: &[u8],
     ) -> Answer {
-        if let Err(answer) = self.judge_message(header) {
+        if let Err(answer) = self.judge_message(header, true) {
             // Tail hold: the end was never sent, so the backend discards what it has.
             streaming.abandon();
             return answer;
@@ -119,7 +122,7 @@ impl Session {
 
     /// What a backend is to be told of the client, where the pool wants that.
     pub fn origin_parts_of(&self, transaction: &Transaction) -> Option<OriginParts> {
-        self.origin_parts(transaction.pool?, transaction.id)
+        self.origin_parts(transaction.pool()?, transaction.id)
     }
 
     /// The message of this transaction for its pool. An error is the reply that the client gets.
@@ -131,7 +134,7 @@ impl Session {
         undotted: bool,
         origin: Option<&'a Origin<'a>>,
     ) -> Result<Message<'a>, Reply> {
-        let Some(pool) = transaction.pool else {
+        let Some(pool) = transaction.pool() else {
             return Err(delivery::replies::DOWN.reply());
         };
         Ok(Message {
@@ -179,35 +182,15 @@ impl Session {
         let sender = envelope.sender().whole;
         for (place, said) in &outcome.refused {
             if let (Some(pool), Some(recipient)) =
-                (transaction.pool, envelope.recipients().get(*place))
+                (transaction.pool(), envelope.recipients().get(*place))
             {
                 let path = envelope.path(recipient.path);
                 let pools = &self.context.pools;
-                pools.note_refused(pool, self.client, sender, path, said);
+                pools.note_refused(pool, self.peer.address, sender, path, said);
+                let reply = reply_of(said, Step::Recipient);
+                let refusal = Refusal::new("rcpt", path.whole, &reply, None);
+                transaction.refusals.push(refusal);
             }
-        }
-    }
-
-    /// The verdict on header and size: what matters of the header, or the answer to a message that is refused.
-    // Not a part of the futures that call it: the index is for the stack.
-    #[inline(never)]
-    fn judge_message(&mut self, header: &[u8]) -> Result<Survey, Answer> {
-        let limits = &self.current.site.config.limits;
-        if header.len() as u64 > limits.header.0 {
-            return Err(Answer::Refuse(replies::HEADER_TOO_LARGE.reply()));
-        }
-        let index = header::Index::new(header);
-        let survey = self.survey(&index);
-        if survey.received > self.current.site.config.limits.received as usize {
-            return Err(Answer::Refuse(replies::LOOP.reply()));
-        }
-        if let Some(answer) = self.refuses_from(header) {
-            return Err(answer);
-        }
-        match self.verdict(At::Body, None, true, header, Some(&index)) {
-            Verdict::Accept => Ok(survey),
-            Verdict::Defer(reply) | Verdict::Reject(reply) => Err(Answer::Refuse(reply)),
-            Verdict::Close(reply) => Err(Answer::Close(reply)),
         }
     }
 }

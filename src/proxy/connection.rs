@@ -9,26 +9,28 @@
 //! and the buffer of the replies is the worker's while there are none.
 
 use super::{
-    arrival::{Arrival, Via, true_client},
     context::{Context, Current},
+    io::{Input, Io},
     login::Login,
+    peer::{Peer, arrive},
     site::{ListenerSite, Place, scarce},
-    trace::{self, End},
-    transaction::{Body, Transaction},
+    trace,
+    transaction::Transaction,
 };
 use crate::{
     config::ListenerTls,
     delivery::Room,
     metrics::{Counter, Gauge, Scope, Stage},
-    net::{Chunk, Stream, now},
-    policy::{Judgement, SessionTicket},
+    net::{Stream, now},
+    policy::CheckId,
+    record::{End, Refusals},
     smtp::{
-        Reply, Tick,
+        Tick,
         command::Verb,
         server::{Action, Interrupt, Phase, Server},
     },
 };
-use std::{io, net::IpAddr, rc::Rc, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
 /// After the last reply: how much input is swallowed, and for how long, so that the reply isn't lost to a reset.
 const LINGER_OCTETS: u64 = 256 * 1024;
@@ -40,72 +42,24 @@ pub(super) struct Session {
     pub current: Rc<Current>,
     pub listener: usize,
     pub scope: Scope,
-    pub stream: Stream,
+    pub io: Io,
     pub server: Server,
-    /// Replies that have not been sent. No memory of the session's own while it waits for its client.
-    pub out: Vec<u8>,
-    /// The true address, whoever stands in front.
-    pub client: IpAddr,
-    /// The client's port.
-    pub port: u16,
-    /// The client's host name, by the word of XCLIENT.
-    pub name: Option<Box<[u8]>>,
-    /// The proxy in front, where there is one, and what it told.
-    pub via: Option<Box<Via>>,
-    pub trusted: bool,
-    /// Where the session stood before the last step, for whoever asks how it ended.
+    pub peer: Peer,
+    /// Where the session stood before the last step: told where it ends.
     pub phase: Phase,
-    /// It talked before the greeting.
-    pub early: bool,
-    pub judgement: Judgement,
-    pub ticket: Option<SessionTicket>,
     pub place: Option<Place>,
     /// AUTH: under way, or done.
     pub login: Option<Box<Login>>,
     pub transaction: Option<Box<Transaction>>,
     pub transactions: u32,
+    /// What was refused outside of transactions.
+    pub refusals: Refusals,
+    /// The check that has refused what is being asked.
+    pub decided: Option<CheckId>,
     pub started: Tick,
-    /// When a final reply was due that has not been sent yet.
-    pub reply_due: Option<Tick>,
     /// The moment of the last event; a clock read for each would cost more than it tells.
     pub now: Tick,
-    pub input: Input,
     counted: [u32; Verb::COUNT],
-}
-
-/// Bytes that were read and not yet stepped through: lent by the engine, or a copy of the rest of them where
-/// a long wait is ahead (a lent buffer is for the moment, not for a backend's ten minutes).
-pub(super) enum Input {
-    None,
-    Lent(Chunk, usize),
-    Own(Vec<u8>, usize),
-}
-
-impl Input {
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Input::None => &[],
-            Input::Lent(chunk, at) => &chunk[*at..],
-            Input::Own(bytes, at) => &bytes[*at..],
-        }
-    }
-
-    pub fn consume(&mut self, count: usize) {
-        match self {
-            Input::None => {}
-            Input::Lent(_, at) | Input::Own(_, at) => *at += count,
-        }
-        if self.bytes().is_empty() {
-            *self = Input::None;
-        }
-    }
-
-    /// Gives a loan back before a wait for somebody else.
-    pub fn settle(&mut self) {
-        if let Input::Lent(..) = self {
-            *self = Input::Own(self.bytes().to_vec(), 0);
-        }
-    }
 }
 
 /// Serves one connection to its end.
@@ -123,52 +77,52 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
     let stressed = site.is_scarce() || scarce(here, current.site.config.limits.sessions);
     context.recorder.count(Counter::Accepted, scope, 1);
     let _counted = Counted::new(&context, scope);
-    let wait = current.site.config.timeouts.proxy_header.0;
-    let arrived = true_client(&context, site, wait, &mut stream).await;
-    let Some(Arrival { client, port, via }) = arrived else {
+    let arrived = arrive(&context, &current, site, &mut stream).await;
+    let Some(peer) = arrived else {
         return;
     };
-    let granted = site.grants(client);
-    // Only a proxy that is listed is listened to.
-    let shown = via.as_ref().map_or(&[][..], |via| via.secured().1);
-    let trusted = current.site.trusts(client) || site.trusts_certificate(shown);
+    let granted = site.grants(peer.address);
     let mut session = Session {
         server: Server::new(current.settings(listener, stressed), started),
-        trusted,
         phase: Phase::Connect,
-        early: false,
         listener,
         scope,
-        stream,
-        out: context.buffer(),
-        client,
-        port,
-        name: None,
-        via,
-        judgement: Judgement::new(),
-        ticket: None,
+        io: Io {
+            out: context.buffer(),
+            ..Io::new(stream)
+        },
+        peer,
         place,
         login: None,
         transaction: None,
         transactions: 0,
+        refusals: Refusals::default(),
+        decided: None,
         started,
-        reply_due: None,
         now: started,
-        input: Input::None,
         counted: [0; Verb::COUNT],
         current,
         context,
     };
-    if session.via.as_ref().is_some_and(|via| via.is_secured()) {
+    if session
+        .peer
+        .via
+        .as_ref()
+        .is_some_and(|via| via.is_secured())
+    {
         session.server.secured();
     }
     session.server.grant(granted);
     let end = session.run().await;
     session.finish(end);
     if end.lingers {
-        session.stream.close_lingering(LINGER_OCTETS, LINGER).await;
+        session
+            .io
+            .stream
+            .close_lingering(LINGER_OCTETS, LINGER)
+            .await;
     } else {
-        session.stream.close();
+        session.io.stream.close();
     }
 }
 
@@ -199,25 +153,27 @@ impl Session {
         loop {
             let step = self
                 .server
-                .step(self.now, self.input.bytes(), &mut self.out);
+                .step(self.now, self.io.input.bytes(), &mut self.io.out);
             match step.action {
                 Action::Body(span) => {
                     match self.take(span) {
-                        Room::Ample => self.input.consume(step.consumed),
+                        Room::Ample => self.io.input.consume(step.consumed),
                         room => Box::pin(self.make_room(room, span, step.consumed)).await,
                     }
                     continue;
                 }
-                _ => self.input.consume(step.consumed),
+                Action::Refused(ref reply) => {
+                    self.note_core(reply, step.consumed);
+                    continue;
+                }
+                _ => self.io.input.consume(step.consumed),
+            }
+            // What has ended the transaction is settled when it was dropped.
+            if step.action != Action::Discard {
+                self.settle_transaction();
             }
             match step.action {
-                // What has ended the transaction is settled when it was dropped, or its refusal heard.
-                Action::Discard => {}
-                Action::Refused(ref reply) => self.settle_transaction(Some(reply)),
-                _ => self.settle_transaction(None),
-            }
-            match step.action {
-                Action::Refused(_) => {}
+                Action::Body(_) | Action::Refused(_) => {}
                 Action::Read => {
                     self.count_verb();
                     if let Some(end) = self.turn().await {
@@ -225,14 +181,13 @@ impl Session {
                     }
                 }
                 Action::Ask(question) => self.ask(question).await,
-                Action::Body(_) => {}
                 Action::Insert(piece) => match self.insert(piece) {
                     Room::Ample => {}
                     room => Box::pin(self.send_on(room, piece)).await,
                 },
                 Action::Discard => self.drop_body(),
                 Action::End => {
-                    self.input.settle();
+                    self.io.input.settle();
                     Box::pin(self.commit()).await;
                 }
                 Action::StartTls => {
@@ -247,8 +202,8 @@ impl Session {
                 Action::Close => {
                     self.count_verb();
                     let end = self.end_of_close();
-                    // Behind a QUIT nothing comes from the client: the reply leaves with the end of the connection.
-                    let last = !end.lingers && self.input.bytes().is_empty();
+                    // After QUIT the client sends nothing: the reply leaves together with the end of the connection.
+                    let last = !end.lingers && self.io.input.bytes().is_empty();
                     return match self.write(last).await {
                         Ok(()) => end,
                         Err(_) => End::client(end.phase),
@@ -273,25 +228,22 @@ impl Session {
         if self.drains() {
             return None;
         }
-        self.stream.set_deadline(self.server.deadline());
-        self.context.keep(std::mem::take(&mut self.out));
-        let read = self.stream.recv().await;
-        self.out = self.context.buffer();
-        // From here on we have the word: a backend may take its ten minutes, and the client is not to blame.
-        self.stream.set_deadline(Tick::FAR);
+        let deadline = self.server.deadline();
+        let read = self.io.read(&self.context, deadline).await;
         self.now = now();
         match read {
             Ok(Some(chunk)) => {
                 self.context
                     .recorder
                     .count(Counter::BytesIn, self.scope, chunk.len() as u64);
-                self.input = Input::Lent(chunk, 0);
+                self.io.input = Input::Lent(chunk, 0);
                 // A process that goes down answers the next command with 421.
                 self.drains();
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.server.interrupt(Interrupt::Timeout, &mut self.out);
+                self.server.interrupt(Interrupt::Timeout, &mut self.io.out);
+                self.note_farewell();
                 let _ = self.flush().await;
                 Some(self.timed_out(phase))
             }
@@ -304,7 +256,7 @@ impl Session {
         if !self.context.draining.get() || self.server.phase() == Phase::Closed {
             return false;
         }
-        self.server.interrupt(Interrupt::Drain, &mut self.out);
+        self.server.interrupt(Interrupt::Drain, &mut self.io.out);
         self.server.phase() == Phase::Closed
     }
 
@@ -325,25 +277,10 @@ impl Session {
 
     /// Sends the replies that are due; the `last` ones go with the close that must follow.
     async fn write(&mut self, last: bool) -> io::Result<()> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        self.stream
-            .set_deadline(self.now.after(self.current.site.config.timeouts.send.0));
-        let out = std::mem::take(&mut self.out);
-        self.context
-            .recorder
-            .count(Counter::BytesOut, self.scope, out.len() as u64);
-        let (result, out) = match last {
-            false => self.stream.send(out).await,
-            true => self.stream.send_last(out).await,
-        };
-        self.out = out;
-        if let Some(due) = self.reply_due.take() {
-            let took = now().micros_since(due);
-            self.context.recorder.record(Stage::Reply, self.scope, took);
-        }
-        result
+        let deadline = self.now.after(self.current.site.config.timeouts.send.0);
+        self.io
+            .write(&self.context, self.scope, deadline, last)
+            .await
     }
 
     /// Records the time of a command that was handled without a question.
@@ -362,20 +299,14 @@ impl Session {
         }
     }
 
-    /// A transaction that is over without an end of data: RSET, a new EHLO, a refused MAIL, or a body that the
-    /// core found dead and refused.
-    fn settle_transaction(&mut self, refusal: Option<&Reply>) {
+    /// A transaction that is over without an end of data: RSET, a new EHLO, or a refused MAIL.
+    fn settle_transaction(&mut self) {
         if self.server.envelope().has_sender() {
             return;
         }
-        let Some(mut transaction) = self.transaction.take() else {
-            return;
-        };
-        if let (Body::Gone, Some(reply)) = (&transaction.body, refusal) {
-            transaction.said(reply);
-            transaction.times.done = Some(self.now);
+        if let Some(transaction) = self.transaction.take() {
+            trace::transaction(self, &transaction, None);
         }
-        trace::transaction(self, &transaction, None);
     }
 
     fn end_of_close(&self) -> End {
@@ -398,13 +329,12 @@ impl Session {
 
     fn finish(&mut self, end: End) {
         self.now = now();
-        self.context.keep(std::mem::take(&mut self.out));
+        self.context.keep(std::mem::take(&mut self.io.out));
         if let Some(mut transaction) = self.transaction.take() {
             transaction.size = transaction.size.max(self.server.body_facts().size);
             trace::transaction(self, &transaction, Some(end));
-        } else if self.transactions == 0 {
-            trace::session(self, end);
         }
+        trace::session(self, end);
         self.context.recorder.ended(end.by, end.phase.as_str());
         self.context.recorder.record(
             Stage::Session,

@@ -1,9 +1,9 @@
-//! AUTH of one session: the exchange with the client, the question to a source, and the wait of those who guess.
+//! AUTH of one session: the exchange with the client, the question to a source, and the wait after a failure.
 //!
-//! Every failure is told with the same words and at the same time, whatever was wrong: the name, the password, or that nobody is asked
+//! Every failure is told with the same words and at the same time, whatever was wrong: the name, the password, or that no source is asked
 //! any more because too much was tried. The time is counted from the response that failed, so it hides how long the answer took.
 
-use super::{arrival::claimed_login, connection::Session, replies};
+use super::{connection::Session, peer::claimed_login, replies};
 use crate::{
     auth::{
         Account, Attempt, Credential, Exchange, Mechanism, Outcome, Service, SourceId, Turn, owns,
@@ -13,6 +13,7 @@ use crate::{
     log::{Rarely, say},
     metrics::Counter,
     net::{mailbox::mailbox, now, sleep_until},
+    record,
     smtp::{
         Tick,
         server::{Answer, Auth, Phase, Server},
@@ -78,7 +79,7 @@ fn known(mechanism: AuthMechanism) -> Mechanism {
     }
 }
 
-/// What a session that said AUTH keeps: the exchange while it lasts, then who it is.
+/// What a session that said AUTH keeps: the exchange while it lasts, then the account.
 pub(super) struct Login {
     mechanism: Mechanism,
     exchange: Option<Exchange>,
@@ -117,15 +118,18 @@ impl Session {
         };
         match turn {
             Turn::Challenge(octets) => {
-                self.server.challenge(&octets, &mut self.out);
+                self.server.challenge(&octets, &mut self.io.out);
                 None
             }
             Turn::Check(credential) => self.check(credential, asked).await,
             Turn::Proven(user, proof) => {
-                if self.service().is_locked(self.client, Some(&user), asked) {
+                if self
+                    .service()
+                    .is_locked(self.peer.address, Some(&user), asked)
+                {
                     return Some(self.denied(Some(&user), asked).await);
                 }
-                self.server.challenge(&proof, &mut self.out);
+                self.server.challenge(&proof, &mut self.io.out);
                 None
             }
             Turn::Done(user) => {
@@ -152,7 +156,7 @@ impl Session {
             let mechanism = *auth.mechanisms.iter().find(named)?;
             let accounts = self.current.site.auth.accounts(auth.source);
             let binds = auth.mechanisms.contains(&Mechanism::ScramSha256Plus);
-            let tls = self.stream.tls().filter(|_| binds);
+            let tls = self.io.stream.tls().filter(|_| binds);
             let exporter = tls.and_then(|tls| tls.exporter);
             let exchange = Exchange::begin(mechanism, accounts, exporter)?;
             self.login = Some(Box::new(Login {
@@ -176,7 +180,7 @@ impl Session {
         };
         let locked = self
             .service()
-            .is_locked(self.client, user.as_deref(), asked);
+            .is_locked(self.peer.address, user.as_deref(), asked);
         let outcome = match locked {
             true => Outcome::Denied,
             false => self.question(credential).await,
@@ -194,7 +198,7 @@ impl Session {
                     .and_then(|login| login.exchange.as_mut());
                 match (&answer, exchange.and_then(Exchange::denied)) {
                     (Answer::Refuse(_), Some(octets)) => {
-                        self.server.challenge(octets, &mut self.out);
+                        self.server.challenge(octets, &mut self.io.out);
                         None
                     }
                     _ => Some(answer),
@@ -228,7 +232,7 @@ impl Session {
         };
         let attempt = Attempt {
             listener: listener.name.as_str().into(),
-            client: self.client,
+            client: self.peer.address,
             helo: self
                 .server
                 .hello()
@@ -237,7 +241,7 @@ impl Session {
             mechanism: login.mechanism,
             credential,
         };
-        self.input.settle();
+        self.io.input.settle();
         let (give, mut take) = mailbox(1);
         let reply = Box::new(move |outcome| {
             // The session may be gone.
@@ -249,7 +253,7 @@ impl Session {
     }
 
     fn granted(&mut self, account: Account, user: &str, asked: Tick) -> Answer {
-        self.service().granted(self.client, user, asked);
+        self.service().granted(self.peer.address, user, asked);
         self.count(Result::Accepted);
         if let Some(login) = &mut self.login {
             login.exchange = None;
@@ -261,12 +265,12 @@ impl Session {
     /// Counts a failure, and waits until it may be told.
     async fn denied(&mut self, user: Option<&str>, asked: Tick) -> Answer {
         self.count(Result::Rejected);
-        let delay = self.service().failed(self.client, user, asked);
+        let delay = self.service().failed(self.peer.address, user, asked);
         self.note_denied(user);
         let Some(_slowed) = self.service().slow() else {
             return Answer::Close(replies::AUTH_SLOWED.reply());
         };
-        self.input.settle();
+        self.io.input.settle();
         sleep_until(asked.after(delay)).await;
         self.now = now();
         Answer::Refuse(replies::AUTH_FAILED.reply())
@@ -285,7 +289,7 @@ impl Session {
             .map_or("", |login| login.mechanism.as_str());
         self.context.log(|line| {
             self.context.dates.stamp(self.now, line);
-            super::trace::who(self, line);
+            record::line::client(&super::trace::client(self), line);
             line.text("auth", mechanism.as_bytes());
             if let Some(user) = user {
                 line.text("user", user.as_bytes());
@@ -302,21 +306,24 @@ impl Session {
         self.context.recorder.count(counter, self.scope, 1);
     }
 
-    /// Why the sender of this transaction can't be the client's; `None`: it can.
-    pub fn refuses_sender(&self) -> Option<Answer> {
-        let account = self.account()?;
-        let auth = self.current.site.listeners[self.listener].auth.as_ref()?;
+    /// Whether the sender of this transaction is none of the account's addresses, where that matters.
+    pub fn is_foreign_sender(&self) -> bool {
         let sender = self.server.envelope().sender().whole;
-        let fine = sender.is_empty() || owns(account, auth.identity, sender);
-        (!fine).then(|| Answer::Refuse(replies::NOT_YOUR_SENDER.reply()))
+        self.owner().is_some_and(|(account, identity)| {
+            !sender.is_empty() && !owns(account, identity, sender)
+        })
     }
 
-    /// Why the message's From can't be the client's; `None`: it can.
-    pub fn refuses_from(&self, header: &[u8]) -> Option<Answer> {
+    /// Whether an address in From is none of the account's, where that matters.
+    pub fn is_foreign_from(&self, header: &[u8]) -> bool {
+        self.owner()
+            .is_some_and(|(account, identity)| !owns_from(account, identity, header))
+    }
+
+    fn owner(&self) -> Option<(&Account, SenderIdentity)> {
         let account = self.account()?;
         let auth = self.current.site.listeners[self.listener].auth.as_ref()?;
-        let fine = owns_from(account, auth.identity, header);
-        (!fine).then(|| Answer::Refuse(replies::NOT_YOUR_FROM.reply()))
+        Some((account, auth.identity))
     }
 }
 

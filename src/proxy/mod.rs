@@ -7,19 +7,22 @@
 //! Rejected: a third state machine that joins server and client. Two machines and short async code read as
 //! the story goes; a joint machine was the 1,000-line function again.
 
-mod arrival;
 mod ask;
 mod body;
 mod commit;
 pub mod connection;
 mod context;
+mod fixups;
+mod io;
+mod judge;
 mod login;
-mod mend;
 pub mod message_id;
 mod origin;
 mod payload;
+mod peer;
 pub mod received;
 pub mod reference;
+mod refused;
 pub mod replies;
 mod secure;
 mod site;

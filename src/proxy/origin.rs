@@ -18,8 +18,8 @@ impl Session {
             return None;
         }
         Some(OriginParts {
-            client: SocketAddr::new(self.client, self.port),
-            listener: self.stream.local().ok(),
+            client: SocketAddr::new(self.peer.address, self.peer.port),
+            listener: self.io.stream.local().ok(),
             message: message.text(),
         })
     }

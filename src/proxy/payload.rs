@@ -3,15 +3,16 @@
 
 use super::{
     connection::Session,
-    mend::Found,
+    fixups::Found,
     message_id::MessageId,
     received::{self, Trace},
 };
 use crate::smtp::{Span, fields::results, header::Index};
 
 /// What a header section says that matters to us, found in one walk over it.
+#[derive(Default)]
 pub(super) struct Survey {
-    /// Received fields: the hops that the message has behind it.
+    /// Received fields: the hops that the message has made.
     pub received: usize,
     /// What of that which we may add is there already.
     pub found: Found,
@@ -20,8 +21,10 @@ pub(super) struct Survey {
 }
 
 impl Session {
-    /// Our Received field for this transaction.
-    pub fn write_trace(&self, id: MessageId, out: &mut Vec<u8>) {
+    /// What goes above the payload: our Received field, and on a submission listener the fields that are missing.
+    pub fn own_fields(&self, id: MessageId, found: Found) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        let site = &self.current.site;
         let envelope = self.server.envelope();
         let hello = self.server.hello();
         let recipient = match envelope.recipients() {
@@ -31,28 +34,35 @@ impl Session {
         let params = envelope.params();
         let trace = Trace {
             hello: hello.map_or(b"", |hello| hello.name),
-            client: self.client,
-            hostname: &self.current.site.config.hostname,
+            client: self.peer.address,
+            hostname: &site.config.hostname,
             esmtp: hello.is_some_and(|hello| hello.esmtp),
             utf8: params.smtputf8,
-            tls: self.stream.tls().map(|tls| (tls.version, tls.cipher)),
+            secured: self.server.is_secured(),
+            tls: match self.io.stream.tls() {
+                Some(tls) => Some((tls.version, tls.cipher)),
+                None => self.peer.via.as_ref().and_then(|via| via.suite()),
+            },
             authenticated: self.account().is_some(),
             id,
             recipient,
         };
-        self.context
-            .dates
-            .with(self.now, |date| received::write(&trace, date, out));
+        let fixups = site.listeners[self.listener].adds_fixups;
+        self.context.dates.with(self.now, |date| {
+            received::write(&trace, date, &mut out);
+            if fixups {
+                found.add_missing(id, &site.config.hostname, date, &mut out);
+            }
+        });
+        out
     }
+}
 
-    /// Looks through a header section.
-    pub fn survey(&self, header: &Index<'_>) -> Survey {
-        let hostname = self.current.site.config.hostname.as_bytes();
-        let mut survey = Survey {
-            received: 0,
-            found: Found::default(),
-            forged: Vec::new(),
-        };
+impl Survey {
+    /// Looks through a header section; `hostname` is our own.
+    #[must_use]
+    pub fn of(header: &Index<'_>, hostname: &[u8]) -> Survey {
+        let mut survey = Survey::default();
         for field in header.fields() {
             survey.found.look(&field);
             if field.is("Received") {
@@ -63,9 +73,7 @@ impl Session {
         }
         survey
     }
-}
 
-impl Survey {
     /// The payload in pieces, without Authentication-Results fields that claim to be ours: only we can say
     /// what we found (RFC 8601 §5).
     pub fn without_forged<'a>(&self, payload: &'a [u8], pieces: &mut Vec<&'a [u8]>) {

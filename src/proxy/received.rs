@@ -29,9 +29,11 @@ pub struct Trace<'a> {
     pub esmtp: bool,
     /// Whether MAIL asked for SMTPUTF8 (RFC 6531 §3.7.3: `UTF8SMTP`).
     pub utf8: bool,
-    /// Version and cipher, where the client spoke TLS.
+    /// The client spoke TLS, with us or with the proxy in front.
+    pub secured: bool,
+    /// Version and cipher, where they are known.
     pub tls: Option<(&'a str, &'a str)>,
-    /// Whether the client authenticated. Nobody is told as whom.
+    /// Whether the client authenticated. The account's name is not told to the recipients.
     pub authenticated: bool,
     /// The transaction.
     pub id: MessageId,
@@ -74,7 +76,7 @@ pub fn write(trace: &Trace<'_>, date: &str, out: &mut Vec<u8>) {
         (false, false) => b"SMTP",
     });
     // RFC 3848, RFC 6531 §3.7.3.
-    if trace.tls.is_some() && (trace.esmtp || trace.utf8) {
+    if trace.secured && (trace.esmtp || trace.utf8) {
         out.push(b'S');
     }
     if trace.authenticated && (trace.esmtp || trace.utf8) {
@@ -92,7 +94,7 @@ pub fn write(trace: &Trace<'_>, date: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A stranger's word: nothing in it may end the field, nor make a 7-bit header 8-bit.
+/// A word that the client chose: nothing in it may end the field, nor make a 7-bit header 8-bit.
 fn word(bytes: &[u8], utf8: bool, out: &mut Vec<u8>) {
     let bytes = &bytes[..bytes.len().min(512)];
     let safe = |b: u8| SAFE[usize::from(b)] || (utf8 && b >= 0x80);
@@ -117,7 +119,7 @@ static SAFE: [bool; 256] = {
 /// The wall clock of a worker: dates, formatted once a second.
 ///
 /// It is told from ticks, which are there already, and set by the system's clock a few times a second
-/// ([`Dates::set`]): what somebody does to that clock shows here as soon.
+/// ([`Dates::set`]): a change of that clock shows here as soon.
 #[derive(Debug)]
 pub struct Dates {
     last: RefCell<Second>,
@@ -209,6 +211,7 @@ mod tests {
             hostname: "mx.example.net",
             esmtp: true,
             utf8: false,
+            secured: false,
             tls: None,
             authenticated: false,
             id: Ids::new(0).next(0),
@@ -237,6 +240,7 @@ mod tests {
         };
         let tls = Some(("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
         let secured = Trace {
+            secured: true,
             tls,
             ..trace(b"a.example", None)
         };
@@ -257,6 +261,7 @@ mod tests {
             (tls, true, " with UTF8SMTPSA id "),
         ] {
             let seen = text(&Trace {
+                secured: tls.is_some(),
                 tls,
                 utf8,
                 authenticated: true,
@@ -264,6 +269,15 @@ mod tests {
             });
             assert!(seen.contains(word), "{seen}");
         }
+        // A proxy in front told of TLS, but not of the cipher.
+        let told = text(&Trace {
+            tls: None,
+            ..secured
+        });
+        assert!(
+            told.contains("])\r\n\tby ") && told.contains(" with ESMTPS id "),
+            "{told}"
+        );
         // HELO and TLS: RFC 3848 knows no word for it.
         let old = text(&Trace {
             esmtp: false,

@@ -1,4 +1,4 @@
-//! `docs/replies.md`, made from the replies themselves: the index for whoever reads one in a bounce or a log.
+//! `docs/replies.md`, made from the replies themselves: the index for readers of bounces and logs.
 
 use crate::{delivery, policy, smtp, smtp::Known, upstream};
 use std::fmt::Write;
@@ -16,7 +16,7 @@ Made from the code; `UPDATE_DOCS=1 cargo test reference` writes it anew.
 const ROOMS: &[(&str, &str, &[Known])] = &[
     (
         "The protocol",
-        "Syntax, sequence and sizes, before anybody is asked.",
+        "Syntax, sequence and sizes, before policy or backends are asked.",
         smtp::replies::ALL,
     ),
     (

@@ -61,11 +61,11 @@ pub const AUTH_FAILED: Known = Known {
     code: 535,
     status: Status(5, 7, 8),
     text: "Authentication failed",
-    cause: "The name is unknown, the password or token wrong, or so many logins failed from this address or at this account (`limits.auth_failures_client`, `limits.auth_failures_account`) that nothing is checked for a while. Nobody is told which.",
+    cause: "The name is unknown, the password or token wrong, or so many logins failed from this address or at this account (`limits.auth_failures_client`, `limits.auth_failures_account`) that nothing is checked for a while. The client is not told which.",
     advice: "The user corrects name and password. The operator looks for lines with `verdict=denied` in the log.",
 };
 
-/// Nobody could check the credentials.
+/// The credentials could not be checked.
 pub const AUTH_UNAVAILABLE: Known = Known {
     code: 454,
     status: Status(4, 7, 0),
@@ -79,44 +79,8 @@ pub const AUTH_SLOWED: Known = Known {
     code: 421,
     status: Status(4, 7, 0),
     text: "Too many failed logins, try again later",
-    cause: "`limits.auth_slowed` sessions wait to hear that their login failed: somebody guesses from many addresses.",
+    cause: "`limits.auth_slowed` sessions wait to hear that their login failed: passwords are being guessed from many addresses.",
     advice: "The client tries again. The operator looks for lines with `verdict=denied` in the log, and shuts those addresses out.",
-};
-
-/// A sender that the account doesn't own.
-pub const NOT_YOUR_SENDER: Known = Known {
-    code: 553,
-    status: Status(5, 7, 1),
-    text: "The sender address is not yours",
-    cause: "The authenticated account doesn't own the address in MAIL FROM, and the listener's `sender_identity` asks for that.",
-    advice: "The user sends with an address of their own. The operator gives the account that address, or sets `sender_identity`.",
-};
-
-/// A From that the account doesn't own.
-pub const NOT_YOUR_FROM: Known = Known {
-    code: 550,
-    status: Status(5, 7, 1),
-    text: "An address in From is not yours",
-    cause: "The authenticated account doesn't own each address in the From field, or the field can't be read, and the listener's `sender_identity` asks for that.",
-    advice: "The user sends with an address of their own in From. The operator gives the account that address, or sets `sender_identity`.",
-};
-
-/// The message loops.
-pub const LOOP: Known = Known {
-    code: 554,
-    status: Status(5, 4, 6),
-    text: "Too many hops: the message has more Received fields than limits.received",
-    cause: "The message went round in a circle (RFC 5321 §6.3).",
-    advice: "Somebody forwards mail to an address that forwards it back.",
-};
-
-/// Too much header.
-pub const HEADER_TOO_LARGE: Known = Known {
-    code: 552,
-    status: Status(5, 3, 4),
-    text: "The header section is larger than limits.header",
-    cause: "The header section didn't end within `limits.header`, so it can't be judged.",
-    advice: "The sender sends a smaller header; the operator raises the limit if that is normal mail.",
 };
 
 /// Gatepost goes down.
@@ -139,9 +103,5 @@ pub const ALL: &[Known] = &[
     AUTH_FAILED,
     AUTH_UNAVAILABLE,
     AUTH_SLOWED,
-    NOT_YOUR_SENDER,
-    NOT_YOUR_FROM,
-    LOOP,
-    HEADER_TOO_LARGE,
     GOING_DOWN,
 ];

@@ -1,11 +1,12 @@
 //! TLS with a client: before the first word on a listener with implicit TLS, else after STARTTLS.
 //!
-//! A PROXY header, which says who the client is, comes before this, in the clear.
+//! A PROXY header, which names the client, comes before this, in the clear.
 
-use super::{connection::Session, trace::End};
+use super::connection::Session;
 use crate::{
     metrics::{Counter, Stage},
     net::now,
+    record::End,
     smtp::{Tick, server::Phase},
     tls::{self, Facts},
 };
@@ -16,7 +17,7 @@ impl Session {
     pub(super) async fn secure_at_once(&mut self) -> Option<End> {
         let full = self.place.is_none()
             || self.context.sessions.get() > self.current.site.config.limits.sessions;
-        // A reply could only be said behind a handshake, which is what a full house can't afford.
+        // A reply could only be sent after a handshake, which a full worker can't afford.
         if full || self.context.draining.get() {
             let counter = match full {
                 true => Counter::RefusedSessions,
@@ -47,18 +48,18 @@ impl Session {
         };
         let begun = now();
         let patience = current.site.config.timeouts.handshake.0;
-        self.stream.set_deadline(begun.after(patience));
-        let result = self.stream.accept_tls(acceptor).await;
-        self.stream.set_deadline(Tick::FAR);
+        self.io.stream.set_deadline(begun.after(patience));
+        let result = self.io.stream.accept_tls(acceptor).await;
+        self.io.stream.set_deadline(Tick::FAR);
         self.now = now();
         let took = self.now.micros_since(begun);
         let recorder = &self.context.recorder;
-        match (result, self.stream.tls()) {
+        match (result, self.io.stream.tls()) {
             (Ok(()), Some(facts)) => {
                 recorder.record(Stage::Handshake, self.scope, took);
                 recorder.count(counter(facts), self.scope, 1);
                 let listener = &current.site.listeners[self.listener];
-                self.trusted |= listener.trusts_certificate(&facts.peer_names);
+                self.peer.trusted |= listener.trusts_certificate(&facts.peer_names);
                 self.server.secured();
                 self.server.set_bindable(facts.exporter.is_some());
                 None

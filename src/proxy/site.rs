@@ -70,7 +70,7 @@ pub struct ListenerSite {
     /// Whether strangers may come.
     pub role: Role,
     /// Whether a message that lacks Date or Message-ID gets them.
-    pub mends: bool,
+    pub adds_fixups: bool,
     /// Sessions open now, all workers together.
     pub sessions: Arc<AtomicU32>,
     /// How many of them there may be.
@@ -111,7 +111,7 @@ impl Site {
                 name: listener.name.clone(),
                 scope: registry.listener(&listener.name),
                 role: listener.role,
-                mends: listener.role == Role::Submission && listener.submission_fixes,
+                adds_fixups: listener.role == Role::Submission && listener.submission_fixes,
                 sessions: sessions(&listener.name),
                 sessions_max: listener.sessions_max,
                 proxies: listener.proxy_protocol_from.clone(),

@@ -1,279 +1,146 @@
-//! The log line of a transaction, or of a session that never had one.
-//!
-//! A line tells the story in the order in which it happened. `delays_us=a/b/c/d`: from MAIL to the body,
-//! arrival of the body, verdict and connection to a backend, the backend's part. `end=who@phase` is said where
-//! the session ended with the transaction open.
+//! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
-use super::{arrival::claimed_login, connection::Session, transaction::Transaction};
+use super::{connection::Session, peer::claimed_login, transaction::Transaction};
 use crate::{
-    config::LogFormat,
-    log::{
-        Line,
-        field::{push_address, push_number, push_score},
-    },
+    log::say,
     metrics::Counter,
-    net::proxy_header::Origin,
-    smtp::{
-        Status, Tick,
-        server::{Claims, Phase},
-    },
+    record::{Client, End, Findings, Front, Mail, Origin, Outcome, Record, Refusal, Tls, line},
+    smtp::server::{Answer, Claims, Phase},
 };
 
-/// How a session ended.
-#[derive(Clone, Copy, Debug)]
-pub struct End {
-    /// `client` or `gatepost`.
-    pub by: &'static str,
-    /// Where it stood.
-    pub phase: Phase,
-    /// In a word.
-    pub why: &'static str,
-    /// The last reply must not be lost: close with patience.
-    pub lingers: bool,
-}
-
-impl End {
-    /// The client closed, or its connection broke.
-    #[must_use]
-    pub fn client(phase: Phase) -> End {
-        End {
-            by: "client",
-            phase,
-            why: "closed",
-            lingers: false,
-        }
-    }
-}
-
-/// A transaction got its final reply.
-pub(super) fn finished(session: &Session, transaction: &Transaction) {
-    write(session, transaction, None);
-}
-
-/// A transaction ended without an end of data that was answered.
+/// A transaction is over: it got its final reply, or it ended without one, perhaps with its session (`end`).
 pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Option<End>) {
-    write(session, transaction, end);
-}
-
-fn verdict(transaction: &Transaction, has_recipients: bool) -> (&'static str, Option<Counter>) {
+    let (told, recipients) = (transaction.told.as_ref(), transaction.recipients.count());
     let done = transaction.times.done.is_some();
-    match transaction.said.as_ref().map(|said| said.code / 100) {
-        Some(2) if done => ("accept", Some(Counter::MessageAccepted)),
-        Some(4) if done || !has_recipients => ("defer", Some(Counter::MessageDeferred)),
-        Some(5) if done || !has_recipients => ("reject", Some(Counter::MessageRejected)),
-        _ if has_recipients => ("abandon", Some(Counter::MessageAbandoned)),
-        _ => ("abandon", None),
-    }
-}
-
-fn write(session: &Session, transaction: &Transaction, end: Option<End>) {
-    let (verdict, counter) = verdict(transaction, transaction.accepted > 0);
+    let outcome = Outcome::of(told, done, recipients > 0);
+    let counter = match outcome {
+        Outcome::Accept => Some(Counter::MessageAccepted),
+        Outcome::Defer => Some(Counter::MessageDeferred),
+        Outcome::Reject => Some(Counter::MessageRejected),
+        Outcome::Abandon => (recipients > 0).then_some(Counter::MessageAbandoned),
+    };
     if let Some(counter) = counter {
         session.context.recorder.count(counter, session.scope, 1);
     }
-    session.context.log(|line| {
-        session.context.dates.stamp(session.now, line);
-        line.plain("id", |out| out.extend_from_slice(&transaction.id.text()));
-        who(session, line);
-        if let Some(claims) = &transaction.forwarded {
-            forwarded(claims, line);
-        }
-        line.text("from", &transaction.sender);
-        recipients(session, transaction, line);
-        line.number("rcpt", u64::from(transaction.accepted));
-        if transaction.refused > 0 {
-            line.number("refused", u64::from(transaction.refused));
-        }
-        if transaction.times.body.is_some() {
-            line.number("size", transaction.size);
-        }
-        line.plain("verdict", |out| out.extend_from_slice(verdict.as_bytes()));
-        if let Some(said) = &transaction.said {
-            line.number("code", u64::from(said.code));
-            let Status(class, subject, detail) = said.status;
-            line.plain("status", |out| {
-                push_number(u64::from(class), out);
-                out.push(b'.');
-                push_number(u64::from(subject), out);
-                out.push(b'.');
-                push_number(u64::from(detail), out);
-            });
-            if said.code / 100 != 2 {
-                line.text("reply", said.text.as_bytes());
-            }
-        }
-        checks(session, line);
-        if let Some(backend) = &transaction.backend {
-            line.text("backend", backend.label.as_bytes());
-        }
-        if let Some(version) = transaction.backend_tls {
-            line.plain("backend_tls", |out| {
-                out.extend_from_slice(version.as_bytes())
-            });
-        }
-        delays(session.now, transaction, line);
-        if let Some(end) = end {
-            ended(end, line);
-        }
-    });
+    let mail = Mail {
+        id: transaction.id.text(),
+        origin: transaction.forwarded.as_deref().map(origin),
+        sender: &transaction.sender,
+        recipients: &transaction.recipients,
+        size: transaction.times.body.map(|_| transaction.size),
+        outcome,
+        told,
+        backend: transaction.backend.as_ref().map(|backend| &*backend.label),
+        backend_tls: transaction.backend_tls,
+        started: transaction.started,
+        times: transaction.times,
+    };
+    write(
+        session,
+        &Record {
+            mail: Some(mail),
+            refusals: &transaction.refusals,
+            ..record(session, end)
+        },
+    );
 }
 
-/// A session that had no transaction.
-pub(super) fn session(session: &Session, end: End) {
-    session.context.log(|line| {
-        session.context.dates.stamp(session.now, line);
-        who(session, line);
-        line.text("verdict", b"none");
-        checks(session, line);
-        line.number("session_us", session.now.micros_since(session.started));
-        line.text("why", end.why.as_bytes());
-        ended(end, line);
-    });
-}
-
-/// One field a recipient in logfmt; JSON, where a key comes once, gets one field with all of them.
-fn recipients(session: &Session, transaction: &Transaction, line: &mut Line<'_>) {
-    let text = transaction
-        .recipients
-        .strip_suffix(b"\n")
-        .unwrap_or_default();
-    if text.is_empty() {
+/// A session is over: told where it had no transaction, or was refused something outside of them.
+pub(super) fn session(session: &mut Session, end: End) {
+    if let Some(postponed) = session.peer.postponed.take_if(|postponed| !postponed.told) {
+        let (Answer::Refuse(reply) | Answer::Close(reply)) = &postponed.answer else {
+            return;
+        };
+        let refusal = Refusal::new("connect", b"", reply, postponed.check);
+        session.refusals.push(refusal);
+    }
+    if session.transactions > 0 && session.refusals.count() == 0 {
         return;
     }
-    if session.current.site.config.log.format == LogFormat::Json {
-        let joined: Vec<u8> = text
-            .iter()
-            .map(|octet| if *octet == b'\n' { b' ' } else { *octet })
-            .collect();
-        line.text("to", &joined);
+    if is_health_check(session, end) {
+        let recorder = &session.context.recorder;
+        recorder.count(Counter::HealthChecks, session.scope, 1);
+        say!(Debug, "health check from {}", session.peer.address);
         return;
     }
-    for recipient in text.split(|octet| *octet == b'\n') {
-        line.text("to", recipient);
-    }
+    write(session, &record(session, Some(end)));
 }
 
-pub(super) fn who(session: &Session, line: &mut Line<'_>) {
+/// Whether a session without a transaction is a load balancer's look at the port: it comes from a trusted network or a
+/// proxy, asked for nothing but EHLO, NOOP or QUIT, and nothing was wrong with it.
+fn is_health_check(session: &Session, end: End) -> bool {
+    let peer = &session.peer;
     let listener = &session.current.site.listeners[session.listener];
-    line.text("listener", listener.name.as_bytes())
-        .plain("client", |out| push_address(session.client, out));
-    if let Some(name) = &session.name {
-        line.text("client_name", name);
-    }
-    if let Some(via) = &session.via {
-        line.plain("via", |out| push_address(via.proxy, out));
-        if let Some(origin) = &via.origin {
-            front_tls(origin, line);
-        }
-    }
-    if let Some(hello) = session.server.hello() {
-        line.text("helo", hello.name);
-    }
-    if let Some(login) = claimed_login(&session.server) {
-        line.text("login", login.as_bytes());
-    }
-    if let Some((mechanism, user)) = session.logged_in() {
-        line.text("auth", mechanism.as_bytes());
-        line.text("user", user.as_bytes());
-    }
-    if let Some(tls) = session.stream.tls() {
-        line.text("tls", tls.version.as_bytes());
-        line.text("cipher", tls.cipher.as_bytes());
-        if tls.resumed {
-            line.text("resumed", b"yes");
-        }
-        if let Some(name) = tls.peer_names.first() {
-            line.text("certificate", name.as_bytes());
-        }
-    }
+    // What a proxy says on behalf of a client is that client's.
+    let insider = peer.trusted || (peer.via.is_none() && listener.is_proxy(peer.address));
+    insider
+        && end.by == "client"
+        && matches!(end.phase, Phase::Connect | Phase::Hello | Phase::Idle)
+        && session.transactions == 0
+        && session.refusals.count() == 0
+        && session.login.is_none()
+        && peer.judgement.hits().is_empty()
 }
 
-/// Where a message came from before it came to the client that sends it.
-fn forwarded(claims: &Claims, line: &mut Line<'_>) {
-    if let Some(address) = claims.address.value() {
-        line.plain("origin", |out| push_address(*address, out));
-    }
-    for (key, claim) in [
-        ("origin_name", &claims.name),
-        ("origin_helo", &claims.hello),
-        ("origin_id", &claims.ident),
-    ] {
-        if let Some(value) = claim.value() {
-            line.text(key, value);
-        }
-    }
-}
-
-/// What the proxy in front says of the client's TLS.
-fn front_tls(origin: &Origin, line: &mut Line<'_>) {
-    let Some(tls) = &origin.tls else { return };
-    for (key, value) in [
-        ("via_tls", &tls.version),
-        ("via_cipher", &tls.cipher),
-        ("via_certificate", &tls.name),
-        ("via_alpn", &origin.alpn),
-        ("via_sni", &origin.authority),
-    ] {
-        if let Some(value) = value {
-            line.text(key, value.as_bytes());
-        }
-    }
-}
-
-fn checks(session: &Session, line: &mut Line<'_>) {
-    let hits = session.judgement.hits();
-    if hits.is_empty() {
-        return;
-    }
-    let mut text = Vec::with_capacity(128);
-    for hit in hits {
-        let info = session.current.site.policy.check(hit.check);
-        if !text.is_empty() {
-            text.push(b',');
-        }
-        text.extend_from_slice(info.map_or("?", |info| &info.name).as_bytes());
-        text.push(b':');
-        text.extend_from_slice(hit.what.as_str().as_bytes());
-        if hit.shadow {
-            text.extend_from_slice(b"(shadow)");
-        }
-        if hit.score != 0.0 {
-            text.push(b':');
-            push_score(hit.score, &mut text);
-        }
-    }
-    line.text("checks", &text);
-    line.plain("score", |out| push_score(session.judgement.score(), out));
-}
-
-/// Four stages; those that were not reached are `-`.
-fn delays(now: Tick, transaction: &Transaction, line: &mut Line<'_>) {
-    let times = &transaction.times;
-    let leased = times.leased.max(times.complete);
-    let stages = [
-        (Some(transaction.started), times.body),
-        (times.body, times.complete),
-        (times.complete, leased),
-        (leased, times.done),
-    ];
-    line.plain("delays_us", |out| {
-        for (place, stage) in stages.iter().enumerate() {
-            if place > 0 {
-                out.push(b'/');
-            }
-            match *stage {
-                (Some(from), Some(to)) => push_number(to.micros_since(from), out),
-                _ => out.push(b'-'),
-            }
-        }
+fn write(session: &Session, record: &Record<'_>) {
+    session.context.log(|out| {
+        session.context.dates.stamp(record.now, out);
+        line::write(record, out);
     });
-    line.number("total_us", now.micros_since(transaction.started));
 }
 
-fn ended(end: End, line: &mut Line<'_>) {
-    line.plain("end", |out| {
-        out.extend_from_slice(end.by.as_bytes());
-        out.push(b'@');
-        out.extend_from_slice(end.phase.as_str().as_bytes());
-    });
+/// The record of the session itself.
+fn record(session: &Session, end: Option<End>) -> Record<'_> {
+    Record {
+        now: session.now,
+        client: client(session),
+        mail: None,
+        refusals: &session.refusals,
+        findings: Findings {
+            judgement: &session.peer.judgement,
+            policy: &session.current.site.policy,
+        },
+        end,
+        session_us: session.now.micros_since(session.started),
+    }
+}
+
+/// Whose session it is.
+pub(super) fn client(session: &Session) -> Client<'_> {
+    let via = session.peer.via.as_deref();
+    Client {
+        listener: &session.current.site.listeners[session.listener].name,
+        address: session.peer.address,
+        name: session.peer.name.as_deref(),
+        via: via.map(|via| via.proxy),
+        front: via.and_then(|via| {
+            let origin = via.origin.as_ref()?;
+            let tls = origin.tls.as_ref()?;
+            Some(Front {
+                version: tls.version.as_deref(),
+                cipher: tls.cipher.as_deref(),
+                certificate: tls.name.as_deref(),
+                alpn: origin.alpn.as_deref(),
+                sni: origin.authority.as_deref(),
+            })
+        }),
+        helo: session.server.hello().map(|hello| hello.name),
+        login: claimed_login(&session.server),
+        auth: session.logged_in(),
+        tls: session.io.stream.tls().map(|tls| Tls {
+            version: tls.version,
+            cipher: tls.cipher,
+            resumed: tls.resumed,
+            certificate: tls.peer_names.first().map(|name| &**name),
+        }),
+    }
+}
+
+fn origin(claims: &Claims) -> Origin<'_> {
+    Origin {
+        address: claims.address.value().copied(),
+        name: claims.name.value().map(|name| &**name),
+        helo: claims.hello.value().map(|name| &**name),
+        id: claims.ident.value().map(|id| &**id),
+    }
 }

@@ -6,17 +6,17 @@ use super::{
 };
 use crate::{
     delivery::{Room, Streaming},
+    policy::CheckId,
+    record::{Recipients, Refusal, Refusals, Times, Told},
     smtp::{
-        Reply, Status, Tick,
+        Reply, Tick,
         body::BodyFacts,
         server::{Answer, Claims},
     },
     upstream::{Backend, PoolId},
 };
+use smallvec::SmallVec;
 use std::{rc::Rc, sync::Arc};
-
-/// Recipients that a log line names; the rest are counted.
-pub(super) const RECIPIENTS_SHOWN: usize = 10;
 
 /// From MAIL to the final reply, or to whatever ended it before.
 pub(super) struct Transaction {
@@ -24,10 +24,12 @@ pub(super) struct Transaction {
     pub id: MessageId,
     /// When MAIL came.
     pub started: Tick,
-    /// The pool of its recipients, once there is one.
-    pub pool: Option<PoolId>,
+    /// Where its recipients go.
+    pub deliveries: SmallVec<[Delivery; 1]>,
     /// The body.
     pub body: Body,
+    /// The answer to a message whose header was refused before the rest had come.
+    pub refused: Option<Answer>,
     /// When the stages ended.
     pub times: Times,
     /// The backend that had the last word.
@@ -38,16 +40,26 @@ pub(super) struct Transaction {
     pub sender: Vec<u8>,
     /// Where the message came from, by the word of XFORWARD.
     pub forwarded: Option<Box<Claims>>,
-    /// The first forward-paths, each followed by a newline (which no path can hold).
-    pub recipients: Vec<u8>,
-    /// How many there are.
-    pub accepted: u32,
-    /// Recipients that were refused.
-    pub refused: u32,
+    /// The recipients that were accepted.
+    pub recipients: Recipients,
+    /// What was refused on the way.
+    pub refusals: Refusals,
     /// Octets of the body, once it is complete or dead.
     pub size: u64,
     /// The last refusal, or the final reply.
-    pub said: Option<Said>,
+    pub told: Option<Told>,
+}
+
+/// The recipients of a transaction that go to one pool.
+///
+/// One pool a transaction is the rule: a single reply to the end of data can't tell a client that one pool took the
+/// message and another did not.
+#[derive(Clone, Debug)]
+pub(super) struct Delivery {
+    /// The pool.
+    pub pool: PoolId,
+    /// Their places in the envelope.
+    pub recipients: SmallVec<[u32; 4]>,
 }
 
 /// Where a body is.
@@ -62,77 +74,54 @@ pub(super) enum Body {
     Gone,
 }
 
-/// Code and enhanced code of a reply, and who made it.
-#[derive(Clone, Debug)]
-pub(super) struct Said {
-    pub code: u16,
-    pub status: Status,
-    pub text: String,
-}
-
-/// Moments of a transaction; `None` where it never got there.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Times {
-    /// DATA or the first BDAT was allowed.
-    pub body: Option<Tick>,
-    /// The body was complete.
-    pub complete: Option<Tick>,
-    /// A connection to a backend was there.
-    pub leased: Option<Tick>,
-    /// The backend's final reply.
-    pub done: Option<Tick>,
-}
-
 impl Transaction {
     /// A new one.
     pub fn begin(id: MessageId, sender: &[u8], now: Tick) -> Transaction {
         Transaction {
             id,
             started: now,
-            pool: None,
+            deliveries: SmallVec::new(),
             body: Body::None,
+            refused: None,
             times: Times::default(),
             backend: None,
             backend_tls: None,
             sender: sender.to_vec(),
             forwarded: None,
-            recipients: Vec::new(),
-            accepted: 0,
-            refused: 0,
+            recipients: Recipients::default(),
+            refusals: Refusals::default(),
             size: 0,
-            said: None,
+            told: None,
         }
     }
 
-    /// Keeps a refusal for the log.
-    pub fn note(&mut self, answer: &Answer) {
-        if let Answer::Refuse(reply) | Answer::Close(reply) = answer {
-            self.refused += 1;
-            self.said(reply);
+    /// Adds an accepted recipient, at this place of the envelope, to those that go to the same pool.
+    pub fn route(&mut self, pool: PoolId, place: usize) {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        match self.deliveries.iter_mut().find(|one| one.pool == pool) {
+            Some(delivery) => delivery.recipients.push(place),
+            None => self.deliveries.push(Delivery {
+                pool,
+                recipients: SmallVec::from_slice(&[place]),
+            }),
         }
     }
 
-    /// Keeps an accepted recipient for the log.
-    pub fn accept(&mut self, recipient: &[u8]) {
-        if (self.accepted as usize) < RECIPIENTS_SHOWN {
-            self.recipients.reserve(recipient.len() + 1);
-            self.recipients.extend_from_slice(recipient);
-            self.recipients.push(b'\n');
-        }
-        self.accepted += 1;
+    /// The pool of its recipients, once there is one.
+    #[must_use]
+    pub fn pool(&self) -> Option<PoolId> {
+        self.deliveries.first().map(|delivery| delivery.pool)
     }
 
-    /// Keeps a reply for the log.
-    pub fn said(&mut self, reply: &Reply) {
-        self.said = Some(Said {
-            code: reply.code,
-            status: reply.status,
-            // The text of a yes is the same for all; the id in it is the line's own.
-            text: match reply.is_positive() {
-                true => String::new(),
-                false => reply.text.as_str().to_string(),
-            },
-        });
+    /// Keeps a refusal on the way: of MAIL, of a recipient, of DATA.
+    pub fn note(&mut self, refusal: Refusal) {
+        self.told = Some(Told::new(&refusal.reply, refusal.check));
+        self.refusals.push(refusal);
+    }
+
+    /// Keeps the final reply, and the check that made it.
+    pub fn said(&mut self, reply: &Reply, check: Option<CheckId>) {
+        self.told = Some(Told::new(reply, check));
     }
 
     /// Makes room for the body. A second BDAT finds it made.

@@ -147,7 +147,8 @@ crate::on_all_engines! {
             (lines.iter().filter(|line| line["from"].is_string()).count() == 2).then_some(lines)
         });
         let accepted = lines.iter().find(|line| line["verdict"] == "accept").expect("a message");
-        assert_eq!(accepted["to"], "b@example.net c@example.net");
+        assert_eq!(accepted["to"], serde_json::json!(["b@example.net", "c@example.net"]));
+        assert_eq!(accepted["delays_us"].as_array().map(Vec::len), Some(4));
         assert_eq!(accepted["rcpt"], 2);
         assert!(lines.iter().any(|line| line["from"] == "z@sender.example" && line["verdict"] == "abandon"));
     }

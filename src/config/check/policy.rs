@@ -60,6 +60,10 @@ fn tables(
         ("helo.ours", &policy.helo.ours),
         ("early_talk", &policy.early_talk),
         ("relay", &policy.relay),
+        ("identity.sender", &policy.identity.sender),
+        ("identity.from", &policy.identity.from),
+        ("loop", &policy.r#loop),
+        ("header_size", &policy.header_size),
     ] {
         let section = format!("{base}.{name}");
         if is_here(&section, at) {

@@ -126,6 +126,7 @@ impl Default for Policy {
         Policy {
             reject_score: 10.0,
             defer_score: 0.0,
+            log_rejected: LogRejected::default(),
             client_list: Vec::new(),
             helo_list: Vec::new(),
             sender_list: Vec::new(),
@@ -157,6 +158,9 @@ impl Default for Policy {
                 ..Outcome::default()
             },
             relay: Outcome::default(),
+            identity: IdentityRules::default(),
+            r#loop: Outcome::default(),
+            header_size: Outcome::default(),
             header: Vec::new(),
         }
     }

@@ -19,6 +19,10 @@ pub struct Policy {
     pub reject_score: f64,
     /// At or above this it is deferred (451); 0 turns deferring by score off.
     pub defer_score: f64,
+    /// When a client that a check at connect refuses is told so. With `delayed` it is greeted, and refused at RCPT: the log
+    /// then has the sender and the recipients of the mail that it meant to send. It costs a few more replies for each
+    /// such client. One that authenticates meanwhile is not refused.
+    pub log_rejected: LogRejected,
     /// Client address lists, asked at connect in this order; the first that holds the address decides (lists that
     /// score, or are in shadow, leave their mark and the next is asked). `accept` spares the client early talk,
     /// HELO rules, HELO lists and sender lists for its session, but neither rates nor relay control. Trusted
@@ -46,6 +50,14 @@ pub struct Policy {
     /// What happens to a client that is not trusted and asks for a domain that is not ours, or for a local part
     /// that names another host (`user%host@ours`). Can't be turned off: `defer`, `reject` or `close`.
     pub relay: Outcome,
+    /// What happens to the mail of an authenticated client whose addresses are not its own, where the listener's
+    /// `sender_identity` asks for that.
+    pub identity: IdentityRules,
+    /// What happens to a message with more Received fields than `limits.received`: it goes round in a circle.
+    pub r#loop: Outcome,
+    /// What happens to a message whose header section is larger than `limits.header`. One that is larger than
+    /// `limits.window` as well can't be judged and is always rejected.
+    pub header_size: Outcome,
     /// Rules on header fields, for every client, asked in this order when the whole message is there; 64 at most.
     pub header: Vec<HeaderRule>,
 }
@@ -137,6 +149,16 @@ pub struct HeloRules {
     pub address: Outcome,
     /// Our own name, said by a stranger.
     pub ours: Outcome,
+}
+
+/// Whose addresses an authenticated client may use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityRules {
+    /// The address in MAIL FROM is none of the account's.
+    pub sender: Outcome,
+    /// An address in From is none of the account's, or From can't be read.
+    pub from: Outcome,
 }
 
 /// A rule on one header field.

@@ -5,12 +5,13 @@ mod client_list;
 mod early_talk;
 mod header;
 mod helo;
+mod own;
 mod rate;
 mod recipient_list;
 mod relay;
 mod sender_list;
 
-use super::{At, Facts, Shared, build::Builder, rule::Say};
+use super::{At, Facts, HitKind, Shared, build::Builder, rule::Say};
 use crate::config::Policy;
 use std::sync::Arc;
 
@@ -33,6 +34,10 @@ pub trait Check: Send + Sync {
     fn stages(&self) -> &'static [At];
     /// Whom it is for.
     fn whom(&self) -> Whom;
+    /// What its hits are.
+    fn finds(&self) -> HitKind {
+        HitKind::Finding
+    }
     /// Looks, and says which rules hit. Returns as soon as [`Say::hit`] says `Break`.
     fn look(&self, at: At, facts: &Facts<'_>, shared: &Shared, say: &mut Say<'_>);
 }
@@ -43,9 +48,13 @@ type Build = fn(&mut Builder<'_>) -> Option<Arc<dyn Check>>;
 /// Whether two configurations say the same of a check, so that it need be made only once.
 type Same = fn(&Policy, &Policy) -> bool;
 
-/// Every check, in the order in which they are asked at a point they share: the lists that let in first, then
-/// what costs the client most.
+/// Every check, in the order in which they are asked at a point they share: the proxy's own rules, which no
+/// list lifts, the lists that let in, then what costs the client most.
 pub const TABLE: &[(Build, Same)] = &[
+    (own::sender, |a, b| a.identity == b.identity),
+    (own::header_size, |a, b| a.header_size == b.header_size),
+    (own::hops, |a, b| a.r#loop == b.r#loop),
+    (own::from, |a, b| a.identity == b.identity),
     (client_list::build, |a, b| a.client_list == b.client_list),
     (early_talk::build, |a, b| a.early_talk == b.early_talk),
     (rate::client, |a, b| a.client_rate == b.client_rate),

@@ -5,7 +5,7 @@ use super::{Check, Whom};
 use crate::{
     config::{Mode, Rate as Wish, Then},
     policy::{
-        At, Facts, SessionCounts, Shared, What,
+        At, Facts, HitKind, SessionCounts, Shared, What,
         build::{self, Builder},
         lists::lower,
         rates::{
@@ -185,6 +185,10 @@ impl Check for RateCheck {
         Whom::Unknown
     }
 
+    fn finds(&self) -> HitKind {
+        HitKind::Limit
+    }
+
     fn look(&self, at: At, facts: &Facts<'_>, shared: &Shared, say: &mut Say<'_>) {
         let (unit, cost, detail) = match at {
             At::Connect => {
@@ -198,7 +202,7 @@ impl Check for RateCheck {
             At::Mail => (Unit::Messages, 1, "messages"),
             At::Rcpt => (Unit::Recipients, 1, "recipients"),
             At::Body => (Unit::Bytes, facts.size, "bytes"),
-            At::Hello => return,
+            At::Hello | At::Header => return,
         };
         if !self.charge(unit, cost, facts, shared) {
             let _ = say.hit(&self.rule, detail);

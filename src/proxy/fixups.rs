@@ -2,13 +2,13 @@
 //! which stays as it came.
 //!
 //! Left undone: Sender (§8.1 allows it where From is not the account's own address). `sender_identity` refuses such a
-//! message, and where it is off, nobody wants the account's name shown to the recipients.
+//! message, and where it is off, the account's name is not to be shown to the recipients.
 
-use super::{connection::Session, message_id::MessageId};
+use super::message_id::MessageId;
 use crate::smtp::header::Field;
 use std::{collections::hash_map::RandomState, hash::BuildHasher, io::Write, sync::LazyLock};
 
-/// What makes our ids differ from those of another process with our name: by itself an id is ours alone.
+/// What makes our ids differ from those of another process with our name: an id alone is unique within one process.
 static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
 
 /// Which of the two a header section has. Told field by field.
@@ -17,14 +17,14 @@ pub(super) struct Found {
     date: bool,
     message_id: bool,
     fields: usize,
-    /// A line that is no field: whoever reads the message next takes it for the end of the header.
+    /// A line that is no field: other software takes it for the end of the header.
     over: bool,
 }
 
 impl Found {
     /// Looks at the next field.
     pub fn look(&mut self, field: &Field<'_>) {
-        // A mailbox's own line on top of the header is overlooked by all.
+        // A mailbox's own line on top of the header is ignored by all software.
         let overlooked = self.fields == 0 && field.body.starts_with(b"From ");
         self.fields += 1;
         if field.name.is_empty() && !overlooked {
@@ -37,7 +37,7 @@ impl Found {
     }
 
     /// Appends the fields that are missing.
-    fn write_missing(self, id: MessageId, hostname: &str, date: &str, out: &mut Vec<u8>) {
+    pub fn add_missing(self, id: MessageId, hostname: &str, date: &str, out: &mut Vec<u8>) {
         if !self.date {
             out.extend_from_slice(b"Date: ");
             out.extend_from_slice(date.as_bytes());
@@ -46,18 +46,6 @@ impl Found {
         if !self.message_id {
             // Writing to memory does not fail.
             let _ = write!(out, "Message-ID: <{id}.{:x}@{hostname}>\r\n", *PROCESS);
-        }
-    }
-}
-
-impl Session {
-    /// Appends what the message lacks, where this listener mends messages. Nobody gets a message so far on a
-    /// submission listener who is neither trusted nor authenticated.
-    pub fn write_missing(&self, found: Found, id: MessageId, out: &mut Vec<u8>) {
-        let site = &self.current.site;
-        if site.listeners[self.listener].mends {
-            let write = |date: &str| found.write_missing(id, &site.config.hostname, date, out);
-            self.context.dates.with(self.now, write);
         }
     }
 }
@@ -72,7 +60,7 @@ mod tests {
         header::fields(section.as_bytes()).for_each(|field| found.look(&field));
         let mut out = Vec::new();
         let id = Ids::new(0).next(0);
-        found.write_missing(id, "edge.example", "a date", &mut out);
+        found.add_missing(id, "edge.example", "a date", &mut out);
         String::from_utf8(out).expect("ASCII")
     }
 

@@ -1,0 +1,108 @@
+//! The connection with a client: what came and was not stepped through yet, and the replies that are due.
+//!
+//! Replies pile up in `out` and leave in one write when the core wants to read on, so a pipelined batch costs one send.
+
+use super::context::Context;
+use crate::{
+    metrics::{Counter, Scope, Stage},
+    net::{Chunk, Stream, now},
+    smtp::Tick,
+};
+use std::io;
+
+/// A client's connection.
+pub(super) struct Io {
+    /// The stream.
+    pub stream: Stream,
+    /// What was read and not yet consumed.
+    pub input: Input,
+    /// Replies that have not been sent. It owns no memory while the session waits for its client.
+    pub out: Vec<u8>,
+    /// When a final reply was due that has not been sent yet.
+    pub reply_due: Option<Tick>,
+}
+
+impl Io {
+    /// A connection that has just been accepted.
+    pub fn new(stream: Stream) -> Io {
+        Io {
+            stream,
+            input: Input::None,
+            out: Vec::new(),
+            reply_due: None,
+        }
+    }
+
+    /// Sends the replies that are due, within the time that a client has for taking them; the `last` ones go with the
+    /// close that must follow.
+    pub async fn write(
+        &mut self,
+        context: &Context,
+        scope: Scope,
+        deadline: Tick,
+        last: bool,
+    ) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.stream.set_deadline(deadline);
+        let out = std::mem::take(&mut self.out);
+        let recorder = &context.recorder;
+        recorder.count(Counter::BytesOut, scope, out.len() as u64);
+        let (result, out) = match last {
+            false => self.stream.send(out).await,
+            true => self.stream.send_last(out).await,
+        };
+        self.out = out;
+        if let Some(due) = self.reply_due.take() {
+            recorder.record(Stage::Reply, scope, now().micros_since(due));
+        }
+        result
+    }
+
+    /// Reads on. Meanwhile the buffer of the replies is the worker's.
+    pub async fn read(&mut self, context: &Context, deadline: Tick) -> io::Result<Option<Chunk>> {
+        self.stream.set_deadline(deadline);
+        context.keep(std::mem::take(&mut self.out));
+        let read = self.stream.recv().await;
+        self.out = context.buffer();
+        // From here on it is our turn: a backend may take its ten minutes, and the client is not to blame.
+        self.stream.set_deadline(Tick::FAR);
+        read
+    }
+}
+
+/// Bytes that were read and not yet stepped through: lent by the engine, or a copy of the rest of them where
+/// a long wait is ahead (a lent buffer is for the moment, not for a backend's ten minutes).
+pub(super) enum Input {
+    None,
+    Lent(Chunk, usize),
+    Own(Vec<u8>, usize),
+}
+
+impl Input {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Input::None => &[],
+            Input::Lent(chunk, at) => &chunk[*at..],
+            Input::Own(bytes, at) => &bytes[*at..],
+        }
+    }
+
+    pub fn consume(&mut self, count: usize) {
+        match self {
+            Input::None => {}
+            Input::Lent(_, at) | Input::Own(_, at) => *at += count,
+        }
+        if self.bytes().is_empty() {
+            *self = Input::None;
+        }
+    }
+
+    /// Gives a loan back before a wait for another than the client.
+    pub fn settle(&mut self) {
+        if let Input::Lent(..) = self {
+            *self = Input::Own(self.bytes().to_vec(), 0);
+        }
+    }
+}

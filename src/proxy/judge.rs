@@ -1,0 +1,255 @@
+//! The policy is asked here and nowhere else: the facts are gathered, hits are counted, and the verdict becomes the core's
+//! answer. A message is judged twice, whether it lies in memory or streams: [`Session::judge_header`] as soon as its
+//! header section is complete, [`Session::judge_message`] when the whole of it has come.
+
+use super::{connection::Session, login::known_as, payload::Survey, peer::Postponed};
+use crate::{
+    config::LogRejected,
+    metrics::{Counter, Scope, Stage},
+    net::now,
+    policy::{self, At, Breaches, Facts, Hit, HitKind, SessionTicket, Signals, Verdict, What},
+    smtp::{
+        Reply,
+        envelope::PathSpan,
+        header::Index,
+        server::{self, Answer},
+    },
+};
+
+/// What the policy is asked, beside what the session knows anyway.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// At which point.
+    pub at: At,
+    /// The recipient that is asked for.
+    pub recipient: Option<PathSpan>,
+    /// Its domain is ours.
+    pub ours: bool,
+    /// The header section.
+    pub header: &'a [u8],
+    /// Its fields.
+    pub fields: Option<&'a Index<'a>>,
+    /// What of the proxy's own rules is broken.
+    pub breaches: Breaches,
+}
+
+impl Asked<'_> {
+    /// A question with nothing beside.
+    pub fn at(at: At) -> Asked<'static> {
+        Asked {
+            at,
+            recipient: None,
+            ours: false,
+            header: b"",
+            fields: None,
+            breaches: Breaches::NONE,
+        }
+    }
+}
+
+impl Session {
+    /// Asks the policy whether the client may connect at all, and counts where not.
+    pub fn judge_connect(&mut self) -> Answer {
+        let verdict = self.verdict(Asked::at(At::Connect));
+        if verdict.is_accept() {
+            return Answer::Accept;
+        }
+        let counter = match self.peer.judgement.refusal() {
+            Some((_, HitKind::Limit)) => Counter::RefusedClient,
+            _ => Counter::RefusedPolicy,
+        };
+        self.context.recorder.count(counter, self.scope, 1);
+        if self.current.site.config.policy.log_rejected == LogRejected::Delayed {
+            self.peer.postponed = Some(Box::new(Postponed {
+                answer: answer_at(At::Rcpt, verdict),
+                check: self.decided.take(),
+                told: false,
+            }));
+            return Answer::Accept;
+        }
+        answer_at(At::Connect, verdict)
+    }
+
+    /// The refusal that was put off at connect. A client that has authenticated since is not a stranger any more.
+    pub fn postponed(&mut self) -> Option<Answer> {
+        if self.known_as().is_some() {
+            self.peer.postponed = None;
+        }
+        let postponed = self.peer.postponed.as_mut()?;
+        postponed.told = true;
+        self.decided = postponed.check;
+        Some(postponed.answer.clone())
+    }
+
+    /// Asks the policy, and turns its verdict into the core's answer.
+    pub fn judge(&mut self, asked: Asked<'_>) -> Answer {
+        let at = asked.at;
+        answer_at(at, self.verdict(asked))
+    }
+
+    /// Judges a header section as soon as it is complete: what matters of it, or the answer to its message.
+    // Not a part of the futures that call it: the index is for the stack.
+    #[inline(never)]
+    pub fn judge_header(&mut self, header: &[u8]) -> Result<Survey, Answer> {
+        self.judge_fields(header, &Index::new(header))
+    }
+
+    /// Judges a message of which all has come. `surveyed`: its header was judged before.
+    #[inline(never)]
+    pub fn judge_message(&mut self, header: &[u8], surveyed: bool) -> Result<Survey, Answer> {
+        let index = Index::new(header);
+        let survey = match surveyed {
+            true => Survey::default(),
+            false => self.judge_fields(header, &index)?,
+        };
+        let asked = Asked {
+            ours: true,
+            header,
+            fields: Some(&index),
+            ..Asked::at(At::Body)
+        };
+        match self.judge(asked) {
+            Answer::Accept => Ok(survey),
+            refused => Err(refused),
+        }
+    }
+
+    /// Judges a header section that is too long to be kept: its message can't be taken, whatever the policy says.
+    pub fn judge_endless_header(&mut self) -> Answer {
+        let breaches = Breaches {
+            header_size: true,
+            ..Breaches::NONE
+        };
+        let asked = Asked {
+            breaches,
+            ..Asked::at(At::Header)
+        };
+        match self.judge(asked) {
+            Answer::Accept => Answer::Refuse(policy::replies::HEADER_TOO_LARGE.reply()),
+            refused => refused,
+        }
+    }
+
+    fn judge_fields(&mut self, header: &[u8], index: &Index<'_>) -> Result<Survey, Answer> {
+        let config = &self.current.site.config;
+        let survey = Survey::of(index, config.hostname.as_bytes());
+        let limits = &config.limits;
+        let breaches = Breaches {
+            header_size: header.len() as u64 > limits.header.0,
+            hops: survey.received > limits.received as usize,
+            from: self.is_foreign_from(header),
+            sender: false,
+        };
+        let asked = Asked {
+            header,
+            fields: Some(index),
+            breaches,
+            ..Asked::at(At::Header)
+        };
+        match self.judge(asked) {
+            Answer::Accept => Ok(survey),
+            refused => Err(refused),
+        }
+    }
+
+    /// Asks the policy at this point and counts its hits.
+    pub fn verdict(&mut self, asked: Asked<'_>) -> Verdict {
+        let site = &self.current.site;
+        let listener = &site.listeners[self.listener];
+        let envelope = self.server.envelope();
+        let peer = &mut self.peer;
+        // TLS with us, or that between the client and the proxy in front.
+        let (tls, certificate) = match (self.io.stream.tls(), &peer.via) {
+            (Some(tls), _) => (Some(tls.version), &*tls.peer_names),
+            (None, Some(via)) => via.secured(),
+            (None, None) => (None, &[][..]),
+        };
+        let looked = |kind: usize, micros: u64| {
+            let scope = site.kinds.get(kind).copied().unwrap_or(Scope::NONE);
+            self.context.recorder.record(Stage::Check, scope, micros);
+        };
+        let ticket = peer.ticket.as_ref();
+        let facts = Facts {
+            listener: &listener.name,
+            profile: self.listener,
+            may_log_in: listener.auth.is_some()
+                || (listener.speaks_for_others(peer.address) && self.server.claims().is_none()),
+            trusted: peer.trusted,
+            authenticated: known_as(&self.login, &self.server),
+            tls,
+            certificate,
+            sessions: ticket.map(SessionTicket::counts).unwrap_or_default(),
+            keys: ticket.map(SessionTicket::keys),
+            signals: signals(peer.early, self.server.signals()),
+            hello: self.server.hello().map_or(b"", |hello| hello.name),
+            sender: envelope.sender(),
+            recipient: asked.recipient.map(|path| envelope.path(path)),
+            recipient_is_ours: asked.ours,
+            recipients: envelope.recipients().len() - usize::from(asked.recipient.is_some()),
+            size: match asked.at {
+                At::Body => self.server.body_facts().size,
+                _ => envelope.params().size,
+            },
+            header: asked.header,
+            fields: asked.fields,
+            breaches: asked.breaches,
+            clock: now,
+            looked: self.context.times_looks().then_some(&looked),
+            ..Facts::of(peer.address, self.now)
+        };
+        let judgement = &mut peer.judgement;
+        let verdict = site
+            .policy
+            .ask(asked.at, &facts, &self.current.shared, judgement);
+        self.decided = self.peer.judgement.refusal().map(|(check, _)| check);
+        for hit in self.peer.judgement.fresh() {
+            self.count_hit(hit);
+        }
+        verdict
+    }
+
+    fn count_hit(&self, hit: &Hit) {
+        let scopes = &self.current.site.checks;
+        let scope = scopes.get(usize::from(hit.check.0)).copied();
+        let counter = match (hit.what, hit.shadow) {
+            (What::Accept, false) => Counter::HitAccept,
+            (What::Score, false) => Counter::HitScore,
+            (What::Defer, false) => Counter::HitDefer,
+            (What::Reject, false) => Counter::HitReject,
+            (What::Close, false) => Counter::HitClose,
+            (What::Accept, true) => Counter::ShadowAccept,
+            (What::Score, true) => Counter::ShadowScore,
+            (What::Defer, true) => Counter::ShadowDefer,
+            (What::Reject, true) => Counter::ShadowReject,
+            (What::Close, true) => Counter::ShadowClose,
+        };
+        let recorder = &self.context.recorder;
+        recorder.count(counter, scope.unwrap_or(Scope::NONE), 1);
+    }
+}
+
+/// The core's answer to a verdict.
+fn answer_at(at: At, verdict: Verdict) -> Answer {
+    match verdict {
+        Verdict::Accept => Answer::Accept,
+        Verdict::Defer(reply) | Verdict::Reject(reply) => match at {
+            // A refused session has nothing to say but QUIT; don't keep it waiting for that.
+            At::Connect => Answer::Close(closing(reply)),
+            _ => Answer::Refuse(reply),
+        },
+        Verdict::Close(reply) => Answer::Close(reply),
+    }
+}
+
+/// A refusal at the greeting closes at once, so a 4xx is 421 there (RFC 5321 §3.8); a 5xx is 554 (§3.1).
+fn closing(reply: Reply) -> Reply {
+    let code = if reply.is_transient() { 421 } else { 554 };
+    Reply { code, ..reply }
+}
+
+fn signals(early: bool, seen: server::Signals) -> Signals {
+    Signals {
+        before_greeting: early,
+        past_sync: !seen.is_empty(),
+    }
+}

@@ -1,0 +1,284 @@
+//! Whose session it is. A proxy in front names the client with a PROXY header before anything else, or with XCLIENT.
+//!
+//! A connection from a network in `proxy_protocol_from` must begin with a header; from anywhere else none is looked for,
+//! so a header that a stranger sends is a line that isn't SMTP. What follows the header, in the same packet or not, goes
+//! to SMTP or TLS as it came. A connection whose header is wrong is closed without a reply: a proxy reads none, and an
+//! attacker shall learn nothing.
+//!
+//! XCLIENT is read by the core (`smtp::server`); here the session becomes that of the client. Until then a connection
+//! from `xclient_from` isn't judged as a client: all the mail of a site may come from that one address.
+
+use super::{
+    connection::Session,
+    context::{Context, Current},
+    judge::Asked,
+    site::ListenerSite,
+};
+use crate::{
+    log::field::push_address,
+    metrics::Counter,
+    net::{
+        Stream, now,
+        proxy_header::{self, Header, Origin},
+    },
+    policy::{At, CheckId, Judgement, SessionTicket},
+    smtp::{
+        Tick,
+        server::{Answer, Claim, Claims, Phase, Server},
+    },
+};
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+/// The client of a session, and what it has earned so far. XCLIENT replaces it as a whole.
+pub(super) struct Peer {
+    /// Its true address, whatever proxy is in front.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its host name, by the word of XCLIENT.
+    pub name: Option<Box<[u8]>>,
+    /// The proxy in front, where there is one, and what it told.
+    pub via: Option<Box<Via>>,
+    /// It may send to any domain, and is not judged as a stranger.
+    pub trusted: bool,
+    /// It talked before the greeting.
+    pub early: bool,
+    /// What the policy found.
+    pub judgement: Judgement,
+    /// Its session among those that count against its address.
+    pub ticket: Option<SessionTicket>,
+    /// Why it is refused, where it hears of that at RCPT.
+    pub postponed: Option<Box<Postponed>>,
+}
+
+/// A refusal at connect that is told at RCPT (`policy.log_rejected`).
+pub(super) struct Postponed {
+    /// What the client will hear.
+    pub answer: Answer,
+    /// The check that decided.
+    pub check: Option<CheckId>,
+    /// It has heard it.
+    pub told: bool,
+}
+
+impl Peer {
+    fn new(address: IpAddr, port: u16, via: Option<Box<Via>>) -> Peer {
+        Peer {
+            address,
+            port,
+            name: None,
+            via,
+            trusted: false,
+            early: false,
+            judgement: Judgement::new(),
+            ticket: None,
+            postponed: None,
+        }
+    }
+
+    /// The client that a proxy names with XCLIENT, in place of this one.
+    fn replaced(self, named: &Claims, current: &Current) -> Peer {
+        let address = match named.address {
+            Claim::Is(address) => address,
+            // An address that is unknown must not pass for the proxy's, which may be trusted.
+            Claim::Unknown => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Claim::Unsaid => self.address,
+        };
+        let port = match named.port {
+            Claim::Is(port) => port,
+            Claim::Unknown => 0,
+            Claim::Unsaid => self.port,
+        };
+        // A second XCLIENT that adds a name speaks of the same client.
+        let same = (address, port) == (self.address, self.port);
+        let via = self.via.unwrap_or_else(|| {
+            Box::new(Via {
+                proxy: self.address,
+                origin: None,
+            })
+        });
+        // The place of the client before is given back before another is taken.
+        drop(self.ticket);
+        Peer {
+            name: named.name.value().cloned(),
+            trusted: current.site.trusts(address),
+            judgement: match same {
+                true => self.judgement,
+                false => Judgement::new(),
+            },
+            ticket: Some(current.shared.open_session(address)),
+            ..Peer::new(address, port, Some(via))
+        }
+    }
+}
+
+/// A proxy in front, and what it told.
+pub(super) struct Via {
+    /// The proxy's address.
+    pub proxy: IpAddr,
+    /// What its PROXY header said.
+    pub origin: Option<Origin>,
+}
+
+impl Via {
+    /// Whether the client speaks TLS with the proxy.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.tls().is_some()
+    }
+
+    /// What it speaks.
+    fn tls(&self) -> Option<&proxy_header::Tls> {
+        self.origin.as_ref()?.tls.as_ref()
+    }
+
+    /// Its version and its cipher, where the proxy told both.
+    #[must_use]
+    pub fn suite(&self) -> Option<(&str, &str)> {
+        let tls = self.tls()?;
+        Some((tls.version.as_deref()?, tls.cipher.as_deref()?))
+    }
+
+    /// Its version, and the name in a certificate that the proxy has verified.
+    #[must_use]
+    pub fn secured(&self) -> (Option<&str>, &[Box<str>]) {
+        match self.tls() {
+            Some(tls) => (tls.version.as_deref(), tls.name.as_slice()),
+            None => (None, &[]),
+        }
+    }
+}
+
+/// Why a connection from a proxy is not served.
+enum Refusal {
+    /// It ended without a single octet: a load balancer that looks whether the port is open.
+    Glance,
+    /// It ended, or fell silent, before the header was whole.
+    Unfinished(&'static str),
+    /// What came is no header.
+    Fault(proxy_header::Fault),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Glance => f.write_str("closed"),
+            Refusal::Unfinished(how) => write!(f, "PROXY header {how}"),
+            Refusal::Fault(fault) => write!(f, "PROXY header {fault}"),
+        }
+    }
+}
+
+/// Finds out whose connection it is. `None`: it is over, which has been counted and logged.
+pub(super) async fn arrive(
+    context: &Context,
+    current: &Current,
+    site: &ListenerSite,
+    stream: &mut Stream,
+) -> Option<Peer> {
+    let socket = stream.peer();
+    let (address, port) = (socket.ip().to_canonical(), socket.port());
+    let mut peer = Peer::new(address, port, None);
+    if site.is_proxy(address) {
+        let wait = current.site.config.timeouts.proxy_header.0;
+        match Box::pin(header(stream, wait)).await {
+            Ok(Header { origin: None, .. }) => {}
+            Ok(Header {
+                origin: Some(origin),
+                ..
+            }) => {
+                let (address, port) = (origin.client.ip(), origin.client.port());
+                let via = Via {
+                    proxy: peer.address,
+                    origin: Some(origin),
+                };
+                peer = Peer::new(address, port, Some(Box::new(via)));
+            }
+            Err(refusal) => {
+                refused(context, site, address, &refusal);
+                return None;
+            }
+        }
+    }
+    // Only a proxy that is listed can have told of a certificate.
+    let shown = peer.via.as_ref().map_or(&[][..], |via| via.secured().1);
+    peer.trusted = current.site.trusts(peer.address) || site.trusts_certificate(shown);
+    Some(peer)
+}
+
+impl Session {
+    /// XCLIENT: from here on the session is that of the client that it names.
+    pub fn ask_client(&mut self) -> Answer {
+        let Some(named) = self.server.claims() else {
+            return Answer::Accept;
+        };
+        let placeholder = Peer::new(self.peer.address, self.peer.port, None);
+        let before = std::mem::replace(&mut self.peer, placeholder);
+        self.peer = before.replaced(named, &self.current);
+        let answer = self.judge_connect();
+        if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
+            return self.judge(Asked::at(At::Hello));
+        }
+        answer
+    }
+}
+
+/// Who the client has authenticated as, by the word of XCLIENT.
+pub(super) fn claimed_login(server: &Server) -> Option<&str> {
+    std::str::from_utf8(server.claims()?.login.value()?).ok()
+}
+
+/// Reads the header, and gives back what came after it.
+async fn header(stream: &mut Stream, wait: Duration) -> Result<Header, Refusal> {
+    stream.set_deadline(now().after(wait));
+    // Nearly always it comes in one piece, and nothing is gathered.
+    let mut gathered = Vec::new();
+    loop {
+        let chunk = match stream.recv().await {
+            Ok(Some(chunk)) => chunk,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(Refusal::Unfinished("timed out"));
+            }
+            _ if gathered.is_empty() => return Err(Refusal::Glance),
+            _ => return Err(Refusal::Unfinished("cut short")),
+        };
+        let bytes = match gathered.is_empty() {
+            true => &chunk[..],
+            false => {
+                gathered.extend_from_slice(&chunk);
+                &gathered[..]
+            }
+        };
+        // At `proxy_header::BINARY_MAX` octets there is a header or a fault: nothing is gathered beyond.
+        if let Some(header) = proxy_header::look(bytes).map_err(Refusal::Fault)? {
+            stream.unread(&bytes[header.length..]);
+            stream.set_deadline(Tick::FAR);
+            return Ok(header);
+        }
+        if gathered.is_empty() {
+            gathered.extend_from_slice(&chunk);
+        }
+    }
+}
+
+fn refused(context: &Context, site: &ListenerSite, proxy: IpAddr, refusal: &Refusal) {
+    let recorder = &context.recorder;
+    if matches!(refusal, Refusal::Glance) {
+        recorder.ended("client", Phase::Connect.as_str());
+        return;
+    }
+    recorder.count(Counter::RefusedProxyHeader, site.scope, 1);
+    recorder.ended("gatepost", Phase::Connect.as_str());
+    context.log(|line| {
+        context.dates.stamp(now(), line);
+        line.text("listener", site.name.as_bytes())
+            .plain("client", |out| push_address(proxy, out))
+            .text("verdict", b"none")
+            .text("why", refusal.to_string().as_bytes())
+            .text("end", b"gatepost@connect");
+    });
+}

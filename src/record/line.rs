@@ -1,0 +1,320 @@
+//! The log line of a record.
+//!
+//! A line tells the story in the order in which it happened. `delays_us=a/b/c/d`: from MAIL to the body, arrival of the
+//! body, verdict and connection to a backend, the backend's part. `end=by@phase` is said where the session ended with
+//! this line. JSON has arrays, objects and numbers where logfmt has repeated fields and texts.
+
+use super::{Client, End, Findings, Front, Mail, Origin, Record, Refusal, Times, Tls};
+use crate::{
+    log::{
+        Line,
+        field::{push_address, push_number, push_score},
+    },
+    policy::Hit,
+    smtp::{Reply, Status, Tick},
+};
+
+/// Writes all fields but the time.
+pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
+    let Some(mail) = &record.mail else {
+        return session(record, line);
+    };
+    line.plain("id", |out| out.extend_from_slice(&mail.id));
+    client(&record.client, line);
+    if let Some(from) = &mail.origin {
+        origin(from, line);
+    }
+    line.text("from", mail.sender);
+    if mail.recipients.count() > 0 {
+        line.texts("to", mail.recipients.named());
+    }
+    line.number("rcpt", u64::from(mail.recipients.count()));
+    refusals(record, line);
+    if let Some(size) = mail.size {
+        line.number("size", size);
+    }
+    line.text("verdict", mail.outcome.as_str().as_bytes());
+    if let Some(told) = mail.told {
+        reply(&told.reply, line);
+        if let Some(check) = told.check {
+            line.text("check", record.findings.name(check).as_bytes());
+        }
+    }
+    checks(&record.findings, line);
+    if let Some(backend) = mail.backend {
+        line.text("backend", backend.as_bytes());
+    }
+    if let Some(version) = mail.backend_tls {
+        line.text("backend_tls", version.as_bytes());
+    }
+    delays(record.now, mail, line);
+    if let Some(end) = record.end {
+        ended(end, line);
+    }
+}
+
+/// A session outside its transactions.
+fn session(record: &Record<'_>, line: &mut Line<'_>) {
+    client(&record.client, line);
+    line.text("verdict", b"none");
+    refusals(record, line);
+    // What the client was told last is what most readers look for.
+    if let Some(last) = record.refusals.kept().last() {
+        reply(&last.reply, line);
+    }
+    checks(&record.findings, line);
+    line.number("session_us", record.session_us);
+    if let Some(end) = record.end {
+        line.text("why", end.why.as_bytes());
+        ended(end, line);
+    }
+}
+
+/// Whose session it is.
+pub fn client(client: &Client<'_>, line: &mut Line<'_>) {
+    line.text("listener", client.listener.as_bytes())
+        .plain("client", |out| push_address(client.address, out));
+    if let Some(name) = client.name {
+        line.text("client_name", name);
+    }
+    if let Some(via) = client.via {
+        line.plain("via", |out| push_address(via, out));
+    }
+    if let Some(tls) = &client.front {
+        front(tls, line);
+    }
+    if let Some(helo) = client.helo {
+        line.text("helo", helo);
+    }
+    if let Some(login) = client.login {
+        line.text("login", login.as_bytes());
+    }
+    if let Some((mechanism, user)) = client.auth {
+        line.text("auth", mechanism.as_bytes());
+        line.text("user", user.as_bytes());
+    }
+    if let Some(tls) = &client.tls {
+        with_us(tls, line);
+    }
+}
+
+fn with_us(tls: &Tls<'_>, line: &mut Line<'_>) {
+    line.text("tls", tls.version.as_bytes());
+    line.text("cipher", tls.cipher.as_bytes());
+    if tls.resumed {
+        line.text("resumed", b"yes");
+    }
+    if let Some(name) = tls.certificate {
+        line.text("certificate", name.as_bytes());
+    }
+}
+
+fn front(tls: &Front<'_>, line: &mut Line<'_>) {
+    for (key, value) in [
+        ("via_tls", tls.version),
+        ("via_cipher", tls.cipher),
+        ("via_certificate", tls.certificate),
+        ("via_alpn", tls.alpn),
+        ("via_sni", tls.sni),
+    ] {
+        if let Some(value) = value {
+            line.text(key, value.as_bytes());
+        }
+    }
+}
+
+fn origin(origin: &Origin<'_>, line: &mut Line<'_>) {
+    if let Some(address) = origin.address {
+        line.plain("origin", |out| push_address(address, out));
+    }
+    for (key, value) in [
+        ("origin_name", origin.name),
+        ("origin_helo", origin.helo),
+        ("origin_id", origin.id),
+    ] {
+        if let Some(value) = value {
+            line.text(key, value);
+        }
+    }
+}
+
+/// How many were refused, and each with what it was told.
+fn refusals(record: &Record<'_>, line: &mut Line<'_>) {
+    let refusals = record.refusals;
+    if refusals.count() == 0 {
+        return;
+    }
+    line.number("refused", u64::from(refusals.count()));
+    let findings = &record.findings;
+    if line.is_json() {
+        line.list("refusals", refusals.kept(), |line, refusal| {
+            line.object(|line| refusal_object(refusal, findings, line));
+        });
+        return;
+    }
+    let mut text = Vec::new();
+    for refusal in refusals.kept() {
+        text.clear();
+        refusal_text(refusal, findings, &mut text);
+        line.text("refusal", &text);
+    }
+}
+
+fn refusal_object(refusal: &Refusal, findings: &Findings<'_>, line: &mut Line<'_>) {
+    line.text("command", refusal.command.as_bytes());
+    if let Some(key) = subject_key(refusal) {
+        line.text(key, &refusal.subject);
+    }
+    reply(&refusal.reply, line);
+    if let Some(check) = refusal.check {
+        line.text("check", findings.name(check).as_bytes());
+    }
+}
+
+/// What the subject of a refusal is.
+fn subject_key(refusal: &Refusal) -> Option<&'static str> {
+    match refusal.command {
+        // The null sender is one.
+        "mail" => Some("from"),
+        _ if refusal.subject.is_empty() => None,
+        "rcpt" => Some("to"),
+        "ehlo" | "helo" => Some("helo"),
+        _ => Some("argument"),
+    }
+}
+
+/// `rcpt <b@example.net>: 550 5.1.1 No such user (recipient_list.gone)`.
+fn refusal_text(refusal: &Refusal, findings: &Findings<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(refusal.command.as_bytes());
+    match subject_key(refusal) {
+        Some("to" | "from") => {
+            out.extend_from_slice(b" <");
+            out.extend_from_slice(&refusal.subject);
+            out.push(b'>');
+        }
+        Some(_) => {
+            out.push(b' ');
+            out.extend_from_slice(&refusal.subject);
+        }
+        None => {}
+    }
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(refusal.reply.to_string().as_bytes());
+    if let Some(check) = refusal.check {
+        out.extend_from_slice(b" (");
+        out.extend_from_slice(findings.name(check).as_bytes());
+        out.push(b')');
+    }
+}
+
+fn reply(reply: &Reply, line: &mut Line<'_>) {
+    line.number("code", u64::from(reply.code));
+    if reply.status != Status::NONE {
+        let Status(class, subject, detail) = reply.status;
+        line.plain("status", |out| {
+            push_number(u64::from(class), out);
+            out.push(b'.');
+            push_number(u64::from(subject), out);
+            out.push(b'.');
+            push_number(u64::from(detail), out);
+        });
+    }
+    if !reply.is_positive() {
+        line.text("reply", reply.text.as_str().as_bytes());
+    }
+}
+
+fn checks(findings: &Findings<'_>, line: &mut Line<'_>) {
+    let hits = findings.judgement.hits();
+    if hits.is_empty() {
+        return;
+    }
+    if line.is_json() {
+        line.list("checks", hits, |line, hit| {
+            line.object(|line| check_object(hit, findings, line));
+        });
+    } else {
+        let mut text = Vec::with_capacity(128);
+        for hit in hits {
+            check_text(hit, findings, &mut text);
+        }
+        line.text("checks", &text);
+    }
+    line.decimal("score", |out| push_score(findings.judgement.score(), out));
+}
+
+fn check_object(hit: &Hit, findings: &Findings<'_>, line: &mut Line<'_>) {
+    line.text("check", findings.name(hit.check).as_bytes());
+    line.text("verdict", hit.what.as_str().as_bytes());
+    if hit.shadow {
+        line.decimal("shadow", |out| out.extend_from_slice(b"true"));
+    }
+    if hit.score != 0.0 {
+        line.decimal("score", |out| push_score(hit.score, out));
+    }
+}
+
+/// `relay:reject,header.loud:score:2.5`; `(shadow)` where it had no effect.
+fn check_text(hit: &Hit, findings: &Findings<'_>, text: &mut Vec<u8>) {
+    if !text.is_empty() {
+        text.push(b',');
+    }
+    text.extend_from_slice(findings.name(hit.check).as_bytes());
+    text.push(b':');
+    text.extend_from_slice(hit.what.as_str().as_bytes());
+    if hit.shadow {
+        text.extend_from_slice(b"(shadow)");
+    }
+    if hit.score != 0.0 {
+        text.push(b':');
+        push_score(hit.score, text);
+    }
+}
+
+/// From and to, in the order of the stages.
+type Stage = (Option<Tick>, Option<Tick>);
+
+/// Four stages; those that were not reached are `-`, in JSON `null`.
+fn delays(now: Tick, mail: &Mail<'_>, line: &mut Line<'_>) {
+    let stages = stages(mail.started, &mail.times);
+    let took = |stage: Stage| Some(stage.1?.micros_since(stage.0?));
+    if line.is_json() {
+        line.list("delays_us", stages, |line, stage| {
+            line.bare(|out| match took(stage) {
+                Some(micros) => push_number(micros, out),
+                None => out.extend_from_slice(b"null"),
+            });
+        });
+    } else {
+        line.plain("delays_us", |out| {
+            for (place, stage) in stages.into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'/');
+                }
+                match took(stage) {
+                    Some(micros) => push_number(micros, out),
+                    None => out.push(b'-'),
+                }
+            }
+        });
+    }
+    line.number("total_us", now.micros_since(mail.started));
+}
+
+fn stages(started: Tick, times: &Times) -> [Stage; 4] {
+    let leased = times.leased.max(times.complete);
+    [
+        (Some(started), times.body),
+        (times.body, times.complete),
+        (times.complete, leased),
+        (leased, times.done),
+    ]
+}
+
+fn ended(end: End, line: &mut Line<'_>) {
+    line.plain("end", |out| {
+        out.extend_from_slice(end.by.as_bytes());
+        out.push(b'@');
+        out.extend_from_slice(end.phase.as_str().as_bytes());
+    });
+}
