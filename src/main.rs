@@ -9,7 +9,7 @@ use gatepost::{
     admin, auth,
     config::{self, Loaded, Problem, Source},
     log,
-    supervisor::{self, RunError},
+    supervisor::{self, Process, RunError},
 };
 use std::{io::Write, path::Path, process::ExitCode};
 
@@ -21,6 +21,7 @@ mod exit {
     pub const USAGE: u8 = 64;
     pub const DATA: u8 = 65;
     pub const UNAVAILABLE: u8 = 69;
+    pub const SOFTWARE: u8 = 70;
     pub const OUTPUT: u8 = 74;
     pub const CONFIG: u8 = 78;
 }
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(why) => {
-            // A closed pipe is nobody's fault.
+            // A reader that has closed its end is no error.
             let _ = why.print();
             return if why.use_stderr() {
                 exit::USAGE.into()
@@ -66,22 +67,30 @@ fn run(source: Source) -> ExitCode {
 }
 
 fn serve(source: Source) -> ExitCode {
+    let process = match Process::begin() {
+        Ok(process) => process,
+        Err(why) => return failed(&why),
+    };
     let loaded = match load(&source, log::write_plain) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    match supervisor::run(loaded.config, source) {
+    match process.run(loaded.config, source) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            for line in why.to_string().lines() {
-                log::say!(Error, "{line}");
-            }
-            match why {
-                RunError::Config(_) => exit::CONFIG.into(),
-                RunError::Unavailable(_) => exit::UNAVAILABLE.into(),
-            }
-        }
+        Err(why) => failed(&why),
     }
+}
+
+fn failed(why: &RunError) -> ExitCode {
+    for line in why.to_string().lines() {
+        log::say!(Error, "{line}");
+    }
+    match why {
+        RunError::Config(_) => exit::CONFIG,
+        RunError::Unavailable(_) => exit::UNAVAILABLE,
+        RunError::Internal(_) => exit::SOFTWARE,
+    }
+    .into()
 }
 
 fn check(source: &Source) -> ExitCode {

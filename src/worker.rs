@@ -8,7 +8,7 @@ use crate::{
     net::{
         self, Bound, Engine, Listener, Stopper,
         mailbox::{Receiver, Sender, mailbox},
-        now, sleep, spawn,
+        now, sleep, spawn, spawn_vital,
     },
     policy::Shared,
     proxy::{self, Context, Current, Site},
@@ -38,8 +38,8 @@ const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 
 /// What the supervisor wants of a worker.
 pub enum Order {
-    /// Put a configuration in force for new sessions, and say so.
-    Apply(Arc<Site>, Arc<Shared>, crossbeam::channel::Sender<()>),
+    /// Put a configuration in force for new sessions, then call the function.
+    Apply(Arc<Site>, Arc<Shared>, Box<dyn FnOnce() + Send>),
     /// Hand a copy of the histograms over.
     Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
     /// Accept no more, end sessions as they come to a stop, then end.
@@ -64,7 +64,7 @@ pub struct Plan {
     pub shared: Arc<Shared>,
     /// Where it records.
     pub registry: Arc<Registry>,
-    /// Who computes its handshakes.
+    /// The threads that compute its handshakes.
     pub helpers: Arc<Threads>,
     /// Where its log lines go.
     pub log: Option<crossbeam::channel::Sender<Batch>>,
@@ -110,24 +110,20 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
             .name
             .as_str()
             .into();
-        spawn(accept(Rc::clone(&context), name, listener));
+        spawn_vital("accept", accept(Rc::clone(&context), name, listener));
     }
-    spawn(keep(Rc::clone(&context)));
+    spawn_vital("keep", keep(Rc::clone(&context)));
     while let Some(order) = inbox.recv().await {
         match order {
             Order::Apply(site, shared, done) => {
                 context.pools.replace(Arc::clone(&site.backends));
                 context.apply(Current::new(site, shared));
-                // Who asked may have stopped waiting.
-                let _ = done.try_send(());
+                done();
             }
             Order::Snapshot(give) => give(context.recorder.snapshot()),
             Order::Drain => {
-                spawn(drain(
-                    Rc::clone(&context),
-                    std::mem::take(&mut stoppers),
-                    own.clone(),
-                ));
+                let stoppers = std::mem::take(&mut stoppers);
+                spawn_vital("drain", drain(Rc::clone(&context), stoppers, own.clone()));
             }
             Order::Stop => break,
         }
@@ -166,7 +162,7 @@ async fn accept(context: Rc<Context>, name: Rc<str>, mut listener: Listener) {
 
 /// Hands log lines over, sets gauges, reports panics.
 async fn keep(context: Rc<Context>) {
-    // The count of panics is the process's: whichever worker looks first reports the difference.
+    // The count of panics is the process's: the worker that looks first reports the difference.
     static REPORTED: AtomicU64 = AtomicU64::new(0);
     loop {
         sleep(TICK).await;
@@ -185,6 +181,8 @@ async fn drain(context: Rc<Context>, stoppers: Vec<Stopper>, own: Sender<Order>)
     for stopper in stoppers {
         stopper.stop();
     }
+    // Clients that are silent between two messages are told now; the others after their message.
+    net::end_idle_waits();
     while context.sessions.get() > 0 {
         sleep(Duration::from_millis(20)).await;
     }

@@ -208,7 +208,7 @@ fn owned(engine: Engine, keys: &str, session: Begin<'_>) -> Owned {
 
 /// What this kernel has not is left out.
 fn engines() -> impl Iterator<Item = Engine> {
-    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(net::probe);
+    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(|io| net::probe(io, 1));
     probed.into_iter().flatten().map(|choice| choice.engine)
 }
 

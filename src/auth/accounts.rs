@@ -15,7 +15,6 @@ use super::{
 };
 use std::{
     collections::HashMap,
-    fs::File,
     io::{ErrorKind, Read},
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -129,7 +128,7 @@ impl Accounts {
     pub fn read(path: &Path) -> Result<Accounts, Vec<String>> {
         let shown = path.display();
         let failed = |why: std::io::Error| vec![format!("can't read {shown}: {why}")];
-        let file = match File::open(path) {
+        let file = match crate::config::open_file(path) {
             Ok(file) => file,
             // Closed to the user that the process has become, and so to others: whoever may still read it does.
             Err(why) if why.kind() == ErrorKind::PermissionDenied => {

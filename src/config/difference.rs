@@ -1,13 +1,30 @@
 //! Which changes a reload can't make, so that it can say so.
 
-use super::{Config, Process};
-use std::fmt::Debug;
+use super::{Acme, Config, Io, Process, Workers};
+use std::{fmt::Debug, net::SocketAddr};
 
-/// A line for each change between two configurations that takes a restart (or an upgrade in place); empty
-/// when a reload does everything.
+/// What the process runs with for as long as it lives. A reload is compared with this and not with the file before it:
+/// a key that an earlier reload could not change still differs.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The configuration of the start.
+    pub config: Config,
+    /// Worker threads.
+    pub workers: usize,
+    /// Worker threads that `workers = "auto"` stands for.
+    pub cores: usize,
+    /// The engine, by its name in `io`.
+    pub engine: &'static str,
+    /// Where each listener listens, by its name.
+    pub addresses: Vec<(String, SocketAddr)>,
+}
+
+/// A line for each key in which `new` asks for something else than what is in force and that takes a restart (or an
+/// upgrade in place); empty when a reload does everything.
 #[must_use]
-pub fn difference(old: &Config, new: &Config) -> Vec<String> {
+pub fn difference(in_force: &InForce, new: &Config) -> Vec<String> {
     let mut found = Vec::new();
+    let old = &in_force.config;
     let mut compare = |key: &str, old: String, new: String| {
         if old != new {
             found.push(format!(
@@ -15,8 +32,21 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
             ));
         }
     };
-    compare("workers", old.workers.to_string(), new.workers.to_string());
-    compare("io", old.io.to_string(), new.io.to_string());
+    let wanted = match new.workers {
+        Workers::Auto => in_force.cores,
+        Workers::Count(count) => count as usize,
+    };
+    if wanted != in_force.workers {
+        let new = new.workers.to_string();
+        compare("workers", in_force.workers.to_string(), new);
+    }
+    // "auto" takes the bare ring where it can be had; where it ran, it can.
+    let same = new.io == old.io
+        || new.io.to_string() == in_force.engine
+        || (new.io == Io::Auto && in_force.engine == Io::Ring.to_string());
+    if !same {
+        compare("io", in_force.engine.to_string(), new.io.to_string());
+    }
     compare(
         "admin.listen",
         old.admin.listen.to_string(),
@@ -55,22 +85,21 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
         new.admin.histogram_interval.to_string(),
     );
     if old.acme.is_on() || new.acme.is_on() {
-        compare(
-            "acme.listen",
-            shown(&old.acme.listen),
-            shown(&new.acme.listen),
-        );
-        compare("acme.store", shown(&old.acme.store), shown(&new.acme.store));
+        let acme = |acme: &Acme| (shown(&acme.listen), shown(&acme.store));
+        let ((listen, store), (new_listen, new_store)) = (acme(&old.acme), acme(&new.acme));
+        compare("acme.listen", listen, new_listen);
+        compare("acme.store", store, new_store);
     }
     if old.acme.is_on() != new.acme.is_on() {
         found.push("`[acme]` comes and goes only with a restart".into());
     }
-    listeners(old, new, &mut found);
+    listeners(in_force, new, &mut found);
     found
 }
 
 /// Sockets are opened once, by the name of their listener.
-fn listeners(old: &Config, new: &Config, found: &mut Vec<String>) {
+fn listeners(in_force: &InForce, new: &Config, found: &mut Vec<String>) {
+    let old = &in_force.config;
     for before in &old.listener {
         match new
             .listener
@@ -85,10 +114,14 @@ fn listeners(old: &Config, new: &Config, found: &mut Vec<String>) {
                 let (mut had, mut has) = (before.address.clone(), after.address.clone());
                 had.sort();
                 has.sort();
-                if had != has {
+                let all = in_force.addresses.iter();
+                let mine = all.filter(|(name, _)| *name == before.name);
+                let mut bound: Vec<SocketAddr> = mine.map(|(_, address)| *address).collect();
+                bound.sort();
+                if had != has && bound != has {
                     let name = &before.name;
                     found.push(format!(
-                        "`address` of listener \"{name}\" takes a restart: {had:?} stays"
+                        "`address` of listener \"{name}\" takes a restart: {bound:?} stays"
                     ));
                 }
                 if before.backlog != after.backlog {
@@ -130,7 +163,7 @@ fn shown(value: &impl Debug) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Listener, Workers};
+    use crate::config::Listener;
 
     #[test]
     fn says_what_takes_a_restart() {
@@ -139,23 +172,36 @@ mod tests {
             address: vec![address.parse().expect("an address")],
             ..Listener::default()
         };
-        let old = Config {
+        let start = Config {
             listener: vec![listener("mx", "127.0.0.1:25")],
             ..Config::default()
         };
-        let mut new = old.clone();
+        let in_force = InForce {
+            config: start.clone(),
+            workers: 4,
+            cores: 4,
+            engine: "epoll",
+            addresses: vec![("mx".into(), "127.0.0.1:25".parse().expect("an address"))],
+        };
+        let mut new = start.clone();
         new.limits.errors = 3;
         new.listener[0].banner = "hello".into();
-        assert!(difference(&old, &new).is_empty());
+        assert!(difference(&in_force, &new).is_empty());
+        // Other words for what runs.
+        new.workers = Workers::Count(4);
+        new.io = Io::Epoll;
+        assert!(difference(&in_force, &new).is_empty());
         new.workers = Workers::Count(2);
+        new.io = Io::Ring;
         new.listener = vec![
             listener("mx", "127.0.0.1:26"),
             listener("in", "127.0.0.1:587"),
         ];
         assert_eq!(
-            difference(&old, &new),
+            difference(&in_force, &new),
             [
-                "`workers` takes a restart: auto stays, 2 doesn't apply",
+                "`workers` takes a restart: 4 stays, 2 doesn't apply",
+                "`io` takes a restart: epoll stays, ring doesn't apply",
                 "`address` of listener \"mx\" takes a restart: [127.0.0.1:25] stays",
                 "listener \"in\" comes only with a restart",
             ]

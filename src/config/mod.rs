@@ -13,6 +13,7 @@ mod difference;
 mod document;
 pub mod entry;
 mod environment;
+mod file;
 mod files;
 mod kind;
 mod later;
@@ -28,7 +29,8 @@ mod syntax;
 pub mod value;
 
 pub use choice::*;
-pub use difference::difference;
+pub use difference::{InForce, difference};
+pub use file::open_file;
 pub use overrides::Overrides;
 use parse::lay_over;
 pub use parse::{Loaded, Source, load, parse};

@@ -1,12 +1,12 @@
 //! Reading files that may be closed to the user that the service runs as: the configuration itself, private keys,
 //! secrets.
 //!
-//! Whoever reads such a file calls [`read_secret`]. While the process may read everything, or was never more than it
+//! Such a file is read with [`read_secret`]. While the process may read everything, or was never more than it
 //! is, that is a plain read; once it has given privileges up, the supervisor has put something in the way that still
 //! can ([`set_reader`]).
 
+use super::open_file;
 use std::{
-    fs::File,
     io::{self, Read},
     path::Path,
     sync::OnceLock,
@@ -30,13 +30,13 @@ pub fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The same with the privileges of now.
+/// The same with the privileges that the process has now.
 ///
 /// # Errors
 /// As for any read, or the file is larger.
 pub fn read_plainly(path: &Path) -> io::Result<Vec<u8>> {
     let mut octets = Vec::new();
-    File::open(path)?
+    open_file(path)?
         .take(SECRET_MAX + 1)
         .read_to_end(&mut octets)?;
     if octets.len() as u64 > SECRET_MAX {

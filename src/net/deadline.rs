@@ -41,6 +41,8 @@ struct Entry {
     fd: RawFd,
     expiry: Expiry,
     writing: bool,
+    /// Nothing is lost where the wait ends early.
+    idle: bool,
 }
 
 /// The table: one slot a stream. `due` stands apart from the rest so that a sweep over ten thousand idle streams
@@ -78,6 +80,7 @@ impl Deadlines {
             fd,
             expiry: Expiry::Open,
             writing: false,
+            idle: false,
         });
         if let Some(slot) = table.free.pop() {
             table.entries[slot as usize] = entry;
@@ -97,9 +100,15 @@ impl Deadlines {
         table.free.push(slot);
     }
 
-    /// Sets a deadline; true where it is the earliest of all, so that the alarm must be set anew.
-    pub(super) fn set(&self, slot: u32, due: Tick) -> bool {
-        self.table.borrow_mut().due[slot as usize] = due;
+    /// Sets a deadline; true where it is the earliest of all, so that the alarm must be set anew. `idle` says that
+    /// [`Deadlines::end_idle`] may end the wait before.
+    pub(super) fn set(&self, slot: u32, due: Tick, idle: bool) -> bool {
+        let mut table = self.table.borrow_mut();
+        table.due[slot as usize] = due;
+        if let Some(entry) = &mut table.entries[slot as usize] {
+            entry.idle = idle;
+        }
+        drop(table);
         let earlier = due < self.earliest.get();
         if earlier {
             self.earliest.set(due);
@@ -119,6 +128,20 @@ impl Deadlines {
         if let Some(entry) = &mut self.table.borrow_mut().entries[slot as usize] {
             entry.writing = writing;
         }
+    }
+
+    /// Has the next sweep end the reads of all streams that are idle.
+    pub(super) fn end_idle(&self, now: Tick) {
+        let Table { due, entries, .. } = &mut *self.table.borrow_mut();
+        for (due, entry) in due.iter_mut().zip(entries) {
+            if let Some(entry) = entry
+                && entry.idle
+                && entry.expiry == Expiry::Open
+            {
+                *due = now.min(*due);
+            }
+        }
+        self.earliest.set(now.min(self.earliest.get()));
     }
 
     /// When to sweep next; [`Tick::FAR`] where nothing has a deadline.
@@ -171,9 +194,12 @@ mod tests {
         let deadlines = Deadlines::default();
         assert_eq!(deadlines.next_sweep(), Tick::FAR);
         let (a, b) = (deadlines.insert(-1), deadlines.insert(-1));
-        assert!(deadlines.set(a, Tick(1_000_000)));
-        assert!(!deadlines.set(b, Tick(2_000_000)), "not the earliest");
-        assert!(!deadlines.set(a, Tick(5_000_000)), "moved away");
+        assert!(deadlines.set(a, Tick(1_000_000), false));
+        assert!(
+            !deadlines.set(b, Tick(2_000_000), false),
+            "not the earliest"
+        );
+        assert!(!deadlines.set(a, Tick(5_000_000), false), "moved away");
         assert_eq!(deadlines.next_sweep(), Tick(1_000_000), "may be too early");
         deadlines.sweep(Tick(1_000_000));
         assert_eq!(deadlines.expiry(a), Expiry::Open);
@@ -187,10 +213,33 @@ mod tests {
     }
 
     #[test]
+    fn only_idle_streams_are_ended_early() {
+        let deadlines = Deadlines::default();
+        let [idle, busy, writes, over] = [(); 4].map(|()| deadlines.insert(-1));
+        for (slot, is_idle) in [(idle, true), (busy, false), (writes, true), (over, true)] {
+            deadlines.set(slot, Tick(9_000_000), is_idle);
+        }
+        // A reply is on its way, and a wait that is over is no longer idle.
+        deadlines.set(writes, Tick(9_000_000), false);
+        deadlines.set(over, Tick::FAR, false);
+        deadlines.end_idle(Tick(1_000_000));
+        assert_eq!(deadlines.next_sweep(), Tick(1_000_000));
+        deadlines.sweep(Tick(1_000_000));
+        assert_eq!(
+            deadlines.expiry(idle),
+            Expiry::Deaf,
+            "a last reply may pass"
+        );
+        for slot in [busy, writes, over] {
+            assert_eq!(deadlines.expiry(slot), Expiry::Open);
+        }
+    }
+
+    #[test]
     fn a_freed_slot_is_used_again_and_forgets_its_deadline() {
         let deadlines = Deadlines::default();
         let a = deadlines.insert(-1);
-        deadlines.set(a, Tick(1));
+        deadlines.set(a, Tick(1), false);
         deadlines.remove(a);
         let b = deadlines.insert(-1);
         assert_eq!(a, b);
@@ -203,7 +252,7 @@ mod tests {
         let deadlines = Deadlines::default();
         let slot = deadlines.insert(-1);
         deadlines.set_writing(slot, true);
-        deadlines.set(slot, Tick(1));
+        deadlines.set(slot, Tick(1), false);
         deadlines.sweep(Tick(2));
         assert_eq!(deadlines.expiry(slot), Expiry::Dead);
     }

@@ -3,7 +3,7 @@
 //! Containers often forbid io_uring, and the runtime would panic or leak descriptors on a refusal, so a small ring is
 //! tried first and every refusal gets a reason that an operator can act on.
 
-use super::ring;
+use super::{ring, uring};
 use crate::config::Io;
 use io_uring::{IoUring, Probe, opcode, types};
 use std::{fmt, io};
@@ -72,12 +72,17 @@ pub struct Choice {
     pub why: String,
 }
 
-/// Chooses the engine for the configuration's `io`, asking the kernel where that matters.
+/// Chooses the engine for the configuration's `io`, asking the kernel where that matters. The rings of all `workers` are
+/// built at once for it, because limits (locked memory, descriptors) hold for all of them together.
 ///
 /// # Errors
 /// `ring` or `uring` was insisted on and the kernel refuses it: the reason, and what to do.
-pub fn probe(io: Io) -> Result<Choice, String> {
-    choose(io, ring::try_ring, try_uring)
+pub fn probe(io: Io, workers: usize) -> Result<Choice, String> {
+    choose(
+        io,
+        || ring::try_ring().and_then(|()| ring::try_rings(workers)),
+        |setup| try_uring(setup).and_then(|()| uring::try_rings(setup, workers)),
+    )
 }
 
 /// What stands in the way of io_uring.
@@ -86,6 +91,32 @@ pub(super) struct Refusal {
     /// What was asked of the kernel.
     pub(super) step: &'static str,
     pub(super) error: io::Error,
+    /// How many of the workers' rings the kernel gave, and how many were wanted: where one works, but not all do.
+    pub(super) given: Option<(usize, usize)>,
+}
+
+impl Refusal {
+    /// What a single ring met.
+    pub(super) fn new(step: &'static str, error: io::Error) -> Refusal {
+        Refusal {
+            step,
+            error,
+            given: None,
+        }
+    }
+}
+
+/// Builds the rings of all workers with `build`, and lets them go again: the first that the kernel refuses.
+pub(super) fn try_all<T>(workers: usize, build: impl Fn() -> io::Result<T>) -> Result<(), Refusal> {
+    let mut held = Vec::new();
+    for given in 0..workers {
+        held.push(build().map_err(|error| Refusal {
+            step: "setup",
+            error,
+            given: Some((given, workers)),
+        })?);
+    }
+    Ok(())
 }
 
 fn choose(
@@ -114,7 +145,7 @@ fn choose(
     }
 }
 
-/// The error for who wants this engine or none.
+/// The error where this engine is wanted and no other one.
 fn insisted(wanted: &str, why: &str) -> String {
     format!("io = \"{wanted}\", but {why}; or set io = \"auto\"")
 }
@@ -149,7 +180,17 @@ fn climb(try_uring: impl Fn(Setup) -> Result<(), Refusal>) -> Result<Choice, Str
 
 /// In words that say what to do. `least` is the kernel that has all that is needed.
 fn explain(refusal: &Refusal, least: &str) -> String {
-    let Refusal { step, error } = refusal;
+    let Refusal { step, error, given } = refusal;
+    let reason = reason(step, error, least);
+    match given {
+        Some((given, workers)) => {
+            format!("the kernel gives io_uring to {given} of {workers} workers: {reason}")
+        }
+        None => reason,
+    }
+}
+
+fn reason(step: &str, error: &io::Error, least: &str) -> String {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => {
             "this kernel has no io_uring, or a seccomp filter hides it (allow the io_uring_* system calls)".into()
@@ -158,7 +199,10 @@ fn explain(refusal: &Refusal, least: &str) -> String {
             "io_uring is forbidden: a seccomp filter, or the sysctl kernel.io_uring_disabled".into()
         }
         Some(libc::ENOMEM) => {
-            "the kernel refuses memory for io_uring: raise the locked-memory limit (ulimit -l, LimitMEMLOCK)".into()
+            format!(
+                "it refuses memory for it; raise the limit of locked memory, which is {} (ulimit -l, LimitMEMLOCK)",
+                locked_memory()
+            )
         }
         Some(libc::EMFILE | libc::ENFILE) => "no descriptor is left for io_uring (ulimit -n)".into(),
         Some(libc::EINVAL | libc::EOPNOTSUPP) => {
@@ -168,9 +212,18 @@ fn explain(refusal: &Refusal, least: &str) -> String {
     }
 }
 
+/// The limit of locked memory, in words.
+fn locked_memory() -> String {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+    match limit.current {
+        Some(octets) => format!("{} KiB", octets / 1024),
+        None => "unlimited".into(),
+    }
+}
+
 /// Builds a small ring and tries what tokio-uring and we on it depend on; the ring is gone when this returns.
 fn try_uring(setup: Setup) -> Result<(), Refusal> {
-    let refuse = |step| move |error| Refusal { step, error };
+    let refuse = |step| move |error| Refusal::new(step, error);
     let mut builder = IoUring::builder();
     setup.apply(&mut builder);
     let mut ring: IoUring = builder.build(8).map_err(refuse("setup"))?;
@@ -185,10 +238,8 @@ fn try_uring(setup: Setup) -> Result<(), Refusal> {
         opcode::Send::CODE,
     ];
     if !needed.into_iter().all(|code| probe.is_supported(code)) {
-        return Err(Refusal {
-            step: "socket operations",
-            error: io::Error::from_raw_os_error(libc::EOPNOTSUPP),
-        });
+        let error = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+        return Err(Refusal::new("socket operations", error));
     }
     // Stopping a listener cancels by descriptor, which came last (5.19). Nothing is there to be cancelled: ENOENT.
     let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(0))).build();
@@ -197,10 +248,10 @@ fn try_uring(setup: Setup) -> Result<(), Refusal> {
     pushed.expect("a fresh ring of eight has room for one");
     ring.submit_and_wait(1).map_err(refuse("submit"))?;
     match ring.completion().next().map_or(0, |done| done.result()) {
-        result if result == -libc::EINVAL => Err(Refusal {
-            step: "cancel by descriptor",
-            error: io::Error::from_raw_os_error(libc::EOPNOTSUPP),
-        }),
+        result if result == -libc::EINVAL => {
+            let error = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            Err(Refusal::new("cancel by descriptor", error))
+        }
         _ => Ok(()),
     }
 }
@@ -211,10 +262,7 @@ mod tests {
     use super::*;
 
     fn refusal(errno: i32) -> Refusal {
-        Refusal {
-            step: "setup",
-            error: io::Error::from_raw_os_error(errno),
-        }
+        Refusal::new("setup", io::Error::from_raw_os_error(errno))
     }
 
     fn choose_refused(io: Io, errno: i32) -> Result<Choice, String> {
@@ -247,6 +295,25 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_holds_for_all_workers_is_told() {
+        let room = std::cell::Cell::new(5);
+        let build = || match room.replace(room.get() - 1) {
+            0 => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+            _ => Ok(()),
+        };
+        let all = |workers| {
+            room.set(5);
+            choose(Io::Auto, || try_all(workers, build), |_| unreachable!()).unwrap()
+        };
+        assert_eq!(all(5).engine, Engine::Ring);
+        let less = all(6);
+        assert_eq!(less.engine, Engine::Epoll);
+        for word in ["5 of 6 workers", "LimitMEMLOCK"] {
+            assert!(less.why.contains(word), "{}", less.why);
+        }
+    }
+
+    #[test]
     fn each_engine_asks_for_what_it_needs_itself() {
         let choice = choose(Io::Epoll, || unreachable!(), |_| unreachable!()).unwrap();
         assert_eq!(choice.engine, Engine::Epoll);
@@ -273,8 +340,8 @@ mod tests {
         let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let before = count();
         for _ in 0..10 {
-            println!("{:?}", probe(Io::Auto).unwrap());
-            println!("{:?}", probe(Io::Uring));
+            println!("{:?}", probe(Io::Auto, 3).unwrap());
+            println!("{:?}", probe(Io::Uring, 3));
         }
         assert!(count() <= before + 1);
     }

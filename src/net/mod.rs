@@ -53,4 +53,6 @@ pub use inherit::{drop_capabilities, inherited};
 pub use listener::{BindOptions, Bound, Listener, Stopper};
 pub use stream::Stream;
 pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};
-pub use worker::{gather_events, offload, panics, run_worker, spawn};
+pub use worker::{
+    end_idle_waits, gather_events, lost_task, offload, panics, run_worker, spawn, spawn_vital,
+};

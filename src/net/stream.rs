@@ -43,8 +43,8 @@ impl Socket {
         sys::shutdown(self.as_raw_fd(), how);
     }
 
-    pub(super) fn set_deadline(&self, due: Tick) {
-        if self.worker.deadlines.set(self.slot, due) {
+    pub(super) fn set_deadline(&self, due: Tick, idle: bool) {
+        if self.worker.deadlines.set(self.slot, due, idle) {
             self.worker.alarm(due);
         }
     }
@@ -291,7 +291,12 @@ impl Stream {
     ///
     /// After a `recv` timed out, a last reply may be sent, for `deadline::LAST_WORDS` or until a new deadline.
     pub fn set_deadline(&self, due: Tick) {
-        self.io.socket().set_deadline(due);
+        self.io.socket().set_deadline(due, false);
+    }
+
+    /// The same for a wait in which the peer has nothing under way, which [`super::end_idle_waits`] may end before.
+    pub fn set_idle_deadline(&self, due: Tick) {
+        self.io.socket().set_deadline(due, true);
     }
 
     /// Is there nothing to read, and is the connection still up? For a connection that waits in a pool.

@@ -12,14 +12,14 @@
 
 use super::{
     buffer::Chunk,
-    engine::Setup,
+    engine::{Refusal, Setup, try_all},
     host,
     stream::Socket,
     sys::{self, Address},
-    worker::Worker,
+    worker::{Worker, patiently},
 };
 use io_uring::{
-    cqueue, opcode,
+    IoUring, cqueue, opcode,
     squeue::Entry,
     types::{CancelBuilder, Fd},
 };
@@ -51,13 +51,25 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let mut flags = tokio_uring::uring_builder();
-    setup.apply(&mut flags);
+    let flags = flags(setup);
     let mut builder = tokio_uring::builder();
     builder.entries(ENTRIES).uring_builder(&flags);
-    let runtime = tokio_uring::Runtime::new(&builder)?;
+    let runtime = patiently(|| tokio_uring::Runtime::new(&builder))?;
     let _ending = worker.ending();
     Ok(runtime.block_on(host::run_main(worker, main)))
+}
+
+fn flags(setup: Setup) -> io_uring::Builder {
+    let mut flags = tokio_uring::uring_builder();
+    setup.apply(&mut flags);
+    flags
+}
+
+/// Builds the rings of so many workers, all at once; all of it is gone when this returns, or some milliseconds later.
+pub(super) fn try_rings(setup: Setup, workers: usize) -> Result<(), Refusal> {
+    try_all(workers, || -> io::Result<IoUring> {
+        flags(setup).build(ENTRIES)
+    })
 }
 
 /// What the kernel said, with what the operation owned.

@@ -24,11 +24,12 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     thread,
+    time::Duration,
 };
 
 thread_local! {
@@ -36,6 +37,11 @@ thread_local! {
 }
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
+/// How often the engine is built again where the kernel has no memory for it, and the pause before that.
+const MEMORY_TRIES: u32 = 50;
+const MEMORY_PAUSE: Duration = Duration::from_millis(20);
+
+static LOST: OnceLock<&'static str> = OnceLock::new();
 
 /// What the streams, timers and tasks of one worker share. Not to be seen outside `net`.
 pub(super) struct Worker {
@@ -171,7 +177,7 @@ where
     if let Some(core) = core {
         affinity::pin(core)?;
     }
-    let worker = Worker::new(engine)?;
+    let worker = patiently(|| Worker::new(engine))?;
     let _current = Enter::new(&worker);
     let output = match engine {
         Engine::Epoll => epoll::run(&worker, main),
@@ -181,6 +187,18 @@ where
     // The runtime is gone, and with it every operation that might touch this.
     worker.grave.take();
     output
+}
+
+/// Builds what the kernel may refuse memory for at this moment: the rings of the probe, or of a process that ended just
+/// before, are taken down after the calls that end them have returned.
+pub(super) fn patiently<T>(build: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..MEMORY_TRIES {
+        match build() {
+            Err(why) if why.raw_os_error() == Some(libc::ENOMEM) => thread::sleep(MEMORY_PAUSE),
+            built => return built,
+        }
+    }
+    build()
 }
 
 /// Holds the thread-local for as long as the worker runs.
@@ -227,6 +245,40 @@ pub fn gather_events() {
 /// Outside [`run_worker`].
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     host::spawn(Counted(Caught(task)));
+}
+
+/// Starts a task that the worker can't do without. A panic in it is counted like any other, and [`lost_task`] tells the
+/// supervisor, which ends the process: a worker that no longer accepts looks well from outside.
+///
+/// # Panics
+/// Outside [`run_worker`].
+pub fn spawn_vital(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    host::spawn(async move {
+        if Caught(task).await.is_err() {
+            count_panic();
+            // The first one is told.
+            let _ = LOST.set(name);
+        }
+    });
+}
+
+/// The first of the tasks of [`spawn_vital`] that panicked.
+#[must_use]
+pub fn lost_task() -> Option<&'static str> {
+    LOST.get().copied()
+}
+
+/// Ends the reads of this worker's streams in which the peer has nothing under way ([`Stream::set_idle_deadline`]): they
+/// fail with `TimedOut`, and a last reply may be sent.
+///
+/// [`Stream::set_idle_deadline`]: super::Stream::set_idle_deadline
+///
+/// # Panics
+/// Outside [`run_worker`].
+pub fn end_idle_waits() {
+    let (worker, now) = (Worker::current(), now());
+    worker.deadlines.end_idle(now);
+    worker.alarm(worker.deadlines.next_sweep());
 }
 
 /// A future that ends where the one in it panics. Not an async block: that would hold the future twice, once as what it

@@ -228,8 +228,8 @@ impl Session {
         if self.drains() {
             return None;
         }
-        let deadline = self.server.deadline();
-        let read = self.io.read(&self.context, deadline).await;
+        let (due, idle) = (self.server.deadline(), self.server.is_idle());
+        let read = self.io.read(&self.context, due, idle).await;
         self.now = now();
         match read {
             Ok(Some(chunk)) => {
@@ -242,6 +242,9 @@ impl Session {
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                if self.drains() {
+                    return None;
+                }
                 self.server.interrupt(Interrupt::Timeout, &mut self.io.out);
                 self.note_farewell();
                 let _ = self.flush().await;

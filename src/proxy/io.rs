@@ -60,9 +60,17 @@ impl Io {
         result
     }
 
-    /// Reads on. Meanwhile the buffer of the replies is the worker's.
-    pub async fn read(&mut self, context: &Context, deadline: Tick) -> io::Result<Option<Chunk>> {
-        self.stream.set_deadline(deadline);
+    /// Reads on. Meanwhile the buffer of the replies is the worker's. Where the session is idle, a drain ends the wait.
+    pub async fn read(
+        &mut self,
+        context: &Context,
+        deadline: Tick,
+        idle: bool,
+    ) -> io::Result<Option<Chunk>> {
+        match idle {
+            true => self.stream.set_idle_deadline(deadline),
+            false => self.stream.set_deadline(deadline),
+        }
         context.keep(std::mem::take(&mut self.out));
         let read = self.stream.recv().await;
         self.out = context.buffer();

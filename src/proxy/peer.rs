@@ -234,7 +234,7 @@ pub(super) fn claimed_login(server: &Server) -> Option<&str> {
 
 /// Reads the header, and gives back what came after it.
 async fn header(stream: &mut Stream, wait: Duration) -> Result<Header, Refusal> {
-    stream.set_deadline(now().after(wait));
+    stream.set_idle_deadline(now().after(wait));
     // Nearly always it comes in one piece, and nothing is gathered.
     let mut gathered = Vec::new();
     loop {

@@ -48,7 +48,7 @@ impl Session {
         };
         let begun = now();
         let patience = current.site.config.timeouts.handshake.0;
-        self.io.stream.set_deadline(begun.after(patience));
+        self.io.stream.set_idle_deadline(begun.after(patience));
         let result = self.io.stream.accept_tls(acceptor).await;
         self.io.stream.set_deadline(Tick::FAR);
         self.now = now();

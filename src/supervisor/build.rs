@@ -3,7 +3,7 @@
 
 use crate::{
     auth::Service,
-    config::{Config, LogLevel},
+    config::{Config, LogFormat, LogLevel},
     log::Level,
     metrics::Registry,
     policy::Policy,
@@ -13,7 +13,8 @@ use crate::{
 };
 use std::sync::{Arc, atomic::AtomicU32};
 
-/// Builds it. `before` lends what outlives a reload: session counts, backends' health and budgets.
+/// Builds it. `before` lends what outlives a reload: session counts, backends' health and budgets. Nothing of `before`
+/// changes: what the new configuration changes in what it shares with the old one waits for [`put_in_force`].
 ///
 /// # Errors
 /// Every problem, in words for the operator.
@@ -51,6 +52,11 @@ pub fn build_site(
             return Err(problems);
         }
     };
+    if before.is_some() && front.lacks_certificate() {
+        return Err(vec![
+            "listener: no certificate for TLS: `[acme]` brings one only after a restart".into(),
+        ]);
+    }
     let sessions = |name: &str| -> Arc<AtomicU32> {
         let known = before.and_then(|site| site.listeners.iter().find(|l| l.name == name));
         known
@@ -68,6 +74,13 @@ pub fn build_site(
     ))
 }
 
+/// Changes what the accepted configuration shares with the one before it. Call it before the workers get it.
+pub(super) fn put_in_force(site: &Site) {
+    site.backends.put_in_force();
+    crate::log::set_level(level(&site.config));
+    crate::log::set_json(site.config.log.format == LogFormat::Json);
+}
+
 /// `log.level` as the log's own.
 pub(super) fn level(config: &Config) -> Level {
     match config.log.level {
@@ -75,5 +88,38 @@ pub(super) fn level(config: &Config) -> Level {
         LogLevel::Warn => Level::Warn,
         LogLevel::Info => Level::Info,
         LogLevel::Debug => Level::Debug,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_refused_configuration_leaves_budgets_alone() {
+        let text = |connections: u32, rest: &str| {
+            format!(
+                "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
+                 [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\nconnections = {connections}\n\
+                 [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n{rest}"
+            )
+        };
+        let load = |text: &str| config::parse("test", text).expect("it is sound").config;
+        let registry = Registry::new();
+        let before = build_site(load(&text(4, "")), None, &registry).expect("it is sound");
+        let limit = |site: &Site| site.backends.view(crate::net::now())[0].connections_max;
+        let mut refused = load(&text(1, ""));
+        refused.credentials.push(config::Credentials {
+            name: "gone".into(),
+            file: "/no/such/file".into(),
+            ..config::Credentials::default()
+        });
+        assert!(build_site(refused, Some(&before), &registry).is_err());
+        assert_eq!(limit(&before), 4);
+        let after = build_site(load(&text(1, "")), Some(&before), &registry).expect("it is sound");
+        assert_eq!(limit(&after), 4, "it is not in force yet");
+        put_in_force(&after);
+        assert_eq!(limit(&after), 1);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The supervisor runs on the main thread, with a tokio runtime of its own for signals and the admin endpoint
 //! (the control thread of the design). It holds every listening socket, builds each configuration as a whole
-//! before any worker hears of it, and is the only one who ends the process.
+//! before any worker hears of it, and nothing else ends the process.
 //!
 //! It must not touch a session: a worker that is asked something answers through its mailbox or not at all.
 
@@ -10,16 +10,20 @@ mod build;
 mod certificates;
 mod control;
 pub mod examine;
+mod reload;
 mod rights;
+mod signals;
 mod sockets;
+mod state;
 
 pub use build::build_site;
-pub use control::{Control, Signals};
+pub use control::Control;
+pub use signals::Signals;
 
 use crate::{
     acme::Acme,
     admin::{self, Door},
-    config::{Config, LogFormat, Source, Workers},
+    config::{Config, InForce, LogFormat, Source, Workers},
     http::Listener,
     log::{self, Target, Writer, say},
     maildir::Maildir,
@@ -30,27 +34,40 @@ use crate::{
     threads::Threads,
     worker::{self, Order, Plan, Worker},
 };
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::runtime::Runtime;
 
 /// Bytes of a log batch, roughly, to turn `log.queue` (lines) into batches.
 const LINES_PER_BATCH: u32 = 64;
 /// Handshakes that may wait for each thread that computes them: half a second's work, or less.
 const HANDSHAKES_WAITING_MAX: usize = 1024;
 
+/// How long a worker that was told to stop may take, and how often it is looked at meanwhile.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+const STOP_LOOK: Duration = Duration::from_millis(10);
+
 /// Why the process could not start, or had to end.
 #[derive(Debug)]
 pub enum RunError {
     /// The configuration can't be used: every reason.
     Config(Vec<String>),
-    /// The machine refuses what is needed: a port, a file, a thread.
+    /// The machine refuses what is needed: a port, a file, a thread. It may be there on the next try.
     Unavailable(String),
+    /// A fault of the program: a worker panicked.
+    Internal(String),
 }
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Config(problems) => f.write_str(&problems.join("\n")),
-            RunError::Unavailable(problem) => f.write_str(problem),
+            RunError::Unavailable(problem) | RunError::Internal(problem) => f.write_str(problem),
         }
     }
 }
@@ -61,76 +78,118 @@ fn unavailable(problem: impl fmt::Display) -> RunError {
     RunError::Unavailable(problem.to_string())
 }
 
-/// Runs the proxy until a signal ends it.
-///
-/// # Errors
-/// What keeps it from starting; see [`RunError`].
-pub fn run(config: Config, source: Source) -> Result<(), RunError> {
-    log::set_level(build::level(&config));
-    log::set_json(config.log.format == LogFormat::Json);
-    let registry = Registry::new();
-    // First what takes root's rights, then all that holds for the threads to come, then everything else.
-    let cores = cores(&config);
-    let inherited = net::inherited().map_err(unavailable)?;
-    let sockets = sockets::bind(&config, cores.len(), inherited).map_err(unavailable)?;
-    let doors = admin::bind(&config.admin).map_err(unavailable)?;
-    let acme = Acme::prepare(&config.acme, &registry).map_err(unavailable)?;
-    let rights = rights::settle(&config, source.file.as_deref())?;
-    let writer = start_logs(&config, &registry)?;
-    let choice = net::probe(config.io).map_err(unavailable)?;
-    registry.info(Info::Build, &[("version", env!("CARGO_PKG_VERSION"))]);
-    registry.info(
-        Info::Engine,
-        &[("engine", choice.engine.as_str()), ("why", &choice.why)],
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| unavailable(format!("the control thread can't start: {why}")))?;
-    let signals = {
-        let _inside = runtime.enter();
-        Signals::catch()?
-    };
-    let maildir = Maildir::start(&config).map_err(unavailable)?;
-    let shared = Arc::new(Shared::of_all(&config.policies()));
-    let rules = admin::Rules::build(&config).map_err(|why| RunError::Config(vec![why]))?;
-    let site = build_site(config, None, &registry).map_err(RunError::Config)?;
-    let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
-    let site = Arc::new(site);
-    let control = runtime.handle().clone();
-    site.auth.attend(move |task| drop(control.spawn(task)));
-    let addresses = sockets.addresses();
-    let helpers = helpers().map_err(unavailable)?;
-    let plans = cores.iter().zip(sockets.into_workers()).enumerate();
-    let plans = plans.map(|(number, (core, sockets))| Plan {
-        number,
-        engine: choice.engine,
-        core: *core,
-        sockets,
-        site: Arc::clone(&site),
-        shared: Arc::clone(&shared),
-        registry: Arc::clone(&registry),
-        helpers: Arc::clone(&helpers),
-        log: writer.queue(),
-    });
-    let workers: io::Result<Vec<Worker>> = plans.map(worker::start).collect();
-    let workers = workers.map_err(unavailable)?;
-    announce(
-        &site.config,
-        &choice,
-        workers.len(),
-        &addresses,
-        &doors,
-        maildir.as_ref(),
-    );
-    ready(&rights);
-    let mut control = Control::new(source, registry, site, shared, writer, &workers);
-    control.set_rules(rules);
-    let outcome = runtime.block_on(control.run(signals, doors, acme, &workers));
-    // In this order: the log is written out by the control's end, which waits for the workers' last lines.
-    let ended = end(workers, maildir);
-    drop(control);
+/// The process before it has a configuration: its signals are caught, so that none of those that mean something else
+/// elsewhere ends it while it starts.
+pub struct Process {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+impl Process {
+    /// Catches the signals.
+    ///
+    /// # Errors
+    /// The machine refuses what is needed.
+    pub fn begin() -> Result<Process, RunError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|why| unavailable(format!("the control thread can't start: {why}")))?;
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::catch()?
+        };
+        Ok(Process { runtime, signals })
+    }
+
+    /// Runs the proxy until a signal ends it.
+    ///
+    /// # Errors
+    /// What keeps it from starting; see [`RunError`].
+    pub fn run(self, config: Config, source: Source) -> Result<(), RunError> {
+        let Process {
+            runtime,
+            mut signals,
+        } = self;
+        log::set_level(build::level(&config));
+        log::set_json(config.log.format == LogFormat::Json);
+        let registry = Registry::new();
+        // First what takes root's rights, then all that holds for the threads to come, then everything else.
+        let cores = cores(config.workers);
+        let inherited = net::inherited().map_err(unavailable)?;
+        let sockets = sockets::bind(&config, cores.len(), inherited).map_err(unavailable)?;
+        let doors = admin::bind(&config.admin).map_err(unavailable)?;
+        let acme = Acme::prepare(&config.acme, &registry).map_err(unavailable)?;
+        let rights = rights::settle(&config, source.file.as_deref())?;
+        let writer = start_logs(&config, &registry)?;
+        let choice = net::probe(config.io, cores.len()).map_err(unavailable)?;
+        inform(&registry, &choice);
+        let maildir = Maildir::start(&config).map_err(unavailable)?;
+        let shared = Arc::new(Shared::of_all(&config.policies()));
+        let rules = admin::Rules::build(&config).map_err(|why| RunError::Config(vec![why]))?;
+        let in_force = InForce {
+            workers: cores.len(),
+            cores: net::allowed_cores().len(),
+            engine: choice.engine.as_str(),
+            addresses: sockets.addresses(),
+            config: config.clone(),
+        };
+        let site = build_site(config, None, &registry).map_err(RunError::Config)?;
+        let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
+        let site = Arc::new(site);
+        let control = runtime.handle().clone();
+        site.auth.attend(move |task| drop(control.spawn(task)));
+        let inside = runtime.enter();
+        signals.catch_ends()?;
+        drop(inside);
+        let helpers = helpers().map_err(unavailable)?;
+        let plans = cores.iter().zip(sockets.into_workers()).enumerate();
+        let plans = plans.map(|(number, (core, sockets))| Plan {
+            number,
+            engine: choice.engine,
+            core: *core,
+            sockets,
+            site: Arc::clone(&site),
+            shared: Arc::clone(&shared),
+            registry: Arc::clone(&registry),
+            helpers: Arc::clone(&helpers),
+            log: writer.queue(),
+        });
+        let workers: io::Result<Vec<Worker>> = plans.map(worker::start).collect();
+        let workers = workers.map_err(unavailable)?;
+        announce(&in_force, &choice, &doors, maildir.as_ref());
+        ready(&rights);
+        let mut control = Control::new(source, registry, site, shared, writer, &workers, in_force);
+        control.set_rules(rules);
+        let outcome = runtime.block_on(control.run(signals, doors, acme, &workers));
+        finish(outcome, control, workers, maildir, runtime)
+    }
+}
+
+/// Ends what runs, in this order: the log is written out by the control's end, which waits for the workers' last lines.
+fn finish(
+    outcome: Result<(), RunError>,
+    control: Control,
+    workers: Vec<Worker>,
+    maildir: Option<Maildir>,
+    runtime: Runtime,
+) -> Result<(), RunError> {
+    let (ended, all) = end(workers, maildir);
+    match all {
+        true => drop(control),
+        // A worker that is stuck holds its end of the log, for which the log's writer would wait for ever.
+        false => std::mem::forget(control),
+    }
+    // Not a drop, which waits for what blocks: a name that is being looked up, a file on a network.
+    runtime.shutdown_background();
     outcome.and(ended)
+}
+
+/// Puts what runs among the metrics.
+fn inform(registry: &Registry, choice: &Choice) {
+    registry.info(Info::Build, &[("version", env!("CARGO_PKG_VERSION"))]);
+    let engine = [("engine", choice.engine.as_str()), ("why", &*choice.why)];
+    registry.info(Info::Engine, &engine);
 }
 
 /// Says that it serves, and with what rights.
@@ -139,7 +198,7 @@ fn ready(rights: &str) {
     process::notify::ready();
 }
 
-/// The threads that compute handshakes for all workers: as many as cores, for who doesn't work leaves theirs to them.
+/// The threads that compute handshakes for all workers: one per core, because an idle worker leaves its core to them.
 fn helpers() -> io::Result<Arc<Threads>> {
     let count = net::allowed_cores().len();
     Threads::start("tls", count, count * HANDSHAKES_WAITING_MAX).map(Arc::new)
@@ -165,9 +224,9 @@ fn start_logs(config: &Config, registry: &Arc<Registry>) -> Result<Writer, RunEr
 }
 
 /// The core of each worker; `None` where pinning makes no sense (more workers than cores).
-fn cores(config: &Config) -> Vec<Option<usize>> {
+fn cores(workers: Workers) -> Vec<Option<usize>> {
     let allowed = net::allowed_cores();
-    match config.workers {
+    match workers {
         Workers::Auto => allowed.into_iter().map(Some).collect(),
         Workers::Count(count) => {
             let count = count as usize;
@@ -177,32 +236,51 @@ fn cores(config: &Config) -> Vec<Option<usize>> {
     }
 }
 
-/// Waits for the workers, which have been told to end.
-fn end(workers: Vec<Worker>, maildir: Option<Maildir>) -> Result<(), RunError> {
-    let mut result = Ok(());
-    for worker in workers {
-        // The control loop has waited for the drain; whoever is still there is told to go.
+/// Waits for the workers, and tells those that the drain has left to go. True with the outcome: all have ended.
+fn end(workers: Vec<Worker>, maildir: Option<Maildir>) -> (Result<(), RunError>, bool) {
+    for worker in &workers {
+        // A full mailbox is a worker that is stuck, which the wait below finds.
         let _ = worker.orders.try_send(Order::Stop);
+    }
+    let due = Instant::now() + STOP_WAIT;
+    let ended = |worker: &Worker| worker.thread.is_finished();
+    while !workers.iter().all(ended) && Instant::now() < due {
+        thread::sleep(STOP_LOOK);
+    }
+    let mut result = Ok(());
+    let mut all = true;
+    for worker in workers {
+        if !ended(&worker) {
+            all = false;
+            result = Err(RunError::Internal("a worker does not stop".into()));
+            continue;
+        }
         result = match worker.thread.join() {
             Ok(Ok(())) => result,
             Ok(Err(why)) => Err(unavailable(format!("a worker failed: {why}"))),
-            Err(_) => Err(unavailable("a worker panicked; the message is above")),
+            Err(_) => Err(RunError::Internal(
+                "a worker panicked; the message is above".into(),
+            )),
         };
     }
     drop(maildir);
     say!(Info, "ended");
-    result
+    (result, all)
 }
 
 /// Says where everything is, on standard error.
 fn announce(
-    config: &Config,
+    in_force: &InForce,
     choice: &Choice,
-    workers: usize,
-    addresses: &[(String, SocketAddr)],
     doors: &[(Door, Listener)],
     maildir: Option<&Maildir>,
 ) {
+    let InForce {
+        config,
+        workers,
+        addresses,
+        ..
+    } = in_force;
     let engine = choice.engine.as_str();
     say!(
         Info,

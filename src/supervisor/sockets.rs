@@ -7,7 +7,20 @@ use crate::{
     log::say,
     net::{BindOptions, Bound},
 };
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How long an address that is in use is tried again. A process that was killed gives its sockets up some 20 ms after
+/// its end where they belong to an io_uring, which the kernel takes down later.
+const IN_USE_WAIT: Duration = Duration::from_secs(2);
+/// The pause between two tries.
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
+/// A wait that takes longer is spoken of.
+const IN_USE_SILENCE: Duration = Duration::from_millis(500);
 
 /// All sockets of the process.
 pub(super) struct Sockets {
@@ -52,7 +65,7 @@ pub(super) fn bind(
                 continue;
             }
             // SO_REUSEPORT would let a second Gatepost share the port by mistake; a plain bind finds out.
-            drop(Bound::new(*asked, 1, BindOptions { reuse_port: false })?);
+            drop(free(*asked)?);
             let mut address = *asked;
             for worker in &mut sockets.workers {
                 let bound = Bound::new(address, listener.backlog, BindOptions::default())?;
@@ -70,6 +83,28 @@ pub(super) fn bind(
         );
     }
     Ok(sockets)
+}
+
+/// Binds an address for one socket alone. Where it is in use, it is tried again for [`IN_USE_WAIT`].
+fn free(address: SocketAddr) -> io::Result<Bound> {
+    let (begun, mut said) = (Instant::now(), false);
+    loop {
+        let bound = Bound::new(address, 1, BindOptions { reuse_port: false });
+        match bound {
+            Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
+                let waited = begun.elapsed();
+                if waited > IN_USE_WAIT {
+                    return Err(why);
+                }
+                if waited > IN_USE_SILENCE && !said {
+                    said = true;
+                    say!(Info, "{address} is in use: waiting for it");
+                }
+                sleep(IN_USE_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 impl Sockets {

@@ -41,11 +41,16 @@ pub struct Backends {
     wakers: Arc<WorkerWakers>,
     changes: Arc<Changes>,
     verified: Arc<Cache>,
+    /// Weight and connections of the backends that were kept, until they are put in force.
+    terms: Vec<(Arc<Backend>, u32, u32)>,
 }
 
 impl Backends {
     /// Makes them of a configuration. `previous` gives its numbers, its unchanged backends' state and its
     /// verified recipients. Looks host names up, so it may block for seconds: not for a worker.
+    ///
+    /// Nothing that `previous` serves with changes until [`Backends::put_in_force`]: the rest of the configuration may
+    /// yet be refused.
     ///
     /// # Errors
     /// Every backend that is no address or whose name is not found, and every route without a pool.
@@ -111,8 +116,10 @@ impl Backends {
             let same = |b: &&Arc<Backend>| b.identity == identity;
             backends.push(match old.and_then(|old| old.backends.iter().find(same)) {
                 Some(kept) => {
-                    kept.adjust(weight, pool.connections);
-                    Arc::clone(kept)
+                    let kept = Arc::clone(kept);
+                    self.terms
+                        .push((Arc::clone(&kept), weight, pool.connections));
+                    kept
                 }
                 None => Arc::new(Backend::new(
                     identity,
@@ -171,6 +178,14 @@ impl Backends {
                     problem: format!("route[{}] has `{domain}` already", other.0),
                 });
             }
+        }
+    }
+
+    /// Gives the backends that were kept from before their new weights and connection limits. To be called once, when
+    /// the configuration is accepted, before the workers get it.
+    pub fn put_in_force(&self) {
+        for (backend, weight, connections) in &self.terms {
+            backend.adjust(*weight, *connections);
         }
     }
 

@@ -27,7 +27,7 @@ impl Pools {
     /// Starts the tasks; they end with the pools.
     pub(super) fn keep_house(self: &Rc<Self>) {
         let (weak, waker) = (Rc::downgrade(self), Arc::clone(&self.waker));
-        net::spawn(async move {
+        net::spawn_vital("waker", async move {
             loop {
                 waker.woken().await;
                 match weak.upgrade() {
@@ -37,7 +37,7 @@ impl Pools {
             }
         });
         let weak = Rc::downgrade(self);
-        net::spawn(async move {
+        net::spawn_vital("probe", async move {
             let mut reap_at = Tick::default();
             while let Some(pools) = weak.upgrade() {
                 pools.probe_all();

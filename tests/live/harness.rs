@@ -363,7 +363,7 @@ macro_rules! on_all_engines {
 /// Whether this machine lets a process have this engine.
 pub fn has_engine(engine: &str) -> bool {
     let io = engine.parse().expect("an engine");
-    match gatepost::net::probe(io) {
+    match gatepost::net::probe(io, 1) {
         Ok(_) => true,
         Err(why) => {
             leave_out(&format!("tests on {engine}: {why}"));

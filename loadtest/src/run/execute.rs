@@ -73,7 +73,9 @@ impl std::error::Error for Error {}
 /// Nothing could be sent: see [`Error`].
 pub fn execute(plan: &Plan, hooks: &Hooks) -> Result<(RunResult, Ledger), Error> {
     machine::raise_descriptors();
-    let engine = net::probe(plan.io).map_err(Error::System)?.engine;
+    let engine = net::probe(plan.io, plan.workers as usize)
+        .map_err(Error::System)?
+        .engine;
     let seed = rand::rngs::SysRng.try_next_u64();
     let run = RunId(seed.map_err(|why| Error::System(why.to_string()))?);
     let library = Library::new(plan, run).map_err(|why| Error::Plan(why.to_string()))?;

@@ -88,7 +88,9 @@ pub struct Handle {
 /// An address can't be bound, the folder can't be made, the engine is refused, or no thread can be had; the text says
 /// which, and what to do.
 pub fn start(options: Options) -> io::Result<Handle> {
-    let engine = net::probe(options.io).map_err(io::Error::other)?.engine;
+    let engine = net::probe(options.io, options.workers)
+        .map_err(io::Error::other)?
+        .engine;
     let workers = options.workers.max(1);
     let saver = match &options.save {
         Some((folder, max)) => Some(Saver::new(folder, *max)?),

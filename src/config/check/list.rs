@@ -1,7 +1,7 @@
 //! Lists and the files that hold their entries.
 
-use crate::config::{List, document::Document, entry};
-use std::path::Path;
+use crate::config::{List, document::Document, entry, open_file};
+use std::{io::Read, path::Path};
 
 /// A list file larger than this is refused: it is read into memory at each reload.
 const FILE_MAX: u64 = 64 << 20;
@@ -80,9 +80,11 @@ fn read(file: &Path, path: &str, entries: Entries, at: &mut Document) {
         );
         return;
     }
-    match std::fs::read_to_string(file) {
+    let mut text = String::new();
+    let read = open_file(file).and_then(|mut open| open.read_to_string(&mut text));
+    match read {
         Err(why) => at.error(path, format!("can't read {}: {why}", file.display()), None),
-        Ok(text) => {
+        Ok(_) => {
             for (number, line) in text.lines().enumerate() {
                 let text = entry::of_line(line);
                 if let Some(hint) = (!text.is_empty())

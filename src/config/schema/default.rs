@@ -278,6 +278,7 @@ impl Default for Timeouts {
             backend: Time::secs(60),
             commit: Time::secs(600),
             drain: Time::secs(60),
+            drain_delay: Time::secs(0),
             verify_good: Time::secs(3600),
             verify_bad: Time::secs(300),
             auth_delay: Time::secs(1),

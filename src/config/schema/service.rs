@@ -104,6 +104,9 @@ pub struct Timeouts {
     pub commit: Time,
     /// How long SIGTERM lets running messages finish.
     pub drain: Time,
+    /// How long before that `/ready` says 503 while connections are still taken, so that load balancers stop sending
+    /// new ones. Longer than the interval of their checks; `0s` where there is none.
+    pub drain_delay: Time,
     /// A recipient that a backend took is remembered this long.
     pub verify_good: Time,
     /// One that it refused is remembered this long.

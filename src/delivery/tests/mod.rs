@@ -25,7 +25,7 @@ const BODY: &[u8] = b"Subject: x\r\n\r\nHello\r\n";
 /// Runs a test on each engine that can run here. One that hangs fails with its name.
 fn on_each_engine<F: Future<Output = ()> + 'static>(test: fn() -> F) {
     for io in [Io::Epoll, Io::Uring, Io::Ring] {
-        let engine = match net::probe(io) {
+        let engine = match net::probe(io, 1) {
             Ok(choice) => choice.engine,
             Err(why) => {
                 println!("skipped: {why}");

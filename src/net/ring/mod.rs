@@ -24,7 +24,7 @@ mod wake;
 
 pub(super) use acceptor::Acceptor;
 pub(super) use buffers::Loan;
-pub(super) use probe::try_ring;
+pub(super) use probe::{try_ring, try_rings};
 pub(super) use transport::Transport;
 
 use super::{

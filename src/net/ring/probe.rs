@@ -4,7 +4,10 @@ use super::{
     buffers::GROUP,
     reactor::{Done, Operation, Reactor, build},
 };
-use crate::net::{clock::now, engine::Refusal};
+use crate::net::{
+    clock::now,
+    engine::{Refusal, try_all},
+};
 use io_uring::{Probe, opcode, types::Fd};
 use std::{
     cell::Cell,
@@ -32,7 +35,7 @@ impl Operation for Witness {
 
 /// Builds a ring, gives it buffers, and receives with it once; all of it is gone when this returns.
 pub(in crate::net) fn try_ring() -> Result<(), Refusal> {
-    let refuse = |step| move |error| Refusal { step, error };
+    let refuse = |step| move |error| Refusal::new(step, error);
     let old = |step| refuse(step)(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     let small = build(8, 16).map_err(refuse("setup"))?;
     let mut probe = Probe::new();
@@ -66,6 +69,11 @@ pub(in crate::net) fn try_ring() -> Result<(), Refusal> {
         }
         _ => Err(old("multishot receive")),
     }
+}
+
+/// Builds what so many workers need, all at once; all of it is gone when this returns, or some milliseconds later.
+pub(in crate::net) fn try_rings(workers: usize) -> Result<(), Refusal> {
+    try_all(workers, Reactor::new)
 }
 
 /// What a multishot receive says when there is one octet.

@@ -19,7 +19,7 @@ use std::{
 
 /// The engines that can run here.
 pub fn engines() -> Vec<Engine> {
-    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(probe);
+    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(|io| probe(io, 1));
     let sound = probed.into_iter().filter_map(|result| match result {
         Ok(choice) => Some(choice.engine),
         Err(why) => {

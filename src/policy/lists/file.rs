@@ -3,10 +3,10 @@
 //! What an entry is, and where a comment starts, is said once, in `config/entry.rs`.
 
 use crate::{
-    config::{self, entry},
+    config::{self, entry, open_file},
     policy::build::Builder,
 };
-use std::path::Path;
+use std::{io::Read, path::Path};
 
 /// Mistakes reported for one list; more are only counted.
 const FAULTS_MAX: usize = 20;
@@ -57,8 +57,10 @@ fn read_file(
     faults: &mut Faults<'_, '_>,
     add: &mut dyn FnMut(&str) -> Result<(), String>,
 ) {
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
+    let mut bytes = Vec::new();
+    let read = open_file(file).and_then(|mut open| open.read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {}
         Err(error) => return faults.report(format!("{}: {error}", file.display())),
     };
     for (at, line) in bytes.split(|octet| *octet == b'\n').enumerate() {

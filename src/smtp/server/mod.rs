@@ -434,12 +434,17 @@ impl Server {
         }
     }
 
-    fn drain_if_idle(&mut self, out: &mut Vec<u8>) {
-        let idle = self.state == State::Command
+    /// Whether the client has nothing under way: it is between two commands and has no message begun.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Command
             && !self.envelope.has_sender()
             && !self.transfer.is_active()
-            && !self.lines.is_partial();
-        if self.drain && idle {
+            && !self.lines.is_partial()
+    }
+
+    fn drain_if_idle(&mut self, out: &mut Vec<u8>) {
+        if self.drain && self.is_idle() {
             self.hang_up_known(&replies::SHUTTING_DOWN, out);
         }
     }

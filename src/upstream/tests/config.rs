@@ -91,6 +91,9 @@ fn a_reload_keeps_what_is_unchanged_and_closes_what_is_gone() {
             Some(pool),
             "its number is its name's"
         );
+        let limit = |backends: &Backends| backends.pool(pool).unwrap().backends[0].budget.limit();
+        assert_ne!(limit(&backends), 5, "it may yet be refused");
+        next.put_in_force();
         pools.replace(Arc::clone(&next));
         assert_eq!(pools.idle(), 1);
         let kept = &next.pool(pool).unwrap().backends[0];

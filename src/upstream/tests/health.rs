@@ -236,7 +236,9 @@ fn the_balance_is_that_of_the_configuration() {
 
         config.pool[0].balance = Balance::FirstAvailable;
         config.pool[0].connections = 1;
-        pools.replace(Arc::new(Backends::build(&config, Some(&backends)).unwrap()));
+        let next = Arc::new(Backends::build(&config, Some(&backends)).unwrap());
+        next.put_in_force();
+        pools.replace(next);
         let first = pools.lease(pool, b"", &[], soon()).await.unwrap();
         let second = pools.lease(pool, b"", &[], soon()).await.unwrap();
         assert_eq!(first.backend().address(), one.address);

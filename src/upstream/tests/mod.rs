@@ -34,7 +34,7 @@ use std::{
 
 /// The engines that can run here.
 fn engines() -> Vec<Engine> {
-    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(net::probe);
+    let probed = [Io::Epoll, Io::Uring, Io::Ring].map(|io| net::probe(io, 1));
     let sound = probed.into_iter().filter_map(|result| match result {
         Ok(choice) => Some(choice.engine),
         Err(why) => {

@@ -1,0 +1,191 @@
+//! What the control loop shares with the admin endpoint: the configuration in force, the way to the workers, and what
+//! an operator may ask of them.
+
+use super::{build, certificates};
+use crate::{
+    admin::{self, Answer, BackendStatus, PoolStatus, Rules, Status},
+    config::{self, InForce, Source},
+    log::say,
+    metrics::{Gauge, Kind, Registry, Scope, Snapshot},
+    net::{mailbox::Sender, now},
+    policy::Shared,
+    proxy::Site,
+    worker::Order,
+};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What the admin endpoint asks the control loop for.
+pub(super) enum Wish {
+    /// Load the configuration again, and tell the outcome.
+    Reload(oneshot::Sender<Result<String, String>>),
+    /// Drain, then end.
+    Drain,
+}
+
+/// What the control loop shares with the admin endpoint.
+pub(super) struct State {
+    pub source: Source,
+    pub registry: Arc<Registry>,
+    /// What a reload can't change.
+    pub in_force: InForce,
+    pub site: Mutex<Arc<Site>>,
+    pub shared: Mutex<Arc<Shared>>,
+    pub orders: Vec<Sender<Order>>,
+    /// Which requests the admin endpoint lets in.
+    pub rules: Mutex<Arc<Rules>>,
+    pub draining: AtomicBool,
+    pub wishes: mpsc::Sender<Wish>,
+    /// What ACME is to do; a reload says it again.
+    pub ordering: watch::Sender<config::Acme>,
+}
+
+impl State {
+    /// The configuration in force.
+    pub fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What all workers count, under the configuration in force.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has the admin endpoint let in what these allow.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Records when a configuration was put in force: now.
+    pub fn applied(&self) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        self.registry
+            .set(Gauge::ConfigApplied, Scope::NONE, now as i64);
+    }
+
+    /// Puts a configuration in force that was built in full. Nothing here can fail. Each worker that takes it sends on
+    /// `taken`, which ends when all have.
+    pub fn put_in_force(&self, site: &Arc<Site>, shared: &Arc<Shared>, taken: &mpsc::Sender<()>) {
+        build::put_in_force(site);
+        for orders in &self.orders {
+            let taken = taken.clone();
+            let done = Box::new(move || {
+                // The receiver may have stopped waiting.
+                let _ = taken.try_send(());
+            });
+            let order = Order::Apply(Arc::clone(site), Arc::clone(shared), done);
+            if orders.try_send(order).is_err() {
+                say!(
+                    Warn,
+                    "a worker does not take the new configuration; it keeps the old one"
+                );
+            }
+        }
+        self.forget_names(site);
+        *self.site.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(site);
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(shared);
+    }
+
+    /// Takes the names that are not in the configuration any more out of the metrics.
+    fn forget_names(&self, site: &Site) {
+        let registry = &self.registry;
+        let listeners: Vec<Scope> = site.listeners.iter().map(|l| l.scope).collect();
+        let (mut pools, mut backends) = (Vec::new(), Vec::new());
+        for pool in site.backends.pools() {
+            pools.push(registry.pool(&pool.name));
+            let addresses = pool.backends.iter().map(|b| b.address().to_string());
+            backends.extend(addresses.map(|address| registry.backend(&pool.name, &address)));
+        }
+        let certificates = certificates::show(site, registry);
+        let checks = [&site.checks[..], &site.kinds[..]].concat();
+        for (kind, live) in [
+            (Kind::Listener, listeners),
+            (Kind::Pool, pools),
+            (Kind::Backend, backends),
+            (Kind::Check, checks),
+            (Kind::Certificate, certificates),
+        ] {
+            registry.retain(kind, &live);
+        }
+    }
+}
+
+impl admin::Source for State {
+    fn workers(&self) -> usize {
+        self.orders.len()
+    }
+
+    fn snapshot(&self, worker: usize) -> Answer<Option<Snapshot>> {
+        let (give, take) = oneshot::channel();
+        let order = Order::Snapshot(Box::new(move |snapshot| {
+            // Whoever asked may have lost patience.
+            let _ = give.send(snapshot);
+        }));
+        let sent = self
+            .orders
+            .get(worker)
+            .is_some_and(|orders| orders.try_send(order).is_ok());
+        Box::pin(async move { if sent { take.await.ok() } else { None } })
+    }
+
+    fn status(&self) -> Status {
+        let site = self.site();
+        let moment = now();
+        let pools = site.backends.pools().map(|pool| {
+            let views = site.backends.view_of(pool, moment);
+            let backends = views.into_iter().map(|view| BackendStatus {
+                address: view.address.to_string(),
+                usable: view.up,
+                weight: view.weight,
+                why: if view.up {
+                    String::new()
+                } else {
+                    format!("left out after {} failures", view.failures)
+                },
+            });
+            PoolStatus {
+                name: pool.name.clone(),
+                backends: backends.collect(),
+            }
+        });
+        let pools = pools.collect();
+        Status {
+            draining: self.draining.load(SeqCst),
+            starting: false,
+            pools,
+        }
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reload(&self) -> Answer<Result<String, String>> {
+        let wishes = self.wishes.clone();
+        Box::pin(async move {
+            let (give, take) = oneshot::channel();
+            let gone = || String::from("the process is going down");
+            wishes.send(Wish::Reload(give)).await.map_err(|_| gone())?;
+            take.await.map_err(|_| gone())?
+        })
+    }
+
+    fn drain(&self) -> Answer<Result<String, String>> {
+        let wishes = self.wishes.clone();
+        Box::pin(async move {
+            wishes
+                .send(Wish::Drain)
+                .await
+                .map_err(|_| "the process is going down already".to_string())?;
+            Ok("draining".into())
+        })
+    }
+}

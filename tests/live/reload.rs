@@ -1,0 +1,106 @@
+//! A reload that is refused, that waits, or that can't do everything; and the signals meanwhile.
+
+use crate::{
+    backend::Backend,
+    client::Client,
+    delivery::pool,
+    harness::{Gatepost, free_address, http, wait_until},
+};
+use std::fs;
+
+/// A shell's command that leaves the process a pipe that nothing is ever written to.
+const PIPE: &str = "f=$(mktemp -u); mkfifo \"$f\"; exec 5<>\"$f\"; rm \"$f\"";
+
+fn list(file: &str) -> String {
+    format!("[[policy.client_list]]\nname = \"slow\"\nfiles = [\"{file}\"]\n")
+}
+
+fn change(gatepost: &Gatepost, change: impl Fn(&str) -> String) {
+    let text = fs::read_to_string(gatepost.file()).expect("there");
+    fs::write(gatepost.file(), change(&text)).expect("written");
+}
+
+fn reload(gatepost: &Gatepost) -> (u16, String) {
+    http(gatepost.admin, "POST", "/reload")
+}
+
+#[test]
+fn a_reload_that_waits_holds_nothing_up() {
+    let backend = Backend::good(free_address());
+    let mut gatepost = Gatepost::start_behind(PIPE, "epoll", &pool(&[&backend], ""));
+    let sound = fs::read_to_string(gatepost.file()).expect("there");
+    change(&gatepost, |text| format!("{text}\n{}", list("/dev/fd/5")));
+    gatepost.process.signal("HUP");
+    wait_until("it says so", || {
+        gatepost.errors().contains("takes long").then_some(())
+    });
+    // A later one takes its place.
+    fs::write(gatepost.file(), sound).expect("written");
+    assert_eq!(reload(&gatepost).0, 200);
+    assert!(gatepost.errors().contains("a later one takes its place"));
+    let mut client = Client::hello(gatepost.smtp);
+    assert!(
+        client
+            .send("a@sender.example", &["b@example.net"], "x\r\n")
+            .starts_with("250")
+    );
+    change(&gatepost, |text| format!("{text}\n{}", list("/dev/fd/5")));
+    gatepost.process.signal("HUP");
+    gatepost.process.signal("TERM");
+    let status = wait_until("it ends", || {
+        gatepost.process.0.try_wait().expect("a child")
+    });
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn what_is_no_file_is_refused_with_words() {
+    let backend = Backend::good(free_address());
+    let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
+    let fifo = gatepost.folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let fifo = fifo.display().to_string();
+    change(&gatepost, |text| format!("{text}\n{}", list(&fifo)));
+    let (status, answer) = reload(&gatepost);
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer.contains("it is a FIFO"), "{answer}");
+}
+
+#[test]
+fn what_takes_a_restart_is_said_each_time() {
+    let backend = Backend::good(free_address());
+    let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
+    change(&gatepost, |text| text.replace("workers = 1", "workers = 2"));
+    for _ in 0..2 {
+        let (status, answer) = reload(&gatepost);
+        assert_eq!(status, 200, "{answer}");
+        assert!(
+            answer.contains("`workers` takes a restart: 1 stays"),
+            "{answer}"
+        );
+    }
+    change(&gatepost, |text| text.replace("workers = 2", "workers = 1"));
+    let (_, answer) = reload(&gatepost);
+    assert!(!answer.contains("takes a restart"), "{answer}");
+}
+
+#[test]
+fn a_refused_file_sets_no_level() {
+    let backend = Backend::good(free_address());
+    let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
+    let sound = fs::read_to_string(gatepost.file()).expect("there");
+    change(&gatepost, |text| {
+        let quiet = text.replace("level = \"debug\"", "level = \"error\"");
+        format!(
+            "{quiet}\n[[credentials]]\nname = \"gone\"\nsource = \"file\"\nfile = \"/no/such/file\"\n"
+        )
+    });
+    assert_eq!(reload(&gatepost).0, 422);
+    fs::write(gatepost.file(), sound).expect("written");
+    assert_eq!(reload(&gatepost).0, 200);
+    assert!(
+        gatepost.errors().contains("info: reloaded"),
+        "{}",
+        gatepost.errors()
+    );
+}
