@@ -18,7 +18,7 @@
 //!                      accept, challenge OCTETS (of auth alone), refuse REPLY, close REPLY, ok REPLY; not said: accept
 //! ? discard REPLY      at the next payload the shell loses interest
 //! = setting value      size_max, line, recipients, errors, junk, messages, resync, bare_newline,
-//!                      requires_tls (yes), auth (mechanisms), auth_requires_tls (yes), banner,
+//!                      requires_tls (yes), auth (mechanisms), auth_requires_tls (yes), auth_required (yes), banner,
 //!                      extensions (+NAME or -NAME), grant (XCLIENT or XFORWARD)
 //! = start connect      begins before the greeting; without it the client is greeted and has said EHLO
 //! ```

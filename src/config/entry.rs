@@ -1,6 +1,7 @@
 //! Texts with a form of their own: networks, domains, list entries, backends, replies. One place says whether
 //! such a text is right and what to write instead; the rooms that use them parse what passed here.
 
+use crate::smtp::domain;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -79,11 +80,8 @@ pub fn is_host(name: &str) -> bool {
 /// A recipient domain, in UTF-8 or as the `xn--` form of it.
 #[must_use]
 pub fn is_domain(name: &str) -> bool {
-    let ascii: String = name
-        .chars()
-        .map(|c| if c.is_alphanumeric() { 'x' } else { c })
-        .collect();
-    !name.is_empty() && name.len() <= 255 && is_host(&ascii)
+    let form = domain::to_ascii(name.as_bytes());
+    form.is_some_and(|form| str::from_utf8(&form).is_ok_and(is_host))
 }
 
 /// `host:port` of a backend. The error is a message and what to write instead.
@@ -147,10 +145,9 @@ pub fn route_domain(text: &str) -> Result<(), String> {
     if let Some((_, domain)) = text.rsplit_once('@') {
         return Err(format!("routes go by domain; write \"{domain}\""));
     }
-    if let Some(domain) = text.strip_suffix('.').filter(|domain| is_domain(domain)) {
-        return Err(format!("write \"{domain}\", without the dot at the end"));
-    }
-    if is_domain(text.strip_prefix('.').unwrap_or(text)) {
+    // The dot of the root at the end means nothing.
+    let domain = text.strip_suffix('.').unwrap_or(text);
+    if is_domain(domain.strip_prefix('.').unwrap_or(domain)) {
         Ok(())
     } else {
         Err(
@@ -370,7 +367,24 @@ mod tests {
             Err("write \"example.net\" for every address of that domain".into())
         );
         assert!(name_entry("/a(/").is_err_and(|why| why == "unclosed group"));
-        assert!(route_domain("*").is_ok() && route_domain(".example.org").is_ok());
+        for text in [
+            "*",
+            ".example.org",
+            "example.org.",
+            ".bücher.example.",
+            "xn--bcher-kva.example",
+        ] {
+            assert_eq!(route_domain(text), Ok(()), "{text}");
+        }
+        for text in [
+            "exam\u{200b}ple.org",
+            "a／b.example",
+            ".",
+            "..",
+            "example.org..",
+        ] {
+            assert!(route_domain(text).is_err(), "{text}");
+        }
         for (text, hint) in [
             (
                 "*.example.org",
@@ -379,10 +393,6 @@ mod tests {
             (
                 "a@example.org",
                 "routes go by domain; write \"example.org\"",
-            ),
-            (
-                "example.org.",
-                "write \"example.org\", without the dot at the end",
             ),
         ] {
             assert_eq!(route_domain(text), Err(hint.into()));

@@ -95,13 +95,9 @@ impl Session {
         }
         let listener = &self.current.site.listeners[self.listener];
         let stranger = !self.peer.trusted && self.known_as().is_none();
-        let answer = match (listener.role, &listener.auth) {
-            (Role::Submission, None) if stranger => {
-                Answer::Refuse(replies::SUBMISSION_ONLY.reply())
-            }
-            (Role::Submission, Some(_)) if stranger => {
-                Answer::Refuse(replies::AUTH_REQUIRED.reply())
-            }
+        let answer = match listener.role {
+            // Where it has AUTH, the core has refused already.
+            Role::Submission if stranger => Answer::Refuse(replies::SUBMISSION_ONLY.reply()),
             _ if self.peer.postponed.is_some() => Answer::Accept,
             _ => {
                 let breaches = Breaches {

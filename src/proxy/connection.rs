@@ -27,13 +27,15 @@ use crate::{
     smtp::{
         Tick,
         command::Verb,
-        server::{Action, Interrupt, Phase, Server},
+        server::{Action, Interrupt, Phase, Server, Signals},
     },
 };
 use std::{io, rc::Rc, time::Duration};
 
-/// After the last reply: how much input is swallowed, and for how long, so that the reply isn't lost to a reset.
-const LINGER_OCTETS: u64 = 256 * 1024;
+/// After the last reply: how much input is swallowed, and for how long, so that the reply isn't lost to a reset. As much as
+/// the socket buffers of both ends may hold by then (`tcp_rmem` and `tcp_wmem` of Linux: 6 and 4 MiB at most, less by
+/// far as a rule).
+const LINGER_OCTETS: u64 = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// One session under way.
@@ -113,6 +115,7 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
         session.server.secured();
     }
     session.server.grant(granted);
+    session.server.trust(trusted);
     let end = session.run().await;
     session.finish(end);
     if end.lingers {
@@ -318,7 +321,9 @@ impl Session {
                 by: "client",
                 phase: self.phase,
                 why: "quit",
-                lingers: false,
+                // What was sent behind it may still be on its way: unread, it would reset the connection, and the
+                // 221 would be lost.
+                lingers: self.server.signals().has(Signals::PAST_QUIT),
             }
         } else {
             End {

@@ -52,6 +52,7 @@ impl ListenerAuth {
         Auth {
             mechanisms: names.collect(),
             requires_tls: self.requires_tls,
+            required: false,
         }
     }
 }

@@ -219,6 +219,7 @@ impl Session {
         let placeholder = Peer::new(self.peer.address, self.peer.port, None);
         let before = std::mem::replace(&mut self.peer, placeholder);
         self.peer = before.replaced(named, &self.current);
+        self.server.trust(self.peer.trusted);
         let answer = self.judge_connect();
         if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
             return self.judge(Asked::at(At::Hello));

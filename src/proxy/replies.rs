@@ -47,15 +47,6 @@ pub const SUBMISSION_ONLY: Known = Known {
     advice: "Users send from a trusted network. Mail from other servers belongs to a listener with `role = \"mx\"`.",
 };
 
-/// A stranger on a submission listener that has AUTH.
-pub const AUTH_REQUIRED: Known = Known {
-    code: 530,
-    status: Status(5, 7, 0),
-    text: "Authentication required",
-    cause: "The listener's role is `submission`; the client has not authenticated and is in none of the `trusted` networks.",
-    advice: "Users switch authentication on in their mail program. Mail from other servers belongs to a listener with `role = \"mx\"`.",
-};
-
 /// Wrong credentials.
 pub const AUTH_FAILED: Known = Known {
     code: 535,
@@ -99,7 +90,6 @@ pub const ALL: &[Known] = &[
     OTHER_ROUTE,
     NO_ROUTE,
     SUBMISSION_ONLY,
-    AUTH_REQUIRED,
     AUTH_FAILED,
     AUTH_UNAVAILABLE,
     AUTH_SLOWED,

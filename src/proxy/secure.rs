@@ -60,6 +60,7 @@ impl Session {
                 recorder.count(counter(facts), self.scope, 1);
                 let listener = &current.site.listeners[self.listener];
                 self.peer.trusted |= listener.trusts_certificate(&facts.peer_names);
+                self.server.trust(self.peer.trusted);
                 self.server.secured();
                 self.server.set_bindable(facts.exporter.is_some());
                 None

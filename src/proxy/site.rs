@@ -10,7 +10,7 @@ use crate::{
     smtp::{
         BareNewline, Capabilities, Extensions,
         limits::{Limits, Timeouts},
-        server::Settings,
+        server::{Auth, Settings},
     },
     tls::Front,
     upstream::{Backends, PoolId, Route},
@@ -212,11 +212,7 @@ impl Site {
             extensions: offered.without(missing),
             size_max,
             requires_tls: tls == ListenerTls::Required,
-            auth: self.listeners[listener]
-                .auth
-                .as_ref()
-                .map(ListenerAuth::settings)
-                .unwrap_or_default(),
+            auth: self.listeners[listener].auth_settings(),
             limits: Limits {
                 recipients: limits.recipients,
                 line: u32::try_from(limits.line.0).unwrap_or(u32::MAX),
@@ -243,6 +239,15 @@ impl Site {
 pub struct Place(Arc<AtomicU32>);
 
 impl ListenerSite {
+    /// What the core is told of AUTH.
+    fn auth_settings(&self) -> Auth {
+        let served = self.auth.as_ref().map(ListenerAuth::settings);
+        Auth {
+            required: served.is_some() && self.role == Role::Submission,
+            ..served.unwrap_or_default()
+        }
+    }
+
     /// Whether a connection from this address must begin with a PROXY header.
     #[must_use]
     pub fn is_proxy(&self, peer: IpAddr) -> bool {

@@ -13,11 +13,10 @@ pub const COMMAND_LINE_MAX: usize = 2_048;
 pub const AUTH_LINE_MAX: usize = 12_288;
 /// Octets within which a longer one must end.
 pub const AUTH_RESYNC: usize = 2 * AUTH_LINE_MAX;
-/// Octets of a local part (RFC 5321 §4.5.3.1.1).
-pub const LOCAL_MAX: usize = 64;
 /// Octets of a domain (RFC 5321 §4.5.3.1.2); also of a HELO name.
 pub const DOMAIN_MAX: usize = 255;
-/// Octets of a path with its brackets (RFC 5321 §4.5.3.1.3).
+/// Octets of a path with its brackets (RFC 5321 §4.5.3.1.3). A local part has no limit of its own: the 64 octets of
+/// §4.5.3.1.1 are what all must take, and forwarders (SRS) and lists (VERP) write more.
 pub const PATH_MAX: usize = 256;
 /// Refusals that ask the client to come again, since its last good message, before more of them count as errors. As many
 /// as Postfix's `smtpd_recipient_overshoot_limit`: a sender with a long list is not an attacker, but one that never

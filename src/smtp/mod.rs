@@ -16,6 +16,7 @@ pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod domain;
 pub mod envelope;
 pub mod extensions;
 pub mod fields;

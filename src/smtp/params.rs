@@ -9,6 +9,7 @@ use super::{
     replies,
     reply::Known,
 };
+use std::borrow::Cow;
 
 /// Octets of ENVID (RFC 3461 §4.4).
 const ENVID_MAX: usize = 100;
@@ -98,7 +99,9 @@ fn take_mail<'a>(
                 _ => return None,
             });
         }
-        (b"ENVID", Some(text)) if text.len() <= ENVID_MAX && is_xtext(text) => found.envid = text,
+        (b"ENVID", Some(text)) if is_xtext(text) && xtext(text).len() <= ENVID_MAX => {
+            found.envid = text
+        }
         (b"AUTH", Some(text)) if text == b"<>" || is_xtext(text) => found.auth = text,
         _ => return None,
     }
@@ -210,22 +213,101 @@ fn notify(list: &[u8]) -> Option<Notify> {
     Some(Notify(all))
 }
 
-/// Printable ASCII without `+` and `=`, or `+` and two upper-case hex digits (RFC 3461 §4) that don't stand
-/// for a control character: decoded, that would reach a header or a log line.
-fn is_xtext(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let [byte, tail @ ..] = rest {
-        rest = match (byte, tail) {
-            (b'+', [high, low, tail @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) if !(high * 16 + low).is_ascii_control() => tail,
-                _ => return false,
+/// The next octet of xtext (RFC 3461 §4): printable ASCII, or `+` and two hex digits. As Postfix does, this takes digits in
+/// lower case and a raw `=`, and it takes a `+` that no digits follow: addresses are put there as they are.
+fn unquote(text: &[u8]) -> Option<(u8, &[u8])> {
+    match text {
+        [b'+', tail @ ..] => Some(match tail {
+            [high, low, rest @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high * 16 + low, rest),
+                _ => (b'+', tail),
             },
-            (b'+' | b'=', _) => return false,
-            (0x21..=0x7e, _) => tail,
+            _ => (b'+', tail),
+        }),
+        [octet @ 0x21..=0x7e, rest @ ..] => Some((*octet, rest)),
+        _ => None,
+    }
+}
+
+/// Whether it is xtext, and nothing in it stands for a control character: decoded, that would reach a header or a log
+/// line.
+#[must_use]
+pub(super) fn is_xtext(text: &[u8]) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        match unquote(rest) {
+            Some((octet, tail)) if !octet.is_ascii_control() => rest = tail,
             _ => return false,
-        };
+        }
     }
     !text.is_empty()
+}
+
+/// Xtext in the strict form that a backend can be told; what has it already is given back as it is.
+#[must_use]
+pub fn xtext(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'+', b'=', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let (mut strict, mut rest) = (Vec::with_capacity(text.len() + 16), text);
+    while let Some((octet, tail)) = unquote(rest) {
+        match octet {
+            b'+' | b'=' | ..=0x20 | 0x7f.. => {
+                strict.extend_from_slice(&[b'+', digit(octet >> 4), digit(octet & 15)]);
+            }
+            _ => strict.push(octet),
+        }
+        rest = tail;
+    }
+    Cow::Owned(strict)
+}
+
+/// ORCPT in the strict form of its type.
+#[must_use]
+pub fn orcpt(text: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memchr(b';', text) {
+        Some(semicolon) if is_utf8_type(&text[..semicolon]) => {
+            if !text
+                .iter()
+                .any(|octet| matches!(octet, b'+' | b'=' | b'\\'))
+            {
+                return Cow::Borrowed(text);
+            }
+            let mut strict = text[..=semicolon].to_vec();
+            let mut rest = &text[semicolon + 1..];
+            while let [octet, tail @ ..] = rest {
+                let embedded = embedded(rest).map_or(0, |(_, length)| length);
+                match octet {
+                    b'\\' if embedded > 0 => strict.extend_from_slice(&rest[..embedded]),
+                    b'+' | b'=' | b'\\' => {
+                        strict.extend_from_slice(b"\\x{");
+                        strict.extend_from_slice(&[digit(octet >> 4), digit(octet & 15), b'}']);
+                    }
+                    _ => strict.push(*octet),
+                }
+                rest = rest
+                    .get(embedded..)
+                    .filter(|_| embedded > 0)
+                    .unwrap_or(tail);
+            }
+            Cow::Owned(strict)
+        }
+        _ => xtext(text),
+    }
+}
+
+fn is_utf8_type(kind: &[u8]) -> bool {
+    kind.eq_ignore_ascii_case(b"utf-8")
+}
+
+/// A character that is written `\x{20AC}` (RFC 6533 §3), and the octets that it takes.
+fn embedded(text: &[u8]) -> Option<(char, usize)> {
+    let inner = text.strip_prefix(b"\\x{")?;
+    let end = memchr::memchr(b'}', inner).filter(|end| (2..=6).contains(end))?;
+    let digits = str::from_utf8(&inner[..end]).ok()?;
+    let sound = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = u32::from_str_radix(digits, 16).ok().filter(|_| sound)?;
+    Some((char::from_u32(number)?, end + 4))
 }
 
 /// What xtext stands for: clean UTF-8 (no control character), in as much of `room` as it takes. `None` where it is
@@ -236,11 +318,11 @@ pub fn from_xtext<'a>(text: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
         return None;
     }
     let (mut rest, mut length) = (text, 0);
-    while let [byte, tail @ ..] = rest {
-        let (octet, tail) = match (byte, tail) {
-            (b'+', [high, low, tail @ ..]) => (hex(*high)? * 16 + hex(*low)?, tail),
-            _ => (*byte, tail),
-        };
+    while let Some((octet, tail)) = unquote(rest) {
+        // As in Postfix: a `+` is taken for itself in addresses alone.
+        if rest[0] == b'+' && tail.len() + 3 != rest.len() {
+            return None;
+        }
         *room.get_mut(length)? = octet;
         length += 1;
         rest = tail;
@@ -252,8 +334,14 @@ fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'A'..=b'F' => Some(digit - b'A' + 10),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
     }
+}
+
+/// The upper-case hex digit of a number below 16.
+fn digit(number: u8) -> u8 {
+    b"0123456789ABCDEF"[usize::from(number & 15)]
 }
 
 /// `type;address`, the address in xtext; for the type `utf-8` in the form of RFC 6533 §3.
@@ -263,13 +351,16 @@ fn is_orcpt(text: &[u8], utf8: bool) -> bool {
     };
     let (kind, address) = (&text[..semicolon], &text[semicolon + 1..]);
     let atom = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-    if kind.is_empty() || !kind.iter().all(atom) || text.len() > ORCPT_MAX {
+    if kind.is_empty() || !kind.iter().all(atom) || orcpt(text).len() > ORCPT_MAX {
         return false;
     }
-    if kind.eq_ignore_ascii_case(b"utf-8") {
-        let plain =
-            |byte: &u8| matches!(byte, 0x21..=0x7e if *byte != b'=') || (utf8 && *byte >= 0x80);
-        return !address.is_empty() && address.iter().all(plain) && is_clean_utf8(address);
+    if is_utf8_type(kind) {
+        let plain = |byte: &u8| matches!(byte, 0x21..=0x7e) || (utf8 && *byte >= 0x80);
+        let hides = |at: usize| embedded(&address[at..]).is_some_and(|(c, _)| c.is_control());
+        return !address.is_empty()
+            && address.iter().all(plain)
+            && is_clean_utf8(address)
+            && !memchr::memchr_iter(b'\\', address).any(hides);
     }
     is_xtext(address)
 }
@@ -323,10 +414,9 @@ mod tests {
             (b"RET=FULL RET=FULL", 501),
             (b"ENVID=a ENVID=b", 501),
             (b"ENVID=", 501),
-            (b"ENVID=a=b", 501),
             (b"ENVID=a+0D+0Ab", 501),
-            (b"ENVID=a+3d", 501),
-            (b"ENVID=a+", 501),
+            (b"ENVID=a+0a", 501),
+            (b"ENVID=a+7F", 501),
             (b"ENVID=a\x01", 501),
             (b"AUTH=", 501),
         ] {
@@ -353,6 +443,25 @@ mod tests {
         );
         assert_eq!(found.orcpt, b"rfc822;a+2Bb@c");
         assert!(rcpt("ORCPT=utf-8;ж@d".as_bytes(), ALL, true).is_ok());
+        for (said, strict) in [
+            ("rfc822;root", "rfc822;root"),
+            ("RFC822;b+2Btag@d", "RFC822;b+2Btag@d"),
+            ("rfc822;b+2btag@d", "rfc822;b+2Btag@d"),
+            ("rfc822;b+tag@d", "rfc822;b+2Btag@d"),
+            ("rfc822;b+", "rfc822;b+2B"),
+            ("rfc822;a+3D=x=y@d", "rfc822;a+3D+3Dx+3Dy@d"),
+            ("rfc822;a+E9@d", "rfc822;a+E9@d"),
+            ("x400;/G=A/S=B/", "x400;/G+3DA/S+3DB/"),
+            ("utf-8;a+b=c@d", "utf-8;a\\x{2B}b\\x{3D}c@d"),
+            ("utf-8;a\\x{20AC}b\\@d", "utf-8;a\\x{20AC}b\\x{5C}@d"),
+        ] {
+            let text = format!("ORCPT={said}");
+            let found = rcpt(text.as_bytes(), ALL, false).expect(said).orcpt;
+            assert_eq!(String::from_utf8_lossy(&orcpt(found)), strict);
+            assert_eq!(orcpt(&orcpt(found)), orcpt(found), "{said}");
+        }
+        let envid = mail(b"ENVID=a+3db=c", ALL).expect("sound").envid;
+        assert_eq!(&*xtext(envid), b"a+3Db+3Dc");
         for (text, code) in [
             ("NOTIFY=NEVER,DELAY", 501),
             ("NOTIFY=DELAY,DELAY", 501),
@@ -363,6 +472,11 @@ mod tests {
             ("ORCPT=;a", 501),
             ("ORCPT=rfc822;a b", 555),
             ("ORCPT=rfc822;", 501),
+            ("ORCPT=rfc822;a+0Db", 501),
+            ("ORCPT=rfc822;a+0db", 501),
+            ("ORCPT=utf-8;", 501),
+            ("ORCPT=utf-8;a\\x{0D}b", 501),
+            ("ORCPT=utf-8;a\\x{85}b", 501),
             ("ORCPT=utf-8;ж@d", 501),
             ("SIZE=1", 555),
         ] {

@@ -1,15 +1,16 @@
 //! Paths (RFC 5321 §4.1.2): where mail comes from and where it goes.
 //!
 //! A path is read, checked and handed on as it came: a quoted local part keeps its quotes, case is kept,
-//! nothing is decoded. A source route is dropped (§3.3, appendix C). What is lax, is so because Postfix is:
-//! brackets may be missing, blanks may follow the colon, dots may stand anywhere in a local part (large
+//! nothing is decoded. A source route is dropped (§3.3, appendix C), and the dot of the root at the end of a domain.
+//! What is lax, is so because Postfix is: brackets may be missing, blanks may follow the colon, dots may stand anywhere in a local part (large
 //! Japanese providers gave out such addresses). What is strict, is so because a backend might read it in
 //! another way than we do: no second `@` outside quotes, no control character, no foreign domain syntax.
 
 use super::{
     command::is_blank,
+    domain,
     envelope::Path,
-    limits::{DOMAIN_MAX, LOCAL_MAX, PATH_MAX},
+    limits::{DOMAIN_MAX, PATH_MAX},
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -91,11 +92,34 @@ fn parse(text: &[u8]) -> Option<Parsed<'_>> {
     }
     let whole = without_route(inside)?;
     let path = split(whole)?;
-    let utf8 = !whole.is_ascii();
-    if utf8 && !is_clean_utf8(whole) {
+    if !bracketed && is_parameter(path) {
+        return None;
+    }
+    let utf8 = !path.whole.is_ascii();
+    if utf8 && !(is_clean_utf8(path.whole) && domain::to_ascii(path.domain).is_some()) {
         return None;
     }
     Some(Parsed { path, utf8, rest })
+}
+
+/// Whether a path without brackets is a parameter of a command that lacks its path: `MAIL FROM: BODY=8BITMIME`. An address
+/// without a domain that looks like one is meant by nobody.
+fn is_parameter(path: Path<'_>) -> bool {
+    let Some(equals) = memchr::memchr(b'=', path.local) else {
+        let flags = [&b"SMTPUTF8"[..], b"REQUIRETLS"];
+        return path.domain.is_empty() && flags.iter().any(|f| path.local.eq_ignore_ascii_case(f));
+    };
+    let keywords = [
+        &b"SIZE"[..],
+        b"BODY",
+        b"AUTH",
+        b"RET",
+        b"ENVID",
+        b"NOTIFY",
+        b"ORCPT",
+    ];
+    let name = &path.local[..equals];
+    path.domain.is_empty() || keywords.iter().any(|k| name.eq_ignore_ascii_case(k))
 }
 
 /// Where the path ends: at its `>`, or without brackets at a blank or the end; not inside quotes.
@@ -140,16 +164,19 @@ fn split(whole: &[u8]) -> Option<Path<'_>> {
         count(LOCAL, whole)
     };
     let (local, rest) = whole.split_at(end);
-    if local.is_empty() || local.len() > LOCAL_MAX {
+    if local.is_empty() {
         return None;
     }
     let domain = match rest {
-        [] => rest,
+        // Without a domain an empty local part would be the null path to some readers.
+        [] if local != b"\"\"" => rest,
+        // The dot of the root (RFC 1034 §3.1) means nothing, and not every reader knows that.
+        [b'@', domain @ .., b'.'] if is_domain(domain) => domain,
         [b'@', domain @ ..] if is_domain(domain) || is_literal(domain) => domain,
         _ => return None,
     };
     Some(Path {
-        whole,
+        whole: &whole[..local.len() + usize::from(!rest.is_empty()) + domain.len()],
         local,
         domain,
     })
@@ -160,7 +187,7 @@ fn end_of_quoted(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
         match *text.get(at)? {
-            b'"' => return (at > 1).then_some(at + 1),
+            b'"' => return Some(at + 1),
             b'\\' => {
                 at += 1;
                 if !matches!(text.get(at)?, 0x20..=0x7e) {
@@ -202,7 +229,8 @@ const fn is_atom(byte: u8) -> bool {
 }
 
 /// Whether it is a domain: labels of 1 to 63 octets, of letters, digits, hyphens and UTF-8; the underscore
-/// too, for it is out there. UTF-8 bytes are checked by the caller.
+/// too, for it is out there. Labels of UTF-8 are checked by [`domain::to_ascii`], and it is their A-labels that have
+/// a length.
 #[must_use]
 pub fn is_domain(name: &[u8]) -> bool {
     if name.len() > DOMAIN_MAX {
@@ -211,7 +239,8 @@ pub fn is_domain(name: &[u8]) -> bool {
     let mut rest = name;
     loop {
         let (label, behind) = rest.split_at(count(LABEL, rest));
-        if !(1..=63).contains(&label.len()) || label.starts_with(b"-") || label.ends_with(b"-") {
+        let long = label.len() > 63 && label.is_ascii();
+        if label.is_empty() || long || label.starts_with(b"-") || label.ends_with(b"-") {
             return false;
         }
         match behind {
@@ -237,6 +266,27 @@ pub fn is_literal(text: &[u8]) -> bool {
         }
         _ => inner.parse::<Ipv4Addr>().is_ok(),
     }
+}
+
+/// Whether it is an address in brackets as clients write it in HELO: an address literal, or one without the tag of
+/// IPv6, or with a zone (RFC 4007 §11), as programs do that print what their system calls the address. Which of them is
+/// the client's own, policy knows.
+#[must_use]
+pub fn is_bracketed_address(text: &[u8]) -> bool {
+    if is_literal(text) {
+        return true;
+    }
+    let inner = text.strip_prefix(b"[").and_then(|t| t.strip_suffix(b"]"));
+    let Some(Ok(inner)) = inner.map(str::from_utf8) else {
+        return false;
+    };
+    let bare = match inner.split_at_checked(5) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => address,
+        _ => inner,
+    };
+    let (address, zone) = bare.split_once('%').unwrap_or((bare, "0"));
+    let sound = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
+    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && zone.bytes().all(sound)
 }
 
 /// Whether it is UTF-8 without control characters (C0, DEL, C1) and line separators.
@@ -271,11 +321,24 @@ mod tests {
             ("<u%h@d>", "u%h@d"),
             ("<h!u@d>", "h!u@d"),
             ("<a@[192.0.2.1]>", "a@[192.0.2.1]"),
+            ("<a@b.example.>", "a@b.example"),
+            ("a@b.example. SIZE=1", "a@b.example"),
+            ("<\"a b\"@b.>", "\"a b\"@b"),
+            ("<\"\"@c>", "\"\"@c"),
+            ("<SIZE=1@c>", "SIZE=1@c"),
+            ("a=b@c", "a=b@c"),
             ("<a@[ipv6:::1]>", "a@[ipv6:::1]"),
             ("<PostMaster>", "PostMaster"),
             ("<пример@пример.example>", "пример@пример.example"),
         ] {
             assert_eq!(whole(text.as_bytes()).as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            &b" BODY=8BITMIME SIZE=1"[..],
+            b"SIZE=1",
+            b" smtputf8 BODY=7BIT",
+        ] {
+            assert_eq!(sender(text), None, "{}", text.escape_ascii());
         }
         assert_eq!(
             sender(b"<> BODY=7BIT").map(|p| p.rest),
@@ -310,7 +373,16 @@ mod tests {
             b"<a@b\0>",
             b"<a@b..c>",
             b"<a@.b>",
-            b"<a@b.>",
+            b"<a@b..>",
+            b"<a@.>",
+            b"<a@[192.0.2.1].>",
+            b"<\"\">",
+            b"BODY=8BITMIME@c",
+            b"envid=x@c",
+            b"SMTPUTF8",
+            "<a@exam\u{200b}ple.example>".as_bytes(),
+            "<a@\u{202e}b>".as_bytes(),
+            "<a@b／c>".as_bytes(),
             b"<a@-b>",
             b"<a@b-.c>",
             b"<a@b/c>",
@@ -319,7 +391,6 @@ mod tests {
             b"<a@[x]>",
             b"<a@b,c@d>",
             b"<a(b)@c>",
-            b"<\"\"@c>",
             b"<\"a@c>",
             b"<\"a\"b@c>",
             b"<\"a\x01\"@c>",
@@ -342,8 +413,9 @@ mod tests {
             name.truncate(domain);
             whole(format!("<{}@{name}>", "l".repeat(local)).as_bytes()).is_some()
         };
-        assert!(path(64, 100) && !path(65, 100));
         assert!(path(64, 189) && !path(64, 190));
+        assert!(path(153, 100) && !path(154, 100));
+        assert!(path(1, 252) && !path(1, 253));
         assert!(!is_domain(&[b'd'; 64]) && is_domain(&[b'd'; 63]));
     }
 }

@@ -51,15 +51,15 @@ replies! {
     /// Known verb, not served.
     UNSERVED = 502 5,5,1 "Command not implemented", "EXPN, ETRN, TURN, SEND, SOML and SAML are not served; STARTTLS and BDAT only where they are announced.", "Nothing.";
     /// Hello without name or with a bad one.
-    HELLO_SYNTAX = 501 5,5,4 "Syntax: EHLO hostname", "EHLO or HELO came without a name, with a broken address literal, or with octets that are no text.", "Give the client a host name.";
+    HELLO_SYNTAX = 501 5,5,4 "Syntax: EHLO hostname", "EHLO or HELO came without a name, with a broken address literal, with octets that are no text, or with characters that show as nothing.", "Give the client a host name.";
     /// MAIL's syntax.
     MAIL_SYNTAX = 501 5,5,4 "Syntax: MAIL FROM:<address>", "MAIL came without FROM.", "Correct the client.";
     /// Bad reverse-path.
-    SENDER_SYNTAX = 501 5,1,7 "Bad sender address syntax", "The address in MAIL FROM is malformed, or longer than RFC 5321 section 4.5.3.1 allows.", "Correct the sender address.";
+    SENDER_SYNTAX = 501 5,1,7 "Bad sender address syntax", "The address in MAIL FROM is missing, malformed, longer than RFC 5321 section 4.5.3.1.3 allows, or has a character in its domain that no domain can have, such as one that shows as nothing.", "Correct the sender address.";
     /// RCPT's syntax.
     RCPT_SYNTAX = 501 5,5,4 "Syntax: RCPT TO:<address>", "RCPT came without TO.", "Correct the client.";
     /// Bad forward-path.
-    RECIPIENT_SYNTAX = 501 5,1,3 "Bad recipient address syntax", "The address in RCPT TO is malformed, has no domain, or is longer than RFC 5321 section 4.5.3.1 allows.", "Correct the recipient address.";
+    RECIPIENT_SYNTAX = 501 5,1,3 "Bad recipient address syntax", "The address in RCPT TO is malformed, has no domain, is longer than RFC 5321 section 4.5.3.1.3 allows, or has a character in its domain that no domain can have, such as one that shows as nothing.", "Correct the recipient address.";
     /// Non-ASCII path without SMTPUTF8.
     NEEDS_UTF8 = 553 5,6,7 "Non-ASCII address needs SMTPUTF8", "An address with characters beyond ASCII came without the SMTPUTF8 parameter of MAIL (RFC 6531).", "Use a client that knows SMTPUTF8, or an ASCII address.";
     /// A parameter that no enabled extension knows.
@@ -69,7 +69,7 @@ replies! {
     /// A parameter's value.
     PARAMETER_VALUE = 501 5,5,4 "Bad parameter value", "The value of a parameter of MAIL or RCPT is malformed.", "Correct the client.";
     /// No arguments wanted.
-    NO_ARGUMENTS = 501 5,5,4 "Command takes no argument", "DATA, RSET or STARTTLS came with an argument.", "Correct the client.";
+    NO_ARGUMENTS = 501 5,5,4 "Command takes no argument", "DATA, RSET, STARTTLS or QUIT came with an argument.", "Correct the client.";
     /// VRFY or EXPN without argument.
     VRFY_SYNTAX = 501 5,5,4 "Syntax: VRFY address", "VRFY came without an address.", "Correct the client.";
     /// BDAT's syntax.
@@ -97,7 +97,9 @@ replies! {
     /// STARTTLS twice.
     TLS_ACTIVE = 554 5,5,1 "TLS is active already", "STARTTLS came under TLS.", "Correct the client.";
     /// TLS needed.
-    NEEDS_TLS = 530 5,7,0 "Must issue a STARTTLS command first", "The listener takes mail under TLS only.", "Switch TLS on in the client.";
+    NEEDS_TLS = 530 5,7,0 "Must issue a STARTTLS command first", "The listener takes mail under TLS only, and what came is none of EHLO, NOOP, STARTTLS and QUIT (RFC 3207 section 4).", "Switch TLS on in the client.";
+    /// A client that hasn't authenticated, where it must.
+    AUTH_REQUIRED = 530 5,7,0 "Authentication required", "The listener's role is `submission`; the client has not authenticated and is in none of the `trusted` networks.", "Users switch authentication on in their mail program. Mail from other servers belongs to a listener with `role = \"mx\"`.";
     /// AUTH where there is none.
     AUTH_OFF = 503 5,5,1 "Authentication not enabled", "AUTH came where it is not configured.", "Use the submission service, or no authentication.";
     /// XCLIENT or XFORWARD from just anybody.

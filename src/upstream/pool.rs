@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{Balance, PoolIdentity},
-    smtp::{Capabilities, Tick, client::ClientSettings},
+    smtp::{Capabilities, Tick, client::ClientSettings, domain::address_to_ascii},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -168,7 +168,9 @@ impl Pool {
     #[must_use]
     pub fn hashed(&self, eligible: &Eligible<'_>, key: &[u8], now: Tick) -> Option<usize> {
         let able = |i: usize| eligible.has(i).then(|| self.candidate(i, now));
-        balance::rendezvous(self.backends.len(), able, balance::hash(key))
+        // Either spelling of a domain goes to the same backend.
+        let key = address_to_ascii(key);
+        balance::rendezvous(self.backends.len(), able, balance::hash(&key))
     }
 
     fn candidate(&self, i: usize, now: Tick) -> Candidate {

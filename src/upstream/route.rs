@@ -5,7 +5,7 @@
 //! costs one question a label.
 
 use super::ids::PoolId;
-use crate::config::Recipients;
+use crate::{config::Recipients, smtp::domain};
 use rustc_hash::FxHashMap;
 
 /// Longest domain that can have a route (RFC 5321 §4.5.3.1.2).
@@ -40,7 +40,11 @@ impl RouteTable {
     /// stays; `Err` says of which route that is.
     pub fn add(&mut self, domain: &str, route: Route) -> Result<(), RouteId> {
         self.first.get_or_insert(route);
-        let lower = |domain: &str| domain.to_ascii_lowercase().into_bytes().into_boxed_slice();
+        let domain = domain.strip_suffix('.').unwrap_or(domain);
+        let lower = |name: &str| {
+            let form = domain::to_ascii(name.as_bytes()).unwrap_or(name.as_bytes().into());
+            form.to_ascii_lowercase().into_boxed_slice()
+        };
         let before = match domain.strip_prefix('.') {
             _ if domain == "*" => *self.other.get_or_insert(route),
             Some(parent) => *self.below.entry(lower(parent)).or_insert(route),
@@ -56,6 +60,7 @@ impl RouteTable {
     /// The route of a domain (or an address literal, which only `*` or its own text match).
     #[must_use]
     pub fn find(&self, domain: &[u8]) -> Option<&Route> {
+        let domain = &*domain::to_ascii(domain)?;
         let mut buffer = [0u8; DOMAIN_MAX];
         let lower = buffer.get_mut(..domain.len())?;
         lower.copy_from_slice(domain);
@@ -168,5 +173,20 @@ mod tests {
         };
         assert_eq!(table.add("EXAMPLE.net", route), Err(RouteId(0)));
         assert_eq!(table.add(".example.net", route), Ok(()));
+    }
+
+    #[test]
+    fn either_spelling_of_a_domain_finds_its_route() {
+        let routes = table(&[&["bücher.example", ".xn--strae-oqa.example."], &["*"]]);
+        for (domain, place) in [
+            ("BÜCHER.example", 0),
+            ("XN--bcher-kva.example", 0),
+            ("mx.straße.example", 0),
+            ("mx.strasse.example", 1),
+        ] {
+            let found = routes.find(domain.as_bytes()).map(|route| route.id);
+            assert_eq!(found, Some(RouteId(place)), "{domain}");
+        }
+        assert_eq!(routes.find("b\u{200b}.example".as_bytes()), None);
     }
 }

@@ -5,7 +5,7 @@
 //! used goes first", for the price of two maps. A shard's lock is held for one look-up.
 
 use super::{BackendReply, ids::PoolId};
-use crate::smtp::{Tick, envelope::Path};
+use crate::smtp::{Tick, domain, envelope::Path};
 use rustc_hash::FxBuildHasher;
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -35,7 +35,7 @@ pub enum Known {
     Bad(BackendReply),
 }
 
-/// Pool and address: the domain in lower case, the local part as it came (RFC 5321 §2.4).
+/// Pool and address: the domain in lower case and in A-labels, the local part as it came (RFC 5321 §2.4).
 #[derive(Clone, Copy)]
 pub struct Key {
     bytes: [u8; KEY_MAX],
@@ -56,11 +56,17 @@ impl Key {
         key.bytes[..4].copy_from_slice(&pool.0.to_ne_bytes());
         let path = key.bytes.get_mut(4..key.len)?;
         path.copy_from_slice(recipient.whole);
-        let domain = path.len() - recipient.domain.len();
-        path[domain..].make_ascii_lowercase();
+        let local = path.len() - recipient.domain.len();
+        path[local..].make_ascii_lowercase();
         // `<Postmaster>` in any case is one mailbox (§4.5.1).
         if recipient.domain.is_empty() {
             path.make_ascii_lowercase();
+        }
+        if !recipient.domain.is_ascii() {
+            let form = domain::to_ascii(recipient.domain)?;
+            let from = 4 + local;
+            key.len = from + form.len();
+            key.bytes.get_mut(from..key.len)?.copy_from_slice(&form);
         }
         Some(key)
     }
@@ -247,6 +253,9 @@ mod tests {
         cache.learn(&key(1, b"POSTMASTER"), Known::Good, Tick(10));
         assert_eq!(look(1, b"Postmaster"), Some(Known::Good));
         assert!(Key::new(PoolId(1), Path::split(&[b'a'; 257])).is_none());
+        let (letters, ascii) = ("a@Bücher.example", b"a@xn--bcher-KVA.example");
+        let spelled = key(1, letters.as_bytes());
+        assert_eq!(spelled.as_bytes(), key(1, ascii).as_bytes());
     }
 
     #[test]

@@ -141,6 +141,7 @@ fn set(settings: &mut Settings, grant: &mut Extensions, key: &str, value: &str) 
         "grant" => *grant = *grant | extension(value),
         "auth" => settings.auth.mechanisms = value.split(' ').map(str::to_string).collect(),
         "auth_requires_tls" => settings.auth.requires_tls = value == "yes",
+        "auth_required" => settings.auth.required = value == "yes",
         "requires_tls" => settings.requires_tls = value == "yes",
         "bare_newline" if value == "normalize" => settings.bare_newline = BareNewline::Normalize,
         "extensions" => match value.split_at(1) {

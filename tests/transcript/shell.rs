@@ -126,6 +126,7 @@ impl Shell {
             (Signals::PAST_STARTTLS, "starttls"),
             (Signals::PAST_AUTH, "auth"),
             (Signals::UNOFFERED, "unoffered"),
+            (Signals::PAST_QUIT, "quit"),
         ] {
             if self.server.signals().has(signal) && !self.seen.has(signal) {
                 self.done(format!("signal {name}"));

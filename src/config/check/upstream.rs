@@ -1,7 +1,8 @@
 //! Pools and routes: names that refer to each other, backends, loops, domains.
 
-use crate::config::{
-    Backend, Config, Pool, PoolTls, Protocol, document::Document, entry, shape::nearest,
+use crate::{
+    config::{Backend, Config, Pool, PoolTls, Protocol, document::Document, entry, shape::nearest},
+    smtp::domain::address_to_ascii,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -235,7 +236,7 @@ fn routes(config: &Config, at: &mut Document) {
             let path = format!("route[{i}].domains[{j}]");
             if let Err(hint) = entry::route_domain(domain) {
                 at.error(&path, format!("\"{domain}\" is no domain"), hint);
-            } else if let Some(first) = seen.insert(domain.to_lowercase(), i) {
+            } else if let Some(first) = seen.insert(one_spelling(domain), i) {
                 at.error(
                     &path,
                     format!("{domain} has a route already, `route[{first}]`"),
@@ -244,6 +245,13 @@ fn routes(config: &Config, at: &mut Document) {
             }
         }
     }
+}
+
+/// A route's domain as it is looked up: either form of an internationalized name is the same domain.
+fn one_spelling(domain: &str) -> String {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    let form = address_to_ascii(domain.as_bytes());
+    String::from_utf8_lossy(&form).to_ascii_lowercase()
 }
 
 fn unused(config: &Config, at: &mut Document) {

@@ -1,5 +1,7 @@
 //! Lower case without an allocation: names and addresses are compared in any case (ASCII only, as DNS does).
 
+use crate::smtp::domain;
+
 /// Octets of a buffer on the stack: a path has 256 at most (RFC 5321 §4.5.3.1.3).
 pub const ROOM: usize = 320;
 
@@ -13,7 +15,8 @@ pub fn text<'a>(text: &[u8], room: &'a mut [u8; ROOM]) -> &'a [u8] {
     room
 }
 
-/// A host name in lower case and without the dot of the root at its end.
+/// A host name, or an address, in lower case, its domain in A-labels and without the dot of the root at its end.
 pub fn host<'a>(name: &[u8], room: &'a mut [u8; ROOM]) -> &'a [u8] {
-    text(name.strip_suffix(b".").unwrap_or(name), room)
+    let name = domain::address_to_ascii(name);
+    text(name.strip_suffix(b".").unwrap_or(&name), room)
 }

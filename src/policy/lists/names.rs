@@ -11,7 +11,7 @@ use crate::{
         replies::Defaults,
         rule::{Rule, Say},
     },
-    smtp::envelope::Path,
+    smtp::{domain, envelope::Path},
 };
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustc_hash::FxHashSet;
@@ -63,11 +63,9 @@ impl Lists {
     /// Reports the lists that hold this address or its domain. `Break`: one has decided.
     pub fn look_address(&self, path: Path<'_>, say: &mut Say<'_>) -> ControlFlow<()> {
         let mut room = [0; lower::ROOM];
-        let whole = lower::text(
-            path.whole.strip_suffix(b".").unwrap_or(path.whole),
-            &mut room,
-        );
-        let domain = path.domain.strip_suffix(b".").unwrap_or(path.domain).len();
+        let whole = lower::host(path.whole, &mut room);
+        let domain = path.domain.strip_suffix(b".").unwrap_or(path.domain);
+        let domain = domain::to_ascii(domain).map_or(domain.len(), |form| form.len());
         let domain = &whole[whole.len().saturating_sub(domain)..];
         self.look(say, |names| names.address(path.whole, whole, domain))
     }
@@ -118,7 +116,9 @@ impl Names {
             self.null = true;
             return Ok(());
         }
-        let lowered = text.to_ascii_lowercase();
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let lowered = domain::address_to_ascii(text.as_bytes());
+        let lowered = String::from_utf8_lossy(&lowered).to_ascii_lowercase();
         let (set, name) = match lowered.strip_prefix('.') {
             _ if lowered.contains('@') => (&mut self.addresses, &*lowered),
             Some(parent) => (&mut self.below, parent),
@@ -206,6 +206,34 @@ mod tests {
         assert_eq!(holds(&names, ""), None);
         assert_eq!(holds(&self::names(&["<>"]), ""), Some("<>"));
         assert_eq!(holds(&self::names(&["<>"]), "a@b"), None);
+    }
+
+    #[test]
+    fn either_spelling_of_a_domain() {
+        let rows = [
+            "müller.example",
+            "xn--strae-oqa.example.",
+            ".Bücher.example",
+            "U@ä.example",
+        ];
+        let names = names(&rows);
+        for (path, kind) in [
+            ("a@xn--mller-kva.example", Some("domain")),
+            ("a@MÜLLER.example", Some("domain")),
+            ("a@straße.example", Some("domain")),
+            ("a@strasse.example", None),
+            ("a@x.xn--bcher-kva.example", Some("parent domain")),
+            ("u@XN--4ca.example", Some("address")),
+        ] {
+            let mut room = [0; lower::ROOM];
+            let whole = lower::host(path.as_bytes(), &mut room);
+            let domain = Path::split(whole).domain;
+            assert_eq!(
+                names.address(path.as_bytes(), whole, domain),
+                kind,
+                "{path}"
+            );
+        }
     }
 
     #[test]

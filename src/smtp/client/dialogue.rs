@@ -6,7 +6,7 @@ use super::{
         reply_parse::{Progress, ReplyHead},
     },
     COMMANDS_MAX, Client, ClientError, ClientStep, Event, Phase, capabilities,
-    transaction::{Awaited, Kind, Last},
+    transaction::{Awaited, Body, Kind},
 };
 
 impl Client {
@@ -205,16 +205,17 @@ impl Client {
         let t = &mut self.transaction;
         t.answered += 1;
         match head.code {
-            354 if t.muted => Some(self.fail(ClientError::OutOfStep)),
+            // The first digit says it (RFC 5321 §4.2.1): another 3yz than 354 is a go-ahead too.
+            300..400 if t.muted => Some(self.fail(ClientError::OutOfStep)),
             // An empty body would be a message to some readers of the RFC, so none is sent.
-            354 if t.refused => {
+            300..400 if t.refused => {
                 t.told = true;
                 self.leave(head);
                 Some(Event::Refused)
             }
-            354 if !quiet => Some(self.fail(ClientError::Unasked)),
-            354 => {
-                t.go = true;
+            300..400 if !quiet => Some(self.fail(ClientError::Unasked)),
+            300..400 => {
+                t.body = Body::Due;
                 Some(Event::Go)
             }
             400.. => self.refuse(head),
@@ -246,7 +247,7 @@ impl Client {
             return tell.then_some(Event::Chunk);
         }
         // LMTP: whether LAST behind it gets one reply or one a recipient is not written anywhere.
-        let unclear = self.settings.lmtp && t.last == Last::Sent && !t.refused;
+        let unclear = self.settings.lmtp && t.body == Body::Ended && !t.refused;
         let event = self.refuse(head);
         if unclear {
             self.leave(head);
@@ -258,7 +259,7 @@ impl Client {
     fn hear_last(&mut self, head: ReplyHead) -> Option<Event> {
         let t = &mut self.transaction;
         if !self.settings.lmtp || t.refused && t.accepted == 0 {
-            t.last = Last::Answered;
+            t.body = Body::Answered;
             if !head.is_positive() {
                 return self.refuse(head);
             }
@@ -273,7 +274,7 @@ impl Client {
         };
         t.told |= !head.is_positive();
         if done {
-            t.last = Last::Answered;
+            t.body = Body::Answered;
             t.refused = t.told;
             if !t.told {
                 self.phase = Phase::Idle;

@@ -30,12 +30,19 @@ enum Rset {
     Sent,
 }
 
-/// How far the end of the body is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Last {
+/// How far the body is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub(super) enum Body {
+    /// Nothing of it was sent, and nothing asked for.
     #[default]
     No,
-    Sent,
+    /// The backend waits for it: `Go` was said.
+    Due,
+    /// Something of it was sent.
+    Begun,
+    /// Its end was sent.
+    Ended,
+    /// The final reply is in; in LMTP the last of them.
     Answered,
 }
 
@@ -79,9 +86,7 @@ pub(super) struct Transaction {
     pub(super) accepted: usize,
     /// Chunks sent and not answered, without the last.
     pub(super) chunks_open: usize,
-    /// Something of the body was sent.
-    begun: bool,
-    pub(super) last: Last,
+    pub(super) body: Body,
     /// LMTP: recipients whose final reply is in (or who get none).
     finals: usize,
     rset: Rset,
@@ -91,8 +96,6 @@ pub(super) struct Transaction {
     pub(super) refused: bool,
     /// The caller knows how it ended.
     pub(super) told: bool,
-    /// `Go` was said.
-    pub(super) go: bool,
     pub(super) stuff: Stuff,
     /// No dot of the payload needs stuffing.
     pub(super) undotted: bool,
@@ -164,7 +167,7 @@ impl Transaction {
     pub(super) fn state(&self) -> ClientState {
         match self {
             Transaction {
-                last: Last::Sent, ..
+                body: Body::Ended, ..
             } => ClientState::Committing,
             Transaction {
                 kind: Kind::Probe,
@@ -186,7 +189,7 @@ impl Transaction {
     }
 
     pub(super) fn is_committing(&self) -> bool {
-        self.last == Last::Sent
+        self.body == Body::Ended
     }
 
     pub(super) fn is_ruled_out(&self) -> bool {
@@ -207,7 +210,7 @@ impl Transaction {
             }
         } else if self.chunks_open > 0 {
             Awaited::Chunk
-        } else if self.last == Last::Sent {
+        } else if self.body == Body::Ended {
             Awaited::Last
         } else if self.rset == Rset::Sent {
             Awaited::Rset
@@ -218,11 +221,11 @@ impl Transaction {
 
     /// Whether more of the body would be of use, and the backend is ready to read it.
     pub(super) fn takes_body(&self, pipelines: bool) -> bool {
-        if !self.is_live() || self.last != Last::No {
+        if !self.is_live() || self.body >= Body::Ended {
             return false;
         }
         if !self.chunks {
-            self.go
+            self.body >= Body::Due
         } else if pipelines {
             self.written == self.script.len() && self.chunks_open < CHUNKS_MAX
         } else {
@@ -237,10 +240,8 @@ impl Transaction {
 
     /// Notes that a piece of the body was written.
     pub(super) fn count_piece(&mut self, last: bool) {
-        self.begun = true;
-        if last {
-            self.last = Last::Sent;
-        } else if self.chunks {
+        self.body = if last { Body::Ended } else { Body::Begun };
+        if !last && self.chunks {
             self.chunks_open += 1;
         }
     }
@@ -253,8 +254,8 @@ impl Transaction {
 
     /// Turns away from it. False where only closing the connection keeps the message from delivery.
     pub(super) fn abandon(&mut self) -> bool {
-        let body_open = !self.chunks && self.go && !self.told;
-        let committing = self.last == Last::Sent && !self.refused;
+        let body_open = !self.chunks && self.body >= Body::Due && !self.told;
+        let committing = self.body == Body::Ended && !self.refused;
         if self.rset == Rset::No {
             if body_open || committing {
                 return false;
@@ -271,7 +272,7 @@ impl Transaction {
     }
 
     pub(super) fn is_in_body(&self) -> bool {
-        self.is_live() && (self.go || self.begun) && self.last == Last::No
+        self.is_live() && matches!(self.body, Body::Due | Body::Begun)
     }
 
     /// Sends what the window allows of the commands.
@@ -322,11 +323,12 @@ impl Transaction {
     pub(super) fn go_untold(&mut self) -> bool {
         let now = self.chunks
             && self.is_live()
-            && !self.go
-            && !self.begun
+            && self.body == Body::No
             && self.written == self.script.len()
             && !self.awaits_reply();
-        self.go |= now;
+        if now {
+            self.body = Body::Due;
+        }
         now
     }
 

@@ -4,7 +4,7 @@
 //! A client may say `*` at any of its turns, and a line that is no base64 ends the exchange. What the client says is
 //! kept for the one question that it leads to, and overwritten behind it.
 
-use super::{Action, Answer, Server, Signals, State, line::Found, words::Question};
+use super::{Action, Answer, Channel, Server, Signals, State, interface::Question, line::Found};
 use crate::smtp::{
     extensions::Extensions,
     limits::{AUTH_LINE_MAX, AUTH_RESYNC},
@@ -17,6 +17,26 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 const NAME_MAX: usize = 20;
 /// What a mechanism ends in that binds to the channel below (RFC 5801 §3).
 const BOUND: &str = "-PLUS";
+
+/// How far AUTH is.
+#[derive(Debug)]
+pub(super) enum Login {
+    /// Nothing came of it, or nothing yet.
+    No,
+    /// An exchange is under way.
+    Exchange(Box<Dialogue>),
+    /// The client has authenticated.
+    Done,
+}
+
+impl Login {
+    /// Ends an exchange that is under way.
+    pub fn give_up(&mut self) {
+        if matches!(self, Login::Exchange(_)) {
+            *self = Login::No;
+        }
+    }
+}
 
 /// An exchange under way.
 #[derive(Debug)]
@@ -58,7 +78,9 @@ impl Server {
     /// What the client said: while [`Question::Auth`] is open.
     #[must_use]
     pub fn said(&self) -> Option<Said<'_>> {
-        let dialogue = self.dialogue.as_ref()?;
+        let Login::Exchange(dialogue) = &self.login else {
+            return None;
+        };
         Some(Said {
             mechanism: self.settings.auth.mechanisms.get(dialogue.mechanism)?,
             fresh: dialogue.fresh,
@@ -69,12 +91,30 @@ impl Server {
     /// Whether [`Question::Auth`] was answered with yes.
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
-        self.authenticated
+        matches!(self.login, Login::Done)
+    }
+
+    /// Says whether the client may mail without AUTH where [`Auth::required`](super::Auth::required) is set.
+    pub fn trust(&mut self, trusted: bool) {
+        self.trusted = trusted;
+    }
+
+    /// Whether the client must still authenticate before it mails. One whose login a proxy has told has done so.
+    pub(super) fn lacks_auth(&self) -> bool {
+        let claimed = || {
+            self.claims()
+                .is_some_and(|claims| claims.login.value().is_some())
+        };
+        self.settings.auth.required && !self.trusted && !self.is_authenticated() && !claimed()
     }
 
     /// Whether the channel below can be bound to: mechanisms that do so are offered from now on.
     pub fn set_bindable(&mut self, bindable: bool) {
-        self.bindable = bindable;
+        self.channel = match (bindable, self.channel) {
+            (true, _) => Channel::Bindable,
+            (false, Channel::Clear) => Channel::Clear,
+            (false, _) => Channel::Tls,
+        };
     }
 
     /// Whether AUTH may come at all on this listener.
@@ -84,12 +124,12 @@ impl Server {
 
     /// Whether AUTH is served at this moment, or was before the client used it.
     pub(super) fn serves_auth(&self) -> bool {
-        self.has_auth() && (self.tls || !self.settings.auth.requires_tls)
+        self.has_auth() && (self.is_secured() || !self.settings.auth.requires_tls)
     }
 
     /// The mechanisms that may be used now.
     pub(super) fn mechanisms(&self) -> impl Iterator<Item = (usize, &str)> {
-        let bindable = self.bindable;
+        let bindable = self.channel == Channel::Bindable;
         let all = self.settings.auth.mechanisms.iter().enumerate();
         all.map(|(place, name)| (place, &**name))
             .filter(move |(_, name)| bindable || !name.ends_with(BOUND))
@@ -98,7 +138,7 @@ impl Server {
     pub(super) fn auth_command(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
         match self.try_auth(arguments) {
             Ok(dialogue) => {
-                self.dialogue = Some(Box::new(dialogue));
+                self.login = Login::Exchange(Box::new(dialogue));
                 self.state = State::Asked(Question::Auth);
             }
             Err(known) => self.refuse_known(known, out),
@@ -109,13 +149,13 @@ impl Server {
         if !self.has_auth() {
             return Err(&replies::AUTH_OFF);
         }
-        if self.name.is_empty() || !self.esmtp {
+        if self.greeted.text.is_empty() || !self.greeted.esmtp {
             return Err(&replies::AUTH_NEEDS_EHLO);
         }
         if self.envelope.has_sender() || self.transfer.is_active() {
             return Err(&replies::AUTH_IN_TRANSACTION);
         }
-        if self.authenticated {
+        if self.is_authenticated() {
             return Err(&replies::AUTH_TWICE);
         }
         if !self.serves_auth() {
@@ -197,8 +237,8 @@ impl Server {
             self.end_auth(&replies::AUTH_CANCELLED, out);
             return;
         }
-        match (STANDARD.decode(line), &mut self.dialogue) {
-            (Ok(octets), Some(dialogue)) => {
+        match (STANDARD.decode(line), &mut self.login) {
+            (Ok(octets), Login::Exchange(dialogue)) => {
                 dialogue.response = Some(octets);
                 self.state = State::Asked(Question::Auth);
             }
@@ -207,7 +247,7 @@ impl Server {
     }
 
     fn end_auth(&mut self, known: &'static Known, out: &mut Vec<u8>) {
-        self.dialogue = None;
+        self.login.give_up();
         self.state = State::Command;
         self.refuse_known(known, out);
     }
@@ -215,7 +255,8 @@ impl Server {
     /// Asks the client on in the exchange, instead of an answer to [`Question::Auth`]. Without that question it does
     /// nothing.
     pub fn challenge(&mut self, octets: &[u8], out: &mut Vec<u8>) {
-        let (State::Asked(Question::Auth), Some(dialogue)) = (self.state, &mut self.dialogue)
+        let (State::Asked(Question::Auth), Login::Exchange(dialogue)) =
+            (self.state, &mut self.login)
         else {
             return;
         };
@@ -231,8 +272,7 @@ impl Server {
     pub(super) fn answer_auth(&mut self, answer: Answer, out: &mut Vec<u8>) {
         match answer {
             Answer::Accept | Answer::AcceptWith(_) => {
-                self.dialogue = None;
-                self.authenticated = true;
+                self.login = Login::Done;
                 let reply = match answer {
                     Answer::AcceptWith(reply) => reply,
                     _ => replies::AUTH_OK.reply(),
@@ -240,7 +280,7 @@ impl Server {
                 reply.write(out);
             }
             Answer::Refuse(reply) | Answer::Close(reply) => {
-                self.dialogue = None;
+                self.login.give_up();
                 // A 4xx too: an exchange costs more than a command, and one that is asked to wait is slowed down
                 // because of those that failed.
                 reply.write(out);
@@ -252,7 +292,7 @@ impl Server {
     /// AUTH's line of the EHLO reply; empty where it is not offered.
     pub(super) fn auth_line(&self) -> Vec<u8> {
         let mut line = Vec::new();
-        if self.serves_auth() && !self.authenticated {
+        if self.serves_auth() && !self.is_authenticated() {
             for (_, name) in self.mechanisms() {
                 line.extend_from_slice(if line.is_empty() { b"AUTH " } else { b" " });
                 line.extend_from_slice(name.as_bytes());

@@ -8,12 +8,12 @@
 //! doesn't follow directly on it. A proxy that goes on to another client and doesn't name its login must not lend it
 //! that of the one before.
 
-use super::{Server, State, Tally, hello::is_odd, words::Question};
+use super::{Server, State, Tally, auth::Login, hello::is_odd, interface::Question};
 use crate::smtp::{
     command::{decimal, is_blank},
     extensions::Extensions,
     limits::DOMAIN_MAX,
-    params::from_xtext,
+    params::{from_xtext, is_xtext},
     replies,
     replies::wire,
 };
@@ -88,8 +88,13 @@ impl Claims {
         for word in words {
             let equals = memchr::memchr(b'=', word)?;
             let mut room = [0; DOMAIN_MAX];
-            let value = from_xtext(&word[equals + 1..], &mut room)?;
-            self.set(&word[..equals].to_ascii_uppercase(), value, kind)?;
+            let (name, raw) = (word[..equals].to_ascii_uppercase(), &word[equals + 1..]);
+            let value = match from_xtext(raw, &mut room) {
+                // nginx writes a login as it is: `bob+ab@d` is no xtext, and no octet AB is meant.
+                None if name == b"LOGIN" && raw.len() <= DOMAIN_MAX && is_xtext(raw) => raw,
+                value => value?,
+            };
+            self.set(&name, value, kind)?;
         }
         Some(())
     }
@@ -205,13 +210,13 @@ impl Server {
     /// The session is another client's: as new, but for what the connection is (TLS, who may speak for others).
     fn begin_anew(&mut self, claims: &Claims) {
         self.reset();
-        self.authenticated = false;
-        self.name.clear();
+        self.login = Login::No;
+        self.greeted.text.clear();
         // Postfix takes MAIL at once behind an XCLIENT that named HELO.
         if let Some(hello) = claims.hello.value() {
-            self.name.extend_from_slice(hello);
+            self.greeted.text.extend_from_slice(hello);
         }
-        self.esmtp = claims.esmtp != Claim::Is(false) && !self.name.is_empty();
+        self.greeted.esmtp = claims.esmtp != Claim::Is(false) && !self.greeted.text.is_empty();
         self.forwarded = None;
         self.signals = super::Signals::NONE;
         self.tally = Tally {
@@ -288,6 +293,18 @@ mod tests {
             "NAME=\u{e9}",
             "NAME=ok ADDR=x",
         ] {
+            assert_eq!(read(text, Kind::XClient), None, "{text}");
+        }
+        for (login, value) in [
+            ("bob+tag@d", "bob+tag@d"),
+            ("bob+2Btag@d", "bob+tag@d"),
+            ("bob+ab@d", "bob+ab@d"),
+            ("bob=x@d", "bob=x@d"),
+        ] {
+            let claims = read(&format!("LOGIN={login}"), Kind::XClient).expect("sound");
+            assert_eq!(claims.login, Claim::Is(value.as_bytes().into()));
+        }
+        for text in ["LOGIN=a+0Ab+ff", "LOGIN=", "LOGIN=a+7fb+ff"] {
             assert_eq!(read(text, Kind::XClient), None, "{text}");
         }
         assert_eq!(read("LOGIN=bob", Kind::XForward), None);

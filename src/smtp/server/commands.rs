@@ -1,6 +1,6 @@
 //! Commands in their sequence (RFC 5321 §4.1.4): which one may come now, and what it leads to.
 
-use super::{Action, Answer, Earlier, Server, Signals, State, line::Found, words::Question};
+use super::{Action, Answer, Earlier, Server, Signals, State, interface::Question, line::Found};
 use crate::smtp::{
     command::{Command, Verb, chunk},
     envelope::{BodyKind, MailParams, Recipient},
@@ -88,26 +88,14 @@ impl Server {
             Verb::Auth if self.serves_auth() => AUTH_LINE_MAX,
             _ => COMMAND_LINE,
         };
-        let before_tls = matches!(
-            verb,
-            Verb::Ehlo
-                | Verb::Helo
-                | Verb::Noop
-                | Verb::Help
-                | Verb::StartTls
-                | Verb::Quit
-                | Verb::XClient
-        );
         let refusal = if line.len() + 2 > length_max {
             Some(&replies::LINE_TOO_LONG)
         } else if line.is_empty() {
             Some(&replies::LINE_EMPTY)
         } else if self.denied && verb != Verb::Quit {
             Some(&replies::DENIED)
-        } else if self.settings.requires_tls && !self.tls && !before_tls {
-            Some(&replies::NEEDS_TLS)
         } else {
-            None
+            self.too_early(verb)
         };
         if verb == Verb::Bdat && self.offered().has(Extensions::CHUNKING) {
             // Its octets must be swallowed, whatever the reply is.
@@ -121,6 +109,28 @@ impl Server {
             Some(known) => self.refuse_known(known, out),
             None => self.dispatch(verb, arguments, out),
         }
+        if more && verb == Verb::Quit && self.state == State::Closed {
+            self.signals = self.signals | Signals::PAST_QUIT;
+        }
+    }
+
+    /// Why a command may not come before TLS (RFC 3207 §4) or AUTH (RFC 4954 §6). XCLIENT is a proxy's, which may speak
+    /// before TLS as in Postfix.
+    fn too_early(&self, verb: Verb) -> Option<&'static replies::Known> {
+        if self.settings.requires_tls && !self.is_secured() {
+            let free = matches!(
+                verb,
+                Verb::Ehlo | Verb::Noop | Verb::StartTls | Verb::Quit | Verb::XClient
+            );
+            if !free {
+                return Some(&replies::NEEDS_TLS);
+            }
+        }
+        let mails = matches!(
+            verb,
+            Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat | Verb::Vrfy | Verb::Expn
+        );
+        (mails && self.lacks_auth()).then_some(&replies::AUTH_REQUIRED)
     }
 
     fn signal(&self, verb: Verb) -> Signals {
@@ -131,7 +141,7 @@ impl Server {
             Verb::Auth => Signals::PAST_AUTH,
             Verb::Bdat => Signals::NONE,    // its chunk follows at once
             Verb::XClient => Signals::NONE, // may be pipelined (XCLIENT_README)
-            _ if !self.esmtp => Signals::UNOFFERED,
+            _ if !self.greeted.esmtp => Signals::UNOFFERED,
             _ => Signals::NONE,
         }
     }
@@ -157,6 +167,7 @@ impl Server {
                 replies::HELP.reply().write(out);
                 self.count_junk(out);
             }
+            Verb::Quit if !arguments.is_empty() => self.refuse_known(&replies::NO_ARGUMENTS, out),
             Verb::Quit => {
                 out.extend_from_slice(wire::BYE);
                 self.state = State::Closed;
@@ -185,7 +196,7 @@ impl Server {
 
     fn mail(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
         let max = self.settings.limits.messages;
-        if max > 0 && self.tally.messages >= max && !self.name.is_empty() {
+        if max > 0 && self.tally.messages >= max && !self.greeted.text.is_empty() {
             self.hang_up_known(&replies::TOO_MANY_MESSAGES, out);
             return;
         }
@@ -198,7 +209,7 @@ impl Server {
     }
 
     fn try_mail(&mut self, arguments: &[u8]) -> Result<(), &'static replies::Known> {
-        if self.name.is_empty() {
+        if self.greeted.text.is_empty() {
             return Err(&replies::NEEDS_HELLO);
         }
         if self.envelope.has_sender() || self.transfer.is_active() {
@@ -221,8 +232,8 @@ impl Server {
             smtputf8: said.smtputf8,
             requiretls: said.requiretls,
             ret: said.ret,
-            envid: self.envelope.keep(said.envid),
-            auth: self.envelope.keep(said.auth),
+            envid: self.envelope.keep(&params::xtext(said.envid)),
+            auth: self.envelope.keep(&params::xtext(said.auth)),
         };
         self.envelope.set_sender(sender, params);
         self.state = State::Asked(Question::Mail);
@@ -269,7 +280,7 @@ impl Server {
             return Err(&replies::TOO_MANY_RECIPIENTS);
         }
         let path = self.envelope.keep_path(parsed.path);
-        let orcpt = self.envelope.keep(said.orcpt);
+        let orcpt = self.envelope.keep(&params::orcpt(said.orcpt));
         self.envelope.push_recipient(Recipient {
             path,
             notify: said.notify,

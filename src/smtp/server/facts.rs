@@ -77,6 +77,8 @@ impl Signals {
     pub const PAST_STARTTLS: Signals = Signals(4);
     /// Past AUTH.
     pub const PAST_AUTH: Signals = Signals(8);
+    /// Past QUIT. To close at once would reset the connection, and the 221 would be lost with it.
+    pub const PAST_QUIT: Signals = Signals(32);
     /// Past any other command without PIPELINING having been offered (the client said HELO).
     pub const UNOFFERED: Signals = Signals(16);
 

@@ -3,13 +3,14 @@
 use super::{
     Answer, Server, State,
     claims::{XCLIENT, XFORWARD},
-    words::Question,
+    interface::Question,
 };
 use crate::decimal::push_decimal;
 use crate::smtp::{
+    domain::has_invisible,
     extensions::Extensions,
     limits::DOMAIN_MAX,
-    path::{is_clean_utf8, is_literal},
+    path::{is_bracketed_address, is_clean_utf8},
     replies,
     reply::write_line,
     status::Status,
@@ -38,27 +39,32 @@ impl Server {
 
     /// HELO or EHLO.
     pub(super) fn hello_command(&mut self, esmtp: bool, name: &[u8], out: &mut Vec<u8>) {
-        let literal = name.first() == Some(&b'[');
+        // The dot of the root at the end means nothing.
+        let name = match name {
+            [rest @ .., b'.'] if !rest.is_empty() => rest,
+            _ => name,
+        };
+        let bracketed = name.first() == Some(&b'[');
         let sound = !name.is_empty()
             && name.len() <= DOMAIN_MAX
-            && is_clean_utf8(name)
-            && (!literal || is_literal(name));
+            && is_visible(name)
+            && (!bracketed || is_bracketed_address(name));
         if !sound {
             self.refuse_known(&replies::HELLO_SYNTAX, out);
             return;
         }
-        if !self.name.is_empty() {
+        if !self.greeted.text.is_empty() {
             self.count_junk(out);
             if self.state == State::Closed {
                 return;
             }
         }
-        self.candidate.clear();
-        self.candidate.extend(
+        self.candidate.text.clear();
+        self.candidate.text.extend(
             name.iter()
                 .map(|byte| if is_odd(*byte) { b'?' } else { *byte }),
         );
-        self.candidate_esmtp = esmtp;
+        self.candidate.esmtp = esmtp;
         self.state = State::Asked(Question::Hello);
     }
 
@@ -71,11 +77,10 @@ impl Server {
                 return;
             }
         };
-        std::mem::swap(&mut self.name, &mut self.candidate);
-        self.esmtp = self.candidate_esmtp;
+        std::mem::swap(&mut self.greeted, &mut self.candidate);
         self.reset();
         match reply {
-            _ if self.esmtp => self.announce(out),
+            _ if self.greeted.esmtp => self.announce(out),
             Some(reply) => reply.write(out),
             None => write_line(250, Status::NONE, &self.settings.hostname, false, out),
         }
@@ -140,7 +145,7 @@ impl Server {
     }
 
     pub(super) fn start_tls(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
-        let refusal = if self.tls {
+        let refusal = if self.is_secured() {
             &replies::TLS_ACTIVE
         } else if !self.offered().has(Extensions::STARTTLS) {
             &replies::UNSERVED
@@ -155,6 +160,12 @@ impl Server {
         };
         self.refuse_known(refusal, out);
     }
+}
+
+/// Whether a name is text, all of which can be seen.
+fn is_visible(name: &[u8]) -> bool {
+    let clean = is_clean_utf8(name);
+    clean && (name.is_ascii() || str::from_utf8(name).is_ok_and(|text| !has_invisible(text)))
 }
 
 /// What would mean something in a Received field, an address or a log line (Postfix: `NEUTER_CHARACTERS`).

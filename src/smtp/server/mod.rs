@@ -25,14 +25,14 @@ mod clock;
 mod commands;
 mod facts;
 mod hello;
+mod interface;
 mod line;
 mod transfer;
-mod words;
 
 pub use auth::Said;
 pub use claims::{Claim, Claims};
 pub use facts::{Hello, Phase, Signals, Tally};
-pub use words::{Action, Answer, Auth, Interrupt, Question, Settings, Step};
+pub use interface::{Action, Answer, Auth, Interrupt, Question, Settings, Step};
 
 use super::{
     body::BodyFacts,
@@ -45,7 +45,7 @@ use super::{
     span::Span,
     tick::Tick,
 };
-use auth::Dialogue;
+use auth::Login;
 use clock::Clock;
 use line::Lines;
 use std::sync::Arc;
@@ -62,6 +62,22 @@ enum State {
     Auth,
     Tls,
     Closed,
+}
+
+/// What lies below the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    Clear,
+    Tls,
+    /// TLS that a mechanism of AUTH can bind to (RFC 5056).
+    Bindable,
+}
+
+/// A name from HELO (`esmtp`: from EHLO); empty where there is none.
+#[derive(Clone, Debug, Default)]
+struct Name {
+    text: Vec<u8>,
+    esmtp: bool,
 }
 
 /// What has come of the commands before, where the next one builds on them.
@@ -83,29 +99,25 @@ pub struct Server {
     envelope: Envelope,
     transfer: Transfer,
     /// The accepted name; empty before HELO or EHLO.
-    name: Vec<u8>,
+    greeted: Name,
     /// The name that is being judged.
-    candidate: Vec<u8>,
-    esmtp: bool,
-    candidate_esmtp: bool,
+    candidate: Name,
     verb: Verb,
     tally: Tally,
     signals: Signals,
     earlier: Earlier,
-    /// The greeting refused the session.
+    /// The greeting refused the session: QUIT alone gets anywhere (RFC 5321 §3.1).
     denied: bool,
-    tls: bool,
+    channel: Channel,
     /// XCLIENT and XFORWARD, as far as this client may say them.
     granted: Extensions,
     claims: Option<Box<Claims>>,
-    forwarded: Option<Box<Claims>>,
-    /// The last command was an XCLIENT.
+    /// The last command was an XCLIENT: another goes on with it.
     claiming: bool,
-    /// A mechanism can bind to the TLS below.
-    bindable: bool,
-    authenticated: bool,
-    /// AUTH is under way.
-    dialogue: Option<Box<Dialogue>>,
+    forwarded: Option<Box<Claims>>,
+    login: Login,
+    /// The client needs no AUTH where others do.
+    trusted: bool,
     drain: bool,
     /// A body that had begun is dead, and the shell doesn't know yet.
     discard_due: bool,
@@ -127,23 +139,20 @@ impl Server {
             lines: Lines::default(),
             envelope: Envelope::new(),
             transfer: Transfer::default(),
-            name: Vec::new(),
-            candidate: Vec::new(),
-            esmtp: false,
-            candidate_esmtp: false,
+            greeted: Name::default(),
+            candidate: Name::default(),
             verb: Verb::Unknown,
             tally: Tally::default(),
             signals: Signals::NONE,
             earlier: Earlier::Nothing,
             denied: false,
-            tls: false,
+            channel: Channel::Clear,
             granted: Extensions::NONE,
             claims: None,
             forwarded: None,
             claiming: false,
-            bindable: false,
-            authenticated: false,
-            dialogue: None,
+            login: Login::No,
+            trusted: false,
             drain: false,
             discard_due: false,
             refused: None,
@@ -248,12 +257,14 @@ impl Server {
     /// TLS is active: after [`Action::StartTls`], or before the first step of a session that began with it.
     /// The session is as new (RFC 3207 §4.2): EHLO again, and no STARTTLS.
     pub fn secured(&mut self) {
-        self.tls = true;
+        if self.channel == Channel::Clear {
+            self.channel = Channel::Tls;
+        }
         if self.state == State::Tls {
             self.state = State::Command;
             self.lines.forget();
-            self.name.clear();
-            self.authenticated = false;
+            self.greeted.text.clear();
+            self.login = Login::No;
             self.reset();
             self.clock.restart();
         }
@@ -292,7 +303,7 @@ impl Server {
                     Phase::Rcpt
                 } else if self.envelope.has_sender() {
                     Phase::Mail
-                } else if self.name.is_empty() {
+                } else if self.greeted.text.is_empty() {
                     Phase::Hello
                 } else {
                     Phase::Idle
@@ -304,10 +315,11 @@ impl Server {
     /// The client's name: while [`Question::Hello`] is open the one that is asked about, else the accepted one.
     #[must_use]
     pub fn hello(&self) -> Option<Hello<'_>> {
-        let (name, esmtp) = match self.state {
-            State::Asked(Question::Hello) => (&self.candidate, self.candidate_esmtp),
-            _ => (&self.name, self.esmtp),
+        let Name { text, esmtp } = match self.state {
+            State::Asked(Question::Hello) => &self.candidate,
+            _ => &self.greeted,
         };
+        let (name, esmtp) = (&**text, *esmtp);
         (!name.is_empty()).then_some(Hello { name, esmtp })
     }
 
@@ -344,12 +356,12 @@ impl Server {
     /// Whether TLS is active.
     #[must_use]
     pub fn is_secured(&self) -> bool {
-        self.tls
+        self.channel != Channel::Clear
     }
 
     /// The extensions that hold at this moment.
     fn offered(&self) -> Extensions {
-        let hidden = if self.tls {
+        let hidden = if self.is_secured() {
             Extensions::STARTTLS
         } else {
             Extensions::REQUIRETLS
@@ -421,7 +433,7 @@ impl Server {
 
     fn hang_up(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if self.state != State::Closed {
-            self.dialogue = None;
+            self.login.give_up();
             reply.write(out);
             self.state = State::Closed;
         }

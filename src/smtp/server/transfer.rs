@@ -3,7 +3,7 @@
 //! A body that nobody wants is scanned like any other and dropped: only so is its true end found, and no
 //! octet of it can become a command.
 
-use super::{Action, Answer, Earlier, Server, State, words::Question};
+use super::{Action, Answer, Earlier, Server, State, interface::Question};
 use crate::decimal::push_decimal;
 use crate::smtp::{
     body::{BareNewline, BodyFacts, Kind},
@@ -107,6 +107,10 @@ impl Server {
         self.transfer.last = last;
         if let Some(known) = refusal {
             self.transfer.follows = follows;
+            if matches!(self.transfer.scan, Scan::None) {
+                // The octets that are swallowed have their own time, not what is left of a body's before.
+                self.clock.start_body();
+            }
             self.transfer.refusal.get_or_insert(known.reply());
         }
         self.state = State::Chunk;

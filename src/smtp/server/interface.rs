@@ -1,4 +1,4 @@
-//! The words between the core and its shell: settings, actions, questions, answers.
+//! The interface between the machine and the shell that runs it: settings, actions, questions, answers.
 
 use crate::smtp::{
     body::BareNewline,
@@ -21,7 +21,7 @@ pub struct Settings {
     pub extensions: Extensions,
     /// Octets of the largest message; 0: no limit.
     pub size_max: u64,
-    /// Whether anything but EHLO, HELO, NOOP, HELP, STARTTLS and QUIT gets 530 before TLS is active.
+    /// Whether anything but EHLO, NOOP, STARTTLS, QUIT and XCLIENT gets 530 before TLS is active (RFC 3207 §4).
     pub requires_tls: bool,
     /// AUTH.
     pub auth: Auth,
@@ -66,6 +66,9 @@ pub struct Auth {
     pub mechanisms: Vec<String>,
     /// Not before TLS is active.
     pub requires_tls: bool,
+    /// Whether whatever is about mail gets 530 before AUTH (RFC 4954 §6), so that a mail program asks for the password;
+    /// but see [`Server::trust`](super::Server::trust).
+    pub required: bool,
 }
 
 /// What a call of [`Server::step`](super::Server::step) did.
