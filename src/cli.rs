@@ -74,8 +74,11 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Hand files to a process that may not read them any more. Started by `run` alone.
-    #[command(name = gatepost::process::secrets::COMMAND, hide = true)]
+    #[command(name = gatepost::process::COMMAND, hide = true)]
     ServeFiles {
+        /// Start that helper, and start it again when it ends.
+        #[arg(long = "keep")]
+        keep: bool,
         /// The configuration, which names what may be handed out.
         #[arg(short = 'c', long = "config", value_name = "FILE")]
         config: PathBuf,

@@ -6,7 +6,7 @@ mod user;
 use clap::{CommandFactory, Parser};
 use cli::{About, Cli, Command};
 use gatepost::{
-    admin, auth,
+    admin,
     config::{self, Loaded, Problem, Source},
     log,
     supervisor::{self, Process, RunError},
@@ -52,7 +52,13 @@ fn main() -> ExitCode {
                 exit::DATA.into()
             }
         },
-        Command::ServeFiles { config } => written(gatepost::process::secrets::serve(&config)),
+        Command::ServeFiles {
+            config,
+            keep: false,
+        } => written(gatepost::process::reader::serve(&config)),
+        Command::ServeFiles { config, keep: true } => {
+            written(gatepost::process::keeper::keep(&config))
+        }
         Command::Completions { shell } => completions(shell),
         Command::Man { to } => man(to.as_deref()),
     }
@@ -96,7 +102,7 @@ fn failed(why: &RunError) -> ExitCode {
 fn check(source: &Source) -> ExitCode {
     match load(source, complain) {
         Err(code) => code,
-        Ok(loaded) if !accounts_are_sound(&loaded) => exit::CONFIG.into(),
+        Ok(loaded) if !token_is_sound(&loaded) => exit::CONFIG.into(),
         Ok(_) => {
             let name = match source.file.as_deref() {
                 None => "the command line".into(),
@@ -115,15 +121,13 @@ fn show(source: &Source) -> ExitCode {
     }
 }
 
-/// Whether the credential sources and the admin endpoint's token can be used; tells why not.
-fn accounts_are_sound(loaded: &Loaded) -> bool {
-    let problems = auth::Service::build(&loaded.config, None).err();
-    let mut problems = problems.unwrap_or_default();
-    problems.extend(admin::Rules::build(&loaded.config).err());
-    for problem in &problems {
+/// Whether the admin endpoint's token can be used; tells why not.
+fn token_is_sound(loaded: &Loaded) -> bool {
+    let problem = admin::Rules::build(&loaded.config).err();
+    if let Some(problem) = &problem {
         eprintln!("gatepost: {problem}");
     }
-    problems.is_empty()
+    problem.is_none()
 }
 
 /// Says what is wrong on standard error, and waits for its reader: for commands.

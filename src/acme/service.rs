@@ -44,24 +44,32 @@ pub struct Acme {
 }
 
 impl Acme {
-    /// Binds what answers the challenges and reads the store: `None` if no ACME is wanted. With it comes the certificate
-    /// to begin with: the stored one, or one of our own until the real one is there. Nothing is written, so that it can
-    /// be called before privileges are dropped.
+    /// Binds what answers the challenges; nothing where no ACME is wanted. Ports below 1024 are root's.
     ///
     /// # Errors
-    /// An address can't be bound, or a domain can't stand in a certificate.
+    /// An address can't be bound.
+    pub fn bind(settings: &config::Acme) -> Result<Vec<TcpListener>, String> {
+        let addresses = settings.listen.iter().filter(|_| settings.is_on());
+        addresses
+            .map(|address| responder::bind(*address).map_err(|why| why.to_string()))
+            .collect()
+    }
+
+    /// Reads the store: `None` if no ACME is wanted. With it comes the certificate to begin with: the stored one, or a
+    /// self-signed one until the real one is there. Call it once privileges are dropped: the store is a folder of the
+    /// user that the service runs as, and root must not follow a link that stands there.
+    ///
+    /// # Errors
+    /// A domain can't stand in a certificate.
     pub fn prepare(
         settings: &config::Acme,
+        listeners: Vec<TcpListener>,
         registry: &Arc<Registry>,
     ) -> Result<Option<(Acme, Certificate)>, String> {
         if !settings.is_on() {
             return Ok(None);
         }
         let settings = &lower(settings);
-        let mut listeners = Vec::new();
-        for address in &settings.listen {
-            listeners.push(responder::bind(*address).map_err(|why| why.to_string())?);
-        }
         let store = Store::new(&settings.store);
         let names = settings.domains.join(", ");
         let stored = store.certificate().filter(|(certificate, _)| {

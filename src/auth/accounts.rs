@@ -6,11 +6,13 @@
 //! print     -                                 $2b$12$…
 //! ```
 //!
-//! Fields are separated by blanks. A name is taken in lower case; an account named like an address that says `-` owns that address.
-//! The file is read as a whole, at the start and at a reload; one that is not sound in each line is not used at all.
+//! Fields are separated by blanks. Names and addresses are compared in the forms of [`names`]; an account that is named
+//! like an address and says `-` owns that address. The file is read as a whole, at the start and at a reload; one with a
+//! bad line is not used at all.
 
 use super::{
     Account, Attempt, Credential, Outcome, Secret,
+    names::{self, folded},
     verifier::{self, ScramKeys, Verifier},
 };
 use std::{
@@ -24,6 +26,8 @@ use std::{
 const FILE_MAX: u64 = 64 * 1024 * 1024;
 /// Octets of a name at most.
 pub const NAME_MAX: usize = 320;
+/// Octets of an address's local part at most: what a path has room for (RFC 5321 §4.5.3.1.3).
+const LOCAL_MAX: usize = 252;
 /// Permission bits that it must not have: others read passwords' hashes, or the group writes them.
 const MODE_BAD: u32 = 0o027;
 
@@ -32,7 +36,7 @@ const MODE_BAD: u32 = 0o027;
 pub struct Entry {
     /// Its name and its addresses.
     pub account: Account,
-    /// What its password is checked against; none: nobody gets in by this name.
+    /// What its password is checked against; none: the account can't log in.
     pub verifiers: Vec<Verifier>,
 }
 
@@ -47,12 +51,6 @@ pub struct Accounts {
     salts: [u8; 32],
 }
 
-/// The form in which names are compared.
-#[must_use]
-pub fn folded(name: &str) -> String {
-    name.trim().to_ascii_lowercase()
-}
-
 /// Why a name can't be one; `None`: it can.
 #[must_use]
 pub fn bad_name(name: &str) -> Option<&'static str> {
@@ -60,22 +58,26 @@ pub fn bad_name(name: &str) -> Option<&'static str> {
         return Some("a name has 1 to 320 octets");
     }
     let odd = name.starts_with('#') || name.chars().any(|c| c.is_whitespace() || c.is_control());
-    odd.then_some("a name has no blanks, and does not begin with `#`")
+    if odd {
+        return Some("a name has no blanks, and does not begin with `#`");
+    }
+    let may_not = names::prepared(name).is_none();
+    may_not.then_some("a name has no characters that SASLprep forbids (RFC 4013 §2.3)")
 }
 
-/// Reads an address, or `@domain`; in lower case. Errors: why it is none.
+/// Reads an address, or `@domain`, in the form in which it is compared. Errors: why it is none.
 pub fn address(text: &str) -> Result<Box<str>, String> {
-    let lower = text.to_ascii_lowercase();
-    let sound = lower.rsplit_once('@').is_some_and(|(local, domain)| {
+    let form = names::address(text);
+    let sound = form.rsplit_once('@').is_some_and(|(local, domain)| {
         !domain.is_empty()
-            && local.len() <= 64
+            && local.len() <= LOCAL_MAX
             && domain.len() <= 255
             && domain
                 .chars()
                 .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-'))
     });
     match sound {
-        true => Ok(lower.into()),
+        true => Ok(form.into()),
         false => Err(format!("\"{text}\" is neither an address nor `@domain`")),
     }
 }
@@ -90,7 +92,7 @@ impl Entry {
         }
         let addresses = fields
             .next()
-            .ok_or("behind the name come its addresses, or `-`")?;
+            .ok_or("after the name come its addresses, or `-`")?;
         let mut owned = Vec::new();
         for text in addresses.split(',').filter(|text| *text != "-") {
             owned.push(address(text)?);
@@ -130,7 +132,7 @@ impl Accounts {
         let failed = |why: std::io::Error| vec![format!("can't read {shown}: {why}")];
         let file = match crate::config::open_file(path) {
             Ok(file) => file,
-            // Closed to the user that the process has become, and so to others: whoever may still read it does.
+            // Closed to the user that the process has become, and so to others: the key reader still reads it.
             Err(why) if why.kind() == ErrorKind::PermissionDenied => {
                 let octets = crate::config::read_secret(path).map_err(failed)?;
                 let text = String::from_utf8(octets);
@@ -218,7 +220,7 @@ impl Accounts {
         self.entries.is_empty()
     }
 
-    /// The account of this name, in any case.
+    /// The account of this name, in any of its forms.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Entry> {
         self.entries.get(&*folded(name))
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_exist_has_a_salt_like_who_does() {
+    fn an_unknown_name_has_a_salt_like_a_known_one() {
         let accounts = sample();
         let (amy, nobody) = (accounts.scram("Amy"), accounts.scram("nobody"));
         assert_eq!(amy.iterations, nobody.iterations);
@@ -347,6 +349,28 @@ mod tests {
         assert_eq!(nobody, accounts.scram("NOBODY"));
         assert_ne!(nobody.salt, accounts.scram("anybody").salt);
         assert_ne!(nobody.stored_key[..16], *nobody.salt);
+    }
+
+    #[test]
+    fn a_name_is_known_in_all_its_forms() {
+        let accounts = Accounts::parse("Jose\u{301}@B\u{fc}cher.example -\n").expect("sound");
+        for name in [
+            "jos\u{e9}@b\u{fc}cher.example",
+            "JOS\u{c9}@XN--BCHER-KVA.example",
+            "\u{ff4a}ose\u{301}@b\u{fc}cher.example",
+        ] {
+            let found = accounts.find(name).expect(name);
+            assert_eq!(
+                *found.account.addresses,
+                ["jos\u{e9}@xn--bcher-kva.example".into()]
+            );
+            assert_eq!(
+                accounts.scram(name),
+                accounts.scram("jos\u{e9}@b\u{fc}cher.example")
+            );
+        }
+        let bad = Accounts::parse("a\u{200e}b -\n").expect_err("a mark of direction");
+        assert!(bad[0].1.contains("SASLprep"), "{bad:?}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Answers of the sources, remembered for a moment: a mail program that opens a connection a message must not cost a
-//! hash or a question each time.
+//! Answers of the sources, remembered for a moment: a mail program that opens a connection for each message must not
+//! cost a hash or a question each time.
 //!
-//! A credential is kept as its keyed hash alone, under a key that lives as long as the process.
+//! An answer holds for the very question that it was given to: all that the source judged by is in the key, so that a
+//! yes to one address, listener or connection with TLS is never a yes to another. A key is a keyed hash, under a secret
+//! that lives as long as the process; no credential is kept.
 
 use super::{Attempt, Credential, Outcome, verifier};
 use crate::smtp::Tick;
@@ -16,8 +18,18 @@ const ENTRIES_MAX: usize = 8 * 1024;
 /// Entries looked at to find one that may go.
 const LOOKED_AT: usize = 8;
 
-/// The keyed hash of a source and a credential.
+/// The keyed hash of a source, a credential, and whatever else the source judges by.
 pub type Key = [u8; 32];
+
+/// What a source judges by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JudgesBy {
+    /// The credential alone, as an account file does.
+    Credential,
+    /// The whole attempt: a remote source is told the client's address, its name, whether TLS is on, the mechanism and
+    /// the listener, and may answer each of them otherwise.
+    Attempt,
+}
 
 struct Known {
     outcome: Outcome,
@@ -39,9 +51,15 @@ impl Cache {
         })
     }
 
-    /// The key of a credential at a source. `generation` tells the configurations apart: a reload forgets.
+    /// The key of an attempt at a source. `generation` tells the configurations apart: a reload forgets.
     #[must_use]
-    pub fn key(&self, generation: u64, source: &str, attempt: &Attempt) -> Key {
+    pub fn key(
+        &self,
+        generation: u64,
+        source: &str,
+        judges_by: JudgesBy,
+        attempt: &Attempt,
+    ) -> Key {
         let mut text = generation.to_be_bytes().to_vec();
         let mut put = |part: &[u8]| {
             text.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -59,6 +77,22 @@ impl Cache {
                 put(user.as_deref().unwrap_or_default().as_bytes());
                 put(token.octets());
             }
+        }
+        if judges_by == JudgesBy::Attempt {
+            // Each field by name: a new one that a source is told must not be forgotten here.
+            let Attempt {
+                listener,
+                client,
+                helo,
+                secured,
+                mechanism,
+                credential: _,
+            } = attempt;
+            put(listener.as_bytes());
+            put(client.to_canonical().to_string().as_bytes());
+            put(helo);
+            put(&[u8::from(*secured)]);
+            put(mechanism.as_str().as_bytes());
         }
         let key = verifier::keyed(&self.secret, &text);
         text.fill(0);
@@ -78,7 +112,7 @@ impl Cache {
         Some(found.outcome.clone())
     }
 
-    /// Remembers an answer for so long. One that is none is not remembered.
+    /// Remembers an answer for so long. `Unavailable` is not remembered.
     pub fn put(&self, key: Key, outcome: &Outcome, now: Tick, last: Duration) {
         if last.is_zero() || matches!(outcome, Outcome::Unavailable(_)) {
             return;
@@ -124,7 +158,7 @@ mod tests {
     #[test]
     fn an_answer_is_known_for_its_time_and_for_its_credential() {
         let cache = Cache::new().expect("random numbers");
-        let key = cache.key(1, "staff", &attempt("amy", "secret"));
+        let key = cache.key(1, "staff", JudgesBy::Credential, &attempt("amy", "secret"));
         cache.put(key, &Outcome::Denied, Tick(0), Duration::from_secs(10));
         assert!(matches!(
             cache.get(&key, Tick(9_999_999)),
@@ -136,7 +170,12 @@ mod tests {
             (1, "staff", "amys", "ecret"),
             (1, "staff", "amy", "Secret"),
         ] {
-            let other = cache.key(generation, source, &attempt(user, password));
+            let other = cache.key(
+                generation,
+                source,
+                JudgesBy::Credential,
+                &attempt(user, password),
+            );
             assert!(cache.get(&other, Tick(0)).is_none());
         }
         assert!(cache.get(&key, Tick(10_000_000)).is_none());
@@ -147,6 +186,46 @@ mod tests {
             Duration::from_secs(10),
         );
         assert!(cache.get(&key, Tick(0)).is_none());
+    }
+
+    #[test]
+    fn a_remote_answer_holds_for_its_question_alone() {
+        let cache = Cache::new().expect("random numbers");
+        let asked = attempt("amy", "secret");
+        let others = [
+            Attempt {
+                client: [192, 0, 2, 8].into(),
+                ..asked.clone()
+            },
+            Attempt {
+                listener: "internal".into(),
+                ..asked.clone()
+            },
+            Attempt {
+                secured: false,
+                ..asked.clone()
+            },
+            Attempt {
+                mechanism: Mechanism::Login,
+                ..asked.clone()
+            },
+            Attempt {
+                helo: b"laptop".to_vec(),
+                ..asked.clone()
+            },
+        ];
+        let key = |by, attempt: &Attempt| cache.key(1, "web", by, attempt);
+        for other in &others {
+            let by = JudgesBy::Attempt;
+            assert_ne!(key(by, &asked), key(by, other), "{other:?}");
+            // An account file looks at none of it, and its hashes cost the most.
+            let by = JudgesBy::Credential;
+            assert_eq!(key(by, &asked), key(by, other), "{other:?}");
+        }
+        assert_eq!(
+            key(JudgesBy::Attempt, &asked),
+            key(JudgesBy::Attempt, &asked.clone())
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::{
     Secret,
     accounts::{self, Accounts, Entry},
+    names,
     verifier::Verifier,
 };
 use std::{
@@ -55,7 +56,7 @@ pub fn add(
     password: &Secret,
     kept: Kept,
 ) -> Result<(), String> {
-    let name = accounts::folded(name);
+    let name = names::folded(name);
     if let Some(why) = accounts::bad_name(&name) {
         return Err(why.into());
     }
@@ -94,7 +95,7 @@ pub fn change(
     edit(path, name, |line| {
         let before = line.split_whitespace().nth(1).unwrap_or("-");
         let owned = owned.as_deref().unwrap_or(before);
-        Some(format!("{} {owned} {verifiers}", accounts::folded(name)))
+        Some(format!("{} {owned} {verifiers}", names::folded(name)))
     })
 }
 
@@ -134,7 +135,7 @@ fn line_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 fn is_named(line: &str, name: &str) -> bool {
     let first = line.split_whitespace().next().unwrap_or_default();
-    !line.trim_start().starts_with('#') && accounts::folded(first) == accounts::folded(name)
+    !line.trim_start().starts_with('#') && names::folded(first) == names::folded(name)
 }
 
 /// Puts another line in an account's place, or none.

@@ -4,10 +4,10 @@
 //! a PLAIN password by RFC 4013, whose tables end with Unicode 3.2, so that one with a newer character could never reach a source that
 //! takes it; and its LOGIN does not know the user's name as an initial response, which many clients send.
 //!
-//! rsasl wants to know at once whether a token is good, and we have to ask somebody. So it is told that it is; what the
-//! client hears is up to us.
+//! rsasl wants to know at once whether a token is good, and a source has to be asked first. So rsasl is told that it is;
+//! what the client is told is up to us.
 
-use super::{Credential, Mechanism, Secret, accounts::Accounts};
+use super::{Credential, Mechanism, Secret, accounts::Accounts, names};
 use rsasl::{
     callback::{Context, Request, SessionCallback, SessionData},
     mechanisms::{
@@ -60,7 +60,7 @@ enum State {
     Plain,
     /// The name, once it is known.
     Login(Option<String>),
-    Sasl(Session<Hearing, Binding>, Arc<Ear>),
+    Sasl(Session<Hearing, Binding>, Arc<Shared>),
     /// Waits for the client's empty response to our own proof.
     Acknowledge(String),
     /// Waits for the client's response to the refusal of its token.
@@ -103,11 +103,11 @@ impl Exchange {
             }
             (State::Plain, Some(octets)) => plain(octets).unwrap_or(Turn::Failed(None)),
             (State::Login(user), response) => self.login(user, response),
-            (State::Sasl(session, ear), None) => {
-                self.state = State::Sasl(session, ear);
+            (State::Sasl(session, shared), None) => {
+                self.state = State::Sasl(session, shared);
                 Turn::Challenge(Vec::new())
             }
-            (State::Sasl(session, ear), Some(octets)) => self.sasl(session, ear, octets),
+            (State::Sasl(session, shared), Some(octets)) => self.sasl(session, shared, octets),
             (State::Acknowledge(user), Some(b"")) => Turn::Done(user),
             (State::Acknowledge(user), _) => Turn::Failed(Some(user)),
             (State::Refusal, _) => Turn::Refused,
@@ -147,12 +147,12 @@ impl Exchange {
     fn sasl(
         &mut self,
         mut session: Session<Hearing, Binding>,
-        ear: Arc<Ear>,
+        shared: Arc<Shared>,
         octets: &[u8],
     ) -> Turn {
-        let tried = || ear.user.get().cloned();
+        let tried = || shared.user.get().cloned();
         // A client that has to bind says so in the first octet (RFC 5802 §7); rsasl would let it off.
-        let first = ear.user.get().is_none();
+        let first = shared.user.get().is_none();
         if self.mechanism == Mechanism::ScramSha256Plus && first && !octets.starts_with(b"p=") {
             return Turn::Failed(None);
         }
@@ -177,7 +177,7 @@ impl Exchange {
                 },
             },
             (None, true) => {
-                self.state = State::Sasl(session, ear);
+                self.state = State::Sasl(session, shared);
                 Turn::Challenge(said)
             }
             (None, false) => Turn::Failed(tried()),
@@ -193,8 +193,8 @@ fn plain(octets: &[u8]) -> Option<Turn> {
         return None;
     }
     let user = name(user)?;
-    // Nobody acts as somebody else.
-    if !(acts_as.is_empty() || acts_as.eq_ignore_ascii_case(user.as_bytes())) {
+    // No account acts as another one.
+    if !(acts_as.is_empty() || name(acts_as).is_some_and(|name| is_same(&name, &user))) {
         return Some(Turn::Failed(Some(user)));
     }
     match secret(password, SECRET_MAX) {
@@ -203,11 +203,15 @@ fn plain(octets: &[u8]) -> Option<Turn> {
     }
 }
 
-/// A name that a source may be asked about.
+/// A name that a source may be asked about, prepared.
 fn name(octets: &[u8]) -> Option<String> {
-    let text = str::from_utf8(octets).ok()?;
+    let text = names::prepared(str::from_utf8(octets).ok()?)?;
     let sound = !text.is_empty() && text.len() <= SECRET_MAX && !text.chars().any(char::is_control);
-    sound.then(|| text.to_string())
+    sound.then(|| text.into_owned())
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    names::folded(one) == names::folded(other)
 }
 
 fn secret(octets: &[u8], max: usize) -> Option<Secret> {
@@ -227,14 +231,14 @@ impl Validation for Hearing {
     type Value = Heard;
 }
 
-/// What rsasl asks.
-struct Ear {
+/// What rsasl asks about, and what it has asked: shared with its callback.
+struct Shared {
     accounts: Option<Arc<Accounts>>,
-    /// Whom SCRAM was asked about.
+    /// The name that SCRAM was asked about.
     user: std::sync::OnceLock<String>,
 }
 
-struct Callback(Arc<Ear>);
+struct Callback(Arc<Shared>);
 
 impl SessionCallback for Callback {
     fn callback(
@@ -282,13 +286,13 @@ fn heard(context: &Context<'_>) -> Heard {
         .map(unescaped);
     let user = match (user, acts_as) {
         (None, other) => other,
-        // Nobody acts as somebody else.
-        (Some(user), Some(other)) if !user.eq_ignore_ascii_case(&other) => None,
+        // No account acts as another one.
+        (Some(user), Some(other)) if !is_same(&user, &other) => None,
         (user, _) => user,
     };
     let token = context.get_ref::<OAuthBearerToken>().map(bearer);
     Heard {
-        user: user.filter(|user| name(user.as_bytes()).is_some()),
+        user: user.and_then(|user| name(user.as_bytes())),
         token,
     }
 }
@@ -326,20 +330,20 @@ fn sasl(
     bindable: bool,
 ) -> Option<State> {
     static ALONE: &[rsasl::prelude::Mechanism] = &[SCRAM_SHA256, OAUTHBEARER, XOAUTH2];
-    // With it in the list, SCRAM refuses a client that could bind and thinks that we couldn't: somebody took it out of the
+    // With it in the list, SCRAM refuses a client that could bind and thinks that we couldn't: an attacker took it out of the
     // list that the client saw (RFC 5802 §6).
     static BINDING: &[rsasl::prelude::Mechanism] = &[SCRAM_SHA256, SCRAM_SHA256_PLUS];
     let list = if bindable { BINDING } else { ALONE };
-    let ear = Arc::new(Ear {
+    let shared = Arc::new(Shared {
         accounts,
         user: std::sync::OnceLock::new(),
     });
     let config = SASLConfig::builder()
         .with_registry(Registry::with_mechanisms(list))
-        .with_callback(Callback(Arc::clone(&ear)))
+        .with_callback(Callback(Arc::clone(&shared)))
         .ok()?;
     let server = SASLServer::<Hearing, Binding>::with_cb(config, Binding(exporter));
     let named = Mechname::parse(mechanism.as_str().as_bytes()).ok()?;
     let session = server.start_suggested(named).ok()?;
-    Some(State::Sasl(session, ear))
+    Some(State::Sasl(session, shared))
 }

@@ -1,43 +1,89 @@
 //! May this account send as this address? The envelope's sender, and every address in From and Sender.
 //!
-//! An address is compared in lower case: strictly taken a local part has case, but nobody has two mailboxes that differ in nothing else.
+//! Addresses are compared in the forms of [`names`]: in lower case (strictly taken a local part has case, but no two
+//! mailboxes differ in nothing else), and with the A-labels of the domain.
 
-use super::Account;
+use super::{Account, names};
 use crate::{
     config::SenderIdentity,
     smtp::{fields::mailboxes, header},
 };
+use std::borrow::Cow;
+
+/// Which addresses an account may use as sender, on one listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SenderRule {
+    /// How strictly.
+    pub mode: SenderIdentity,
+    /// Characters that begin an extension of a local part (Postfix's `recipient_delimiter`): an account that owns
+    /// `amy@example.net` also owns `amy+list@example.net`.
+    pub delimiter: Box<str>,
+}
+
+impl SenderRule {
+    /// The address without its extension, as Postfix splits it: at the first delimiter, which isn't the first character.
+    fn without_extension(&self, local: &str) -> Option<String> {
+        let delimits = |c: char| self.delimiter.contains(c);
+        let at = local.find(delimits).filter(|at| *at > 0)?;
+        Some(local[..at].to_string())
+    }
+}
 
 /// Whether the account may use an address.
 #[must_use]
-pub fn owns(account: &Account, mode: SenderIdentity, address: &[u8]) -> bool {
-    let Ok(address) = std::str::from_utf8(address) else {
-        return mode == SenderIdentity::Off;
-    };
-    let address = address.to_ascii_lowercase();
-    let Some((_, domain)) = address.rsplit_once('@') else {
-        return mode == SenderIdentity::Off;
-    };
-    let mut owned = account.addresses.iter();
-    match mode {
-        SenderIdentity::Off => true,
-        SenderIdentity::Strict => owned.any(|own| match own.strip_prefix('@') {
-            Some(whole) => whole == domain,
-            None => **own == *address,
-        }),
-        SenderIdentity::Domain => owned.any(|own| {
-            own.rsplit_once('@')
-                .is_some_and(|(_, whole)| whole == domain)
-        }),
+pub fn owns(account: &Account, rule: &SenderRule, address: &[u8]) -> bool {
+    if rule.mode == SenderIdentity::Off {
+        return true;
     }
+    let Ok(address) = std::str::from_utf8(address) else {
+        return false;
+    };
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return false;
+    };
+    let address = names::address(&format!("{}@{domain}", unquoted(local)));
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return false;
+    };
+    // With another `@` before it, a program may see another address.
+    if local.contains('@') {
+        return false;
+    }
+    let base = rule.without_extension(local);
+    let mut owned = account.addresses.iter();
+    owned.any(|own| match (own.rsplit_once('@'), rule.mode) {
+        (None, _) => false,
+        (Some((_, own_domain)), _) if own_domain != domain => false,
+        (Some(_), SenderIdentity::Domain) | (Some(("", _)), _) => true,
+        (Some((own, _)), _) => own == local || base.as_deref() == Some(own),
+    })
+}
+
+/// A local part without its quotes (RFC 5321 §4.1.2: `"amy"` and `amy` are one).
+fn unquoted(local: &str) -> Cow<'_, str> {
+    let inner = local
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let Some(inner) = inner else {
+        return local.into();
+    };
+    let mut text = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' => text.extend(characters.next()),
+            c => text.push(c),
+        }
+    }
+    text.into()
 }
 
 /// Whether the account may use every address in each From and Sender field of this header, and each address that is shown
 /// with them: a program may show a display name alone, or "Sender on behalf of From". A field that can't be read, and a From
 /// without an address, is refused; a header without From is not judged here.
 #[must_use]
-pub fn owns_from(account: &Account, mode: SenderIdentity, header: &[u8]) -> bool {
-    if mode == SenderIdentity::Off {
+pub fn owns_from(account: &Account, rule: &SenderRule, header: &[u8]) -> bool {
+    if rule.mode == SenderIdentity::Off {
         return true;
     }
     let mut body = Vec::new();
@@ -48,7 +94,7 @@ pub fn owns_from(account: &Account, mode: SenderIdentity, header: &[u8]) -> bool
             field.unfold(&mut body);
             mailboxes::read(&body).is_some_and(|found| {
                 let enough = field.is("sender") || !found.mailboxes.is_empty();
-                enough && found.all().all(|address| owns(account, mode, address))
+                enough && found.all().all(|address| owns(account, rule, address))
             })
         })
 }
@@ -64,10 +110,17 @@ mod tests {
         }
     }
 
+    fn rule(mode: SenderIdentity) -> SenderRule {
+        SenderRule {
+            mode,
+            delimiter: "+".into(),
+        }
+    }
+
     fn may(mode: SenderIdentity, from: &str) -> bool {
         owns_from(
             &amy(),
-            mode,
+            &rule(mode),
             format!("Subject: x\r\nFrom:{from}\r\n\r\n").as_bytes(),
         )
     }
@@ -84,21 +137,73 @@ mod tests {
             ("ben@example.org", false, false),
             ("amy", false, false),
             ("", false, false),
+            ("amy+list@example.net", true, true),
+            ("AMY+List=joe=x.example@example.net", true, true),
+            ("amy+@example.net", true, true),
+            ("\"amy\"@example.net", true, true),
+            ("\"a\\my+x y\"@example.net", true, true),
+            ("amy-list@example.net", false, true),
+            ("amyx+list@example.net", false, true),
+            ("+amy@example.net", false, true),
+            ("ben+amy@example.net", false, true),
+            ("amy+x@example.org", false, false),
             ("@amy.example@example.org", false, false),
         ] {
             assert_eq!(
-                owns(&amy(), Strict, address.as_bytes()),
+                owns(&amy(), &rule(Strict), address.as_bytes()),
                 strict,
                 "{address}"
             );
             assert_eq!(
-                owns(&amy(), Domain, address.as_bytes()),
+                owns(&amy(), &rule(Domain), address.as_bytes()),
                 domain,
                 "{address}"
             );
-            assert!(owns(&amy(), Off, address.as_bytes()), "{address}");
+            assert!(owns(&amy(), &rule(Off), address.as_bytes()), "{address}");
         }
-        assert!(!owns(&amy(), Strict, b"\xff@amy.example"));
+        assert!(!owns(&amy(), &rule(Strict), b"\xff@amy.example"));
+    }
+
+    #[test]
+    fn the_delimiter_is_the_operators() {
+        let may = |delimiter: &str, address: &str| {
+            let rule = SenderRule {
+                mode: SenderIdentity::Strict,
+                delimiter: delimiter.into(),
+            };
+            owns(&amy(), &rule, address.as_bytes())
+        };
+        assert!(may("-", "amy-list@example.net") && !may("-", "amy+list@example.net"));
+        assert!(may("+-", "amy-list@example.net") && may("+-", "amy+list@example.net"));
+        assert!(!may("", "amy+list@example.net") && may("", "amy@example.net"));
+    }
+
+    #[test]
+    fn both_forms_of_a_domain_are_owned() {
+        let names = ["amy@b\u{fc}cher.example", "@stra\u{df}e.example"];
+        let amy = Account {
+            name: "amy".into(),
+            addresses: names.map(|name| names::address(name).into()).into(),
+        };
+        for address in [
+            "amy@b\u{fc}cher.example",
+            "amy+x@bu\u{308}cher.example",
+            "Amy@B\u{dc}CHER.example",
+            "amy@XN--BCHER-KVA.example",
+            "any@stra\u{df}e.example",
+            "any@xn--strae-oqa.example",
+        ] {
+            assert!(
+                owns(&amy, &rule(SenderIdentity::Strict), address.as_bytes()),
+                "{address}"
+            );
+        }
+        for address in ["amy@bucher.example", "any@strasse.example"] {
+            assert!(
+                !owns(&amy, &rule(SenderIdentity::Domain), address.as_bytes()),
+                "{address}"
+            );
+        }
     }
 
     #[test]
@@ -125,6 +230,8 @@ mod tests {
             " Amy <amy@example.net",
             " Amy\r\n <amy@example.net>\r\nSender: amy@example.net",
             " Amy <amy@example.net>\r\nResent-From: ben@example.net",
+            " amy+news@example.net",
+            " \"amy+news\"@example.net",
         ] {
             assert!(may(SenderIdentity::Strict, from), "{from}");
         }
@@ -166,7 +273,7 @@ mod tests {
         }
         assert!(owns_from(
             &amy(),
-            SenderIdentity::Strict,
+            &rule(SenderIdentity::Strict),
             b"Subject: none\r\n\r\n"
         ));
     }

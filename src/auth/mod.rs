@@ -1,5 +1,5 @@
-//! Who is it, and which addresses are theirs? AUTH on submission (RFC 4954): mechanisms, credential sources, and what
-//! slows down those who guess.
+//! Which account a client is, and which addresses that account owns: AUTH on submission (RFC 4954) with its mechanisms and
+//! credential sources, and what slows down clients that guess passwords.
 //!
 //! What it must not know: streams, sessions, backends' health. It is asked with an [`Attempt`] and says an
 //! [`Outcome`].
@@ -19,6 +19,8 @@ mod cache;
 pub mod edit;
 mod exchange;
 mod identity;
+mod levels;
+mod names;
 pub mod remote;
 mod service;
 mod throttle;
@@ -27,6 +29,6 @@ mod verifier;
 pub use accounts::{Accounts, Entry};
 pub use attempt::{Account, Attempt, Credential, Mechanism, Outcome, Secret};
 pub use exchange::{Exchange, Turn};
-pub use identity::{owns, owns_from};
-pub use service::{Reply, Service, Slowed, SourceId, Task};
+pub use identity::{SenderRule, owns, owns_from};
+pub use service::{Reply, Service, Slowed, SourceId, Task, faults};
 pub use verifier::Verifier;

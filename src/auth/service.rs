@@ -1,14 +1,15 @@
-//! The one place that a session asks: knows the sources by name, what was answered lately, and who guesses too much.
+//! The one place that a session asks: it knows the sources by name, what was answered lately, and which clients guess too
+//! much.
 //!
 //! A question never waits on the worker that asks it. A file's hashes are checked by threads of their own, a remote source is
-//! asked on the control thread, and the answer comes through the closure that went with the question. A closure that is dropped
-//! uncalled is an answer too: nobody could say.
+//! asked on the control thread, and the answer comes through the closure that went with the question. A closure that is
+//! dropped uncalled is an answer too: the source couldn't be asked.
 
 use super::{
     Account, Attempt, Outcome,
     accounts::Accounts,
-    cache::Cache,
-    remote::Remote,
+    cache::{Cache, JudgesBy},
+    remote::{Owned, Remote},
     throttle::{Limits, Throttle},
 };
 use crate::{
@@ -54,6 +55,8 @@ enum Kind {
 struct Source {
     name: String,
     kind: Kind,
+    /// What an account owns of which the source has said nothing.
+    owned: Owned,
     cache: Duration,
     cache_negative: Duration,
 }
@@ -120,14 +123,11 @@ impl Service {
                 Ok(kind) => sources.push(Source {
                     name: credentials.name.clone(),
                     kind,
+                    owned: Owned::new(credentials, &config.hostname),
                     cache: credentials.cache.0,
                     cache_negative: credentials.cache_negative.0,
                 }),
-                Err(found) => problems.extend(
-                    found
-                        .into_iter()
-                        .map(|why| format!("credentials \"{}\": {why}", credentials.name)),
-                ),
+                Err(found) => problems.extend(found.into_iter().map(|why| told(credentials, &why))),
             }
         }
         let files = sources.iter().any(|s| matches!(s.kind, Kind::File(_)));
@@ -187,11 +187,13 @@ impl Service {
         let Some(source) = self.sources.get(id.0) else {
             return;
         };
-        let key = self
-            .lasting
-            .cache
-            .key(self.generation, &source.name, &attempt);
-        if let Some(known) = self.lasting.cache.get(&key, now) {
+        let judges_by = match source.kind {
+            Kind::File(_) => JudgesBy::Credential,
+            Kind::Remote(_) => JudgesBy::Attempt,
+        };
+        let cache = &self.lasting.cache;
+        let key = cache.key(self.generation, &source.name, judges_by, &attempt);
+        if let Some(known) = cache.get(&key, now) {
             reply(known);
             return;
         }
@@ -224,10 +226,11 @@ impl Service {
         }
     }
 
-    /// Whether this address, or this account from this address, has failed so often that nobody is asked any more.
+    /// Whether this address, or this account from this address, has failed so often that its passwords aren't checked any
+    /// more.
     #[must_use]
     pub fn is_locked(&self, client: IpAddr, user: Option<&str>, now: Tick) -> bool {
-        let user = user.map(super::accounts::folded);
+        let user = user.map(super::names::folded);
         let throttle = &self.lasting.throttle;
         throttle.is_locked(client, user.as_deref(), now, &self.limits)
     }
@@ -235,14 +238,14 @@ impl Service {
     /// Counts a failure. How long after the question the client may hear of it.
     #[must_use]
     pub fn failed(&self, client: IpAddr, user: Option<&str>, now: Tick) -> Duration {
-        let user = user.map(super::accounts::folded);
+        let user = user.map(super::names::folded);
         let throttle = &self.lasting.throttle;
         throttle.failed(client, user.as_deref(), now, &self.limits)
     }
 
     /// Remembers that this account is used from this address.
     pub fn granted(&self, client: IpAddr, user: &str, now: Tick) {
-        let user = super::accounts::folded(user);
+        let user = super::names::folded(user);
         self.lasting.throttle.granted(client, &user, now);
     }
 
@@ -252,6 +255,23 @@ impl Service {
         let before = self.lasting.slowed.fetch_add(1, Relaxed);
         let place = Slowed(Arc::clone(&self.lasting));
         (before < self.slowed_max).then_some(place)
+    }
+
+    /// The account of a name that a trusted proxy has told (XCLIENT's LOGIN). Where no source can be asked without a
+    /// password, or it doesn't know the name, the account owns what its name says.
+    #[must_use]
+    pub fn named(&self, id: SourceId, user: &str) -> Account {
+        let source = self.sources.get(id.0);
+        let known = source.and_then(|source| match &source.kind {
+            Kind::File(accounts) => accounts.find(user).map(|entry| entry.account.clone()),
+            Kind::Remote(_) => None,
+        });
+        known
+            .or_else(|| source.and_then(|source| source.owned.account(user, None)))
+            .unwrap_or_else(|| Account {
+                name: user.into(),
+                addresses: [].into(),
+            })
     }
 
     /// Takes an account that SCRAM has proved. `None`: it is gone.
@@ -267,6 +287,29 @@ fn hashing() -> io::Result<Threads> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let count = cores.div_ceil(2).min(HASHING_MAX);
     Threads::start("auth", count, HASHES_WAITING_MAX)
+}
+
+/// What is wrong with the files that the credential sources of a configuration name: the key, and why.
+#[must_use]
+pub fn faults(config: &Config) -> Vec<(String, String)> {
+    let mut faults = Vec::new();
+    for (i, credentials) in config.credentials.iter().enumerate() {
+        let key = match credentials.source {
+            CredentialSource::File => format!("credentials[{i}].file"),
+            _ => format!("credentials[{i}]"),
+        };
+        let found = kind(config, credentials).err().unwrap_or_default();
+        faults.extend(
+            found
+                .into_iter()
+                .map(|why| (key.clone(), told(credentials, &why))),
+        );
+    }
+    faults
+}
+
+fn told(credentials: &Credentials, why: &str) -> String {
+    format!("credentials \"{}\": {why}", credentials.name)
 }
 
 fn kind(config: &Config, credentials: &Credentials) -> Result<Kind, Vec<String>> {

@@ -1,30 +1,42 @@
-//! What slows down those who guess: failures counted for each address and each account, in bounded memory.
+//! Slows down clients that guess passwords: failures are counted for each address and each account, in bounded memory.
 //!
-//! A failure adds to a level that runs off over the lockout time. The higher the level, the later the client hears of its failure;
-//! above the limit nothing is checked any more, and the client hears the same words as late as before. So nobody learns
-//! whether it was the address, the account or the password.
+//! A failure adds to a level, which falls to zero over the lockout time. The higher the level, the later the client is
+//! told of its failure; above the limit the password isn't checked any more, and the client gets the same words as
+//! late as before. So a client can't tell whether it was the address, the account or the password.
 //!
-//! Anybody can fill up an account's level, and the account's owner must not suffer from it: an address from which the account was
-//! used with success lately is not locked out of it.
+//! Two kinds of innocents are kept out of it:
 //!
-//! The table is like that of the policy's rates: four slots a line, and a new key takes the slot with the least on it, so that a flood of
-//! new keys pushes out its own kind.
+//! - Any client can raise an account's level, so an address from which the account was used with success in the last 30
+//!   days is not subject to it.
+//! - Many users share an address (NAT), so a pair of address and account that worked in the last 30 days is not subject
+//!   to the level of the address either. Its failures have a level of their own, the pair's: one program with an old
+//!   password stops neither the others at that address nor the account elsewhere.
+//!
+//! A failure of an address that is locked doesn't count for the account: the password wasn't checked, so nothing was
+//! learned, and otherwise one address could lock any number of accounts.
+//!
+//! Rejected: counting repeated tries of one and the same password once (SCRAM doesn't show the password, so it would
+//! depend on the mechanism); lifting a lock of an address after a success (a client with one good account would guess at
+//! the others for ever).
 
+use super::levels::Levels;
 use crate::smtp::Tick;
-use std::{
-    hash::{BuildHasher, Hash, RandomState},
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
-/// Keys that are remembered at once.
-const SLOTS: usize = 32 * 1024;
-const WAYS: usize = 4;
+/// Addresses whose failures are counted at once.
+const CLIENTS_MAX: usize = 64 * 1024;
+/// Accounts, and names that are none, whose failures are counted at once.
+const ACCOUNTS_MAX: usize = 64 * 1024;
+/// Pairs of address and account whose failures are counted at once. Only pairs that have worked get here.
+const PAIRS_MAX: usize = 16 * 1024;
+/// Pairs that have worked that are remembered at once.
+const KNOWN_MAX: usize = 64 * 1024;
 /// The longest that a failure takes to be told.
 const DELAY_MAX: Duration = Duration::from_secs(30);
-/// How long an address is known as one that its account uses.
+/// How long a pair of address and account is known to have worked.
 const KNOWN: Duration = Duration::from_secs(30 * 86_400);
+/// Where there is no limit, the delay grows as if this were one.
+const LIMIT_FOR_DELAYS: u32 = 20;
 
 /// What is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,73 +51,44 @@ pub struct Limits {
     pub delay: Duration,
 }
 
-/// `due` is the moment at which nothing is left of what was charged.
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    tag: u64,
-    due: u64,
-}
-
-/// Levels of addresses and accounts. One for all workers.
+/// Levels of addresses, accounts and pairs. One for all workers.
+///
+/// Each kind has a table of its own: no flood of one kind can push out another, and the entries of `known`, which live
+/// for a month, don't compete with locks, which live for minutes.
 pub struct Throttle {
-    seed: RandomState,
-    lines: Mutex<Box<[[Slot; WAYS]]>>,
-}
-
-#[derive(Hash)]
-enum Key<'a> {
-    Client(IpAddr),
-    Account(&'a str),
-    Known(IpAddr, &'a str),
+    clients: Levels<IpAddr>,
+    accounts: Levels<str>,
+    pairs: Levels<(IpAddr, String)>,
+    known: Levels<(IpAddr, String)>,
 }
 
 impl Default for Throttle {
     fn default() -> Throttle {
         Throttle {
-            seed: RandomState::new(),
-            lines: Mutex::new(vec![[Slot::default(); WAYS]; SLOTS / WAYS].into()),
+            clients: Levels::new(CLIENTS_MAX),
+            accounts: Levels::new(ACCOUNTS_MAX),
+            pairs: Levels::new(PAIRS_MAX),
+            known: Levels::new(KNOWN_MAX),
         }
     }
 }
 
 /// An IPv6 client has all of its network: its first 64 bits count.
 fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
+    match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        v4 => v4,
     }
 }
 
 impl Throttle {
-    /// The slot of a key, made for it if `make`.
-    fn with<T>(&self, key: Key<'_>, make: bool, use_it: impl FnOnce(&mut Slot) -> T) -> Option<T> {
-        let tag = self.seed.hash_one(key).max(1);
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (u128::from(tag) * lines.len() as u128) >> 64;
-        let line = lines.get_mut(place as usize)?;
-        let known = line.iter().position(|slot| slot.tag == tag);
-        let place = match known {
-            Some(place) => place,
-            None if make => {
-                let (place, _) = line.iter().enumerate().min_by_key(|(_, slot)| slot.due)?;
-                line[place] = Slot { tag, due: 0 };
-                place
-            }
-            None => return None,
-        };
-        Some(use_it(&mut line[place]))
+    /// The pair, where it has worked lately.
+    fn known(&self, client: IpAddr, account: Option<&str>, now: Tick) -> Option<(IpAddr, String)> {
+        let pair = (client, account?.to_string());
+        (self.known.level(&pair, now) > 0).then_some(pair)
     }
 
-    fn level(&self, key: Key<'_>, now: Tick) -> u64 {
-        let left = self.with(key, false, |slot| slot.due.saturating_sub(now.0));
-        left.unwrap_or(0)
-    }
-
-    fn knows(&self, client: IpAddr, account: &str, now: Tick) -> bool {
-        self.level(Key::Known(client, account), now) > 0
-    }
-
-    /// Whether nothing is checked for this address, or this account from this address, any more.
+    /// Whether no password is checked any more for this address, or for this account from this address.
     #[must_use]
     pub fn is_locked(
         &self,
@@ -115,15 +98,19 @@ impl Throttle {
         limits: &Limits,
     ) -> bool {
         let client = network(client);
-        let full = |level: u64, limit: u32| {
-            let last = limits.lockout.as_micros() as u64 - price(limits, limit) / 2;
-            limit > 0 && level >= last
-        };
-        full(self.level(Key::Client(client), now), limits.client)
+        if let Some(pair) = self.known(client, account, now) {
+            return self.pairs.is_full(&pair, now, limits.lock(limits.pair()));
+        }
+        self.is_client_locked(client, now, limits)
             || account.is_some_and(|account| {
-                full(self.level(Key::Account(account), now), limits.account)
-                    && !self.knows(client, account, now)
+                self.accounts
+                    .is_full(account, now, limits.lock(limits.account))
             })
+    }
+
+    fn is_client_locked(&self, client: IpAddr, now: Tick, limits: &Limits) -> bool {
+        self.clients
+            .is_full(&client, now, limits.lock(limits.client))
     }
 
     /// Charges a failure. How long after the question the client may be told of it.
@@ -136,45 +123,83 @@ impl Throttle {
         limits: &Limits,
     ) -> Duration {
         let client = network(client);
-        let charge = |key: Key<'_>, limit: u32| {
-            let price = price(limits, limit);
-            let most = now.0.saturating_add(limits.lockout.as_micros() as u64);
-            let due = self.with(key, true, |slot| {
-                slot.due = slot.due.max(now.0).saturating_add(price).min(most);
-                slot.due
-            });
-            // How many failures that is.
-            due.unwrap_or(0)
-                .saturating_sub(now.0)
-                .div_ceil(price.max(1))
-        };
-        let mut failures = charge(Key::Client(client), limits.client);
-        if let Some(account) = account {
-            failures = failures.max(charge(Key::Account(account), limits.account));
+        if let Some(pair) = self.known(client, account, now) {
+            let limit = limits.pair();
+            let level = self.pairs.charge(&pair, now, limits.fine(limit));
+            return limits.wait(level, limit);
         }
-        let doubled = u32::try_from(failures.saturating_sub(1))
-            .unwrap_or(u32::MAX)
-            .min(16);
-        limits
-            .delay
-            .saturating_mul(1 << doubled)
-            .min(DELAY_MAX.max(limits.delay))
+        let was_locked = self.is_client_locked(client, now, limits);
+        let level = self
+            .clients
+            .charge(&client, now, limits.fine(limits.client));
+        let mut wait = limits.wait(level, limits.client);
+        if let Some(account) = account.filter(|_| !was_locked) {
+            let level = self
+                .accounts
+                .charge(account, now, limits.fine(limits.account));
+            wait = wait.max(limits.wait(level, limits.account));
+        }
+        wait
     }
 
     /// Remembers that this address uses this account.
     pub fn granted(&self, client: IpAddr, account: &str, now: Tick) {
-        let due = now.after(KNOWN).0;
-        self.with(Key::Known(network(client), account), true, |slot| {
-            slot.due = due
-        });
+        let pair = (network(client), account.to_string());
+        self.known.set(&pair, now, KNOWN.as_micros() as u64);
     }
 }
 
-/// What a failure adds, in microseconds of running off.
-fn price(limits: &Limits, limit: u32) -> u64 {
-    // Without a limit the delay grows as if there were one.
-    let limit = if limit == 0 { 20 } else { limit };
-    limits.lockout.as_micros() as u64 / u64::from(limit)
+/// What a failure costs: by how much it raises a level, how high the level can get, from where on it is locked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fine {
+    /// What is added, in microseconds of falling.
+    pub price: u64,
+    /// The highest level.
+    pub most: u64,
+    /// The level of a lock; `None`: there is no limit.
+    pub lock: Option<u64>,
+}
+
+impl Limits {
+    /// The limit of a pair that has worked: that of an account, since it is the account that is guessed at. Where
+    /// accounts have no limit, the address's holds, so that a known pair is never without one alone.
+    fn pair(&self) -> u32 {
+        match self.account {
+            0 => self.client,
+            limit => limit,
+        }
+    }
+
+    fn lockout(&self) -> u64 {
+        self.lockout.as_micros() as u64
+    }
+
+    fn price(&self, limit: u32) -> u64 {
+        let limit = if limit == 0 { LIMIT_FOR_DELAYS } else { limit };
+        self.lockout() / u64::from(limit)
+    }
+
+    /// The level from which on `limit` failures are reached; the half price makes up for what has fallen meanwhile.
+    fn lock(&self, limit: u32) -> Option<u64> {
+        (limit > 0).then(|| self.lockout() - self.price(limit) / 2)
+    }
+
+    fn fine(&self, limit: u32) -> Fine {
+        Fine {
+            price: self.price(limit),
+            most: self.lockout(),
+            lock: self.lock(limit),
+        }
+    }
+
+    /// When a failure is told at this level: twice as late with each further one.
+    fn wait(&self, level: u64, limit: u32) -> Duration {
+        let failures = level.div_ceil(self.price(limit).max(1));
+        let doubled = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.delay
+            .saturating_mul(1 << doubled.min(16))
+            .min(DELAY_MAX.max(self.delay))
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +246,69 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_has_worked_is_not_locked_with_its_address() {
+        let throttle = Throttle::default();
+        throttle.granted(client(1), "ben", at(0));
+        for _ in 0..4 {
+            let _ = throttle.failed(client(1), Some("amy"), at(1), &LIMITS);
+        }
+        assert!(throttle.is_locked(client(1), Some("amy"), at(1), &LIMITS));
+        assert!(throttle.is_locked(client(1), Some("cid"), at(1), &LIMITS));
+        assert!(throttle.is_locked(client(1), None, at(1), &LIMITS));
+        assert!(!throttle.is_locked(client(1), Some("ben"), at(1), &LIMITS));
+        assert!(!throttle.is_locked(client(2), Some("cid"), at(1), &LIMITS));
+        // A month later it is as any other.
+        let later = at(31 * 86_400);
+        for _ in 0..4 {
+            let _ = throttle.failed(client(1), None, later, &LIMITS);
+        }
+        assert!(throttle.is_locked(client(1), Some("ben"), later, &LIMITS));
+    }
+
+    #[test]
+    fn a_known_pair_that_fails_is_locked_alone() {
+        let throttle = Throttle::default();
+        throttle.granted(client(1), "amy", at(0));
+        let delays: Vec<u64> = (0..3)
+            .map(|_| {
+                throttle
+                    .failed(client(1), Some("amy"), at(1), &LIMITS)
+                    .as_secs()
+            })
+            .collect();
+        assert_eq!(delays, [1, 2, 4]);
+        assert!(throttle.is_locked(client(1), Some("amy"), at(1), &LIMITS));
+        for other in [None, Some("cid")] {
+            assert!(!throttle.is_locked(client(1), other, at(1), &LIMITS));
+        }
+        assert!(!throttle.is_locked(client(2), Some("amy"), at(1), &LIMITS));
+        // Without a limit of accounts, the address's holds.
+        let limits = Limits {
+            account: 0,
+            ..LIMITS
+        };
+        let throttle = Throttle::default();
+        throttle.granted(client(1), "amy", at(0));
+        for _ in 0..4 {
+            assert!(!throttle.is_locked(client(1), Some("amy"), at(1), &limits));
+            let _ = throttle.failed(client(1), Some("amy"), at(1), &limits);
+        }
+        assert!(throttle.is_locked(client(1), Some("amy"), at(1), &limits));
+    }
+
+    #[test]
+    fn a_locked_address_locks_no_accounts() {
+        let throttle = Throttle::default();
+        for _ in 0..4 {
+            let _ = throttle.failed(client(1), None, at(0), &LIMITS);
+        }
+        for _ in 0..10 {
+            let _ = throttle.failed(client(1), Some("amy"), at(0), &LIMITS);
+        }
+        assert!(!throttle.is_locked(client(2), Some("amy"), at(0), &LIMITS));
+    }
+
+    #[test]
     fn an_account_is_locked_for_strangers_and_not_for_its_owner() {
         let throttle = Throttle::default();
         throttle.granted(client(9), "amy", at(0));
@@ -260,15 +348,25 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_names_neither_grows_it_nor_frees_a_guesser() {
+    fn a_flood_neither_frees_a_guesser_nor_forgets_an_owner() {
         let throttle = Throttle::default();
+        throttle.granted(client(9), "amy", at(0));
         for _ in 0..4 {
-            let _ = throttle.failed(client(1), None, at(0), &LIMITS);
+            let _ = throttle.failed(client(1), Some("amy"), at(0), &LIMITS);
         }
-        for n in 0..200_000 {
-            let name = n.to_string();
-            let _ = throttle.with(Key::Account(&name), true, |slot| slot.due = at(1).0);
+        // More networks of IPv6 than the table has slots, each locked later than the guesser; and as many names.
+        for net in 0..100_000u128 {
+            let host = IpAddr::V6((0x2001_0db8_u128 << 96 | net << 64).into());
+            for _ in 0..4 {
+                let _ = throttle.failed(host, None, at(1), &LIMITS);
+            }
+            let name = net.to_string();
+            for _ in 0..3 {
+                let _ = throttle.accounts.charge(&name, at(1), LIMITS.fine(3));
+            }
         }
-        assert!(throttle.is_locked(client(1), None, at(0), &LIMITS));
+        assert!(throttle.is_locked(client(1), None, at(1), &LIMITS));
+        assert!(throttle.is_locked(client(2), Some("amy"), at(1), &LIMITS));
+        assert!(!throttle.is_locked(client(9), Some("amy"), at(1), &LIMITS));
     }
 }

@@ -9,7 +9,9 @@
 use super::{
     Config, Overrides, Problem, Severity, check,
     document::Document,
-    files, shape,
+    files,
+    secret::secret_files,
+    shape,
     sources::{self, Text},
 };
 use serde::Deserialize;
@@ -64,7 +66,7 @@ impl Source {
     pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
         match &self.file {
             None => compose(&[plain("command line", "")], &self.overrides),
-            Some(file) => compose(&sources::gather(file)?, &self.overrides),
+            Some(file) => compose(&sources::gather(file, &read_secret)?, &self.overrides),
         }
     }
 }
@@ -87,6 +89,20 @@ pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
 /// Every problem that was found.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
     compose(&[plain(name, text)], &Overrides::default())
+}
+
+/// The files that a configuration consists of, and those that it names as secrets ([`secret_files`]), all read by
+/// `reader`. The configuration is only parsed, not checked. `None` where it can't be read or has errors.
+#[must_use]
+pub fn named_secrets(file: &Path, reader: sources::Reader<'_>) -> Option<Vec<PathBuf>> {
+    let texts = sources::gather(file, reader).ok()?;
+    let first = texts.first()?;
+    let mut document = Document::new(&first.name, &first.text);
+    let tree = sources::join(&texts, &mut document)?;
+    let config = merged(&tree, &mut document).ok()?;
+    let secrets = secret_files(&config).into_iter().map(Path::to_path_buf);
+    let own = texts.iter().filter_map(|text| text.path.clone());
+    document.is_sound().then(|| own.chain(secrets).collect())
 }
 
 fn plain(name: &str, text: &str) -> Text {

@@ -4,7 +4,7 @@
 //! are appended in the order of the files, and a key that two files set is an error. All texts lie one after the other
 //! in the [`Document`], so that a place in the tree is an offset whichever file it came from.
 
-use super::{Problem, document::Document, secret::read_secret};
+use super::{Problem, document::Document};
 use std::{
     io::{self, Read},
     ops::Range,
@@ -41,22 +41,30 @@ pub fn is_standard_input(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
+/// What reads a file.
+pub type Reader<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
 /// Reads a file (`-` is standard input) and all that it includes, in order.
 ///
 /// # Errors
 /// A file can't be read or is no text, an `include` that is no list of texts or leads nowhere.
-pub fn gather(file: &Path) -> Result<Vec<Text>, Vec<Problem>> {
+pub fn gather(file: &Path, reader: Reader<'_>) -> Result<Vec<Text>, Vec<Problem>> {
     let first = match is_standard_input(file) {
         true => standard_input(),
-        false => read(file),
+        false => read(file, reader),
     };
     let first = first.map_err(|problem| vec![*problem])?;
     let mut all = Vec::new();
-    include(first, &mut all, 0)?;
+    include(first, &mut all, 0, reader)?;
     Ok(all)
 }
 
-fn include(text: Text, all: &mut Vec<Text>, depth: usize) -> Result<(), Vec<Problem>> {
+fn include(
+    text: Text,
+    all: &mut Vec<Text>,
+    depth: usize,
+    reader: Reader<'_>,
+) -> Result<(), Vec<Problem>> {
     let mut document = Document::new(&text.name, &text.text);
     let patterns = patterns(&text.text, &mut document);
     let folder = text.path.as_deref().and_then(Path::parent);
@@ -78,8 +86,8 @@ fn include(text: Text, all: &mut Vec<Text>, depth: usize) -> Result<(), Vec<Prob
                 let message = format!("more than {FILES_MAX} files, or more than {DEPTH_MAX} deep");
                 document.error_at(span.clone(), "include", message, None);
             } else {
-                let text = read(&path).map_err(|problem| vec![*problem])?;
-                include(text, all, depth + 1)?;
+                let text = read(&path, reader).map_err(|problem| vec![*problem])?;
+                include(text, all, depth + 1, reader)?;
             }
         }
     }
@@ -281,7 +289,7 @@ fn standard_input() -> Result<Text, Box<Problem>> {
     })
 }
 
-fn read(file: &Path) -> Result<Text, Box<Problem>> {
+fn read(file: &Path, reader: Reader<'_>) -> Result<Text, Box<Problem>> {
     let name = file.display().to_string();
     let told =
         |message: String, hint: Option<String>| Box::new(Problem::of_file(&name, message, hint));
@@ -301,7 +309,7 @@ fn read(file: &Path) -> Result<Text, Box<Problem>> {
     if size > FILE_MAX {
         return Err(told(format!("{size} octets are no configuration"), None));
     }
-    let octets = read_secret(file).map_err(failed)?;
+    let octets = reader(file).map_err(failed)?;
     Ok(Text {
         text: utf8(octets, &name)?,
         path: Some(file.to_path_buf()),

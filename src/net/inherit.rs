@@ -35,6 +35,16 @@ pub fn inherited() -> io::Result<Vec<(String, Bound)>> {
         .collect()
 }
 
+/// Has this process, and programs that it starts, ignore the signals by which an operator speaks to the service or ends
+/// it. SIGKILL stays.
+pub fn ignore_signals() {
+    use libc::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+    for signal in [SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
+        // SAFETY: to ignore a signal installs no handler; the numbers are those of signals that can be ignored.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Gives up every capability, of this thread and those that it starts.
 ///
 /// # Errors

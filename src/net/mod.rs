@@ -49,7 +49,7 @@ pub use affinity::{allowed_cores, pin};
 pub use buffer::{CHUNK_MAX, Chunk};
 pub use clock::now;
 pub use engine::{Choice, Engine, Setup, probe};
-pub use inherit::{drop_capabilities, inherited};
+pub use inherit::{drop_capabilities, ignore_signals, inherited};
 pub use listener::{BindOptions, Bound, Listener, Stopper};
 pub use stream::Stream;
 pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};

@@ -5,7 +5,7 @@
 //! hold for the thread that asks and those that it starts, so it is done before there are others.
 //!
 //! The list of calls names what is refused rather than what is allowed: three engines, the C library's resolver and
-//! every release of both would have a say in the latter, and a call that somebody forgot would stop mail.
+//! every release of both would have a say in the latter, and a call that was forgotten would stop mail.
 
 use crate::config::{Config, Sandbox};
 use landlock::{
@@ -97,7 +97,7 @@ pub fn process(config: &Config, file: Option<&Path>) -> String {
     }
     let writes = written(config);
     for folder in &writes {
-        // What can't be made is told by whoever wants to write there.
+        // What can't be made is told when something is to be written there.
         let _ = fs::create_dir_all(folder);
     }
     let mut reads: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
@@ -114,11 +114,16 @@ pub fn process(config: &Config, file: Option<&Path>) -> String {
     format!("{files}, {}", calls())
 }
 
-/// Confines the helper that reads keys: it reads, and nothing else.
+/// Confines the reader of keys: it reads files, and does nothing else.
 pub(super) fn reader() {
-    // A kernel without is what it is; the process has said so.
-    let _ = restrict(&[PathBuf::from("/")], &[], &[]);
+    keeper();
     let _ = calls();
+}
+
+/// Confines the keeper of that reader: it starts programs, writes no file and binds no port.
+pub(super) fn keeper() {
+    // What the kernel lacks, the served process has said already.
+    let _ = restrict(&[PathBuf::from("/")], &[], &[]);
 }
 
 /// Folders that the process writes in.

@@ -1,15 +1,16 @@
 //! AUTH of one session: the exchange with the client, the question to a source, and the wait after a failure.
 //!
-//! Every failure is told with the same words and at the same time, whatever was wrong: the name, the password, or that no source is asked
-//! any more because too much was tried. The time is counted from the response that failed, so it hides how long the answer took.
+//! Every failure is told with the same words and at the same time, whatever was wrong: the name, the password, or that
+//! the password isn't checked any more because too much was tried. The time is counted from the response that failed, so
+//! it hides how long the answer took.
 
 use super::{connection::Session, peer::claimed_login, replies};
 use crate::{
     auth::{
-        Account, Attempt, Credential, Exchange, Mechanism, Outcome, Service, SourceId, Turn, owns,
-        owns_from,
+        Account, Attempt, Credential, Exchange, Mechanism, Outcome, SenderRule, Service, SourceId,
+        Turn, owns, owns_from,
     },
-    config::{AuthMechanism, Listener, SenderIdentity},
+    config::{AuthMechanism, Listener},
     log::{Rarely, say},
     metrics::Counter,
     net::{mailbox::mailbox, now, sleep_until},
@@ -19,14 +20,33 @@ use crate::{
         server::{Answer, Auth, Phase, Server},
     },
 };
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// AUTH on a listener.
 pub struct ListenerAuth {
     source: SourceId,
     mechanisms: Vec<Mechanism>,
     requires_tls: bool,
-    identity: SenderIdentity,
+}
+
+/// Which senders a client may use on a listener once it is known as an account: by AUTH, or by XCLIENT's LOGIN.
+pub struct Senders {
+    source: SourceId,
+    rule: SenderRule,
+}
+
+impl Senders {
+    /// `None`: no source knows the accounts of this listener, so it is for the proxy that names them to judge.
+    #[must_use]
+    pub fn new(listener: &Listener, service: &Service) -> Option<Senders> {
+        Some(Senders {
+            source: service.source(&listener.credentials)?,
+            rule: SenderRule {
+                mode: listener.sender_identity,
+                delimiter: listener.recipient_delimiter.as_str().into(),
+            },
+        })
+    }
 }
 
 impl ListenerAuth {
@@ -38,7 +58,6 @@ impl ListenerAuth {
             source: service.source(&listener.credentials)?,
             mechanisms: (!mechanisms.is_empty()).then_some(mechanisms)?,
             requires_tls: listener.auth_requires_tls,
-            identity: listener.sender_identity,
         })
     }
 
@@ -310,21 +329,27 @@ impl Session {
     /// Whether the sender of this transaction is none of the account's addresses, where that matters.
     pub fn is_foreign_sender(&self) -> bool {
         let sender = self.server.envelope().sender().whole;
-        self.owner().is_some_and(|(account, identity)| {
-            !sender.is_empty() && !owns(account, identity, sender)
-        })
+        self.owner()
+            .is_some_and(|(account, rule)| !sender.is_empty() && !owns(&account, rule, sender))
     }
 
     /// Whether an address in From is none of the account's, where that matters.
     pub fn is_foreign_from(&self, header: &[u8]) -> bool {
         self.owner()
-            .is_some_and(|(account, identity)| !owns_from(account, identity, header))
+            .is_some_and(|(account, rule)| !owns_from(&account, rule, header))
     }
 
-    fn owner(&self) -> Option<(&Account, SenderIdentity)> {
-        let account = self.account()?;
-        let auth = self.current.site.listeners[self.listener].auth.as_ref()?;
-        Some((account, auth.identity))
+    /// The account whose addresses the client may use, and the listener's rule for that. A login that a proxy named is
+    /// held to it as one that was proved here.
+    fn owner(&self) -> Option<(Cow<'_, Account>, &SenderRule)> {
+        let site = &self.current.site;
+        let Senders { source, rule } = site.listeners[self.listener].senders.as_ref()?;
+        let account = match self.account() {
+            Some(account) => Cow::Borrowed(account),
+            None => Cow::Owned(site.auth.named(*source, claimed_login(&self.server)?)),
+        };
+        Some((account, rule))
+    }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one configuration means to the sessions that run under it. Built once by the supervisor, shared by
 //! all workers, replaced as a whole at a reload; a session keeps the one that it began with.
 
-use super::login::ListenerAuth;
+use super::login::{ListenerAuth, Senders};
 use crate::{
     auth::Service,
     config::{Config, ListenerTls, Recipients, Role},
@@ -89,6 +89,8 @@ pub struct ListenerSite {
     pub greeting_delay: Duration,
     /// AUTH, where it has it.
     pub auth: Option<ListenerAuth>,
+    /// Which senders its accounts may use; `None`: its accounts are unknown here.
+    pub senders: Option<Senders>,
     banner: String,
 }
 
@@ -125,6 +127,7 @@ impl Site {
                     .collect(),
                 greeting_delay: listener.greeting_delay.0,
                 auth: ListenerAuth::new(listener, &auth),
+                senders: Senders::new(listener, &auth),
                 banner: listener.banner.clone(),
             })
             .collect();

@@ -3,12 +3,13 @@
 //! `gatepost check` looks at them as the start and a reload do, and each fault has its place in the configuration.
 
 use crate::{
+    auth,
     config::{Loaded, Problem, Severity, Source},
     tls::{Fault, Front},
     upstream,
 };
 
-/// Loads a configuration and looks at the certificates and keys that its listeners and pools name.
+/// Loads a configuration and looks at the certificates and keys that its listeners and pools name, and at its accounts.
 ///
 /// # Errors
 /// Every problem that was found, warnings with them.
@@ -30,6 +31,11 @@ pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
         })
         .collect();
     loaded.warnings.extend(warnings);
+    let sources = auth::faults(&loaded.config).into_iter();
+    let errors: Vec<Problem> = errors
+        .into_iter()
+        .chain(sources.map(|(key, why)| loaded.problem(Severity::Error, &key, why, None)))
+        .collect();
     match errors.is_empty() {
         true => Ok(loaded),
         false => Err(loaded.warnings.into_iter().chain(errors).collect()),

@@ -1,5 +1,5 @@
-//! From root, or whoever started it, to what the process is left with. Before any thread starts: some of it holds for
-//! the thread that asks alone, and those that it starts.
+//! From the rights of the user that started the process, root for instance, to those that it keeps. Before any thread
+//! starts: some of it holds only for the calling thread and those that it starts.
 
 use super::{RunError, unavailable};
 use crate::{
@@ -12,11 +12,13 @@ use std::path::Path;
 /// Gives up what isn't needed any more; says in a line what is left. `file` is the configuration's.
 pub(super) fn settle(config: &Config, file: Option<&Path>) -> Result<String, RunError> {
     let wanted = user::wanted(&config.process).map_err(|why| RunError::Config(vec![why]))?;
+    let mut keeper = None;
     match wanted {
         Some(identity) => {
             if let Some(file) = file.filter(|_| user::is_root()) {
-                secrets::start(file)
+                let started = secrets::start(file)
                     .map_err(|why| unavailable(format!("the key reader can't start: {why}")))?;
+                keeper = Some(started);
             }
             identity.assume().map_err(unavailable)?;
         }
@@ -28,5 +30,8 @@ pub(super) fn settle(config: &Config, file: Option<&Path>) -> Result<String, Run
     }
     user::drop_capabilities().map_err(unavailable)?;
     let confined = confine::process(config, file);
+    if let Some(keeper) = keeper {
+        keeper.watch().map_err(unavailable)?;
+    }
     Ok(format!("{}; {confined}", user::describe()))
 }

@@ -212,16 +212,18 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let text = read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|why| match why {
-        pem::Error::NoItemsFound => {
-            let sealed = memchr::memmem::find(&text, b"BEGIN ENCRYPTED PRIVATE KEY").is_some();
-            let hint = match sealed {
-                true => "it has a passphrase; take it off: openssl pkey -in FILE -out NEW",
-                false => "PEM begins with -----BEGIN PRIVATE KEY-----",
-            };
-            Error::at(path, "there is no private key in it").advise(hint)
-        }
+        _ if has_passphrase(&text) => Error::at(path, "its private key has a passphrase")
+            .advise("take it off: openssl pkey -in FILE -out NEW"),
+        pem::Error::NoItemsFound => Error::at(path, "there is no private key in it")
+            .advise("PEM begins with -----BEGIN PRIVATE KEY-----"),
         why => Error::at(path, broken(&why)),
     })
+}
+
+/// In the form of PKCS #8 (RFC 5958 §3), or in that of old OpenSSL: fields before the base64 (RFC 1421 §4.6).
+fn has_passphrase(text: &[u8]) -> bool {
+    let has = |what: &[u8]| memchr::memmem::find(text, what).is_some();
+    has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
 }
 
 fn broken(why: &pem::Error) -> String {
@@ -240,4 +242,35 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         ));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_a_passphrase_is_told_as_such() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mx.key");
+        let fields =
+            "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n";
+        for (kind, fields, advice) in [
+            ("RSA PRIVATE KEY", fields, "openssl pkey"),
+            ("ENCRYPTED PRIVATE KEY", "", "openssl pkey"),
+            ("CERTIFICATE", "", "BEGIN PRIVATE KEY"),
+        ] {
+            let pem = format!("-----BEGIN {kind}-----\n{fields}AAAA\n-----END {kind}-----\n");
+            std::fs::write(&file, pem).expect("written");
+            let why = private_key(&file).expect_err(kind);
+            assert_eq!(
+                why.problem.contains("passphrase"),
+                kind != "CERTIFICATE",
+                "{why}"
+            );
+            assert!(
+                why.advice.is_some_and(|text| text.contains(advice)),
+                "{kind}"
+            );
+        }
+    }
 }

@@ -225,9 +225,12 @@ on_all_engines! {
         assert_eq!(reply, "553 5.7.1 The sender address is not yours\r\n");
         client.expect("MAIL FROM:<>", "250");
         client.expect("RSET", "250");
+        client.expect("MAIL FROM:<BEN+list=you=far.example@Example.net>", "250");
+        client.expect("RSET", "250");
         let to = ["you@far.example"];
         for (from, code) in [
             ("Ben <ben@example.net>", "250"),
+            ("Ben <ben+news@example.net>", "250"),
             ("Amy <amy@example.net>", "550 5.7.1"),
             ("ben@example.net, amy@example.net", "550 5.7.1"),
         ] {
@@ -300,6 +303,77 @@ on_all_engines! {
         assert_eq!(site.gate.log().matches("verdict=denied").count(), 6);
         let labels = "mechanism=\"PLAIN\",outcome=\"accepted\"";
         assert_eq!(site.gate.metric("gatepost_authentications_total", labels), 0.0);
+    }
+
+    fn an_office_is_not_locked_out_by_one_of_its_programs(engine) {
+        let more = "[limits]\nauth_failures_client = 4\n[timeouts]\nauth_delay = \"1ms\"";
+        let Some(site) = site(engine, "", more) else {
+            return;
+        };
+        let login = |user: &str, password: &str| {
+            let mut client = Client::hello(site.gate.smtp);
+            client.command(&plain(user, password))[..3].to_string()
+        };
+        assert_eq!(login("ben@example.net", "bens"), "235");
+        for _ in 0..5 {
+            assert_eq!(login("amy", "an old one"), "535");
+        }
+        assert_eq!(login("Ben@Example.net", "bens"), "235");
+        assert_eq!(login("ben@example.net", "a guess"), "535");
+        // Amy never got in from here: for her, and for strangers, the address is locked.
+        assert_eq!(login("amy", "amys secret"), "535");
+    }
+
+    fn a_name_is_known_in_all_its_forms(engine) {
+        let Some(site) = site(engine, "", "[timeouts]\nauth_delay = \"1ms\"") else {
+            return;
+        };
+        let (composed, combining) = ("jos\u{e9}", "jose\u{301}");
+        let added = user(&site.accounts, &["add", combining, "-a", "jose@example.net"], "joses");
+        assert!(added.0, "{}", added.1);
+        let (status, said) = crate::harness::http(site.gate.admin, "POST", "/reload");
+        assert_eq!(status, 200, "{said}");
+        for name in [composed, combining, "JOS\u{c9}", "\u{ff2a}os\u{e9}"] {
+            for line in [
+                plain(name, "joses"),
+                format!("AUTH XOAUTH2 {}", base64(&format!("user={name}\u{1}auth=Bearer joses\u{1}\u{1}"))),
+                format!("AUTH OAUTHBEARER {}", base64(&format!("n,a={name},\u{1}auth=Bearer joses\u{1}\u{1}"))),
+            ] {
+                let mut client = Client::hello(site.gate.smtp);
+                client.expect(&line, "235");
+                client.expect("MAIL FROM:<jose@example.net>", "250");
+            }
+        }
+        let mut client = Client::hello(site.gate.smtp);
+        let reply = client.command(&plain("jos\u{200e}\u{e9}", "joses"));
+        assert_eq!(reply, "535 5.7.8 Authentication failed\r\n");
+        let refused = user(&site.accounts, &["add", "a\u{202e}b"], "x");
+        assert!(!refused.0 && refused.1.contains("SASLprep"), "{}", refused.1);
+    }
+
+    fn a_login_told_by_a_proxy_is_held_to_its_addresses(engine) {
+        let Some(site) = site(engine, "xclient_from = [\"127.0.0.0/8\"]", "") else {
+            return;
+        };
+        for (login, fine, foreign) in [
+            ("amy", "any@amy.example", "ben@example.net"),
+            ("BEN@example.net", "ben+list@example.net", "amy@example.net"),
+            // As nginx writes it, and an account that the file doesn't know.
+            ("cid+x=y@example.net", "cid+x=y@example.net", "cid@example.net"),
+            ("dora", "dora@edge.example", "amy@example.net"),
+        ] {
+            let mut client = Client::hello(site.gate.smtp);
+            client.expect(&format!("XCLIENT ADDR=203.0.113.9 LOGIN={login}"), "220");
+            client.expect("EHLO client.example", "250");
+            client.expect(&format!("MAIL FROM:<{foreign}>"), "553 5.7.1");
+            client.expect(&format!("MAIL FROM:<{fine}>"), "250");
+            client.expect("RSET", "250");
+            let to = ["you@far.example"];
+            let reply = client.send(fine, &to, &format!("From: {foreign}\r\n\r\nHi.\r\n"));
+            assert!(reply.starts_with("550 5.7.1"), "{login}: {reply}");
+            let reply = client.send(fine, &to, &format!("From: {fine}\r\n\r\nHi.\r\n"));
+            assert!(reply.starts_with("250"), "{login}: {reply}");
+        }
     }
 
     fn too_many_who_guess_at_once_are_sent_away(engine) {

@@ -2,8 +2,9 @@
 //! that it asks the same), Postfix.
 
 use crate::{
+    client::Client,
     endpoint::{Answer, Dovecot, Endpoint, runtime},
-    harness::{Running, free_address, greets, need, wait_until},
+    harness::{Gatepost, Running, free_address, greets, need, wait_until},
     postfix::Postfix,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -73,6 +74,44 @@ pub async fn ask(source: &Remote, attempt: &Attempt) -> String {
         Outcome::Denied => "denied".into(),
         Outcome::Unavailable(why) => format!("unavailable: {why}"),
     }
+}
+
+#[test]
+fn an_answer_to_one_client_is_none_to_another() {
+    let web = Endpoint::start(|seen| {
+        let here = seen.field("Client-IP") == "127.0.0.1";
+        Answer::fields(&[("Auth-Status", if here { "OK" } else { "Not from there" })])
+    });
+    let gate = Gatepost::start(
+        "epoll",
+        &format!(
+            "[[listener]]\nname = \"mx\"\nrole = \"submission\"\naddress = [\"SMTP_ADDRESS\"]\n\
+             auth = [\"plain\", \"login\"]\nauth_requires_tls = false\n\
+             [[credentials]]\nname = \"web\"\nsource = \"http\"\nurl = \"http://{}/\"\n\
+             [timeouts]\nauth_delay = \"1ms\"\n[[pool]]\nname = \"mta\"\nbackends = [\"{}\"]\n\
+             [[route]]\ndomains = [\"*\"]\npool = \"mta\"\nrecipients = \"accept\"\n",
+            web.address,
+            free_address()
+        ),
+    );
+    let words = STANDARD.encode("\0amy\0secret");
+    // In both orders: neither a yes nor a no goes from one address to another. The last two are remembered.
+    for (from, code, asked) in [
+        ("127.0.0.1", "235", 1),
+        ("127.0.0.3", "535", 2),
+        ("127.0.0.1", "235", 2),
+        ("127.0.0.3", "535", 2),
+    ] {
+        let source = from.parse().expect("an address");
+        let mut client = Client::hello_from(source, gate.smtp);
+        client.expect(&format!("AUTH PLAIN {words}"), code);
+        assert_eq!(web.seen().len(), asked, "{from}");
+    }
+    // Another mechanism is another question.
+    let mut client = Client::hello_from("127.0.0.1".parse().expect("an address"), gate.smtp);
+    client.expect(&format!("AUTH LOGIN {}", STANDARD.encode("amy")), "334");
+    client.expect(&STANDARD.encode("secret"), "235");
+    assert_eq!(web.seen().len(), 3);
 }
 
 pub const ACCOUNTS: &str = "amy:pw 1:::::: addresses=amy@example.net,@amy.example\nbob:secret::::::\n\

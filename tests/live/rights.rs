@@ -8,8 +8,13 @@ use crate::{
 };
 use std::{
     fs,
+    io::{Read, Write},
     net::SocketAddr,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, chown},
+        net::UnixStream,
+    },
     path::Path,
     process::{Command, Stdio},
 };
@@ -36,7 +41,7 @@ pub fn of_threads(pid: u32, field: &str) -> Vec<String> {
         .collect()
 }
 
-/// A folder that nobody may write to.
+/// A folder of the user `nobody`.
 pub fn nobodys_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
@@ -135,11 +140,49 @@ crate::on_all_engines! {
         assert_eq!(status, 200, "{answer}");
         let (mut client, _) = Client::greeted(low);
         assert!(client.expect("EHLO client.example", "250").contains("AUTH PLAIN"));
-        // Whoever can write the file could have any other read: then none is.
+        // A user that can write the file could have any other read: then none is.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("set");
         let (status, answer) = reload(&gatepost);
         assert!(status == 422 && answer.contains("others than root can write it"), "{status} {answer}");
         assert!(Client::hello(low).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
+    }
+
+    fn a_key_reader_that_is_killed_is_started_anew(engine) {
+        if !is_root() { return }
+        let backend = Backend::good(free_address());
+        let gatepost = Gatepost::start(engine, &format!("[process]\nuser = \"nobody\"\n{}", pool(&[&backend], "")));
+        confined(&gatepost);
+        fs::set_permissions(gatepost.folder.path(), fs::Permissions::from_mode(0o700)).expect("set");
+        assert_eq!(reload(&gatepost).0, 200);
+        let [keeper] = children(gatepost.process.0.id())[..] else { panic!("one child") };
+        let reader = || wait_until("there is a reader", || children(keeper).first().copied());
+        let first = reader();
+        // Signals for the service end neither.
+        for pid in [keeper, first] {
+            for signal in ["HUP", "TERM", "INT", "USR1"] {
+                kill(pid, signal);
+            }
+        }
+        assert_eq!(reload(&gatepost).0, 200);
+        assert_eq!(reader(), first);
+        for round in 0..3 {
+            let before = reader();
+            kill(before, "KILL");
+            let (status, answer) = reload(&gatepost);
+            assert_eq!(status, 200, "{round}: {answer}");
+            assert_ne!(reader(), before);
+        }
+        assert!(gatepost.errors().contains("the key reader has ended"), "{}", gatepost.errors());
+        // Without its keeper the reader goes on; without both a reload says what to do, and mail flows.
+        let last = reader();
+        kill(keeper, "KILL");
+        wait_until("the end is told", || gatepost.errors().contains("the keeper of the key reader has ended").then_some(()));
+        assert!(children(gatepost.process.0.id()).is_empty(), "no zombie");
+        assert_eq!(reload(&gatepost).0, 200);
+        kill(last, "KILL");
+        let (status, answer) = reload(&gatepost);
+        assert!(status == 422 && answer.contains("restart the service"), "{status} {answer}");
+        assert!(Client::hello(gatepost.smtp).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
     }
 
     fn the_sandbox_holds_and_can_be_off(engine) {
@@ -176,6 +219,111 @@ crate::on_all_engines! {
             assert!(Client::hello(gatepost.smtp).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
         }
     }
+}
+
+/// The processes that a process has started.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .flat_map(|text| {
+            let pids: Vec<u32> = text
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect();
+            pids
+        })
+        .collect()
+}
+
+fn kill(pid: u32, signal: &str) {
+    let pid = pid.to_string();
+    let status = Command::new("kill").args(["-s", signal, &pid]).status();
+    assert!(status.expect("runs").success(), "kill -s {signal} {pid}");
+}
+
+/// Asks a key reader as the service does: a length and a path; an octet, a length, and the file or the reason.
+fn asked(way: &mut UnixStream, path: &Path) -> (bool, String) {
+    let path = path.as_os_str().as_bytes();
+    let length = u32::try_from(path.len()).expect("short").to_be_bytes();
+    way.write_all(&[&length, path].concat()).expect("sent");
+    let (mut yes, mut length) = ([0], [0; 4]);
+    way.read_exact(&mut yes).expect("an answer");
+    way.read_exact(&mut length).expect("an answer");
+    let mut text = vec![0; u32::from_be_bytes(length) as usize];
+    way.read_exact(&mut text).expect("an answer");
+    (yes == [1], String::from_utf8(text).expect("text"))
+}
+
+#[test]
+fn the_key_reader_gives_out_keys_alone() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    certificate(folder.path(), "mx");
+    fs::write(at("secret"), "for root alone\n").expect("written");
+    for name in ["logs", "keys"] {
+        fs::create_dir(at(name)).expect("made");
+        std::os::unix::fs::symlink(at("secret"), at(name).join("link")).expect("made");
+        chown(at(name), Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+    std::os::unix::fs::symlink(at("mx.key"), at("live.key")).expect("made");
+    let shown = |name: &str| at(name).display().to_string();
+    let text = format!(
+        "[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:2525\"]\nbanner = \"{}\"\n\
+         [[certificate]]\nchain = \"{}\"\nkey = \"{}\"\n[[certificate]]\nchain = \"{}\"\nkey = \"{}\"\n\
+         [[policy.client_list]]\nname = \"list\"\nfiles = [\"{}\"]\n[log]\nto = \"{}\"\n",
+        shown("secret"),
+        shown("mx.pem"),
+        shown("mx.key"),
+        shown("keys/link"),
+        shown("live.key"),
+        shown("secret"),
+        shown("logs/link"),
+    );
+    let file = at("gatepost.toml");
+    fs::write(&file, &text).expect("written");
+    let (mut ours, theirs) = UnixStream::pair().expect("sockets");
+    let mut reader = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args(["serve-files", "-c"])
+        .arg(&file)
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .expect("runs");
+    for name in ["mx.key", "mx.pem", "live.key", "gatepost.toml"] {
+        let (given, said) = asked(&mut ours, &at(name));
+        assert!(given, "{name}: {said}");
+        assert_eq!(
+            said,
+            fs::read_to_string(at(name)).expect("readable"),
+            "{name}"
+        );
+    }
+    for (name, why) in [
+        ("secret", "doesn't name it as a key"),
+        ("logs/link", "doesn't name it as a key"),
+        ("keys/../mx.key", "doesn't name it as a key"),
+        ("keys/link", "others than root can write it"),
+    ] {
+        let (given, said) = asked(&mut ours, &at(name));
+        assert!(!given && said.contains(why), "{name}: {said}");
+    }
+    for (broken, why) in [("[log", "has errors"), ("nonsense = 1\n", "has errors")] {
+        fs::write(&file, format!("{text}{broken}")).expect("written");
+        let (given, said) = asked(&mut ours, &at("mx.key"));
+        assert!(!given && said.contains(why), "{said}");
+    }
+    fs::write(&file, &text).expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).expect("set");
+    let (given, said) = asked(&mut ours, &at("mx.key"));
+    assert!(
+        !given && said.contains("others than root can write it"),
+        "{said}"
+    );
+    drop(ours);
+    assert!(reader.wait().expect("it ends").success());
 }
 
 #[test]

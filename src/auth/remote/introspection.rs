@@ -2,7 +2,7 @@
 
 use super::{owned::Owned, web::Web};
 use crate::{
-    auth::{Attempt, Credential, Outcome},
+    auth::{Attempt, Credential, Outcome, names},
     config::Credentials,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -123,7 +123,7 @@ impl Introspection {
             };
             return Outcome::Unavailable(format!("its answer has no {claim}"));
         };
-        // Who names an account beside the token must name its own.
+        // A name beside the token must be the token's own.
         let own = |user: &str| {
             let is = |claim: &str| claims[claim].as_str().is_some_and(|v| same(v, user));
             same(name, user) || is("username") || is("email")
@@ -157,7 +157,7 @@ fn addresses(claims: &Value) -> Option<String> {
 }
 
 fn same(one: &str, two: &str) -> bool {
-    one.to_lowercase() == two.to_lowercase()
+    names::folded(one) == names::folded(two)
 }
 
 fn now() -> f64 {

@@ -16,6 +16,8 @@ mod owned;
 mod sasl;
 mod web;
 
+pub(super) use owned::Owned;
+
 use super::{Attempt, Outcome};
 use crate::config::{Config, CredentialSource, Credentials};
 use std::time::Duration;
@@ -46,7 +48,7 @@ impl Remote {
     /// # Errors
     /// In words for the operator. A `file` source is none of these.
     pub fn build(credentials: &Credentials, config: &Config) -> Result<Remote, String> {
-        let owned = owned::Owned::new(credentials, &config.hostname);
+        let owned = Owned::new(credentials, &config.hostname);
         let source = match credentials.source {
             CredentialSource::Dovecot => Source::Dovecot(dovecot::Dovecot::new(credentials, owned)),
             CredentialSource::Http => Source::Http(http::Http::build(credentials, owned)?),

@@ -1,7 +1,7 @@
 //! Which addresses an account owns, from what a source says of it.
 
 use crate::{
-    auth::{Account, Outcome},
+    auth::{Account, Outcome, names},
     config::Credentials,
 };
 
@@ -21,8 +21,8 @@ impl Owned {
     /// For a source of this configuration.
     pub fn new(credentials: &Credentials, hostname: &str) -> Owned {
         let domains = match &*credentials.domains {
-            [] => vec![hostname.to_lowercase()],
-            named => named.iter().map(|domain| domain.to_lowercase()).collect(),
+            [] => vec![names::domain(hostname)],
+            named => named.iter().map(|domain| names::domain(domain)).collect(),
         };
         Owned { domains }
     }
@@ -30,24 +30,32 @@ impl Owned {
     /// The account called `name`. `said` is what the source says that it owns, parted by commas or blanks; nothing said
     /// differs from an empty word, which owns nothing.
     pub fn grant(&self, name: &str, said: Option<&str>) -> Outcome {
+        match self.account(name, said) {
+            Some(account) => Outcome::Granted(account),
+            None => Outcome::Unavailable("it granted an account whose name can't be one".into()),
+        }
+    }
+
+    /// The account called `name`, with what it owns. `None`: that can't be a name.
+    pub fn account(&self, name: &str, said: Option<&str>) -> Option<Account> {
         if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
-            return Outcome::Unavailable("it granted an account whose name can't be one".into());
+            return None;
         }
         let addresses: Vec<Box<str>> = match said {
             Some(said) => said
                 .split([',', ' ', '\t'])
                 .filter(|word| word.contains('@'))
                 .take(ADDRESSES_MAX)
-                .map(|word| word.to_lowercase().into())
+                .map(|word| names::address(word).into())
                 .collect(),
-            None if name.contains('@') => vec![name.to_lowercase().into()],
+            None if name.contains('@') => vec![names::folded(name).into()],
             None => self
                 .domains
                 .iter()
-                .map(|domain| format!("{}@{domain}", name.to_lowercase()).into())
+                .map(|domain| format!("{}@{domain}", names::folded(name)).into())
                 .collect(),
         };
-        Outcome::Granted(Account {
+        Some(Account {
             name: name.into(),
             addresses: addresses.into(),
         })

@@ -1,4 +1,4 @@
-//! AUTH of the listeners: mechanisms that the source behind them can serve.
+//! AUTH of the listeners: mechanisms that their source can serve.
 
 use crate::config::{
     AuthMechanism, Config, CredentialSource, Credentials, Listener, Role, document::Document,
@@ -14,8 +14,10 @@ pub fn check(config: &Config, at: &mut Document) {
                 at.error(&path(&format!("auth[{j}]")), message, None);
             }
         }
+        delimiter(listener, &path("recipient_delimiter"), at);
         if listener.auth.is_empty() {
-            if !listener.credentials.is_empty() {
+            // With XCLIENT they say which senders the login of a proxy may use.
+            if !listener.credentials.is_empty() && listener.xclient_from.is_empty() {
                 let hint = "write auth = [\"plain\"]".to_string();
                 let message = "`credentials` without `auth` does nothing".to_string();
                 at.error(&path("credentials"), message, hint);
@@ -38,6 +40,14 @@ pub fn check(config: &Config, at: &mut Document) {
     }
 }
 
+fn delimiter(listener: &Listener, path: &str, at: &mut Document) {
+    let fits = |c: char| c.is_ascii_punctuation() && !matches!(c, '@' | '"' | '\\' | '.');
+    if !listener.recipient_delimiter.chars().all(fits) {
+        let message = "a delimiter is punctuation that a local part may hold".to_string();
+        at.error(path, message, "write \"+\" or \"-\"".to_string());
+    }
+}
+
 fn source<'a>(
     config: &'a Config,
     i: usize,
@@ -57,7 +67,7 @@ fn source<'a>(
         let names = || all.iter().map(|source| &*source.name);
         let (message, hint) = match (name.is_empty(), names().next()) {
             (true, None) => (
-                "AUTH needs somebody who knows the passwords".to_string(),
+                "AUTH needs a source that knows the passwords".to_string(),
                 Some("add `[[credentials]]`".to_string()),
             ),
             (true, Some(first)) => (

@@ -71,6 +71,7 @@ impl Default for Listener {
             credentials: String::new(),
             auth_requires_tls: true,
             sender_identity: Default::default(),
+            recipient_delimiter: "+".into(),
             backlog: 4096,
             policy: PolicyPart::default(),
         }

@@ -74,9 +74,12 @@ pub struct Listener {
     /// AUTH only under TLS: without it, names and passwords go over the wire as they are.
     pub auth_requires_tls: bool,
     /// Which addresses an authenticated client may use as sender (`MAIL FROM`; else 553) and in `From` and `Sender` (else 550),
-    /// also in the display names and comments there. The empty sender of
-    /// reports is everybody's.
+    /// also in the display names and comments there; also one whose login XCLIENT told. The empty sender of reports
+    /// belongs to every account.
     pub sender_identity: SenderIdentity,
+    /// Characters that begin an extension of a local part, as Postfix's `recipient_delimiter`: with `+` an account that owns
+    /// `amy@example.net` may also send as `amy+list@example.net`. Empty: there are no extensions.
+    pub recipient_delimiter: String,
     /// Connections that the kernel keeps until they are accepted (`net.core.somaxconn` caps it). Takes a restart.
     pub backlog: u32,
     /// What is judged otherwise on this listener: each table and key of `[policy]` may stand here

@@ -65,10 +65,11 @@ pub struct Limits {
     pub bare_newline: BareNewline,
     /// Sessions of one worker at most; more get 421.
     pub sessions: u32,
-    /// Failed logins of one address (IPv6: one /64) within `timeouts.auth_lockout`; whatever it tries then fails. 0: no limit.
+    /// Failed logins of one address (IPv6: one /64) within `timeouts.auth_lockout`; then no password is checked for it any
+    /// more, but for accounts that were used from there in the last 30 days. 0: no limit.
     pub auth_failures_client: u32,
-    /// Failed logins at one account within `timeouts.auth_lockout`; whoever tries it then fails, but for addresses from
-    /// which it was used in the last 30 days. 0: no limit.
+    /// Failed logins at one account within `timeouts.auth_lockout`; then its password isn't checked any more, but for
+    /// addresses from which it was used in the last 30 days, each of which has this limit of its own. 0: no limit.
     pub auth_failures_account: u32,
     /// Sessions at once that wait to hear that their login failed; more get 421.
     pub auth_slowed: u32,
@@ -111,8 +112,8 @@ pub struct Timeouts {
     pub verify_good: Time,
     /// One that it refused is remembered this long.
     pub verify_bad: Time,
-    /// A failed login is told so long after it was tried: twice as long with each that follows from the same address or at the same account, up to 30
-    /// seconds. An unknown name, a wrong password and a lock-out all take as long.
+    /// A failed login is told so long after it was tried: twice as long with each that follows from the same address or at
+    /// the same account, up to 30 seconds. An unknown name, a wrong password and a lock all take as long.
     pub auth_delay: Time,
     /// How long the failures that `limits.auth_failures_client` and `auth_failures_account` allow take to be forgotten.
     pub auth_lockout: Time,

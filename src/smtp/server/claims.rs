@@ -88,11 +88,10 @@ impl Claims {
         for word in words {
             let equals = memchr::memchr(b'=', word)?;
             let mut room = [0; DOMAIN_MAX];
-            let (name, raw) = (word[..equals].to_ascii_uppercase(), &word[equals + 1..]);
-            let value = match from_xtext(raw, &mut room) {
-                // nginx writes a login as it is: `bob+ab@d` is no xtext, and no octet AB is meant.
-                None if name == b"LOGIN" && raw.len() <= DOMAIN_MAX && is_xtext(raw) => raw,
-                value => value?,
+            let name = word[..equals].to_ascii_uppercase();
+            let value = match &*name {
+                b"LOGIN" => login(&word[equals + 1..], &mut room)?,
+                _ => from_xtext(&word[equals + 1..], &mut room)?,
             };
             self.set(&name, value, kind)?;
         }
@@ -118,6 +117,25 @@ impl Claims {
         }
         Some(())
     }
+}
+
+/// A login in xtext, or as it is: nginx's mail proxy writes it without encoding, so a `+` that begins no code and a `=`
+/// are themselves.
+fn login<'a>(text: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let code = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
+    let mut encoded = Vec::with_capacity(text.len());
+    for (at, byte) in text.iter().enumerate() {
+        let begins_code = || {
+            text.get(at + 1..at + 3)
+                .is_some_and(|two| two.iter().all(code))
+        };
+        match byte {
+            b'+' if !begins_code() => encoded.extend_from_slice(b"+2B"),
+            b'=' => encoded.extend_from_slice(b"+3D"),
+            byte => encoded.push(*byte),
+        }
+    }
+    from_xtext(&encoded, room)
 }
 
 /// A value, or that there is none.
@@ -269,6 +287,28 @@ mod tests {
         assert_eq!(claims, expected);
         let forward = read("IDENT=4bXyz SOURCE=LOCAL", Kind::XForward).expect("sound");
         assert_eq!(forward.remote, Claim::Is(false));
+    }
+
+    #[test]
+    fn a_login_may_come_without_its_encoding() {
+        for (text, login) in [
+            ("amy+2Btag@example.net", "amy+tag@example.net"),
+            ("amy+tag@example.net", "amy+tag@example.net"),
+            ("amy=x+y=z@example.net", "amy=x+y=z@example.net"),
+            ("amy+", "amy+"),
+            ("amy+2@example.net", "amy+2@example.net"),
+            ("amy+2b@example.net", "amy+2b@example.net"),
+        ] {
+            let claims = read(&format!("LOGIN={text}"), Kind::XClient).expect(text);
+            assert_eq!(claims.login, Claim::Is(login.as_bytes().into()));
+        }
+        for text in ["", "a+0Db", "a+FFb", "\u{e9}", "a\u{1}"] {
+            assert_eq!(
+                read(&format!("LOGIN={text}"), Kind::XClient),
+                None,
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -265,6 +265,8 @@ impl Server {
             self.lines.forget();
             self.greeted.text.clear();
             self.login = Login::No;
+            // What followed STARTTLS in the clear is gone, and may have been an attacker's rather than the client's.
+            self.signals = Signals::NONE;
             self.reset();
             self.clock.restart();
         }
