@@ -33,6 +33,10 @@ const ORDERS_MAX: usize = 64;
 const TICK: Duration = Duration::from_millis(100);
 /// Pause after a failed accept (out of descriptors, out of memory), to let sessions end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the listeners wait at the start for the first answers of the backends: what is announced then is true.
+const SURVEY: Duration = Duration::from_secs(1);
+/// How often they look.
+const SURVEY_LOOK: Duration = Duration::from_millis(10);
 /// How often a listener speaks of its pauses at most.
 const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 
@@ -100,6 +104,10 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
         recorder.clone(),
         plan.number,
     );
+    let survey_due = now().after(SURVEY);
+    while !plan.site.backends.is_surveyed() && now() < survey_due {
+        sleep(SURVEY_LOOK).await;
+    }
     let current = Current::new(plan.site, plan.shared);
     let context = Context::new(plan.number, current, pools, recorder, Lines::new(plan.log));
     let mut stoppers = Vec::new();

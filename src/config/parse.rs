@@ -10,7 +10,7 @@ use super::{
     Config, Overrides, Problem, Severity, check,
     document::Document,
     files,
-    secret::secret_files,
+    secret::{read_secret, secret_files},
     shape,
     sources::{self, Text},
 };

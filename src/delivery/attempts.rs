@@ -8,7 +8,8 @@ use super::{
 use crate::{
     log::say,
     metrics::{Counter, Stage},
-    upstream::{BackendId, Lease, LeaseError, Pools, Request, Tried},
+    smtp::{Extensions, client::Unsupported, envelope::BodyKind},
+    upstream::{BackendId, Lease, LeaseError, Needs, Pools, Request, Tried},
 };
 use std::{ops::ControlFlow, rc::Rc};
 
@@ -82,6 +83,7 @@ impl<'a> Attempts<'a> {
                 pool: message.pool,
                 key: first.map_or(&b""[..], |first| envelope.path(first.path).whole),
                 origin: message.origin,
+                needs: needs_of(pools, message),
                 deadline: message.deadline,
             },
             tried: Tried::default(),
@@ -104,9 +106,11 @@ impl<'a> Attempts<'a> {
         say!(Debug, "no lease: {why}");
         match self.kept.take() {
             // Another backend might have been able to.
-            None => Outcome::without(why),
-            Some(kept) if matches!(kept.ending, Ending::Unsupported(_)) => Outcome::without(why),
-            Some(kept) => kept,
+            Some(kept) if !matches!(kept.ending, Ending::Unsupported(_)) => kept,
+            _ => match self.lacking() {
+                Some(lacking) => Outcome::unsupported(lacking),
+                None => Outcome::without(why),
+            },
         }
     }
 
@@ -127,7 +131,7 @@ impl<'a> Attempts<'a> {
             }
         };
         self.keep(met.outcome);
-        if self.tried.is_over() || self.pools.is_exhausted(self.request.pool, &self.tried) {
+        if self.tried.is_over() || self.is_exhausted() {
             let count = self.tried.backends().len();
             say!(Debug, "gave up after {count} backends");
             if let Some(outcome) = self.kept.take() {
@@ -136,6 +140,37 @@ impl<'a> Attempts<'a> {
         }
         self.pools.recorder().count(counter, lease.scope(), 1);
         ControlFlow::Continue(())
+    }
+
+    /// Whether no backend that may take the message is left to try.
+    fn is_exhausted(&self) -> bool {
+        let Request { pool, needs, .. } = self.request;
+        self.pools.is_exhausted(pool, needs, &self.tried)
+    }
+
+    /// What no backend of the pool can take, as all of them have shown.
+    fn lacking(&self) -> Option<Unsupported> {
+        let Request { pool, needs, .. } = self.request;
+        if !self.pools.lacks(pool, needs) {
+            return None;
+        }
+        let of_size = Needs {
+            size: needs.size,
+            ..Needs::default()
+        };
+        if self.pools.lacks(pool, of_size) {
+            return Some(Unsupported::Size);
+        }
+        let lacks = |(extensions, _): &(Extensions, Unsupported)| {
+            let only = Needs {
+                size: 0,
+                extensions: *extensions,
+            };
+            needs.extensions.has(*extensions) && self.pools.lacks(pool, only)
+        };
+        let found = EXTENSIONS.into_iter().find(lacks);
+        // Each can take a part of it.
+        Some(found.map_or(Unsupported::Size, |(_, why)| why))
     }
 
     fn avoid(&mut self, backend: BackendId, outcome: &Outcome) {
@@ -161,6 +196,41 @@ impl<'a> Attempts<'a> {
             self.kept = Some(outcome);
         }
     }
+}
+
+/// What a message may need, and what it is where no backend has it.
+const EXTENSIONS: [(Extensions, Unsupported); 4] = [
+    (Extensions::SMTPUTF8, Unsupported::Utf8),
+    (Extensions::EIGHTBITMIME, Unsupported::EightBit),
+    (Extensions::BINARYMIME, Unsupported::Binary),
+    (Extensions::REQUIRETLS, Unsupported::RequireTls),
+];
+
+/// What a backend must be able to take for this message. A stream of which nobody said how large it is goes to a backend
+/// that takes as much as any of the pool.
+fn needs_of(pools: &Pools, message: &Message<'_>) -> Needs {
+    let (params, load) = (message.envelope.params(), message.load);
+    let size = match load.whole {
+        true => load.size,
+        false if params.size > 0 => params.size.max(load.size),
+        false => match pools.size_max(message.pool) {
+            0 => u64::MAX,
+            most => most.max(load.size),
+        },
+    };
+    let declared = params.body == BodyKind::EightBitMime && !load.whole;
+    let mut extensions = Extensions::NONE;
+    for (extension, needed) in [
+        (Extensions::SMTPUTF8, params.smtputf8),
+        (Extensions::EIGHTBITMIME, load.eight_bit || declared),
+        (Extensions::BINARYMIME, params.body == BodyKind::BinaryMime),
+        (Extensions::REQUIRETLS, params.requiretls),
+    ] {
+        if needed {
+            extensions = extensions | extension;
+        }
+    }
+    Needs { size, extensions }
 }
 
 /// Whether another try follows, and where.

@@ -95,6 +95,17 @@ impl Outcome {
         }
     }
 
+    /// No backend of the pool can take it.
+    pub(super) fn unsupported(why: Unsupported) -> Outcome {
+        Outcome {
+            ending: Ending::Unsupported(why),
+            refused: Vec::new(),
+            backend: None,
+            tls: None,
+            times: Times::default(),
+        }
+    }
+
     /// Whether a backend took the message.
     #[must_use]
     pub fn is_accepted(&self) -> bool {

@@ -7,7 +7,7 @@
 
 use super::outcome::{Ending, Outcome, Step};
 use crate::{
-    smtp::{Envelope, Known, Reply, Status, client::Unsupported},
+    smtp::{Envelope, Known, Reply, Status, client::Unsupported, envelope::BodyKind},
     upstream::{BackendReply, LeaseError, reply::start_of},
 };
 
@@ -63,7 +63,7 @@ impl Outcome {
             Ending::Accepted(_) => return Ok(()),
             Ending::Refused(step, said) => reply_of(said, *step),
             Ending::Recipients => self.of_recipients(envelope),
-            Ending::Unsupported(why) => unsupported(*why),
+            Ending::Unsupported(why) => unsupported(*why, envelope),
             Ending::NoConnection(LeaseError::Timeout | LeaseError::Busy) => BUSY.reply(),
             Ending::NoConnection(_) => DOWN.reply(),
             Ending::Lost(_) => LOST.reply(),
@@ -89,8 +89,12 @@ impl Outcome {
 }
 
 /// The reply where no backend can take this message at all.
-fn unsupported(why: Unsupported) -> Reply {
+fn unsupported(why: Unsupported, envelope: &Envelope) -> Reply {
     match why {
+        // The client declared it, so the session had offered it. The next one will know better.
+        Unsupported::EightBit if envelope.params().body == BodyKind::EightBitMime => {
+            NO_LONGER_EIGHT_BIT.reply()
+        }
         Unsupported::Size => TOO_LARGE_BEHIND.reply(),
         Unsupported::EightBit | Unsupported::Binary => NO_EIGHT_BIT.reply(),
         Unsupported::Utf8 => NO_UTF8.reply(),
@@ -162,6 +166,15 @@ pub const TOO_LARGE_BEHIND: Known = Known {
     advice: "The sender sends a smaller message.",
 };
 
+/// 8-bit data as the session had offered, and backends that turn out to lack 8BITMIME.
+pub const NO_LONGER_EIGHT_BIT: Known = Known {
+    code: 451,
+    status: Status(4, 3, 5),
+    text: "The mail system behind this one takes no 8-bit data, come again in a new session",
+    cause: "The session was offered 8BITMIME before its backends were known, or before they changed, and none of them offers it.",
+    advice: "The sender tries again by itself, and converts the message then.",
+};
+
 /// 8-bit data and a backend without 8BITMIME.
 pub const NO_EIGHT_BIT: Known = Known {
     code: 554,
@@ -198,6 +211,7 @@ pub const ALL: &[Known] = &[
     SOME_REFUSED,
     BACKEND_CONFUSED,
     TOO_LARGE_BEHIND,
+    NO_LONGER_EIGHT_BIT,
     NO_EIGHT_BIT,
     NO_UTF8,
     MALFORMED,

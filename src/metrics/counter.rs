@@ -181,6 +181,7 @@ metrics! {
     "gatepost_backend_connections_closed_total" Backend "Connections to a backend closed." {
         ClosedIdle [reason = "idle"] "Idle for too long, or one idle too many.",
         ClosedStale [reason = "stale"] "Found closed or talking while idle.",
+        ClosedStrain [reason = "strain"] "Heard as many refusals, or said RSET as often, as a backend bears between two messages.",
         ClosedAge [reason = "age"] "Carried as many messages, or lived as long, as it may.",
         ClosedFailed [reason = "failed"] "Failed during a transaction.",
         ClosedAborted [reason = "aborted"] "A transaction was broken off on purpose, so that the backend discards it.",

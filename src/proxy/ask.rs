@@ -19,10 +19,11 @@ use crate::{
     net::{now, sleep, sleep_until},
     policy::{At, Breaches},
     smtp::{
+        Reply,
         envelope::Path,
         server::{Answer, Question},
     },
-    upstream::Verification,
+    upstream::{Pool, Verification},
 };
 use std::time::Duration;
 
@@ -40,7 +41,10 @@ impl Session {
             Question::Client => Some(self.ask_client()),
             // A client that is refused in the end need not be judged further.
             Question::Hello if self.peer.postponed.is_some() => Some(Answer::Accept),
-            Question::Hello => Some(self.judge(Asked::at(At::Hello))),
+            Question::Hello => {
+                self.renew_offer();
+                Some(self.judge(Asked::at(At::Hello)))
+            }
             Question::Mail => Some(self.ask_mail()),
             Question::Rcpt => Some(self.ask_rcpt().await),
             Question::Body => Some(self.ask_body().await),
@@ -166,6 +170,10 @@ impl Session {
         if earlier > 0 && (other || self.current.site.is_lmtp(route.pool)) {
             return Answer::Refuse(replies::OTHER_ROUTE.reply());
         }
+        let pool = self.current.site.backends.pool(route.pool);
+        if let Some(reply) = pool.and_then(|pool| self.exceeds(pool, earlier)) {
+            return Answer::Refuse(reply);
+        }
         let envelope = self.server.envelope();
         let recipient: Path<'_> = envelope.path(path);
         // Also where a route takes every recipient: what a backend refused at delivery is remembered.
@@ -178,7 +186,9 @@ impl Session {
         if Site::verifies(&route) {
             self.io.input.settle();
             let due = self.now.after(self.current.site.config.timeouts.backend.0);
-            let verified = pools.verify(route.pool, recipient, self.now, due).await;
+            let verified = pools
+                .verify(route.pool, sender, recipient, self.now, due)
+                .await;
             match verified {
                 Verification::Accepted => {}
                 Verification::Unknown(reply) => return Answer::Refuse(reply),
@@ -192,6 +202,24 @@ impl Session {
             transaction.route(route.pool, earlier);
         }
         Answer::Accept
+    }
+
+    /// What the backends can take may have changed since the session began, or since they were not known.
+    fn renew_offer(&mut self) {
+        let stressed = self.current.site.listeners[self.listener].is_scarce();
+        let settings = self.current.settings(self.listener, stressed);
+        self.server.renew(settings);
+    }
+
+    /// The reply where a message has more recipients than a pool's backends take, or declared more octets.
+    fn exceeds(&self, pool: &Pool, earlier: usize) -> Option<Reply> {
+        let recipients = pool.recipients_max(self.now) as usize;
+        if recipients > 0 && earlier >= recipients {
+            return Some(replies::TOO_MANY_HERE.reply());
+        }
+        let most = pool.size_max();
+        let declared = self.server.envelope().params().size;
+        (most > 0 && declared > most).then(|| replies::TOO_LARGE_HERE.reply())
     }
 
     async fn ask_body(&mut self) -> Answer {

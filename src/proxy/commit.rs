@@ -180,13 +180,14 @@ impl Session {
         }
         let envelope = self.server.envelope();
         let sender = envelope.sender().whole;
+        let partly = outcome.refused.len() < envelope.recipients().len();
         for (place, said) in &outcome.refused {
             if let (Some(pool), Some(recipient)) =
                 (transaction.pool(), envelope.recipients().get(*place))
             {
                 let path = envelope.path(recipient.path);
                 let pools = &self.context.pools;
-                pools.note_refused(pool, self.peer.address, sender, path, said);
+                pools.note_refused(pool, self.peer.address, sender, path, said, partly);
                 let reply = reply_of(said, Step::Recipient);
                 let refusal = Refusal::new("rcpt", path.whole, &reply, None);
                 transaction.refusals.push(refusal);

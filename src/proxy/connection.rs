@@ -115,7 +115,7 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
         session.server.secured();
     }
     session.server.grant(granted);
-    session.server.trust(trusted);
+    session.server.trust(session.peer.trusted);
     let end = session.run().await;
     session.finish(end);
     if end.lingers {

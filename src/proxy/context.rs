@@ -72,17 +72,18 @@ impl Current {
         })
     }
 
-    /// The settings for a new session. Made anew only when the backends' capabilities have changed.
+    /// The settings for a new session, or for one that says EHLO. Made anew only when the backends' capabilities have
+    /// changed.
     #[must_use]
     pub fn settings(&self, listener: usize, stressed: bool) -> Arc<Settings> {
-        let common = self.site.backends.offered().unwrap_or_default();
+        let announced = self.site.backends.announced(now());
         let mut all = self.settings.borrow_mut();
         let place = listener * 2 + usize::from(stressed);
         match &all[place] {
-            Some((seen, settings)) if *seen == common => Arc::clone(settings),
+            Some((seen, settings)) if *seen == announced => Arc::clone(settings),
             _ => {
-                let settings = Arc::new(self.site.settings(listener, &common, stressed));
-                all[place] = Some((common, Arc::clone(&settings)));
+                let settings = Arc::new(self.site.settings(listener, &announced, stressed));
+                all[place] = Some((announced, Arc::clone(&settings)));
                 settings
             }
         }

@@ -350,7 +350,6 @@ impl Session {
         };
         Some((account, rule))
     }
-    }
 }
 
 /// What became of an exchange.

@@ -29,6 +29,24 @@ pub const OTHER_ROUTE: Known = Known {
     advice: "Nothing: a mail server sends to the rest in another transaction by itself.",
 };
 
+/// More recipients than a backend takes in one message.
+pub const TOO_MANY_HERE: Known = Known {
+    code: 452,
+    status: Status(4, 5, 3),
+    text: "Too many recipients for this domain's mail system, send to the rest in another message",
+    cause: "A backend of the recipient's pool takes fewer recipients of one message: it says so in LIMITS (RCPTMAX), or has refused more of late.",
+    advice: "Nothing: a mail server sends to the rest in another transaction by itself.",
+};
+
+/// A message that is too large for the pool of a recipient.
+pub const TOO_LARGE_HERE: Known = Known {
+    code: 552,
+    status: Status(5, 3, 4),
+    text: "The message is too large for this recipient's mail system",
+    cause: "The size that the client declared is more than the SIZE of every backend of the recipient's pool.",
+    advice: "The sender sends a smaller message.",
+};
+
 /// No pool for a recipient.
 pub const NO_ROUTE: Known = Known {
     code: 550,
@@ -88,6 +106,8 @@ pub const ALL: &[Known] = &[
     FULL,
     NO_MEMORY,
     OTHER_ROUTE,
+    TOO_MANY_HERE,
+    TOO_LARGE_HERE,
     NO_ROUTE,
     SUBMISSION_ONLY,
     AUTH_FAILED,

@@ -37,7 +37,7 @@ const OFFERED: Extensions = Extensions(
         | Extensions::LIMITS.0,
 );
 
-/// Extensions that only work end to end: offered where every backend has them.
+/// Extensions that only work end to end: offered as far as the backends have them ([`Backends::announced`]).
 const BACKEND_MUST_HAVE: Extensions =
     Extensions(Extensions::EIGHTBITMIME.0 | Extensions::SMTPUTF8.0 | Extensions::DSN.0);
 
@@ -191,7 +191,7 @@ impl Site {
     /// What a session on this listener offers and allows, given what the backends can take now and whether
     /// places are scarce.
     #[must_use]
-    pub fn settings(&self, listener: usize, common: &Capabilities, stressed: bool) -> Settings {
+    pub fn settings(&self, listener: usize, announced: &Capabilities, stressed: bool) -> Settings {
         let limits = &self.config.limits;
         let timeouts = &self.config.timeouts;
         let wait = |wait: Duration| match stressed {
@@ -203,8 +203,8 @@ impl Site {
             ListenerTls::Starttls | ListenerTls::Required => OFFERED | Extensions::STARTTLS,
             ListenerTls::None | ListenerTls::Implicit => OFFERED,
         };
-        let missing = BACKEND_MUST_HAVE.without(common.extensions);
-        let size_max = match (limits.message_size.0, common.size_max) {
+        let missing = BACKEND_MUST_HAVE.without(announced.extensions);
+        let size_max = match (limits.message_size.0, announced.size_max) {
             (ours, 0) => ours,
             (0, theirs) => theirs,
             (ours, theirs) => ours.min(theirs),
@@ -214,6 +214,7 @@ impl Site {
             banner: self.listeners[listener].banner.clone(),
             extensions: offered.without(missing),
             size_max,
+            recipients_announced: announced.recipients_max,
             requires_tls: tls == ListenerTls::Required,
             auth: self.listeners[listener].auth_settings(),
             limits: Limits {

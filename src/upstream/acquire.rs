@@ -13,9 +13,9 @@ use super::{
     ids::PoolId,
     lease::Lease,
     origin::Origin,
-    pool::Choice,
     pooling::{backend::Backend, budget::Permit, queue::Grant},
     pools::{Level, Local, Pools},
+    select::{Choice, Needs},
     tried::{TRIES_MAX, Tried},
 };
 use crate::{
@@ -41,6 +41,8 @@ pub struct Request<'a> {
     /// The client that the message is from: the backend is told of it as the pool wants it, and the connection is one
     /// that may be used for it. `None` for a question of ours.
     pub origin: Option<&'a Origin<'a>>,
+    /// What the backend must be able to take. Backends that are known to lack it are not used.
+    pub needs: Needs,
     /// Until when; and no longer than the pool's `lease_wait` where all connections are in use.
     pub deadline: Tick,
 }
@@ -192,7 +194,7 @@ impl Pools {
             }
             Err(trouble) => {
                 self.closed(Counter::ClosedFailed, local.scopes[place]);
-                self.failed(local, place, trouble);
+                self.failed(local, place, trouble, None);
                 Err(trouble)
             }
         }
@@ -264,7 +266,7 @@ impl Pools {
         let pool = &local.pool;
         let now = acquisition.now;
         loop {
-            let eligible = pool.eligible(acquisition.tried.backends());
+            let eligible = pool.eligible(acquisition.tried.backends(), acquisition.request.needs);
             let ready =
                 |b: &Arc<Backend>| self.has_idle(b.id) || (b.budget.has_room() && !b.has_waiters());
             match pool.choose(
@@ -349,7 +351,7 @@ impl Pools {
                 if error.trouble == Trouble::Caller {
                     self.recorder.count(Counter::IdentityRefused, scope, 1);
                 }
-                self.failed(local, place, error.trouble);
+                self.failed(local, place, error.trouble, error.detail);
                 return Err(error.trouble);
             }
         };
@@ -365,7 +367,7 @@ impl Pools {
                 .await;
             if let Err(trouble) = told {
                 self.closed(Counter::ClosedFailed, scope);
-                self.failed(local, place, trouble);
+                self.failed(local, place, trouble, None);
                 return Err(trouble);
             }
         }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{self, Config, Protocol},
     smtp::{
-        Capabilities, Tick,
+        Tick,
         client::{ClientSettings, StartTls},
     },
 };
@@ -38,6 +38,8 @@ pub struct Backends {
     /// By number, also those of earlier configurations.
     names: Vec<String>,
     routes: RouteTable,
+    /// The pools that a route leads to.
+    routed: Vec<PoolId>,
     wakers: Arc<WorkerWakers>,
     changes: Arc<Changes>,
     verified: Arc<Cache>,
@@ -141,6 +143,7 @@ impl Backends {
             waits: waits(config, pool),
             messages_max: pool.messages,
             identity: pool.identity,
+            verify_sender: pool.verify_path().to_owned(),
             backends,
             queue,
         }));
@@ -171,6 +174,9 @@ impl Backends {
             pool,
             recipients: route.recipients,
         };
+        if !self.routed.contains(&pool) {
+            self.routed.push(pool);
+        }
         for (j, domain) in route.domains.iter().enumerate() {
             if let Err(other) = self.routes.add(domain, made) {
                 errors.push(BuildError {
@@ -212,18 +218,10 @@ impl Backends {
         &self.routes
     }
 
-    /// What every usable backend of a pool offers: what the front may advertise for it. `None` until one has
-    /// been reached, which the first probes see to, and for a pool that is gone.
+    /// Whether a route leads to a pool.
     #[must_use]
-    pub fn common_capabilities(&self, pool: PoolId) -> Option<Capabilities> {
-        self.pool(pool)?.common_capabilities()
-    }
-
-    /// The same over all pools that are known: what the front may advertise before it knows the recipient.
-    #[must_use]
-    pub fn offered(&self) -> Option<Capabilities> {
-        let all = self.pools().filter_map(|p| p.common_capabilities());
-        all.reduce(|a, b| a.common(&b))
+    pub fn is_routed(&self, pool: PoolId) -> bool {
+        self.routed.contains(&pool)
     }
 
     /// Whether each backend has been probed once, or used, with whatever result.

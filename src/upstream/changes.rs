@@ -23,13 +23,21 @@ pub struct Change {
     pub address: SocketAddr,
     /// Why it was ejected; `None` where it came back.
     pub ejected: Option<Trouble>,
+    /// What the system or the backend said of that.
+    pub detail: Option<String>,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change { pool, address, .. } = self;
         match self.ejected {
-            Some(why) => write!(f, "backend {address} of pool {pool} is left out: {why}"),
+            Some(why) => {
+                write!(f, "backend {address} of pool {pool} is left out: {why}")?;
+                match &self.detail {
+                    Some(detail) => write!(f, " ({detail})"),
+                    None => Ok(()),
+                }
+            }
             None => write!(f, "backend {address} of pool {pool} is back"),
         }
     }
@@ -58,12 +66,22 @@ impl Changes {
         latest.iter().cloned().collect()
     }
 
-    pub(super) fn tell(&self, at: Tick, backend: &Backend, ejected: Option<Trouble>) {
+    pub(super) fn tell(
+        &self,
+        at: Tick,
+        backend: &Backend,
+        ejected: Option<(Trouble, Option<String>)>,
+    ) {
+        let (ejected, detail) = match ejected {
+            Some((trouble, detail)) => (Some(trouble), detail),
+            None => (None, None),
+        };
         let change = Change {
             at,
             pool: backend.identity.pool.clone(),
             address: backend.address(),
             ejected,
+            detail,
         };
         if let Some(watcher) = self.watcher.get() {
             watcher(&change);

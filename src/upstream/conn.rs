@@ -10,6 +10,7 @@ use super::{
         handover::{Handover, farewell},
     },
     proxy_header,
+    strain::Strain,
 };
 use crate::{
     config::PoolIdentity,
@@ -49,6 +50,7 @@ pub(super) struct Conn {
     pub(super) idle_since: Tick,
     /// Messages and verifications that it has carried.
     pub(super) uses: u32,
+    pub(super) strain: Strain,
     /// The client that the backend takes it for.
     pub(super) owner: Option<Box<Owner>>,
     // Behind the stream: the descriptor is closed before the permit is somebody else's.
@@ -69,6 +71,7 @@ impl Conn {
             born: now,
             idle_since: Tick::default(),
             uses: 0,
+            strain: Strain::default(),
             owner: None,
             permit,
         })
@@ -94,7 +97,10 @@ impl Conn {
                     self.failure = Some(error);
                     return Err(blame(error));
                 }
-                event => return Ok(event),
+                event => {
+                    self.strain.note(event);
+                    return Ok(event);
+                }
             }
             // What could not be sent may have been answered all the same: the backend that refuses a body
             // in its middle says so before it closes.
@@ -206,6 +212,16 @@ impl Conn {
         self.failure
     }
 
+    /// What the backend said where that made the connection fail: its refusal in the greeting or to EHLO, or its 421.
+    pub(super) fn last_words(&self) -> Option<String> {
+        match self.failure? {
+            ClientError::Greeting(_) | ClientError::Hello(_) | ClientError::Closing(_) => {
+                Some(BackendReply::from(self.client.reply()).to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// Nothing is under way, unread or unsent: it may serve another transaction.
     pub(super) fn is_clean(&self) -> bool {
         self.client.is_clean() && self.unread.is_none() && self.out.is_empty()
@@ -221,6 +237,9 @@ impl Conn {
         let offered = self.client.capabilities().messages_max;
         let worn = |max: u32| max > 0 && self.uses >= max;
         let over = |limit: Duration, from: Tick| !limit.is_zero() && now.since(from) >= limit;
+        if self.strain.is_worn() {
+            return Some(Counter::ClosedStrain);
+        }
         if worn(pool.messages_max) || worn(offered) || over(pool.waits.lifetime, self.born) {
             return Some(Counter::ClosedAge);
         }
@@ -268,6 +287,7 @@ impl Conn {
         let mut conn = Conn::new(stream, handover.client, handover.permit);
         conn.born = handover.born;
         conn.uses = handover.uses;
+        conn.strain = handover.strain;
         conn.owner = handover.owner;
         Ok(conn)
     }
@@ -285,6 +305,7 @@ impl Conn {
             born,
             idle_since,
             uses,
+            strain,
             owner,
             permit,
         } = *self;
@@ -294,6 +315,7 @@ impl Conn {
                 client,
                 born,
                 uses,
+                strain,
                 owner,
                 permit,
             })),
@@ -308,6 +330,7 @@ impl Conn {
                 born,
                 idle_since,
                 uses,
+                strain,
                 owner,
                 permit,
             })),

@@ -25,6 +25,8 @@ use std::{
 pub(super) struct ConnectError {
     pub(super) trouble: Trouble,
     pub(super) counter: Counter,
+    /// What the system or the backend said of it.
+    pub(super) detail: Option<String>,
 }
 
 /// A connection that could not be opened: why, and the right to another.
@@ -115,6 +117,7 @@ async fn attempt(
             error: ConnectError {
                 trouble: about_origin(&conn, trouble),
                 counter: counter_of(&conn, trouble),
+                detail: conn.last_words(),
             },
             handshake,
             permit: conn.drop_for_permit(),
@@ -182,7 +185,11 @@ fn no_connection(error: &io::Error) -> ConnectError {
         _ if has_no_descriptor(error) => (Trouble::Ours, Counter::ConnectUnreachable),
         _ => (Trouble::Connect, Counter::ConnectOther),
     };
-    ConnectError { trouble, counter }
+    ConnectError {
+        trouble,
+        counter,
+        detail: Some(error.to_string()),
+    }
 }
 
 fn has_no_descriptor(error: &io::Error) -> bool {

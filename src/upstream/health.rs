@@ -1,9 +1,10 @@
 //! Whether a backend can be used: ejected at once on a failure, probed with a growing back-off, brought
 //! back with a slow start. Arithmetic over atomics; time is passed in.
 //!
-//! Rejected: a success rate over a window. The failures that count here (no connection, no greeting, 421,
-//! silence) don't come in shares: a mail server that shows one is down or overloaded, and a message that
-//! waits for the next sample waits for a client's patience.
+//! Rejected: a success rate over a window, for the failures that count here (no connection, no greeting, 421,
+//! silence). They don't come in shares: a mail server that shows one is down or overloaded, and a message that
+//! waits for the next sample waits for a client's patience. What comes of messages does come in shares: that is
+//! [`outlier`](super::outlier).
 
 use crate::smtp::Tick;
 use std::{
@@ -30,6 +31,8 @@ pub enum Trouble {
     /// It would not have the client that it was told of, or not be told. That is about the client as like as not, so
     /// a client can't get a backend ejected by it.
     Caller,
+    /// It fails most of its messages while the others of its pool take theirs.
+    Outlier,
     /// We have no descriptor, port or memory for a connection. No fault of the backend's.
     Ours,
 }
@@ -52,6 +55,7 @@ impl Trouble {
             Trouble::Nonsense => "nonsense",
             Trouble::Tls => "tls",
             Trouble::Caller => "caller",
+            Trouble::Outlier => "outlier",
             Trouble::Ours => "ours",
         }
     }
@@ -67,6 +71,9 @@ impl fmt::Display for Trouble {
             Trouble::Nonsense => "what it said is not SMTP",
             Trouble::Tls => "TLS with it can't be had",
             Trouble::Caller => "it refused the client that it was told of",
+            Trouble::Outlier => {
+                "it fails most of its messages while the others of its pool take theirs"
+            }
             Trouble::Ours => "there are no descriptors, ports or memory for a connection",
         })
     }
@@ -90,7 +97,7 @@ pub struct Rules {
 }
 
 /// A returned backend starts with this much of its share, in permille.
-const SHARE_MIN: u32 = 100;
+pub(super) const SHARE_MIN: u32 = 100;
 
 /// One backend's health. New ones are taken for well, and are due for a probe at once: that is how the
 /// capabilities of all are known soon after the start.
@@ -135,6 +142,17 @@ impl Health {
             return false;
         }
         self.punish(now, rules, first);
+        first
+    }
+
+    /// Leaves it out until a moment, for what became of its messages. True where it was not left out before.
+    pub fn leave_out(&self, now: Tick, until: Tick) -> bool {
+        let first = !self.ejected.swap(true, SeqCst);
+        if first {
+            self.out_at.store(now.0, SeqCst);
+            self.failures.fetch_max(1, SeqCst);
+            self.probe_at.store(until.0, SeqCst);
+        }
         first
     }
 

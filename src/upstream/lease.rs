@@ -12,17 +12,19 @@ use super::{
     conn::Conn,
     error::Broken,
     health::Trouble,
+    outlier::is_trouble,
     pooling::backend::Backend,
     pools::{Local, Pools},
 };
 use crate::{
+    config::Balance,
     metrics::{Counter, Gauge, Scope},
     net,
     smtp::{
-        Capabilities, Envelope, Tick,
+        Capabilities, Envelope, Status, Tick,
         client::{Abort, Client, ClientState, Event, Load, To, Unsupported},
         envelope::Path,
-        reply_parse::ReplyRef,
+        reply_parse::{ReplyHead, ReplyRef},
     },
 };
 use std::{fmt, rc::Rc, sync::Arc};
@@ -37,6 +39,10 @@ pub struct Lease {
     reused: bool,
     heard: bool,
     broken: bool,
+    /// It carries a question of ours, and no message.
+    asks: bool,
+    /// So many recipients were taken before the backend said that it takes no more in one message.
+    too_many_after: Option<u32>,
 }
 
 impl Lease {
@@ -61,6 +67,8 @@ impl Lease {
             reused,
             heard: false,
             broken: false,
+            asks: false,
+            too_many_after: None,
         }
     }
 
@@ -170,14 +178,15 @@ impl Lease {
         conn.client.body(pieces, last, &mut conn.out);
     }
 
-    /// Writes the question whether the backend takes a recipient: see [`Client::verify`].
+    /// Writes the question whether the backend takes a recipient from a sender: see [`Client::verify`].
     ///
     /// # Errors
     /// The backend can't be asked; nothing was written.
-    pub fn verify(&mut self, recipient: Path<'_>) -> Result<(), Unsupported> {
-        let utf8 = !recipient.whole.is_ascii();
+    pub fn verify(&mut self, sender: &[u8], recipient: Path<'_>) -> Result<(), Unsupported> {
+        let utf8 = !recipient.whole.is_ascii() || !sender.is_ascii();
+        self.asks = true;
         let conn = self.conn_mut();
-        conn.client.verify(b"", recipient, utf8, &mut conn.out)?;
+        conn.client.verify(sender, recipient, utf8, &mut conn.out)?;
         conn.uses += 1;
         Ok(())
     }
@@ -202,6 +211,7 @@ impl Lease {
         match self.conn_mut().next(due).await {
             Ok(event) => {
                 self.heard = true;
+                self.note(event);
                 Ok(event)
             }
             Err(trouble) => {
@@ -210,6 +220,44 @@ impl Lease {
                 Err(broken)
             }
         }
+    }
+
+    /// Takes note of what an event of a message says about the backend.
+    fn note(&mut self, event: Event) {
+        if self.asks {
+            return;
+        }
+        let now = self.now();
+        let failed = match event {
+            Event::Recipient(_, head) if head.is_positive() => {
+                self.too_many_after = None;
+                return;
+            }
+            Event::Recipient(_, head) => {
+                let taken = self.client().accepted().count();
+                if taken > 0 && is_too_many(head) && self.too_many_after.is_none() {
+                    self.too_many_after = u32::try_from(taken).ok();
+                }
+                return;
+            }
+            Event::Go | Event::Refused => {
+                if let Some(recipients) = self.too_many_after.take() {
+                    self.backend().learned.learn(recipients, now);
+                }
+                return;
+            }
+            Event::Sender(head) | Event::Final(head) | Event::FinalFor(_, head) => {
+                let by_recipient = self.local.pool.balance == Balance::HashRecipient;
+                let failed = is_trouble(head, by_recipient);
+                // MAIL that was taken, or refused for good, says nothing yet.
+                if !failed && (matches!(event, Event::Sender(_)) || head.is_transient()) {
+                    return;
+                }
+                failed
+            }
+            _ => return,
+        };
+        self.pools.noted(&self.local, self.place, failed, now);
     }
 
     /// Whether the backend has said something, or has gone, while nothing was asked of it: in the middle of
@@ -244,15 +292,21 @@ impl Lease {
                 .recorder
                 .count(Counter::Uncertain, self.scope(), 1);
         }
+        let refused = self.conn().strain.has_refusals();
         // An idle connection that the backend was just closing says nothing about its health.
         let counts = match broken.trouble {
             Trouble::Timeout => true,
-            // 421 to one that it was told of may be about that one.
-            Trouble::Unavailable => self.conn().owner.is_none(),
+            // 421 to a client that it was told of may be about that client, and 421 after refusals is about those.
+            Trouble::Unavailable => self.conn().owner.is_none() && !refused,
             _ => false,
         };
         if !broken.stale && counts {
-            self.pools.failed(&self.local, self.place, broken.trouble);
+            let detail = self.conn().last_words();
+            let trouble = broken.trouble;
+            self.pools.failed(&self.local, self.place, trouble, detail);
+        }
+        if !broken.stale && !self.asks && !refused && broken.trouble.counts() {
+            self.pools.noted(&self.local, self.place, true, self.now());
         }
     }
 
@@ -286,6 +340,15 @@ impl Lease {
         let scope = self.local.scopes[self.place];
         self.pools.recorder.add(Gauge::BackendLeased, scope, -1);
     }
+}
+
+/// Whether a refusal says that a message has too many recipients (RFC 5321 §4.5.3.1.10; 552 before that). Exim says a bare
+/// 452, which also means a full disk: the caller looks at what is said to the recipients after it.
+fn is_too_many(head: ReplyHead) -> bool {
+    matches!(
+        (head.code, head.status),
+        (_, Status(4 | 5, 5, 3)) | (452, Status::NONE)
+    )
 }
 
 impl Drop for Lease {

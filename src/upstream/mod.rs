@@ -27,6 +27,7 @@
 //! would then be a hundred thousand backend connections.
 
 mod acquire;
+mod announced;
 mod backends;
 pub mod balance;
 mod build_error;
@@ -34,19 +35,27 @@ mod changes;
 mod conn;
 mod connect;
 mod error;
+mod flights;
 mod health;
 mod ids;
+mod learned;
 mod lease;
+mod notes;
 mod origin;
+mod outlier;
 mod pool;
 mod pooling;
 mod pools;
 mod probe;
 mod proxy_header;
+mod question;
+mod refusals;
 pub mod replies;
 pub mod reply;
 mod route;
 mod security;
+mod select;
+mod strain;
 #[cfg(test)]
 mod tests;
 mod tried;
@@ -62,6 +71,7 @@ pub use health::{Health, Rules, Trouble};
 pub use ids::{BackendId, PoolId};
 pub use lease::Lease;
 pub use origin::Origin;
+pub use outlier::Counts;
 pub use pool::{Pool, Waits};
 pub use pooling::{
     backend::{Backend, BackendView, Identity},
@@ -71,5 +81,6 @@ pub use pools::Pools;
 pub use reply::BackendReply;
 pub use route::{Route, RouteId, RouteTable};
 pub use security::faults as tls_faults;
+pub use select::Needs;
 pub use tried::{TRIES_MAX, Tried};
 pub use verify::Verification;

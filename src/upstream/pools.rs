@@ -7,7 +7,7 @@ use super::{
     backends::Backends,
     conn::{Conn, fitness},
     error::LeaseError,
-    health::Trouble,
+    flights::Flights,
     ids::{BackendId, PoolId},
     origin::{Origin, keeps_apart},
     pool::Pool,
@@ -16,8 +16,8 @@ use super::{
         budget::Permit,
         queue::{Grant, WorkerWaker},
     },
+    select::Needs,
     tried::Tried,
-    verify::Flights,
 };
 use crate::{
     config::PoolIdentity,
@@ -145,10 +145,26 @@ impl Pools {
 
     /// Whether no backend of the pool is left that was not tried.
     #[must_use]
-    pub fn is_exhausted(&self, pool: PoolId, tried: &Tried) -> bool {
-        let untried = |b: &Arc<Backend>| !tried.backends().contains(&b.id);
+    pub fn is_exhausted(&self, pool: PoolId, needs: Needs, tried: &Tried) -> bool {
+        let Some(local) = self.local(pool) else {
+            return true;
+        };
+        let pool = &local.pool;
+        let untried = |b: &Arc<Backend>| !tried.backends().contains(&b.id) && pool.fits(b, needs);
+        !pool.backends.iter().any(untried)
+    }
+
+    /// Whether each backend of a pool has been reached, and none of them can take this.
+    #[must_use]
+    pub fn lacks(&self, pool: PoolId, needs: Needs) -> bool {
         self.local(pool)
-            .is_none_or(|local| !local.pool.backends.iter().any(untried))
+            .is_some_and(|local| local.pool.lacks(needs))
+    }
+
+    /// The size of the largest message that one of a pool's backends takes; 0: no limit is known.
+    #[must_use]
+    pub fn size_max(&self, pool: PoolId) -> u64 {
+        self.local(pool).map_or(0, |local| local.pool.size_max())
     }
 
     /// What this worker measures with.
@@ -358,36 +374,6 @@ impl Pools {
             }
             pools.closed(Counter::ClosedFailed, local.scopes[place]);
         });
-    }
-
-    /// Takes note that a backend failed.
-    pub(super) fn failed(self: &Rc<Self>, local: &Rc<Local>, place: usize, trouble: Trouble) {
-        let backend = &local.pool.backends[place];
-        if trouble.counts() && backend.health.fail(now(), &local.pool.rules) {
-            self.changed(local, place, Some(trouble));
-        }
-    }
-
-    /// Takes note that a backend took a connection, greeted and said what it can do.
-    pub(super) fn succeeded(self: &Rc<Self>, local: &Rc<Local>, place: usize) {
-        let backend = &local.pool.backends[place];
-        if backend.health.succeed(now(), &local.pool.rules) {
-            self.changed(local, place, None);
-        }
-    }
-
-    /// Tells of a change of health, and lets all who wait choose again.
-    pub(super) fn changed(&self, local: &Rc<Local>, place: usize, ejected: Option<Trouble>) {
-        let backend = &local.pool.backends[place];
-        let (counter, up) = match ejected {
-            Some(_) => (Counter::HealthDown, 0),
-            None => (Counter::HealthUp, 1),
-        };
-        let scope = local.scopes[place];
-        self.recorder.count(counter, scope, 1);
-        self.recorder.registry().set(Gauge::BackendUp, scope, up);
-        self.shared.borrow().changes().tell(now(), backend, ejected);
-        local.pool.queue.retry_all();
     }
 
     /// Closes what has been idle too long, has closed, or belongs to a backend that is left out.

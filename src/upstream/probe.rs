@@ -57,7 +57,8 @@ impl Pools {
         let now = now();
         for local in self.all() {
             for (place, backend) in local.pool.backends.iter().enumerate() {
-                if backend.health.claim_probe(now, &local.pool.rules)
+                if backend.outcomes.held(now).is_none()
+                    && backend.health.claim_probe(now, &local.pool.rules)
                     && let Some(permit) = Permit::try_take(backend)
                 {
                     net::spawn(Rc::clone(self).probe(Rc::clone(&local), place, permit));
@@ -84,7 +85,7 @@ impl Pools {
                     return;
                 }
                 if backend.health.probe_failed(now(), &local.pool.rules) {
-                    self.changed(&local, place, Some(error.trouble));
+                    self.changed(&local, place, Some((error.trouble, error.detail)));
                 }
             }
         }

@@ -1,136 +1,115 @@
-//! Does a backend take this recipient? Asked with MAIL FROM:<>, RCPT, RSET over a pooled connection, and
-//! remembered.
+//! Does a backend take this recipient? Asked with MAIL, RCPT, RSET over a pooled connection, and remembered.
 //!
-//! Sessions of one worker that ask about the same recipient at the same time ask once. The null sender is
-//! the one that every recipient must take (RFC 5321 §4.5.5), so the answer is about the recipient alone.
+//! The first question is asked with the pool's `verify_sender`, by default the null sender, which every mailbox must
+//! take (RFC 5321 §4.5.5); a yes then holds for all senders. A no holds for all senders only where its code is about the
+//! mailbox ([`is_about_mailbox`]). Any other no may be about the sender: a list that takes mail from its members alone
+//! says 550 5.7.1 to `<>`, and Exim says a bare 550 for a policy and for an unknown user alike. Then the question is asked
+//! once more with the message's own sender, and the answer holds for the two together. A backend that refuses MAIL from
+//! `verify_sender` has said nothing about a recipient, so there too the own sender decides; where that one is refused as
+//! well the recipient is taken, and the delivery brings the backend's own words
+//! (`docs/decisions/0016-verification-by-sender.md`).
+//!
+//! Sessions of one worker that ask the same at the same time ask once. A refusal for now (4xx) is told, and not
+//! remembered: the next session asks again.
 
 use super::{
-    BackendReply,
     acquire::Request,
     error::{Broken, LeaseError},
     ids::PoolId,
     lease::Lease,
-    origin::keeps_apart,
     pools::{Local, Pools},
     replies,
+    reply::BackendReply,
+    select::Needs,
     tried::Tried,
     verify_cache::{Key, Known},
 };
 use crate::{
+    log::say,
     metrics::{Counter, Stage},
     net::{self, now},
     smtp::{
-        Reply, Status, Tick,
+        Extensions, Reply, Status, Tick,
         client::{Event, Unsupported},
         envelope::Path,
-        reply_parse::ReplyRef,
+        reply_parse::ReplyHead,
     },
 };
-use rustc_hash::FxHashMap;
-use std::{
-    cell::{Cell, RefCell},
-    future::poll_fn,
-    net::IpAddr,
-    rc::Rc,
-    task::{Poll, Waker},
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
-/// How long a 4xx is remembered: long enough for the other sessions of a burst.
-const DEFERRED_FOR: Duration = Duration::from_secs(10);
+/// So long after a backend refused MAIL from `verify_sender` the question is asked with it again.
+const SENDER_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is known of a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
-    /// A backend takes it.
+    /// A backend takes it, or none can be asked and the delivery will tell.
     Accepted,
     /// It doesn't (5xx).
     Refused(BackendReply),
     /// It doesn't now (4xx).
     Deferred(BackendReply),
-    /// The backend can't be asked: the address is not ASCII, and it offers no SMTPUTF8.
+    /// The backends can't be asked: the address is not ASCII, and none of them offers SMTPUTF8.
     NoUtf8,
     /// No backend could be asked; the reply is a 4xx of ours.
     Unknown(Reply),
 }
 
-impl From<Known> for Verification {
-    fn from(known: Known) -> Verification {
-        match known {
-            Known::Good => Verification::Accepted,
-            Known::Bad(reply) if reply.head.is_permanent() => Verification::Refused(reply),
-            Known::Bad(reply) => Verification::Deferred(reply),
+/// What one question came to.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// That holds.
+    Final(Verification),
+    /// No, in these words, which may be about the sender.
+    BySender(BackendReply),
+    /// MAIL was refused: nothing was said about the recipient.
+    Unasked,
+}
+
+impl Answer {
+    /// What a session is told, where no other sender is left to ask with.
+    fn last(self) -> Verification {
+        match self {
+            Answer::Final(verification) => verification,
+            Answer::BySender(said) if said.head.is_permanent() => Verification::Refused(said),
+            Answer::BySender(said) => Verification::Deferred(said),
+            Answer::Unasked => Verification::Accepted,
         }
     }
 }
 
-/// A question that is under way.
-#[derive(Default)]
-struct Flight {
-    answer: RefCell<Option<Verification>>,
-    /// Who asked is done, or has gone.
-    over: Cell<bool>,
-    waiting: RefCell<Vec<Waker>>,
-}
-
-/// Questions under way on this worker. As many as sessions that ask.
-#[derive(Default)]
-pub(super) struct Flights {
-    by_key: RefCell<FxHashMap<Box<[u8]>, Rc<Flight>>>,
-}
-
-/// Ends a flight when the one who asks is done, or is gone without an answer.
-struct Landing<'a> {
-    flights: &'a Flights,
+/// One question: may this sender write to this recipient?
+struct Question<'a> {
+    sender: &'a [u8],
+    recipient: Path<'a>,
+    /// What the answer is remembered under: the recipient, or the two together.
     key: Key,
-    flight: Rc<Flight>,
+    /// It is asked with the message's own sender.
+    own: bool,
+    deadline: Tick,
 }
 
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        self.flights.by_key.borrow_mut().remove(self.key.as_bytes());
-        self.flight.over.set(true);
-        self.flight.waiting.take().into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Flights {
-    /// The flight of a key: `Err` is one that somebody else has begun.
-    fn board(&self, key: Key) -> Result<Landing<'_>, Rc<Flight>> {
-        let mut by_key = self.by_key.borrow_mut();
-        if let Some(flight) = by_key.get(key.as_bytes()) {
-            return Err(Rc::clone(flight));
+impl Question<'_> {
+    fn needs(&self) -> Needs {
+        let utf8 = !self.recipient.whole.is_ascii() || !self.sender.is_ascii();
+        let extensions = match utf8 {
+            true => Extensions::SMTPUTF8,
+            false => Extensions::NONE,
+        };
+        Needs {
+            extensions,
+            ..Needs::default()
         }
-        let flight = Rc::<Flight>::default();
-        by_key.insert(key.as_bytes().into(), Rc::clone(&flight));
-        Ok(Landing {
-            flights: self,
-            key,
-            flight,
-        })
-    }
-}
-
-impl Flight {
-    /// Its answer; `None` where the one who asked has gone without.
-    async fn landed(self: Rc<Self>) -> Option<Verification> {
-        poll_fn(|cx| {
-            if self.over.get() {
-                return Poll::Ready(self.answer.borrow().clone());
-            }
-            self.waiting.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
     }
 }
 
 impl Pools {
-    /// Whether the pool's backends take a recipient: from the cache, from another session's question, or by
-    /// asking one, until `deadline`. `moment` is about now.
+    /// Whether the pool's backends take a recipient from this sender: from the cache, from another session's question,
+    /// or by asking one, until `deadline`. `moment` is about now.
     pub async fn verify(
         self: &Rc<Self>,
         pool: PoolId,
+        sender: &[u8],
         recipient: Path<'_>,
         moment: Tick,
         deadline: Tick,
@@ -144,7 +123,8 @@ impl Pools {
             // Rare, and much larger than the session that waits for it.
             None => {
                 let begun = now();
-                let found = Box::pin(self.find_out(&local, recipient, deadline)).await;
+                let asking = self.find_out(&local, sender, recipient, deadline);
+                let found = Box::pin(asking).await;
                 (found, now().micros_since(begun))
             }
         };
@@ -153,7 +133,7 @@ impl Pools {
         answer
     }
 
-    /// What the cache says.
+    /// What the cache says for all senders.
     fn remembered(
         &self,
         local: &Local,
@@ -161,99 +141,162 @@ impl Pools {
         now: Tick,
     ) -> Option<(Counter, Verification)> {
         let key = Key::new(local.pool.id, recipient)?;
-        let known = self.backends().verified().look(&key, now)?;
-        let counter = match known {
-            Known::Good => Counter::VerifyHitGood,
-            Known::Bad(_) => Counter::VerifyHitBad,
-        };
-        Some((counter, known.into()))
+        told(self.backends().verified().look(&key, now)?)
     }
 
-    /// Asks, or waits for the answer to a session that does.
+    /// Asks with the pool's sender, and with the message's own where that doesn't tell.
     async fn find_out(
         self: &Rc<Self>,
         local: &Rc<Local>,
+        sender: &[u8],
         recipient: Path<'_>,
         deadline: Tick,
     ) -> (Counter, Verification) {
-        let unknown = || {
-            let reply = replies::UNVERIFIED.reply();
-            (Counter::VerifyFailed, Verification::Unknown(reply))
-        };
-        let Some(key) = Key::new(local.pool.id, recipient) else {
+        let id = local.pool.id;
+        let Some(key) = Key::new(id, recipient) else {
             return unknown();
         };
-        loop {
-            let landing = match self.flights.board(key) {
-                Ok(landing) => landing,
-                Err(flight) => match net::timeout_at(deadline, flight.landed()).await {
-                    Some(Some(answer)) => return (Counter::VerifyJoined, answer),
-                    // Who asked has gone: ask.
-                    Some(None) => continue,
-                    None => return unknown(),
-                },
+        let ours = local.pool.verify_sender.as_bytes();
+        let known = self.backends().verified().look(&key, now());
+        if known != Some(Known::BySender) && !local.pool.refuses_question(now(), SENDER_AGAIN) {
+            let question = Question {
+                sender: ours,
+                recipient,
+                key,
+                own: false,
+                deadline,
             };
-            let answer = match self.ask(local, recipient, &key, deadline).await {
-                Some(answer) => (Counter::VerifyMiss, answer),
-                None => unknown(),
-            };
-            landing.flight.answer.replace(Some(answer.1.clone()));
-            return answer;
+            match self.join(local, &question).await {
+                Some((counter, Answer::Final(answer))) => return (counter, answer),
+                Some((counter, answer)) if sender == ours => return (counter, answer.last()),
+                Some(_) => {}
+                None => return unknown(),
+            }
+        }
+        // The longest paths have no key together. Their delivery will tell.
+        let Some(key) = Key::pair(id, sender, recipient, None) else {
+            return (Counter::VerifyMiss, Verification::Accepted);
+        };
+        let known = self.backends().verified().look(&key, now());
+        if let Some(known) = known.and_then(told) {
+            return known;
+        }
+        let question = Question {
+            sender,
+            recipient,
+            key,
+            own: true,
+            deadline,
+        };
+        match self.join(local, &question).await {
+            Some((counter, answer)) => (counter, answer.last()),
+            None => unknown(),
         }
     }
 
-    /// Asks a backend, another one where the first fails, and remembers the answer.
-    async fn ask(
+    /// Asks, or waits for the answer to a session that asks the same; `None`: no backend could be asked.
+    async fn join(
         self: &Rc<Self>,
         local: &Rc<Local>,
-        recipient: Path<'_>,
-        key: &Key,
-        deadline: Tick,
-    ) -> Option<Verification> {
+        question: &Question<'_>,
+    ) -> Option<(Counter, Answer)> {
+        loop {
+            let landing = match self.flights.board(question.key) {
+                Ok(landing) => landing,
+                Err(flight) => match net::timeout_at(question.deadline, flight.landed()).await? {
+                    Some(answer) => return Some((Counter::VerifyJoined, answer)),
+                    // The session that asked has gone, or no backend could be asked: ask.
+                    None => continue,
+                },
+            };
+            let answer = self.ask(local, question).await;
+            let answer = match answer {
+                Some(answer) => answer,
+                None => Answer::Final(unknown().1),
+            };
+            landing.flight.answer.replace(Some(answer.clone()));
+            let counter = match answer {
+                Answer::Final(Verification::Unknown(_)) => Counter::VerifyFailed,
+                _ => Counter::VerifyMiss,
+            };
+            return Some((counter, answer));
+        }
+    }
+
+    /// Asks a backend, and another one where the first fails or has troubles of its own.
+    async fn ask(self: &Rc<Self>, local: &Rc<Local>, question: &Question<'_>) -> Option<Answer> {
+        let needs = question.needs();
+        if local.pool.lacks(needs) {
+            return Some(no_utf8(question));
+        }
         let request = Request {
             pool: local.pool.id,
-            key: recipient.whole,
+            key: question.recipient.whole,
             origin: None,
-            deadline,
+            needs,
+            deadline: question.deadline,
         };
         let mut tried = Tried::default();
+        // What a backend said that another one may not say.
+        let mut kept = None;
         loop {
             let lease = match self.acquire(&request, &mut tried).await {
                 Ok(lease) => lease,
                 Err(LeaseError::Failed(..)) => continue,
-                Err(_) => return None,
+                Err(_) if local.pool.lacks(needs) => return Some(no_utf8(question)),
+                Err(_) => return kept,
             };
-            match self.ask_on(lease, local, recipient, key).await {
-                Ok(answer) => return Some(answer),
+            let backend = lease.backend().id;
+            match self.ask_on(lease, local, question).await {
+                Ok(Some(Answer::BySender(said))) if is_troubled(said.head) => {
+                    tried.refused(backend);
+                    kept = Some(Answer::BySender(said));
+                }
+                Ok(Some(answer)) => return Some(answer),
+                Ok(None) => tried.refused(backend),
                 Err(broken) if broken.stale => tried.stale(),
                 Err(broken) => tried.failed(broken.backend, broken.trouble),
             }
         }
     }
 
+    /// Asks over this connection; `None`: this backend can't be asked.
     async fn ask_on(
         self: &Rc<Self>,
         mut lease: Lease,
         local: &Rc<Local>,
-        recipient: Path<'_>,
-        key: &Key,
-    ) -> Result<Verification, Broken> {
-        match lease.verify(recipient) {
+        question: &Question<'_>,
+    ) -> Result<Option<Answer>, Broken> {
+        match lease.verify(question.sender, question.recipient) {
             Ok(()) => {}
             Err(Unsupported::Utf8) => {
                 lease.give_back();
-                return Ok(Verification::NoUtf8);
+                return Ok(None);
             }
             Err(_) => {
                 lease.give_back();
-                return Ok(Verification::Unknown(replies::UNVERIFIED.reply()));
+                return Ok(Some(Answer::Final(unknown().1)));
             }
         }
-        // A backend that refuses MAIL has said nothing about the recipient.
-        let mut answer = Verification::Unknown(replies::UNVERIFIED.reply());
+        let mut answer = None;
         loop {
-            match lease.next().await? {
-                Event::Verified(_) => answer = self.learn(local, key, &lease.reply()),
+            let event = match (lease.next().await, &answer) {
+                (Ok(event), _) => event,
+                // It has answered before it went: that holds.
+                (Err(_), Some(_)) => break,
+                (Err(broken), None) => return Err(broken),
+            };
+            match event {
+                Event::Sender(head) => {
+                    let said = lease.reply().into();
+                    answer = Some(self.sender_refused(&lease, question, head, said));
+                }
+                Event::Verified(_) => {
+                    if !question.own {
+                        takes_question(&lease);
+                    }
+                    answer = Some(self.learn(local, question, lease.reply().into()));
+                }
                 Event::Reset => break,
                 _ => {}
             }
@@ -262,88 +305,117 @@ impl Pools {
         Ok(answer)
     }
 
+    /// MAIL was refused. Where that is for good and was our own sender, the operator hears of it: each question then
+    /// costs two, and a recipient may be taken that is not there.
+    fn sender_refused(
+        &self,
+        lease: &Lease,
+        question: &Question<'_>,
+        head: ReplyHead,
+        said: BackendReply,
+    ) -> Answer {
+        if !head.is_permanent() {
+            return Answer::BySender(said);
+        }
+        let backend = lease.backend();
+        if !question.own && backend.question.refused(&said, now()) {
+            let sender = String::from_utf8_lossy(question.sender);
+            say!(
+                Warn,
+                "{}: MAIL FROM:<{sender}>, which recipients are verified with, is refused: {said}; \
+                 from now on they are asked about with the sender of each message",
+                backend.label
+            );
+        }
+        Answer::Unasked
+    }
+
     /// Remembers an answer to RCPT.
-    fn learn(&self, local: &Local, key: &Key, reply: &ReplyRef<'_>) -> Verification {
+    fn learn(&self, local: &Local, question: &Question<'_>, said: BackendReply) -> Answer {
         let waits = &local.pool.waits;
-        let head = reply.head;
-        let (known, wait) = if head.is_positive() {
-            (Known::Good, waits.verify_good)
-        } else if head.is_permanent() {
-            (Known::Bad((*reply).into()), waits.verify_bad)
-        } else {
-            let brief = DEFERRED_FOR.min(waits.verify_bad);
-            (Known::Bad((*reply).into()), brief)
-        };
-        let until = now().after(wait);
-        self.backends().verified().learn(key, known.clone(), until);
-        known.into()
-    }
-
-    /// A refusal of this recipient from this sender, found out by a delivery of late: of this client's, where the
-    /// backends are told who that is.
-    #[must_use]
-    pub fn refused_lately(
-        &self,
-        pool: PoolId,
-        client: IpAddr,
-        sender: &[u8],
-        recipient: Path<'_>,
-    ) -> Option<BackendReply> {
         let backends = self.backends();
-        if !backends.verified().has_pairs() {
-            return None;
-        }
-        let local = self.local(pool)?;
-        let key = Key::pair(pool, sender, recipient, known_client(&local, client))?;
-        match backends.verified().look(&key, now())? {
-            Known::Bad(reply) => Some(reply),
-            Known::Good => None,
-        }
-    }
-
-    /// Remembers that a delivery found this recipient refused, though it had been accepted. The sender may
-    /// have been the reason, so the refusal holds for the two together, and for as long as a good answer:
-    /// the sender's next try is to meet it. Where the code is about the mailbox (RFC 3463: 5.1.1, 5.1.2,
-    /// 5.1.3, 5.1.6, 5.1.10, 5.2.1) it holds for every sender; any other makes us ask anew. Where the backends take a
-    /// connection for the client's, that may have been the reason too: what one unwanted client hears under somebody's
-    /// name must not shut out that somebody.
-    pub fn note_refused(
-        &self,
-        pool: PoolId,
-        client: IpAddr,
-        sender: &[u8],
-        recipient: Path<'_>,
-        reply: &BackendReply,
-    ) {
-        let (Some(local), Some(key)) = (self.local(pool), Key::new(pool, recipient)) else {
-            return;
+        let verified = backends.verified();
+        let put = |known, wait| {
+            let until = now().after(wait);
+            match question.own {
+                true => verified.learn_pair(&question.key, known, until),
+                false => verified.learn(&question.key, known, until),
+            }
         };
-        let (waits, backends) = (&local.pool.waits, self.backends());
-        let about_mailbox = matches!(
-            reply.head.status,
-            Status(5, 1, 1 | 2 | 3 | 6 | 10) | Status(5, 2, 1)
+        if said.head.is_positive() {
+            put(Known::Good, waits.verify_good);
+            return Answer::Final(Verification::Accepted);
+        }
+        if !said.head.is_permanent() {
+            return match said.head.status {
+                // About the mailbox: it holds whoever writes.
+                Status(4, 2, _) => Answer::Final(Verification::Deferred(said)),
+                _ => Answer::BySender(said),
+            };
+        }
+        if is_about_mailbox(said.head.status) {
+            if let Some(key) = Key::new(local.pool.id, question.recipient) {
+                let until = now().after(waits.verify_bad);
+                verified.learn(&key, Known::Bad(said.clone()), until);
+            }
+            return Answer::Final(Verification::Refused(said));
+        }
+        put(
+            match question.own {
+                true => Known::Bad(said.clone()),
+                false => Known::BySender,
+            },
+            waits.verify_bad,
         );
-        if about_mailbox {
-            backends.verified().learn(
-                &key,
-                Known::Bad(reply.clone()),
-                now().after(waits.verify_bad),
-            );
-        } else {
-            backends.verified().forget(&key);
-        }
-        let client = known_client(&local, client);
-        if let Some(pair) = Key::pair(pool, sender, recipient, client) {
-            backends.verified().learn_pair(
-                &pair,
-                Known::Bad(reply.clone()),
-                now().after(waits.verify_good),
-            );
-        }
+        Answer::BySender(said)
     }
 }
 
-/// The client, where a pool's backends judge by it.
-fn known_client(local: &Local, client: IpAddr) -> Option<IpAddr> {
-    keeps_apart(local.pool.identity).then_some(client)
+/// What a session is told of what is remembered; `None` where that depends on the sender.
+fn told(known: Known) -> Option<(Counter, Verification)> {
+    match known {
+        Known::Good => Some((Counter::VerifyHitGood, Verification::Accepted)),
+        Known::Bad(said) if said.head.is_permanent() => {
+            Some((Counter::VerifyHitBad, Verification::Refused(said)))
+        }
+        Known::Bad(said) => Some((Counter::VerifyHitBad, Verification::Deferred(said))),
+        Known::BySender => None,
+    }
+}
+
+fn unknown() -> (Counter, Verification) {
+    let reply = replies::UNVERIFIED.reply();
+    (Counter::VerifyFailed, Verification::Unknown(reply))
+}
+
+/// No backend of the pool takes what is not ASCII. Where the recipient is, the delivery tells.
+fn no_utf8(question: &Question<'_>) -> Answer {
+    match question.recipient.whole.is_ascii() {
+        true => Answer::Unasked,
+        false => Answer::Final(Verification::NoUtf8),
+    }
+}
+
+/// The backend has taken MAIL from `verify_sender`.
+fn takes_question(lease: &Lease) {
+    let backend = lease.backend();
+    if backend.question.accepted() {
+        say!(Info, "{}: recipients can be verified again", backend.label);
+    }
+}
+
+/// Whether a code is about the mailbox alone, so that the refusal holds for every sender: it doesn't exist (5.1.1), nor
+/// does its system (5.1.2), it can't be read (5.1.3), it's ambiguous (5.1.4), it has moved (5.1.6), its domain takes no
+/// mail (5.1.10), or it is disabled (5.2.1) (RFC 3463 §3.2, §3.3, RFC 7505 §4.2).
+#[must_use]
+pub fn is_about_mailbox(status: Status) -> bool {
+    matches!(
+        status,
+        Status(5, 1, 1 | 2 | 3 | 4 | 6 | 10) | Status(5, 2, 1)
+    )
+}
+
+/// Whether a refusal for now is about the backend rather than about what it was asked: another one may answer.
+fn is_troubled(head: ReplyHead) -> bool {
+    head.is_transient() && (head.code == 421 || matches!(head.status, Status(4, 3 | 4, _)))
 }

@@ -3,8 +3,11 @@
 //! Bounded: each shard has two generations; when the young one is full it becomes the old one and the old
 //! one is forgotten, while what is asked for again moves to the young. That is nearly "the least recently
 //! used goes first", for the price of two maps. A shard's lock is held for one look-up.
+//!
+//! Recipients that were taken have generations of their own: a stranger who guesses names fills the cache with
+//! refusals, and must not push out the recipients that mail really goes to.
 
-use super::{BackendReply, ids::PoolId};
+use super::{ids::PoolId, reply::BackendReply};
 use crate::smtp::{Tick, domain, envelope::Path};
 use rustc_hash::FxBuildHasher;
 use std::{
@@ -31,8 +34,11 @@ const PATH_MAX: usize = 256;
 pub enum Known {
     /// The backend takes it.
     Good,
-    /// It does not, and says this; a 4xx reply is kept only briefly.
+    /// It does not, and says this.
     Bad(BackendReply),
+    /// It refuses the sender that we ask with, for a reason that may not hold for others: the question is asked with the
+    /// message's own sender.
+    BySender,
 }
 
 /// Pool and address: the domain in lower case and in A-labels, the local part as it came (RFC 5321 §2.4).
@@ -115,18 +121,56 @@ struct Entry {
 type Generation = HashMap<Box<[u8]>, Entry, RandomState>;
 
 #[derive(Debug, Default)]
-struct Shard {
+struct Generations {
     young: Generation,
     old: Generation,
 }
 
-impl Shard {
+impl Generations {
     fn put(&mut self, key: Box<[u8]>, entry: Entry, most: usize) {
         if self.young.len() >= most {
             self.old = mem::take(&mut self.young);
         }
         self.young.insert(key, entry);
     }
+
+    fn look(&mut self, key: &[u8], now: Tick, most: usize) -> Option<Known> {
+        if let Some(entry) = self.young.get(key) {
+            return (now < entry.until).then(|| entry.known.clone());
+        }
+        let (key, entry) = self.old.remove_entry(key)?;
+        if now >= entry.until {
+            return None;
+        }
+        let known = entry.known.clone();
+        self.put(key, entry, most);
+        Some(known)
+    }
+
+    fn learn(&mut self, key: &[u8], entry: Entry, most: usize) {
+        self.old.remove(key);
+        match self.young.get_mut(key) {
+            Some(before) => *before = entry,
+            None => self.put(key.into(), entry, most),
+        }
+    }
+
+    fn forget(&mut self, key: &[u8]) {
+        self.old.remove(key);
+        self.young.remove(key);
+    }
+
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// Recipients that were taken.
+    good: Generations,
+    /// Everything else.
+    rest: Generations,
 }
 
 /// The cache.
@@ -161,14 +205,18 @@ impl Cache {
         self.has_pairs.load(Relaxed)
     }
 
-    /// Remembers an answer for a key of a pair.
+    /// Remembers an answer for a key of a pair. Also one that is good stays with the refusals: a client chooses its
+    /// senders, and pairs must not push out the recipients that are good for all of them.
     pub fn learn_pair(&self, key: &Key, known: Known, until: Tick) {
-        self.learn(key, known, until);
+        let mut shard = self.shard(key);
+        let entry = Entry { known, until };
+        shard.rest.learn(key.as_bytes(), entry, self.generation);
+        drop(shard);
         self.has_pairs.store(true, Relaxed);
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        // Without a secret, unlike the hash of the maps: who aims at one shard makes that one forget sooner.
+        // Without a secret, unlike the hash of the maps: an attacker who aims at one shard makes that one forget sooner.
         let hash = FxBuildHasher.hash_one(key.as_bytes());
         let shard = &self.shards[hash as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -177,43 +225,40 @@ impl Cache {
     /// What is known of a recipient at this moment.
     #[must_use]
     pub fn look(&self, key: &Key, now: Tick) -> Option<Known> {
+        let (bytes, most) = (key.as_bytes(), self.generation);
         let mut shard = self.shard(key);
-        if let Some(entry) = shard.young.get(key.as_bytes()) {
-            return (now < entry.until).then(|| entry.known.clone());
-        }
-        let (key, entry) = shard.old.remove_entry(key.as_bytes())?;
-        if now >= entry.until {
-            return None;
-        }
-        let known = entry.known.clone();
-        shard.put(key, entry, self.generation);
-        Some(known)
+        let good = shard.good.look(bytes, now, most);
+        good.or_else(|| shard.rest.look(bytes, now, most))
     }
 
     /// Remembers something until a moment.
     pub fn learn(&self, key: &Key, known: Known, until: Tick) {
         let mut shard = self.shard(key);
-        shard.old.remove(key.as_bytes());
-        let entry = Entry { known, until };
-        match shard.young.get_mut(key.as_bytes()) {
-            Some(before) => *before = entry,
-            None => shard.put(key.as_bytes().into(), entry, self.generation),
-        }
+        let (good, rest) = {
+            let Shard { good, rest } = &mut *shard;
+            (good, rest)
+        };
+        let (to, from) = match known {
+            Known::Good => (good, rest),
+            Known::Bad(_) | Known::BySender => (rest, good),
+        };
+        from.forget(key.as_bytes());
+        to.learn(key.as_bytes(), Entry { known, until }, self.generation);
     }
 
     /// Forgets a recipient.
     pub fn forget(&self, key: &Key) {
         let mut shard = self.shard(key);
-        shard.old.remove(key.as_bytes());
-        shard.young.remove(key.as_bytes());
+        shard.good.forget(key.as_bytes());
+        shard.rest.forget(key.as_bytes());
     }
 
-    /// How many recipients are remembered, also those whose time is over and that nobody asked for since.
+    /// How many recipients are remembered, also those whose time is over and that were not asked for since.
     #[must_use]
     pub fn len(&self) -> usize {
         let lock = |s: &Mutex<Shard>| {
             let shard = s.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.young.len() + shard.old.len()
+            shard.good.len() + shard.rest.len()
         };
         self.shards.iter().map(lock).sum()
     }
@@ -284,6 +329,27 @@ mod tests {
             );
             assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));
         }
-        assert!(cache.len() <= SHARDS * 2 * 8, "{}", cache.len());
+        assert!(cache.len() <= SHARDS * 2 * 8 + 1, "{}", cache.len());
+    }
+
+    #[test]
+    fn what_strangers_guess_pushes_out_no_recipient_that_is_good() {
+        let cache = Cache::new(8);
+        let joe = key(1, b"joe@example.net");
+        cache.learn(&joe, Known::Good, Tick(10));
+        for n in 0..5000 {
+            let guess = format!("x{n}@example.net");
+            cache.learn(&key(1, guess.as_bytes()), bad(), Tick(10));
+            let path = Path::split(b"joe@example.net");
+            let pair = Key::pair(PoolId(1), guess.as_bytes(), path, None).expect("short");
+            cache.learn_pair(&pair, Known::Good, Tick(10));
+        }
+        assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));
+        assert!(cache.len() <= SHARDS * 2 * 8 + 1, "{}", cache.len());
+        // What is learnt last is what holds.
+        cache.learn(&joe, bad(), Tick(10));
+        assert_eq!(cache.look(&joe, Tick(1)), Some(bad()));
+        cache.learn(&joe, Known::Good, Tick(10));
+        assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));
     }
 }

@@ -112,6 +112,16 @@ fn numbers(i: usize, pool: &Pool, at: &mut Document) {
             None,
         );
     }
+    let sender = pool.verify_path();
+    let sound = sender.rsplit_once('@').is_some_and(|(local, domain)| {
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '@');
+        !local.is_empty() && !local.contains(odd) && entry::is_domain(domain)
+    });
+    if !sender.is_empty() && !sound {
+        let message = format!("\"{sender}\" is no address");
+        let hint = "write \"<>\", or an address such as \"postmaster@example.net\"";
+        at.error(&path("verify_sender"), message, hint.to_string());
+    }
     let health = &pool.health;
     for (key, value) in [
         ("lease_wait", pool.lease_wait),

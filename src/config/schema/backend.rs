@@ -63,8 +63,25 @@ pub struct Pool {
     /// `smtpd_authorized_xclient_hosts`, `smtpd_authorized_xforward_hosts`, `smtpd_upstream_proxy_protocol`). With a
     /// PROXY header a connection carries one client's messages only.
     pub identity: PoolIdentity,
+    /// The sender that recipients are verified with (`recipients = "verify"` of a route): `"<>"`, which every mailbox must
+    /// take (RFC 5321 §4.5.5), or an address. A recipient that is refused to this sender for a reason that isn't its
+    /// mailbox is asked about once more with the message's own sender. Write an address of yours where the backends
+    /// refuse `MAIL FROM:<>` itself.
+    pub verify_sender: String,
     /// How failed backends are left out and brought back.
     pub health: Health,
+}
+
+impl Pool {
+    /// `verify_sender` without its brackets.
+    #[must_use]
+    pub fn verify_path(&self) -> &str {
+        let text = self.verify_sender.trim();
+        let inner = text
+            .strip_prefix('<')
+            .and_then(|text| text.strip_suffix('>'));
+        inner.unwrap_or(text)
+    }
 }
 
 /// One backend.
@@ -113,7 +130,9 @@ pub struct WeightedBackend {
 pub struct Health {
     /// Probe an ejected backend first after this long; doubles up to `backoff_max`.
     pub backoff: Time,
-    /// Longest time between probes of an ejected backend.
+    /// Longest time between probes of an ejected backend. A backend that fails half of its messages or more, while the
+    /// others of its pool take theirs, is left out for this long, and for up to five times as long when that happens
+    /// again.
     pub backoff_max: Time,
     /// Probe each healthy backend this often as well; `0s`: only ejected ones.
     pub interval: Time,
@@ -121,7 +140,8 @@ pub struct Health {
     pub timeout: Time,
     /// A backend that came back gets its full share only after this long.
     pub slow_start: Time,
-    /// Never eject more than this share of a pool, in percent; the last backend is always tried.
+    /// Never eject more than this share of a pool, in percent: of the others that failed, the least bad ones are used
+    /// all the same, with little weight while others are well. The last backend is always tried.
     pub eject_max: u32,
 }
 

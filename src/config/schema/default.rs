@@ -99,6 +99,7 @@ impl Default for Pool {
             tls_certificate: None,
             tls_key: None,
             identity: Default::default(),
+            verify_sender: "<>".into(),
             health: Health::default(),
         }
     }

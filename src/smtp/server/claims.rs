@@ -13,7 +13,7 @@ use crate::smtp::{
     command::{decimal, is_blank},
     extensions::Extensions,
     limits::DOMAIN_MAX,
-    params::{from_xtext, is_xtext},
+    params::from_xtext,
     replies,
     replies::wire,
 };

@@ -125,7 +125,10 @@ impl Server {
             None,
         );
         line(Extensions::REQUIRETLS, b"REQUIRETLS", None);
-        let recipients = u64::from(settings.limits.recipients);
+        let recipients = match (settings.limits.recipients, settings.recipients_announced) {
+            (most, 0) => u64::from(most),
+            (most, announced) => u64::from(most.min(announced)),
+        };
         line(Extensions::XCLIENT, XCLIENT, None);
         line(Extensions::XFORWARD, XFORWARD, None);
         line(Extensions::LIMITS, b"LIMITS RCPTMAX=", Some(recipients));

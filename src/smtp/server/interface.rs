@@ -21,6 +21,9 @@ pub struct Settings {
     pub extensions: Extensions,
     /// Octets of the largest message; 0: no limit.
     pub size_max: u64,
+    /// RCPTMAX as it is announced (RFC 9422 §4.2), where that is lower than `limits.recipients`, which is what holds
+    /// for every message; 0: that one.
+    pub recipients_announced: u32,
     /// Whether anything but EHLO, NOOP, STARTTLS, QUIT and XCLIENT gets 530 before TLS is active (RFC 3207 §4).
     pub requires_tls: bool,
     /// AUTH.
@@ -49,6 +52,7 @@ impl Settings {
                 | Extensions::DSN
                 | Extensions::LIMITS,
             size_max: 25 * 1024 * 1024,
+            recipients_announced: 0,
             requires_tls: false,
             auth: Auth::default(),
             limits: Limits::default(),

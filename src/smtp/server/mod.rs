@@ -231,6 +231,13 @@ impl Server {
         }
     }
 
+    /// Puts other settings in force while [`Question::Hello`] is open, so that the reply to EHLO says what holds by now.
+    pub fn renew(&mut self, settings: Arc<Settings>) {
+        if self.state == State::Asked(Question::Hello) {
+            self.settings = settings;
+        }
+    }
+
     /// The body that is under way is unwanted: swallow the rest of it, then say this. The first word counts.
     /// Outside a body it does nothing. No [`Action::Discard`] follows: the shell knows.
     pub fn discard(&mut self, reply: Reply) {

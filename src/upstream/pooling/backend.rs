@@ -4,7 +4,16 @@
 //! capabilities. A backend that a reload leaves as it was keeps this state (and its number) over it.
 
 use super::{
-    super::{balance, health::Health, ids::BackendId, security::SecurityIdentity},
+    super::{
+        balance,
+        health::Health,
+        ids::BackendId,
+        learned::LearnedLimit,
+        outlier::{Counts, Outcomes},
+        question::QuestionSender,
+        reply::BackendReply,
+        security::SecurityIdentity,
+    },
     budget::Budget,
     queue::Queue,
 };
@@ -58,6 +67,12 @@ pub struct Backend {
     pub health: Health,
     /// What it offered last.
     pub seen: Seen,
+    /// A limit on recipients that it has shown.
+    pub learned: LearnedLimit,
+    /// What came of its latest messages.
+    pub outcomes: Outcomes,
+    /// Whether it can be asked about recipients.
+    pub question: QuestionSender,
     /// What stands for it in a hash.
     pub seed: u64,
     /// The queue of its pool.
@@ -86,6 +101,9 @@ impl Backend {
             budget: Budget::new(connections),
             health: Health::default(),
             seen: Seen::default(),
+            learned: LearnedLimit::default(),
+            outcomes: Outcomes::default(),
+            question: QuestionSender::default(),
             seed,
             queue,
             insecure: AtomicBool::new(false),
@@ -172,6 +190,8 @@ impl Backend {
             idle: self.idle(),
             leases: self.leases(),
             capabilities: self.seen.get(),
+            latest: self.outcomes.latest(now),
+            question_refused: self.question.refusal(),
         }
     }
 }
@@ -201,6 +221,10 @@ pub struct BackendView {
     pub leases: u32,
     /// What it offered last; `None` until it has been reached.
     pub capabilities: Option<Capabilities>,
+    /// Messages of the last ten to twenty seconds, and those of them that failed through its fault.
+    pub latest: Counts,
+    /// It refuses MAIL from the sender that recipients are verified with, in these words.
+    pub question_refused: Option<BackendReply>,
 }
 
 /// The capabilities that a backend showed last.

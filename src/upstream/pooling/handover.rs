@@ -1,6 +1,10 @@
 //! An idle connection on its way from one worker to another: all of it but the stream, which belongs to an engine.
 
-use super::{super::origin::Owner, budget::Permit, queue::Grant};
+use super::{
+    super::{origin::Owner, strain::Strain},
+    budget::Permit,
+    queue::Grant,
+};
 use crate::smtp::{Tick, client::Client};
 use std::{fmt, io::Write, net::TcpStream, os::fd::OwnedFd};
 
@@ -10,6 +14,7 @@ pub struct Handover {
     pub(in crate::upstream) client: Client,
     pub(in crate::upstream) born: Tick,
     pub(in crate::upstream) uses: u32,
+    pub(in crate::upstream) strain: Strain,
     pub(in crate::upstream) owner: Option<Box<Owner>>,
     pub(in crate::upstream) permit: Permit,
 }

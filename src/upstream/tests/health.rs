@@ -130,7 +130,7 @@ fn no_more_than_eject_max_are_left_out() {
                 .fail(Tick(i as u64 + 1), &pool.rules);
         };
         let usable = || {
-            let eligible = pool.eligible(&[]);
+            let eligible = pool.eligible(&[], Needs::default());
             (0..4).filter(|i| eligible.has(*i)).collect::<Vec<_>>()
         };
         fail(0);
@@ -144,7 +144,7 @@ fn no_more_than_eject_max_are_left_out() {
             "the one that failed longest ago is tried again"
         );
         fail(3);
-        assert_eq!(usable(), [0]);
+        assert_eq!(usable(), [0, 1], "half of them, where all have failed");
     });
 }
 
@@ -180,31 +180,106 @@ fn idle_connections_of_an_ejected_backend_are_dropped() {
 }
 
 #[test]
-fn what_the_front_may_offer_is_what_all_of_them_offer() {
+fn what_is_announced_is_what_the_backends_can_take() {
     on_each_engine(|| async {
         use crate::smtp::Extensions;
         let (one, two) = (Peer::new(), Peer::new());
-        one.offer(&["PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE 5000"]);
-        two.offer(&["PIPELINING", "8BITMIME", "DSN", "CHUNKING", "SIZE 3000"]);
-        let config = config(&[&one, &two]);
-        let backends = build(&config);
-        let id = backends.pool_named("cluster").unwrap();
-        assert_eq!(backends.common_capabilities(id), None);
+        one.offer(&[
+            "8BITMIME",
+            "SMTPUTF8",
+            "DSN",
+            "SIZE 5000",
+            "LIMITS RCPTMAX=7",
+        ]);
+        two.offer(&["8BITMIME", "CHUNKING", "SIZE 3000", "LIMITS RCPTMAX=9"]);
+        let backends = build(&config(&[&one, &two]));
+        // None was reached yet: the usual, and no limit.
+        let unknown = backends.announced(now());
+        let usual = Extensions::EIGHTBITMIME | Extensions::SMTPUTF8;
+        assert_eq!(unknown.extensions, usual);
+        assert_eq!((unknown.size_max, unknown.recipients_max), (0, 0));
         let (pools, pool) = pools(&backends).await;
-        let common = backends.common_capabilities(pool).unwrap();
-        assert_eq!(common.size_max, 3000);
-        let has = |e| common.extensions.has(e);
-        assert!(has(Extensions::DSN | Extensions::EIGHTBITMIME));
-        assert!(!has(Extensions::SMTPUTF8) && !has(Extensions::CHUNKING));
-        assert_eq!(backends.offered(), Some(common));
-        // The backend has been upgraded: known from the next connection on.
-        two.offer(&["SMTPUTF8", "SIZE 9000"]);
+        let known = backends.announced(now());
+        // One of them takes what the other doesn't; each must be able to take what senders could convert.
+        assert_eq!(known.extensions, usual);
+        assert_eq!((known.size_max, known.recipients_max), (5000, 7));
         let all = backends.pool(pool).unwrap();
-        let one_id = all.backends[0].id;
-        drop(pools.lease(pool, b"", &[one_id], soon()).await.unwrap());
-        let common = backends.common_capabilities(pool).unwrap();
-        assert!(common.extensions.has(Extensions::SMTPUTF8));
-        assert_eq!(common.size_max, 5000);
+        let needs = |size, extensions| Needs { size, extensions };
+        let able = |needs| {
+            let eligible = all.eligible(&[], needs);
+            (0..2).filter(|i| eligible.has(*i)).collect::<Vec<_>>()
+        };
+        assert_eq!(able(needs(3000, Extensions::NONE)), [0, 1]);
+        assert_eq!(able(needs(3001, Extensions::NONE)), [0]);
+        assert_eq!(able(needs(100, Extensions::SMTPUTF8)), [0]);
+        assert!(!all.lacks(needs(5000, Extensions::SMTPUTF8)));
+        assert!(all.lacks(needs(5001, Extensions::NONE)));
+        // The backend has been upgraded: known from the next connection on.
+        two.offer(&["8BITMIME", "SMTPUTF8", "DSN", "SIZE 9000"]);
+        let avoid = [all.backends[0].id];
+        drop(pools.lease(pool, b"", &avoid, soon()).await.unwrap());
+        let known = backends.announced(now());
+        assert_eq!(known.extensions, usual | Extensions::DSN);
+        assert_eq!((known.size_max, known.recipients_max), (9000, 7));
+    });
+}
+
+#[test]
+fn a_limit_on_recipients_that_is_not_announced_is_learned() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::OneRecipient);
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        let limit = || backends.pool(pool).unwrap().recipients_max(now());
+        assert_eq!(limit(), 0);
+        let mut lease = pools.lease(pool, b"", &[], soon()).await.unwrap();
+        let two = envelope(&["joe@example.net", "jim@example.net"]);
+        lease.open(&two, To::All, Load::default()).unwrap();
+        while lease.next().await.unwrap() != Event::Go {}
+        lease.abandon();
+        assert_eq!(limit(), 1);
+        assert_eq!(backends.announced(now()).recipients_max, 1);
+    });
+}
+
+#[test]
+fn one_that_fails_its_messages_while_the_others_take_theirs_is_left_out() {
+    on_each_engine(|| async {
+        let peers = [Peer::new(), Peer::new(), Peer::with(Mode::Defers)];
+        let config = config(&peers.iter().collect::<Vec<_>>());
+        let backends = build(&config);
+        let (pools, pool) = pools(&backends).await;
+        let bad = &peers[2];
+        let mut deferred = 0;
+        for _ in 0..60 {
+            let mut lease = pools.lease(pool, b"", &[], soon()).await.unwrap();
+            deferred += usize::from(!carry(&mut lease).await.unwrap().is_positive());
+            lease.give_back();
+        }
+        assert!((5..20).contains(&deferred), "{deferred}");
+        assert_eq!(peers[0].messages() + peers[1].messages() + deferred, 60);
+        assert!(!view(&backends, bad).up);
+        let change = backends.changes().latest().pop().unwrap();
+        assert_eq!(change.ejected, Some(Trouble::Outlier));
+        assert!(change.to_string().contains(" of "), "{change}");
+        // It greets well, and that doesn't bring it back.
+        net::sleep(Duration::from_millis(700)).await;
+        assert!(!view(&backends, bad).up);
+    });
+}
+
+#[test]
+fn what_all_of_them_put_off_leaves_none_out() {
+    on_each_engine(|| async {
+        let peers = [Peer::with(Mode::Defers), Peer::with(Mode::Defers)];
+        let backends = build(&config(&[&peers[0], &peers[1]]));
+        let (pools, pool) = pools(&backends).await;
+        for _ in 0..40 {
+            let mut lease = pools.lease(pool, b"", &[], soon()).await.unwrap();
+            assert_eq!(carry(&mut lease).await.unwrap().code, 451);
+            lease.give_back();
+        }
+        assert!(peers.iter().all(|peer| view(&backends, peer).up));
     });
 }
 

@@ -33,6 +33,14 @@ pub enum Mode {
     HangsAtEnd,
     /// Closes in answer to the end of data.
     ClosesAtEnd,
+    /// Says 451 to the end of data.
+    Defers,
+    /// Says 554 to MAIL FROM:<>.
+    NoNull,
+    /// Takes one recipient a message, and says 452 to the others.
+    OneRecipient,
+    /// Closes after the refusal of a recipient.
+    ClosesAfterRefusal,
 }
 
 #[derive(Default)]
@@ -211,7 +219,8 @@ impl Shared {
             Mode::Silent => {}
             _ => out.write_all(b"220 peer.example ESMTP\r\n")?,
         }
-        let mut mails = 0;
+        let (mut mails, mut taken) = (0, 0);
+        let mut sender = String::new();
         loop {
             line.clear();
             if input.read_line(&mut line)? == 0 {
@@ -228,6 +237,20 @@ impl Shared {
             if verb == "MAIL" && mode == Mode::Refusing {
                 return out.write_all(b"421 4.3.2 full\r\n");
             }
+            if verb == "MAIL" {
+                (sender, taken) = (path(&line), 0);
+            }
+            if verb == "MAIL" && mode == Mode::NoNull && sender.is_empty() {
+                out.write_all(b"554 5.7.1 no bounces here\r\n")?;
+                continue;
+            }
+            if verb == "RCPT" && mode == Mode::OneRecipient {
+                taken += 1;
+                if taken > 1 {
+                    out.write_all(b"452 4.5.3 one at a time\r\n")?;
+                    continue;
+                }
+            }
             if verb == "DATA" {
                 out.write_all(b"354 go\r\n")?;
                 while line != ".\r\n" {
@@ -239,18 +262,26 @@ impl Shared {
                 match mode {
                     Mode::HangsAtEnd => continue,
                     Mode::ClosesAtEnd => return out.shutdown(Shutdown::Both),
+                    Mode::Defers => {
+                        out.write_all(b"451 4.3.0 queue file write error\r\n")?;
+                        continue;
+                    }
                     _ => self.pass_gate(),
                 }
                 self.seen.messages.fetch_add(1, SeqCst);
             }
-            out.write_all(self.reply(&verb, &line).as_bytes())?;
+            let reply = self.reply(&verb, &line, &sender);
+            out.write_all(reply.as_bytes())?;
+            if mode == Mode::ClosesAfterRefusal && reply.starts_with("550") {
+                return out.shutdown(Shutdown::Both);
+            }
             if verb == "QUIT" {
                 return Ok(());
             }
         }
     }
 
-    fn reply(&self, verb: &str, line: &str) -> String {
+    fn reply(&self, verb: &str, line: &str, sender: &str) -> String {
         match verb {
             "EHLO" | "LHLO" => {
                 let offers = self.offers.lock().unwrap();
@@ -258,11 +289,16 @@ impl Shared {
                 format!("250-peer.example\r\n{lines}250 ENHANCEDSTATUSCODES\r\n")
             }
             "RCPT" => {
-                let path = line.split(['<', '>']).nth(1).unwrap_or("").to_string();
+                let path = path(line);
                 self.seen.recipients.lock().unwrap().push(path.clone());
                 match path {
                     path if path.starts_with("bad") => "550 5.1.1 no such user\r\n".into(),
                     path if path.starts_with("later") => "450 4.2.1 not now\r\n".into(),
+                    // As Exim does, for whatever reason.
+                    path if path.starts_with("bare") => "550 Unrouteable address\r\n".into(),
+                    path if path.starts_with("members") && sender != "amy@a.example" => {
+                        "550 5.7.1 members only\r\n".into()
+                    }
                     _ => "250 2.1.5 fine\r\n".into(),
                 }
             }
@@ -284,4 +320,9 @@ impl Shared {
             held = self.gate.opened.wait(held).unwrap();
         }
     }
+}
+
+/// The path of MAIL or RCPT.
+fn path(line: &str) -> String {
+    line.split(['<', '>']).nth(1).unwrap_or("").to_string()
 }

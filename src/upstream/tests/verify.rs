@@ -9,9 +9,14 @@ fn asked(peer: &Peer) -> Vec<String> {
 }
 
 async fn verify(pools: &Rc<Pools>, pool: PoolId, path: &str) -> Verification {
-    pools
-        .verify(pool, Path::split(path.as_bytes()), now(), soon())
-        .await
+    verify_from(pools, pool, "a@a.example", path).await
+}
+
+async fn verify_from(pools: &Rc<Pools>, pool: PoolId, sender: &str, path: &str) -> Verification {
+    let path = Path::split(path.as_bytes());
+    let (moment, deadline) = (now(), soon());
+    let asking = pools.verify(pool, sender.as_bytes(), path, moment, deadline);
+    asking.await
 }
 
 fn code(answer: &Verification) -> u16 {
@@ -33,7 +38,7 @@ fn answers_are_remembered() {
         let peer = Peer::new();
         let backends = build(&config(&[&peer]));
         let (pools, pool) = pools(&backends).await;
-        for path in ["joe@example.net", "bad@example.net", "later@example.net"] {
+        for path in ["joe@example.net", "bad@example.net"] {
             let first = verify(&pools, pool, path).await;
             let again = verify(&pools, pool, &path.replace("example", "EXAMPLE")).await;
             assert_eq!(first, again);
@@ -43,9 +48,13 @@ fn answers_are_remembered() {
         assert_eq!(good, Verification::Accepted);
         let bad = verify(&pools, pool, "bad@example.net").await;
         assert!(matches!(&bad, Verification::Refused(said) if said.head.code == 550));
-        let later = verify(&pools, pool, "later@example.net").await;
-        assert!(matches!(&later, Verification::Deferred(said) if said.head.code == 450));
         assert_eq!(asked(&peer), [""; 0]);
+        // A refusal for now is not remembered.
+        for _ in 0..2 {
+            let later = verify(&pools, pool, "later@example.net").await;
+            assert!(matches!(&later, Verification::Deferred(said) if said.head.code == 450));
+            assert_eq!(asked(&peer), ["later@example.net"]);
+        }
         // One connection for all of that, and it's clean.
         assert_eq!(peer.connections(), 2);
         deliver(&pools, pool).await;
@@ -151,7 +160,7 @@ fn where_the_clients_are_known_each_learns_for_itself() {
             let (pools, pool) = pools(&build(&config)).await;
             let (sender, picky) = (b"a@a.example", Path::split(b"picky@example.net"));
             let no = said(550, Status(5, 7, 1));
-            pools.note_refused(pool, AMY, sender, picky, &no);
+            pools.note_refused(pool, AMY, sender, picky, &no, true);
             let lately = |client| {
                 let known = pools.refused_lately(pool, client, sender, picky);
                 known.map(|reply| reply.head.code)
@@ -175,6 +184,7 @@ fn a_delivery_teaches() {
                 b"a@a.example",
                 Path::split(path.as_bytes()),
                 &reply,
+                true,
             );
         };
         refuse("gone@example.net", Status(5, 1, 1));
@@ -205,6 +215,114 @@ fn an_address_that_the_backend_can_not_take_is_refused() {
         let (pools, pool) = pools(&backends).await;
         let answer = verify(&pools, pool, "jürgen@example.net").await;
         assert_eq!(answer, Verification::NoUtf8);
+        // All of them are known not to: none is asked.
+        assert_eq!(asked(&peer), [""; 0]);
+    });
+}
+
+#[test]
+fn a_refusal_that_may_be_about_the_sender_is_asked_about_with_it() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let (pools, pool) = pools(&build(&config(&[&peer]))).await;
+        let path = "members@example.net";
+        let from = |sender: &'static str| verify_from(&pools, pool, sender, path);
+        assert_eq!(from("amy@a.example").await, Verification::Accepted);
+        assert_eq!(asked(&peer), [path, path], "with <>, and with amy");
+        // Now it is known that <> tells nothing; each sender has an answer of its own, and it is remembered.
+        assert_eq!(code(&from("bob@a.example").await), 550);
+        assert_eq!(asked(&peer), [path]);
+        assert_eq!(code(&from("bob@a.example").await), 550);
+        assert_eq!(from("amy@a.example").await, Verification::Accepted);
+        assert_eq!(asked(&peer), [""; 0]);
+        // A bounce has no other sender than <>.
+        assert_eq!(code(&from("").await), 550);
+        // A bare 550 may mean either. It is no verdict on the mailbox, but on the two.
+        let bare = verify(&pools, pool, "bare@example.net").await;
+        assert_eq!(code(&bare), 550);
         assert_eq!(pools.idle(), 1);
+    });
+}
+
+#[test]
+fn a_backend_that_refuses_the_question_is_asked_with_the_messages_sender() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::NoNull);
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        let refusal = || backends.view(now())[0].question_refused.clone();
+        assert_eq!(refusal(), None);
+        assert_eq!(code(&verify(&pools, pool, "joe@example.net").await), 250);
+        assert_eq!(code(&verify(&pools, pool, "bad@example.net").await), 550);
+        let said = refusal().expect("it was heard").to_string();
+        assert_eq!(said, "554 5.7.1 no bounces here");
+        // A bounce can't be asked about: its delivery tells.
+        let bounce = verify_from(&pools, pool, "", "jim@example.net").await;
+        assert_eq!(bounce, Verification::Accepted);
+        // An address of ours does.
+        let mut config = config(&[&peer]);
+        config.pool[0].verify_sender = "edge@a.example".into();
+        let (pools, pool) = self::pools(&build(&config)).await;
+        let bounce = verify_from(&pools, pool, "", "bad@example.net").await;
+        assert_eq!(code(&bounce), 550);
+    });
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_connection_is_kept() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::ClosesAfterRefusal);
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        for n in 0..5 {
+            let path = format!("bad{n}@example.net");
+            assert_eq!(code(&verify(&pools, pool, &path).await), 550);
+        }
+        assert!(backends.view(now())[0].up);
+    });
+}
+
+#[test]
+fn a_connection_retires_before_its_backend_tires_of_questions() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let (pools, pool) = pools(&build(&config(&[&peer]))).await;
+        for n in 0..40 {
+            let name = if n % 2 == 0 { "joe" } else { "bad" };
+            verify(&pools, pool, &format!("{name}{n}@example.net")).await;
+        }
+        // The probe's, and one for eight questions at most.
+        let connections = peer.connections() - 1;
+        assert!((5..=10).contains(&connections), "{connections}");
+        // A message that is taken makes a connection new.
+        for n in 0..40 {
+            verify(&pools, pool, &format!("jim{n}@example.net")).await;
+            deliver(&pools, pool).await;
+        }
+        assert!(peer.connections() - 1 <= connections + 1);
+    });
+}
+
+#[test]
+fn a_temporary_refusal_of_some_is_told_once() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let (pools, pool) = pools(&build(&config(&[&peer]))).await;
+        let (sender, joe) = (b"a@a.example", Path::split(b"joe@example.net"));
+        let note = |said: &BackendReply, partly| {
+            pools.note_refused(pool, AMY, sender, joe, said, partly);
+        };
+        let lately = || pools.refused_lately(pool, AMY, sender, joe).is_some();
+        let later = said(450, Status(4, 2, 0));
+        note(&later, true);
+        assert_eq!((lately(), lately()), (true, false));
+        // The client has heard it, where it was refused alone.
+        note(&later, false);
+        assert!(!lately());
+        // That is about the message.
+        note(&said(452, Status(4, 5, 3)), true);
+        assert!(!lately());
+        note(&said(550, Status(5, 7, 1)), true);
+        assert_eq!((lately(), lately()), (true, true));
     });
 }

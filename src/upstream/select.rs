@@ -1,0 +1,228 @@
+//! Which backends of a pool may be used for one lease (by their health, by what they can take, and without those that
+//! were tried already), and which of them is next. Arithmetic: no wait, no allocation but for a lease that waits.
+
+use super::{
+    balance::{self, Candidate},
+    health::SHARE_MIN,
+    ids::BackendId,
+    pool::Pool,
+    pooling::backend::Backend,
+};
+use crate::{
+    config::Balance,
+    smtp::{Capabilities, Extensions, Tick, domain::address_to_ascii},
+};
+use std::sync::Arc;
+
+/// Backends of one pool that can be taken back in while they are ejected; one that stands behind these in the file stays
+/// out until it is well.
+const READMITTED_MAX: usize = u64::BITS as usize;
+
+/// What a backend must be able to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Octets of the message; 0 where that is not known.
+    pub size: u64,
+    /// Extensions that it can't do without.
+    pub extensions: Extensions,
+}
+
+impl Needs {
+    /// Whether a server that offers this can take it.
+    #[must_use]
+    pub fn are_met_by(&self, offered: &Capabilities) -> bool {
+        let fits = offered.size_max == 0 || self.size <= offered.size_max;
+        fits && offered.extensions.has(self.extensions)
+    }
+}
+
+/// What [`Pool::choose`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This one, by its place in the list: a connection to it can be had.
+    This(usize),
+    /// Those that may be used have none to spare.
+    Wait,
+    /// There is none that may be used.
+    None,
+}
+
+/// Which backends may be used for one lease.
+pub struct Eligible<'a> {
+    pool: &'a Pool,
+    avoid: &'a [BackendId],
+    needs: Needs,
+    /// By their places: ejected ones that are used all the same.
+    readmitted: u64,
+    /// There are others that are well.
+    well: bool,
+}
+
+impl Eligible<'_> {
+    /// Whether the backend at this place may be used.
+    #[must_use]
+    pub fn has(&self, i: usize) -> bool {
+        self.may(i) && (!self.pool.backends[i].health.is_ejected() || self.is_readmitted(i))
+    }
+
+    /// Whether the backend at this place is one of the ejected that are used all the same while others are well: it gets
+    /// little.
+    #[must_use]
+    pub fn is_second_choice(&self, i: usize) -> bool {
+        self.well && self.is_readmitted(i) && self.pool.backends[i].health.is_ejected()
+    }
+
+    fn is_readmitted(&self, i: usize) -> bool {
+        i < READMITTED_MAX && self.readmitted >> i & 1 == 1
+    }
+
+    /// Whether it was not tried yet and can take the message, as far as is known.
+    fn may(&self, i: usize) -> bool {
+        let backend = &self.pool.backends[i];
+        !self.avoid.contains(&backend.id) && self.pool.fits(backend, self.needs)
+    }
+
+    /// All that may be used.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Backend>> {
+        let places = (0..self.pool.backends.len()).filter(|i| self.has(*i));
+        places.map(|i| Arc::clone(&self.pool.backends[i])).collect()
+    }
+
+    /// Readmits the least bad ejected one of those that may be used and are not yet.
+    fn readmit(&mut self, unless_avoided: bool) -> bool {
+        let backends = self.pool.backends.iter().enumerate().take(READMITTED_MAX);
+        let left_out = backends.filter(|(i, backend)| {
+            backend.health.is_ejected()
+                && !self.is_readmitted(*i)
+                && (!unless_avoided || self.may(*i))
+        });
+        let least_bad = left_out.min_by_key(|(_, backend)| backend.health.badness());
+        let Some((i, _)) = least_bad else {
+            return false;
+        };
+        self.readmitted |= 1 << i;
+        true
+    }
+}
+
+impl Pool {
+    /// Which backends may be used by a lease that avoids these and needs this. No more than `eject_max` percent of the
+    /// pool are left out: the least bad of the others are taken back in, with little weight for as long as others are
+    /// well. Where all that may be used are ejected, the least bad one of them is used: a pool is never a black hole.
+    #[must_use]
+    pub fn eligible<'a>(&'a self, avoid: &'a [BackendId], needs: Needs) -> Eligible<'a> {
+        let mut eligible = Eligible {
+            pool: self,
+            avoid,
+            needs,
+            readmitted: 0,
+            well: false,
+        };
+        let mut ejected = 0;
+        for (i, backend) in self.backends.iter().enumerate() {
+            match backend.health.is_ejected() {
+                true => ejected += 1,
+                false => eligible.well |= eligible.may(i),
+            }
+        }
+        if ejected == 0 {
+            return eligible;
+        }
+        let allowed = self.ejectable();
+        for _ in allowed..ejected {
+            if !eligible.readmit(false) {
+                break;
+            }
+        }
+        let usable = |eligible: &Eligible<'_>| (0..self.backends.len()).any(|i| eligible.has(i));
+        if !usable(&eligible) {
+            eligible.readmit(true);
+        }
+        eligible
+    }
+
+    /// How many of its backends may be left out.
+    #[must_use]
+    pub fn ejectable(&self) -> usize {
+        self.backends.len() * self.rules.eject_max as usize / 100
+    }
+
+    /// Whether a backend can take this, as far as is known.
+    #[must_use]
+    pub fn fits(&self, backend: &Backend, needs: Needs) -> bool {
+        needs == Needs::default()
+            || backend
+                .seen
+                .get()
+                .is_none_or(|offered| needs.are_met_by(&offered))
+    }
+
+    /// Whether each of its backends has been reached, and none of them can take this.
+    #[must_use]
+    pub fn lacks(&self, needs: Needs) -> bool {
+        !self
+            .backends
+            .iter()
+            .any(|backend| self.fits(backend, needs))
+    }
+
+    /// Picks one of the eligible. `ready` says whether a connection to the backend can be had at once.
+    ///
+    /// A hash waits for its backend where that one is only busy; the others take any that has room, so
+    /// `first-available` spills over to the next when the first is full.
+    pub fn choose(
+        &self,
+        eligible: &Eligible<'_>,
+        key: &[u8],
+        now: Tick,
+        random: impl FnMut() -> u64,
+        ready: impl Fn(&Arc<Backend>) -> bool,
+    ) -> Choice {
+        let count = self.backends.len();
+        let able = |i: usize| eligible.has(i).then(|| self.candidate(eligible, i, now));
+        let free = |i: usize| able(i).filter(|_| ready(&self.backends[i]));
+        let picked = match self.balance {
+            Balance::LeastLoaded => balance::least_loaded(count, free, random),
+            Balance::FirstAvailable => {
+                let first = |i: usize| free(i).filter(|_| !eligible.is_second_choice(i));
+                let picked = balance::first_available(count, first);
+                picked.or_else(|| balance::first_available(count, free))
+            }
+            Balance::HashRecipient => {
+                return match self.hashed(eligible, key, now) {
+                    Some(i) if ready(&self.backends[i]) => Choice::This(i),
+                    Some(_) => Choice::Wait,
+                    None => Choice::None,
+                };
+            }
+        };
+        match picked {
+            Some(i) => Choice::This(i),
+            None if (0..count).any(|i| eligible.has(i)) => Choice::Wait,
+            None => Choice::None,
+        }
+    }
+
+    /// The eligible backend of this recipient.
+    #[must_use]
+    pub fn hashed(&self, eligible: &Eligible<'_>, key: &[u8], now: Tick) -> Option<usize> {
+        let able = |i: usize| eligible.has(i).then(|| self.candidate(eligible, i, now));
+        // Either spelling of a domain goes to the same backend.
+        let key = address_to_ascii(key);
+        balance::rendezvous(self.backends.len(), able, balance::hash(&key))
+    }
+
+    fn candidate(&self, eligible: &Eligible<'_>, i: usize, now: Tick) -> Candidate {
+        let backend = &self.backends[i];
+        let share = match eligible.is_second_choice(i) || backend.outcomes.held(now).is_some() {
+            true => SHARE_MIN,
+            false => backend.health.share(now, self.rules.slow_start),
+        };
+        Candidate {
+            weight: u64::from(backend.weight()) * u64::from(share),
+            load: backend.leases(),
+            seed: backend.seed,
+        }
+    }
+}
