@@ -2,13 +2,14 @@
 //! were tried and one bound ([`TRIES_MAX`](crate::upstream::TRIES_MAX)).
 
 use super::{
-    outcome::{Ending, Outcome},
+    measure::record,
+    outcome::{Ending, Outcome, Step},
     transfer::{self, Message, Met, Streaming},
 };
 use crate::{
     log::say,
-    metrics::{Counter, Stage},
-    smtp::{Extensions, client::Unsupported, envelope::BodyKind},
+    metrics::Counter,
+    smtp::{Extensions, ReplyHead, Status, client::Unsupported, envelope::BodyKind},
     upstream::{BackendId, Lease, LeaseError, Needs, Pools, Request, Tried},
 };
 use std::{ops::ControlFlow, rc::Rc};
@@ -116,7 +117,9 @@ impl<'a> Attempts<'a> {
 
     /// What follows from what a try came to: another one, or the outcome.
     fn after(&mut self, met: Met, lease: &Lease) -> ControlFlow<Outcome> {
-        record(self.pools, &met.outcome, lease);
+        if !met.stale {
+            record(self.pools, &met.outcome, lease);
+        }
         let backend = lease.backend().id;
         let counter = match next(&met) {
             Next::Done => return ControlFlow::Break(met.outcome),
@@ -235,9 +238,15 @@ fn needs_of(pools: &Pools, message: &Message<'_>) -> Needs {
 
 /// Whether another try follows, and where.
 fn next(met: &Met) -> Next {
-    match &met.outcome.ending {
+    let outcome = &met.outcome;
+    match &outcome.ending {
         Ending::Lost(_) if met.stale => Next::Fresh,
         Ending::Lost(_) | Ending::Unsupported(_) => Next::Elsewhere,
+        Ending::Refused(step, said) if is_own_trouble(said.head, *step) => match met.stale {
+            true => Next::Fresh,
+            false => Next::Elsewhere,
+        },
+        Ending::Recipients if refuses_for_itself(outcome) => Next::Elsewhere,
         Ending::Accepted(_)
         | Ending::Refused(..)
         | Ending::Recipients
@@ -246,21 +255,46 @@ fn next(met: &Met) -> Next {
     }
 }
 
-/// Counts and times what a try came to.
-pub(super) fn record(pools: &Pools, outcome: &Outcome, lease: &Lease) {
-    let (recorder, scope, times) = (pools.recorder(), lease.scope(), &outcome.times);
-    if let (Some(leased), Some(answered)) = (times.leased, times.envelope) {
-        let took = answered.micros_since(leased);
-        recorder.record(Stage::Envelope, scope, took);
+/// Whether all recipients that were refused were refused for the backend's own reasons. One that was refused for another
+/// reason would be refused elsewhere too.
+fn refuses_for_itself(outcome: &Outcome) -> bool {
+    let mut refused = outcome.refused.iter();
+    refused.all(|(_, said)| is_own_trouble(said.head, Step::Recipient))
+}
+
+/// Whether a backend says no for now, and because of itself: its disk is full, it is overloaded or goes down (RFC 3463
+/// §3.4). Another backend of the pool may be well. A sending mail server tries the next host then, and so do we: a
+/// reply that says no leaves no doubt, so this is no second sending.
+///
+/// A bare 451 or 452 means the same to MAIL, to DATA and to the end of data (RFC 5321 §4.2.2). To RCPT it is used for
+/// greylisting and for too many recipients, which another backend would say as well.
+fn is_own_trouble(head: ReplyHead, step: Step) -> bool {
+    match (head.code, head.status, step) {
+        _ if !head.is_transient() => false,
+        (_, _, Step::Client) => false,
+        (421, ..) | (_, Status(4, 3, _), _) => true,
+        (451 | 452, Status::NONE | Status(4, 0, 0), step) => step != Step::Recipient,
+        _ => false,
     }
-    if let (Some(sent), Some(heard)) = (times.sent, times.heard) {
-        recorder.record(Stage::Commit, scope, heard.micros_since(sent));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_backend_is_tried_where_one_speaks_of_itself() {
+        let own = |code, status, step| is_own_trouble(ReplyHead { code, status }, step);
+        for step in [Step::Sender, Step::Recipient, Step::Data, Step::Message] {
+            assert!(own(452, Status(4, 3, 1), step));
+            assert!(own(451, Status(4, 3, 0), step));
+            assert!(own(421, Status::NONE, step));
+            assert!(!own(550, Status(5, 3, 0), step), "that is for good");
+            assert!(!own(450, Status(4, 2, 0), step), "a mailbox");
+            assert!(!own(451, Status(4, 7, 1), step), "greylisting");
+            assert!(!own(452, Status(4, 5, 3), step), "too many recipients");
+            assert_eq!(own(452, Status::NONE, step), step != Step::Recipient);
+        }
+        assert!(!own(421, Status::NONE, Step::Client));
     }
-    let counter = match &outcome.ending {
-        Ending::Accepted(_) => Counter::BackendAccepted,
-        Ending::Refused(_, said) if said.head.is_permanent() => Counter::BackendRejected,
-        Ending::Refused(..) => Counter::BackendDeferred,
-        _ => return,
-    };
-    recorder.count(counter, scope, 1);
 }

@@ -23,6 +23,7 @@
 //! another, and each caller interpreted it anew.
 
 mod attempts;
+mod measure;
 mod outcome;
 pub mod replies;
 #[cfg(test)]

@@ -16,18 +16,33 @@ const TEXT_MAX: usize = 400;
 
 /// The reply to a client for what a backend answered at this step.
 #[must_use]
-pub fn reply_of(said: &BackendReply, _step: Step) -> Reply {
+pub fn reply_of(said: &BackendReply, step: Step) -> Reply {
     let text = text_of(said.text());
     match said.head.code {
         // 421 closes the backend's connection, not the client's.
         421 => Reply::owned(451, Status(4, 3, 2), text.into()),
         code @ 400..=499 => Reply::owned(code, status_for(said, 4), text.into()),
-        code @ (500..=504 | 521 | 523..=549 | 555) => {
-            BACKEND_CONFUSED.with(&format!("{code} {text}"))
-        }
-        code @ 550..=559 => Reply::owned(code, status_for(said, 5), text.into()),
+        code if is_about_setup(said, step) => BACKEND_CONFUSED.with(&format!("{code} {text}")),
+        code @ (550..=554 | 556..=559) => Reply::owned(code, status_for(said, 5), text.into()),
         522 => Reply::owned(552, status_for(said, 5), text.into()),
+        // A code that is none of SMTP's, for the message itself: 541, 571 and the like of content filters.
+        500..=599 => Reply::owned(554, status_for(said, 5), text.into()),
         code => BACKEND_CONFUSED.with(&format!("{code} {text}")),
+    }
+}
+
+/// Whether a permanent code speaks of the conversation between Gatepost and the backend, which the sender has no part in.
+/// After the end of data it speaks of the message, unless it is about the command (BDAT is one) or asks for AUTH.
+fn is_about_setup(said: &BackendReply, step: Step) -> bool {
+    let class = |status: Status| (status.0, status.1);
+    match (said.head.code, step) {
+        (530 | 535 | 538, _) => true,
+        (500..=504, Step::Message) => {
+            said.head.status == Status::NONE || class(said.head.status) == (5, 5)
+        }
+        (_, Step::Message) => false,
+        (500..=504 | 521 | 523..=549 | 555, _) => true,
+        (code, _) => !(550..=559).contains(&code) && code != 522,
     }
 }
 
@@ -153,7 +168,7 @@ pub const BACKEND_CONFUSED: Known = Known {
     code: 451,
     status: Status(4, 3, 5),
     text: "The mail system behind this one does not take our mail; it said:",
-    cause: "A backend answered with a code that means a wrong setup (500 to 504, 521, 530, 535 and the like), not a wrong message.",
+    cause: "Before the end of the message a backend answered with a code that means a wrong setup (500 to 504, 521, 530, 535 and the like), not a wrong message; or after it, that the command is unknown or AUTH is wanted.",
     advice: "The operator looks at the backend's setup: it must take mail from Gatepost without AUTH, and as many commands as a message needs.",
 };
 
@@ -216,3 +231,49 @@ pub const ALL: &[Known] = &[
     NO_UTF8,
     MALFORMED,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::reply_parse::ReplyHead;
+
+    fn said(code: u16, status: Status) -> BackendReply {
+        BackendReply::new(ReplyHead { code, status }, "Message refused")
+    }
+
+    #[test]
+    fn after_the_end_of_data_a_permanent_code_is_permanent_whichever() {
+        let (spam, none) = (Status(5, 7, 1), Status::NONE);
+        for (code, status, step, wanted) in [
+            (550, spam, Step::Message, "550 5.7.1"),
+            (571, spam, Step::Message, "554 5.7.1"),
+            (541, Status(5, 6, 0), Step::Message, "554 5.6.0"),
+            (523, Status(5, 2, 3), Step::Message, "554 5.2.3"),
+            (521, none, Step::Message, "554 5.0.0"),
+            (577, none, Step::Message, "554 5.0.0"),
+            (555, spam, Step::Message, "554 5.7.1"),
+            (500, spam, Step::Message, "554 5.7.1"),
+            (522, none, Step::Message, "552 5.0.0"),
+            (559, spam, Step::Message, "559 5.7.1"),
+            // About the command or the session.
+            (500, none, Step::Message, "451 4.3.5"),
+            (503, Status(5, 5, 1), Step::Message, "451 4.3.5"),
+            (530, Status(5, 7, 0), Step::Message, "451 4.3.5"),
+            // Before the end of data.
+            (521, none, Step::Sender, "451 4.3.5"),
+            (571, spam, Step::Recipient, "451 4.3.5"),
+            (530, none, Step::Sender, "451 4.3.5"),
+            (503, none, Step::Data, "451 4.3.5"),
+            (550, spam, Step::Recipient, "550 5.7.1"),
+            // Temporary ones.
+            (421, Status(4, 3, 2), Step::Message, "451 4.3.2"),
+            (471, Status(4, 7, 1), Step::Message, "471 4.7.1"),
+        ] {
+            let told = reply_of(&said(code, status), step).to_string();
+            assert!(
+                told.starts_with(wanted),
+                "{code} {status} at {step:?}: {told}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! broken off before its end.
 
 use super::{
-    attempts::record,
+    measure::record,
     outcome::{Ending, Outcome, Step, Times},
 };
 use crate::{
@@ -61,9 +61,10 @@ pub(super) struct Met {
 }
 
 /// What was heard under way.
-#[derive(Default)]
 struct Heard {
     times: Times,
+    /// What is answered next.
+    step: Step,
     sender: Option<BackendReply>,
     recipients: Vec<(usize, BackendReply)>,
 }
@@ -74,9 +75,15 @@ impl Heard {
             leased: Some(lease.now()),
             ..Times::default()
         };
+        Heard::with(times, Step::Sender)
+    }
+
+    fn with(times: Times, step: Step) -> Heard {
         Heard {
             times,
-            ..Heard::default()
+            step,
+            sender: None,
+            recipients: Vec::new(),
         }
     }
 
@@ -85,6 +92,10 @@ impl Heard {
     }
 
     fn note(&mut self, event: Event, lease: &Lease) {
+        self.step = match event {
+            Event::Sender(_) | Event::Recipient(..) => Step::Recipient,
+            _ => Step::Data,
+        };
         match event {
             Event::Sender(head) if !head.is_positive() => {
                 self.sender = Some(lease.reply().into());
@@ -115,10 +126,19 @@ impl Heard {
         self.met(lease, ending)
     }
 
+    /// The connection broke. Refusals that were heard before are what came of the message: a backend that has refused too
+    /// much closes, and what it refused holds. So does a 421 that it says before it closes.
     fn broken(self, lease: &Lease, broken: Broken) -> Met {
+        if !broken.uncertain && !self.is_good() {
+            return self.refused(lease);
+        }
+        let ending = match lease.farewell().filter(|_| !broken.uncertain) {
+            Some(said) => Ending::Refused(self.step, said),
+            None => broken.into(),
+        };
         Met {
             stale: broken.stale,
-            ..self.met(lease, broken.into())
+            ..self.met(lease, ending)
         }
     }
 
@@ -146,8 +166,9 @@ pub(super) async fn whole(lease: &mut Lease, message: &Message<'_>) -> Met {
         return heard.met(lease, Ending::Unsupported(why));
     }
     lease.undotted(message.undotted);
-    // Ahead of the envelope's replies only where a refused recipient refuses it all.
-    if message.recipients() == 1 && lease.takes_body() {
+    // Ahead of the envelope's replies only where a refused recipient refuses it all, and where the connection won't turn
+    // out to be closed: the end of data would have been sent, and whether the message was taken could not be known.
+    if message.recipients() == 1 && lease.takes_body() && lease.will_last() {
         lease.body(message.pieces, true);
         heard.times.sent = Some(lease.now());
     }
@@ -316,10 +337,7 @@ impl Streaming {
     }
 
     fn heard(&self) -> Heard {
-        Heard {
-            times: self.times,
-            ..Heard::default()
-        }
+        Heard::with(self.times, Step::Data)
     }
 
     fn broken(&self, broken: Broken) -> Box<Met> {

@@ -5,7 +5,6 @@
 //! is for the caller's loop, which holds the [`Tried`] of its message.
 
 use super::{
-    BackendReply,
     conn::{Conn, fitness, refusal},
     connect::{about_origin, connect},
     error::LeaseError,
@@ -15,6 +14,7 @@ use super::{
     origin::Origin,
     pooling::{backend::Backend, budget::Permit, queue::Grant},
     pools::{Level, Local, Pools},
+    reply::BackendReply,
     select::{Choice, Needs},
     tried::{TRIES_MAX, Tried},
 };
@@ -137,6 +137,8 @@ impl Pools {
                     return Ok(self.lend(conn, local, place, source, acquisition));
                 }
                 Ok((None, _)) => acquisition.tried.stale(),
+                // It has connections of ours that work: wait for one of those, or take another backend.
+                Err(Trouble::Full) => {}
                 Err(trouble) => {
                     let id = local.pool.backends[place].id;
                     acquisition.tried.failed(id, trouble);

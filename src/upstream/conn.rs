@@ -1,7 +1,6 @@
 //! One connection to a backend: its stream, its protocol machine and its permit, kept together for life.
 
 use super::{
-    BackendReply,
     health::Trouble,
     origin::{Origin, Owner, keeps_apart},
     pool::Pool,
@@ -10,6 +9,7 @@ use super::{
         handover::{Handover, farewell},
     },
     proxy_header,
+    reply::BackendReply,
     strain::Strain,
 };
 use crate::{

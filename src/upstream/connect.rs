@@ -4,7 +4,10 @@
 //! a must nothing is said in the clear but EHLO and STARTTLS. The handshake has its share of the time: one that hangs
 //! must leave some for the connection in the clear.
 
-use super::{conn::Conn, health::Trouble, origin::Origin, pool::Pool, pooling::budget::Permit};
+use super::{
+    conn::Conn, health::Trouble, origin::Origin, pool::Pool, pooling::budget::Permit,
+    reply::BackendReply,
+};
 use crate::{
     config::PoolTls,
     log::say,
@@ -111,11 +114,17 @@ async fn attempt(
         Ok(()) => {
             let backend = conn.permit.backend();
             backend.seen.set(conn.client.capabilities());
+            backend
+                .budget
+                .has_taken(backend.idle() + backend.leases() + 1);
             Ok(conn)
         }
         Err(trouble) => Err(Failure {
             error: ConnectError {
-                trouble: about_origin(&conn, trouble),
+                trouble: match is_at_its_limit(&conn) {
+                    true => Trouble::Full,
+                    false => about_origin(&conn, trouble),
+                },
                 counter: counter_of(&conn, trouble),
                 detail: conn.last_words(),
             },
@@ -158,6 +167,31 @@ async fn begin(
             _ => return Err(Trouble::Nonsense),
         }
     }
+}
+
+/// Whether a backend greeted with a 4xx because it has as many connections of ours as it takes, and not because it is ill:
+/// others of ours carry mail at this moment (Postfix's `smtpd_client_connection_count_limit` is 50 by default). Then no
+/// more are opened for now. What it says of a client that it was told of may be about that client.
+fn is_at_its_limit(conn: &Conn) -> bool {
+    let head = match conn.failure() {
+        Some(ClientError::Greeting(head) | ClientError::Hello(head)) => head,
+        Some(ClientError::Closing(head)) => head,
+        _ => return false,
+    };
+    let backend = conn.permit.backend();
+    let working = backend.idle() + backend.leases();
+    if !head.is_transient() || conn.owner.is_some() || working == 0 {
+        return false;
+    }
+    if backend.budget.learn(working, now()) {
+        let said = BackendReply::from(conn.client.reply());
+        let label = &backend.label;
+        say!(
+            Info,
+            "{label}: it takes no more than {working} connections now; it said: {said}"
+        );
+    }
+    true
 }
 
 /// The same trouble, or the client's part in it: a backend that was told of one turns it away as it likes.

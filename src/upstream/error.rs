@@ -1,6 +1,6 @@
 //! Why no connection could be had, and what broke one that was.
 
-use super::{BackendReply, health::Trouble, ids::BackendId};
+use super::{health::Trouble, ids::BackendId, reply::BackendReply};
 use std::fmt;
 
 /// Why no connection could be had.

@@ -33,6 +33,8 @@ pub enum Trouble {
     Caller,
     /// It fails most of its messages while the others of its pool take theirs.
     Outlier,
+    /// It has as many connections of ours as it takes. No fault of the backend's.
+    Full,
     /// We have no descriptor, port or memory for a connection. No fault of the backend's.
     Ours,
 }
@@ -41,7 +43,7 @@ impl Trouble {
     /// Whether it says something of the backend.
     #[must_use]
     pub const fn counts(self) -> bool {
-        !matches!(self, Trouble::Ours | Trouble::Caller)
+        !matches!(self, Trouble::Ours | Trouble::Caller | Trouble::Full)
     }
 
     /// Its name in logs and metrics.
@@ -56,6 +58,7 @@ impl Trouble {
             Trouble::Tls => "tls",
             Trouble::Caller => "caller",
             Trouble::Outlier => "outlier",
+            Trouble::Full => "full",
             Trouble::Ours => "ours",
         }
     }
@@ -74,6 +77,7 @@ impl fmt::Display for Trouble {
             Trouble::Outlier => {
                 "it fails most of its messages while the others of its pool take theirs"
             }
+            Trouble::Full => "it takes no more connections of ours",
             Trouble::Ours => "there are no descriptors, ports or memory for a connection",
         })
     }

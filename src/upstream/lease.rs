@@ -4,8 +4,8 @@
 //! open ─ flush ─ next … Go ─ body ─ flush ─ … ─ body(last) ─ next … Final ─ give_back
 //! ```
 //!
-//! A lease that failed between its first byte and its final reply is closed, never given back (invariant
-//! 9); dropping a lease closes it. Each stage has its own deadline: [`Lease::next`] waits for the reply to
+//! A lease that failed between its first byte and its final reply is closed, never given back
+//! (INV-CLEAN); dropping a lease closes it. Each stage has its own deadline: [`Lease::next`] waits for the reply to
 //! the end of data as long as `timeouts.commit` says, for any other as long as `timeouts.backend`.
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     outlier::is_trouble,
     pooling::backend::Backend,
     pools::{Local, Pools},
+    reply::BackendReply,
 };
 use crate::{
     config::Balance,
@@ -22,7 +23,7 @@ use crate::{
     net,
     smtp::{
         Capabilities, Envelope, Status, Tick,
-        client::{Abort, Client, ClientState, Event, Load, To, Unsupported},
+        client::{Abort, Client, ClientError, ClientState, Event, Load, To, Unsupported},
         envelope::Path,
         reply_parse::{ReplyHead, ReplyRef},
     },
@@ -191,6 +192,21 @@ impl Lease {
         Ok(())
     }
 
+    /// The 421 that the backend said before it closed (RFC 5321 §3.8), where that broke the lease.
+    #[must_use]
+    pub fn farewell(&self) -> Option<BackendReply> {
+        let conn = self.conn();
+        let closing = matches!(conn.failure(), Some(ClientError::Closing(_)));
+        closing.then(|| conn.client.reply().into())
+    }
+
+    /// Whether the connection can be relied on to carry this message: it is fresh, or the backend has taken as many
+    /// messages on one connection before. Some close after each message, or after 20, and show it only at the next MAIL.
+    #[must_use]
+    pub fn will_last(&self) -> bool {
+        !self.reused || self.backend().keeps(self.conn().uses)
+    }
+
     /// Sends what was written. [`Lease::next`] does so by itself; this is for a body that goes on.
     ///
     /// # Errors
@@ -212,10 +228,18 @@ impl Lease {
             Ok(event) => {
                 self.heard = true;
                 self.note(event);
+                if let Event::Final(head) | Event::FinalFor(_, head) = event
+                    && head.is_positive()
+                {
+                    self.backend().has_kept(self.conn().uses);
+                }
                 Ok(event)
             }
             Err(trouble) => {
                 let broken = self.broke(trouble);
+                if broken.stale {
+                    self.backend().has_closed_at(self.conn().uses);
+                }
                 self.take_note(&broken);
                 Err(broken)
             }

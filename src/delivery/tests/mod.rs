@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod peer;
+mod troubles;
 
 use super::*;
 use crate::{

@@ -18,6 +18,8 @@ pub struct Script {
     offers: Vec<&'static str>,
     /// By command; `GREETING`, and `END` for the end of data.
     on: HashMap<&'static str, Vec<&'static str>>,
+    /// So many connections at once; more are greeted with 421.
+    limit: Option<usize>,
 }
 
 impl Script {
@@ -26,6 +28,12 @@ impl Script {
             offers: offers.to_vec(),
             ..Script::default()
         }
+    }
+
+    /// Takes so many connections at once.
+    pub fn at_most(mut self, connections: usize) -> Script {
+        self.limit = Some(connections);
+        self
     }
 
     /// Says this to the command instead. Called again for the same command: this the next time; the last one stays.
@@ -89,6 +97,11 @@ impl Peer {
             drop(TcpStream::connect(self.address));
             thread.join().unwrap();
         }
+        self.cut();
+    }
+
+    /// Closes all connections.
+    pub fn cut(&self) {
         for socket in self.shared.sockets.lock().unwrap().values() {
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -122,13 +135,16 @@ struct Dialogue<'a> {
     script: Script,
     out: TcpStream,
     body: Vec<u8>,
+    has_sender: bool,
+    /// Recipients that it has taken.
+    recipients: usize,
 }
 
 impl Shared {
     fn serve(&self, stream: TcpStream) {
         stream.set_nodelay(true).unwrap();
         let number = self.connections.fetch_add(1, SeqCst);
-        self.open.fetch_add(1, SeqCst);
+        let open = self.open.fetch_add(1, SeqCst) + 1;
         let kept = stream.try_clone().unwrap();
         self.sockets.lock().unwrap().insert(number, kept);
         let mut dialogue = Dialogue {
@@ -136,9 +152,15 @@ impl Shared {
             script: self.script.lock().unwrap().clone(),
             out: stream,
             body: Vec::new(),
+            has_sender: false,
+            recipients: 0,
         };
+        let is_full = dialogue.script.limit.is_some_and(|limit| open > limit);
         // The other side may go at any moment.
-        let _ = dialogue.talk();
+        let _ = match is_full {
+            true => dialogue.write("421 4.7.0 too many connections\r\n"),
+            false => dialogue.talk(),
+        };
         let _ = dialogue.out.shutdown(Shutdown::Both);
         self.sockets.lock().unwrap().remove(&number);
         self.open.fetch_sub(1, SeqCst);
@@ -164,16 +186,24 @@ impl Dialogue<'_> {
                     let text = format!("250-peer.example\r\n{lines}250 ENHANCEDSTATUSCODES\r\n");
                     self.say("EHLO", &text)?;
                 }
+                "RCPT" if !self.has_sender => self.write("503 5.5.1 MAIL first\r\n")?,
                 "RCPT" if line.contains("<bad") => {
                     self.say("BAD", "550 5.1.1 no such user\r\n")?;
                 }
                 "RCPT" if line.contains("<later") => {
                     self.say("LATER", "450 4.2.1 not now\r\n")?;
                 }
-                "RCPT" => self.say("RCPT", "250 2.1.5 fine\r\n")?,
+                "RCPT" => {
+                    let text = self.next("RCPT", "250 2.1.5 fine\r\n");
+                    self.recipients += usize::from(text.starts_with('2'));
+                    self.write(&text)?;
+                }
                 "MAIL" => {
                     self.body.clear();
-                    self.say("MAIL", "250 2.1.0 fine\r\n")?;
+                    self.recipients = 0;
+                    let text = self.next("MAIL", "250 2.1.0 fine\r\n");
+                    self.has_sender = text.starts_with('2');
+                    self.write(&text)?;
                 }
                 "DATA" => self.data(&mut input)?,
                 "BDAT" => self.chunk(&line, &mut input)?,
@@ -210,19 +240,21 @@ impl Dialogue<'_> {
         self.body.resize(from + size, 0);
         input.read_exact(&mut self.body[from..])?;
         match last {
+            // RFC 3030 §2: without a recipient there is no message.
+            true if self.recipients == 0 => self.write("503 5.5.1 no recipient\r\n"),
             true => self.end(),
             false => self.say("BDAT", "250 2.0.0 octets\r\n"),
         }
     }
 
     fn end(&mut self) -> io::Result<()> {
-        let text = self.next("END", "");
-        if text.is_empty() {
+        let mut text = self.next("END", "");
+        if text.is_empty() || text.starts_with('2') {
             let mut bodies = self.shared.bodies.lock().unwrap();
             bodies.push(std::mem::take(&mut self.body));
-            let text = format!("250 2.0.0 queued as {}\r\n", bodies.len());
-            drop(bodies);
-            return self.write(&text);
+            if text.is_empty() {
+                text = format!("250 2.0.0 queued as {}\r\n", bodies.len());
+            }
         }
         self.write(&text)
     }

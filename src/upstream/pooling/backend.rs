@@ -85,7 +85,13 @@ pub struct Backend {
     waiting: AtomicU32,
     leases: AtomicU32,
     idle: AtomicU32,
+    /// So many messages it has taken on one connection.
+    kept: AtomicU32,
 }
+
+/// A backend that has taken so many messages on one connection is taken to set no limit to them. Above what the mail
+/// servers have that close at a limit unannounced (Exim's `smtp_accept_max_per_connection` is 1000).
+const KEEPS_ALL: u32 = 1024;
 
 impl Backend {
     /// A backend that nothing is known of.
@@ -112,7 +118,27 @@ impl Backend {
             waiting: AtomicU32::new(0),
             leases: AtomicU32::new(0),
             idle: AtomicU32::new(0),
+            kept: AtomicU32::new(0),
         }
+    }
+
+    /// Whether it has shown that it takes this many messages on one connection.
+    #[must_use]
+    pub fn keeps(&self, messages: u32) -> bool {
+        let kept = self.kept.load(Relaxed);
+        messages <= kept || kept >= KEEPS_ALL
+    }
+
+    /// It has taken this many on one.
+    pub(in crate::upstream) fn has_kept(&self, messages: u32) {
+        if self.kept.load(Relaxed) < messages {
+            self.kept.fetch_max(messages, Relaxed);
+        }
+    }
+
+    /// It has closed one instead of taking its message of this number.
+    pub(in crate::upstream) fn has_closed_at(&self, messages: u32) {
+        self.kept.fetch_min(messages.saturating_sub(1), Relaxed);
     }
 
     /// Where it is.
