@@ -75,7 +75,7 @@ enum Memory {
     Pooled(Pooled),
     /// One of the kernel's buffers.
     Lent(Loan),
-    Copied(Box<[u8]>),
+    Copied(Vec<u8>),
 }
 
 impl Chunk {
@@ -87,6 +87,18 @@ impl Chunk {
     /// Copies `bytes`, where their own memory can't be spared.
     pub(super) fn copied(bytes: &[u8]) -> Chunk {
         Chunk(Memory::Copied(bytes.into()))
+    }
+
+    /// Adds `bytes` at its end, up to `max` octets in all; `false`, and nothing is added, where there is no room.
+    pub(super) fn append(&mut self, bytes: &[u8], max: usize) -> bool {
+        match &mut self.0 {
+            Memory::Lent(loan) => loan.append(bytes),
+            Memory::Copied(copy) if copy.len() + bytes.len() <= max => {
+                copy.extend_from_slice(bytes);
+                true
+            }
+            Memory::Copied(_) | Memory::Pooled(_) => false,
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::{
 
 /// First allocation of a window, octets. Most mail is smaller than two of them.
 const FIRST: usize = 8 * 1024;
+/// What a window grows by where the budget has no room for twice its size.
+const STEP: usize = 4 * 1024;
 /// First allocations that a worker keeps for the next bodies, so that most need none.
 const SPARE_MAX: usize = 16;
 
@@ -66,24 +68,22 @@ pub struct Window {
     bytes: Vec<u8>,
     charged: u64,
     max: usize,
+    expected: usize,
 }
 
 impl Window {
-    /// An empty window that may grow to `max` octets. `expected` is the size that the client declared, 0
-    /// where it declared none: room for it is made at once, when the budget allows, to spare the growing.
+    /// An empty window that may grow to `max` octets. `expected` is the size that the client declared (RFC 1870), 0
+    /// where it declared none. It costs nothing to declare a size, so no memory is charged for it: the window grows as
+    /// octets come, and only its last step goes by the size, so as not to take more than the message needs.
     #[must_use]
     pub fn open(memory: &Rc<BodyMemory>, max: usize, expected: u64) -> Window {
-        let mut window = Window {
+        Window {
             memory: Rc::clone(memory),
             bytes: Vec::new(),
             charged: 0,
             max,
-        };
-        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
-        if expected > FIRST && expected <= max {
-            window.grow(expected);
+            expected: usize::try_from(expected).unwrap_or(usize::MAX),
         }
-        window
     }
 
     /// Keeps `bytes`. `false`, and nothing kept, where the window or the worker's budget is full.
@@ -94,10 +94,13 @@ impl Window {
             return false;
         }
         if needed > self.bytes.capacity() {
-            let wanted = needed
-                .max(self.bytes.capacity() * 2)
-                .clamp(FIRST, self.max.max(FIRST));
-            if !self.grow(wanted) && !self.grow(needed) {
+            // Where the budget is nearly spent, smaller steps: no copy of the whole for each octet of a slow sender.
+            let steps = [
+                self.next_capacity(needed),
+                needed.next_multiple_of(STEP).min(self.max),
+                needed,
+            ];
+            if !steps.into_iter().any(|capacity| self.grow(capacity)) {
                 return false;
             }
         }
@@ -121,6 +124,16 @@ impl Window {
         }
         self.memory.used.set(self.memory.used.get() - self.charged);
         self.charged = 0;
+    }
+
+    /// Twice what there is, so that all the copies together cost less than one more copy of the body.
+    fn next_capacity(&self, needed: usize) -> usize {
+        let doubled = needed.max(self.bytes.capacity() * 2);
+        let wanted = match self.expected >= needed {
+            true => doubled.min(self.expected),
+            false => doubled,
+        };
+        wanted.clamp(FIRST, self.max.max(FIRST))
     }
 
     fn grow(&mut self, capacity: usize) -> bool {
@@ -169,14 +182,44 @@ mod tests {
     fn the_budget_is_shared() {
         let memory = BodyMemory::new(20_000);
         let mut one = Window::open(&memory, 50_000, 15_000);
+        assert!(one.push(&[1; 15_000]));
         assert_eq!(memory.used(), 15_000);
         assert!(!memory.has_room());
         let mut two = Window::open(&memory, 50_000, 0);
         assert!(two.push(&[1; 4000]), "exactly what is needed still fits");
         assert!(!two.push(&[1; 4000]));
-        assert!(one.push(&[1; 15_000]) && !one.push(&[1; 5000]));
+        assert!(!one.push(&[1; 5000]));
         one.release();
         assert!(two.push(&[1; 4000]));
         assert_eq!(two.bytes().len(), 8000);
+    }
+
+    #[test]
+    fn a_declared_size_costs_nothing_until_octets_come() {
+        let memory = BodyMemory::new(1 << 20);
+        let mut windows: Vec<_> = (0..100)
+            .map(|_| Window::open(&memory, 256 << 10, 256 << 10))
+            .collect();
+        assert_eq!(memory.used(), 0);
+        for window in &mut windows {
+            assert!(window.push(&[7]));
+        }
+        assert_eq!(memory.used(), 100 * FIRST as u64);
+    }
+
+    #[test]
+    fn what_is_charged_follows_what_came_and_ends_at_the_declared_size() {
+        let memory = BodyMemory::new(1 << 20);
+        let mut window = Window::open(&memory, 256 << 10, 100_000);
+        for came in (1000..=100_000).step_by(1000) {
+            assert!(window.push(&[7; 1000]));
+            let used = memory.used();
+            let most = (2 * came).max(FIRST as u64);
+            assert!((came..=most).contains(&used), "{used} for {came}");
+        }
+        assert_eq!(memory.used(), 100_000, "no more than was declared");
+        // A size that was too small is no limit.
+        assert!(window.push(&[7; 1000]));
+        assert_eq!(window.bytes().len(), 101_000);
     }
 }

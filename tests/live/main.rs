@@ -5,6 +5,7 @@ mod auth;
 mod backend;
 mod binding;
 mod capacity;
+mod caps;
 mod certificates;
 mod client;
 mod clients;

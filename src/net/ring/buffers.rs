@@ -138,6 +138,22 @@ pub(in crate::net) struct Loan {
     len: u16,
 }
 
+impl Loan {
+    /// Adds `bytes` after the octets that are there; `false`, and nothing is added, where the buffer has no room.
+    pub(in crate::net) fn append(&mut self, bytes: &[u8]) -> bool {
+        let start = usize::from(self.len);
+        if bytes.len() > SIZE - start {
+            return false;
+        }
+        let room = self.buffers.address(self.id).as_ptr();
+        // SAFETY: by the line above it ends within the buffer, which is ours alone until it is given back: the kernel
+        // has handed it over, and `&mut self` says that nobody reads it. `bytes` may be another buffer, never this one.
+        unsafe { slice::from_raw_parts_mut(room.add(start), bytes.len()) }.copy_from_slice(bytes);
+        self.len += bytes.len() as u16;
+        true
+    }
+}
+
 impl Deref for Loan {
     type Target = [u8];
 

@@ -33,6 +33,9 @@ use std::{
 /// peer's window held.
 const UNREAD_MAX: usize = 32 * 1024;
 
+/// Octets of a chunk that is cheaper to copy than to keep.
+const SMALL: usize = 1024;
+
 /// Direct calls in a row, at most: half a MiB, some 100 µs.
 const BULK_CALLS: u32 = 16;
 
@@ -73,11 +76,15 @@ struct Armed {
 }
 
 impl State {
+    /// Keeps a chunk. A small one is copied after the last, where it fits: a peer that sends an octet a segment would
+    /// otherwise take a buffer of the ring, or an allocation, for each.
     fn push(&mut self, chunk: Chunk) {
         self.unread += chunk.len();
-        if self.next.is_none() {
+        let Some(last) = self.rest.back_mut().or(self.next.as_mut()) else {
             self.next = Some(chunk);
-        } else {
+            return;
+        };
+        if chunk.len() > SMALL || !last.append(&chunk, buffers::SIZE) {
             self.rest.push_back(chunk);
         }
     }

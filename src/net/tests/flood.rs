@@ -65,6 +65,44 @@ fn what_nobody_reads_stays_with_the_sender() {
     });
 }
 
+/// Octets that come one by one while nobody reads are kept together: each by itself would cost many times its size.
+#[test]
+fn octets_that_come_one_by_one_are_kept_together() {
+    on_each_engine(|| async {
+        const LEN: usize = 1_000;
+        let mut listener = listen();
+        let address = listener.address();
+        let sender = thread::spawn(move || {
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            socket.set_nodelay(true).unwrap();
+            for i in 0..LEN {
+                std::io::Write::write_all(&mut socket, &[octet(i, 5)]).unwrap();
+                // The receiver has a turn for each.
+                thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let (mut stream, _) = listener.accept().await.unwrap().unwrap();
+        stream.set_deadline(soon());
+        // A receive is armed from here on.
+        let mut got = stream.recv().await.unwrap().unwrap().to_vec();
+        let limit = now().after(Duration::from_millis(1));
+        if let Some(more) = timeout_at(limit, stream.recv()).await {
+            got.extend_from_slice(&more.unwrap().unwrap());
+        }
+        while !sender.is_finished() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        sleep(Duration::from_millis(20)).await;
+        let mut chunks = 0;
+        while let Some(chunk) = stream.recv().await.unwrap() {
+            got.extend_from_slice(&chunk);
+            chunks += 1;
+        }
+        assert_eq!(got, octets(LEN, 5));
+        assert!(chunks <= 4, "{chunks} pieces are kept");
+    });
+}
+
 /// Whose bytes are always there already takes turns with the others.
 #[test]
 fn who_sends_in_bulk_leaves_turns_to_the_others() {
