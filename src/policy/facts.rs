@@ -8,8 +8,10 @@ use super::rates::{Keys, SessionCounts};
 /// The points of a session at which the policy is asked, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum At {
-    /// Before the greeting: an address, and nothing else is known.
+    /// Before the greeting, and before the handshake where TLS is implicit: an address, and nothing else is known.
     Connect,
+    /// The client talked before it was greeted. Asked only then.
+    Greeting,
     /// EHLO or HELO.
     Hello,
     /// MAIL: a sender.
@@ -24,13 +26,14 @@ pub enum At {
 
 impl At {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// The word for it in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             At::Connect => "connect",
+            At::Greeting => "greeting",
             At::Hello => "hello",
             At::Mail => "mail",
             At::Rcpt => "rcpt",

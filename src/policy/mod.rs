@@ -99,7 +99,8 @@ impl Policy {
 
     /// Judges what is known at this point of the session, and leaves what it found in `judgement`.
     ///
-    /// - [`At::Connect`]: once, with the session's ticket taken, before the greeting.
+    /// - [`At::Connect`]: once, with the session's ticket taken, before the greeting and before implicit TLS.
+    /// - [`At::Greeting`]: once, where the client talked before the greeting.
     /// - [`At::Hello`], [`At::Mail`]: as often as the client says them; the traces of earlier ones go.
     /// - [`At::Rcpt`]: for each recipient; what a refused recipient scored is taken back.
     /// - [`At::Header`]: once a message, when its header is complete; of one that streams before a backend is asked.
@@ -140,7 +141,7 @@ impl Policy {
                         judgement.set_hello_is_due(false);
                     }
                 }
-                At::Connect | At::Rcpt | At::Header | At::Body => {}
+                At::Connect | At::Greeting | At::Rcpt | At::Header | At::Body => {}
             }
         }
         profile.look(at, facts, shared, judgement)
@@ -182,7 +183,7 @@ impl Profile {
             match say.take_refusal() {
                 None => {}
                 Some(refusal @ (Verdict::Reject(_) | Verdict::Defer(_)))
-                    if at == At::Connect && facts.may_log_in && whom == Whom::Strangers =>
+                    if at <= At::Greeting && facts.may_log_in && whom == Whom::Strangers =>
                 {
                     waiting.get_or_insert((refusal, say.refused_by()));
                 }

@@ -16,7 +16,7 @@ use crate::{
         replies::{NO_UTF8, reply_of},
     },
     metrics::{Counter, Stage},
-    net::{now, sleep, sleep_until},
+    net::{now, sleep_until},
     policy::{At, Breaches},
     smtp::{
         Reply,
@@ -68,28 +68,55 @@ impl Session {
     }
 
     async fn ask_connect(&mut self) -> Answer {
+        let admitted = match self.admitted.take() {
+            None => self.admit(),
+            // Its certificate has lifted what was held against its address.
+            Some(_) if self.peer.trusted => Answer::Accept,
+            Some(answer) => answer,
+        };
+        let listener = &self.current.site.listeners[self.listener];
+        let delay = listener.greeting_delay;
+        let waits = !delay.is_zero()
+            && !self.peer.trusted
+            && !listener.speaks_for_others(self.peer.address);
+        if !waits || !matches!(admitted, Answer::Accept) {
+            return admitted;
+        }
+        self.peer.early = self.io.hears_within(delay).await;
+        let octets = self.io.input.bytes().len() as u64;
+        let recorder = &self.context.recorder;
+        recorder.count(Counter::BytesIn, self.scope, octets);
+        match self.peer.early && self.peer.postponed.is_none() {
+            true => self.judge_client(At::Greeting),
+            false => Answer::Accept,
+        }
+    }
+
+    /// Whether there is a place for the client, and whether its address is let in: all that can be said before its first
+    /// word, and so before the work of a handshake.
+    pub fn admit(&mut self) -> Answer {
         let site = &self.current.site;
         let recorder = &self.context.recorder;
         if self.context.draining.get() {
             recorder.count(Counter::RefusedDrain, self.scope, 1);
             return Answer::Close(replies::GOING_DOWN.reply());
         }
-        if self.place.is_none() || self.context.sessions.get() > site.config.limits.sessions {
+        if !self.has_place() {
             recorder.count(Counter::RefusedSessions, self.scope, 1);
             return Answer::Close(replies::FULL.reply());
         }
-        let listener = &site.listeners[self.listener];
-        if listener.speaks_for_others(self.peer.address) {
+        if site.listeners[self.listener].speaks_for_others(self.peer.address) {
             // Whose session it is, XCLIENT will say: that client is judged.
             return Answer::Accept;
         }
         self.peer.ticket = Some(self.current.shared.open_session(self.peer.address));
-        let delay = listener.greeting_delay;
-        if !delay.is_zero() && !self.peer.trusted {
-            sleep(delay).await;
-            self.peer.early = !self.io.stream.is_quiet();
-        }
-        self.judge_connect()
+        self.judge_client(At::Connect)
+    }
+
+    /// Whether the listener and the worker have room for this session.
+    pub fn has_place(&self) -> bool {
+        self.place.is_some()
+            && self.context.sessions.get() <= self.current.site.config.limits.sessions
     }
 
     fn ask_mail(&mut self) -> Answer {

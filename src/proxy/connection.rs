@@ -27,7 +27,7 @@ use crate::{
     smtp::{
         Tick,
         command::Verb,
-        server::{Action, Interrupt, Phase, Server, Signals},
+        server::{Action, Answer, Interrupt, Phase, Server, Signals},
     },
 };
 use std::{io, rc::Rc, time::Duration};
@@ -50,6 +50,8 @@ pub(super) struct Session {
     /// Where the session stood before the last step: told where it ends.
     pub phase: Phase,
     pub place: Option<Place>,
+    /// Whether its address is let in, where that was asked before the greeting was due.
+    pub admitted: Option<Answer>,
     /// AUTH: under way, or done.
     pub login: Option<Box<Login>>,
     pub transaction: Option<Box<Transaction>>,
@@ -95,6 +97,7 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
         },
         peer,
         place,
+        admitted: None,
         login: None,
         transaction: None,
         transactions: 0,

@@ -5,10 +5,16 @@
 use super::context::Context;
 use crate::{
     metrics::{Counter, Scope, Stage},
-    net::{Chunk, Stream, now},
+    net::{Chunk, Stream, now, sleep},
     smtp::Tick,
 };
-use std::io;
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 /// A client's connection.
 pub(super) struct Io {
@@ -58,6 +64,24 @@ impl Io {
             recorder.record(Stage::Reply, scope, now().micros_since(due));
         }
         result
+    }
+
+    /// Waits so long before the greeting; whether the client talks meanwhile. On a listener with implicit TLS that is what
+    /// comes inside TLS: the handshake before it is the client's turn (RFC 8314 §3.3). What it says is kept for later. A
+    /// client that goes is not waited for any longer.
+    pub async fn hears_within(&mut self, delay: Duration) -> bool {
+        let mut pause = pin!(sleep(delay));
+        let heard = poll_fn(|cx| match self.stream.poll_recv(cx) {
+            Poll::Ready(heard) => Poll::Ready(Some(heard)),
+            Poll::Pending => pause.as_mut().poll(cx).map(|()| None),
+        });
+        let Some(Ok(Some(chunk))) = heard.await else {
+            return false;
+        };
+        self.input = Input::Lent(chunk, 0);
+        self.input.settle();
+        pause.await;
+        true
     }
 
     /// Reads on. Meanwhile the buffer of the replies is the worker's. Where the session is idle, a drain ends the wait.

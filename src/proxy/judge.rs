@@ -48,18 +48,22 @@ impl Asked<'_> {
 }
 
 impl Session {
-    /// Asks the policy whether the client may connect at all, and counts where not.
-    pub fn judge_connect(&mut self) -> Answer {
-        let verdict = self.verdict(Asked::at(At::Connect));
+    /// Asks the policy whether the client may connect at all, or whether it may be greeted; counts where not.
+    pub fn judge_client(&mut self, at: At) -> Answer {
+        let verdict = self.verdict(Asked::at(at));
         if verdict.is_accept() {
             return Answer::Accept;
         }
-        let counter = match self.peer.judgement.refusal() {
-            Some((_, HitKind::Limit)) => Counter::RefusedClient,
-            _ => Counter::RefusedPolicy,
+        let refusal = self.peer.judgement.refusal();
+        let limited = matches!(refusal, Some((_, HitKind::Limit)));
+        let counter = match limited {
+            true => Counter::RefusedClient,
+            false => Counter::RefusedPolicy,
         };
         self.context.recorder.count(counter, self.scope, 1);
-        if self.current.site.config.policy.log_rejected == LogRejected::Delayed {
+        // A limit that is told later is none: until then the session holds what the limit is about.
+        let delayed = self.current.site.config.policy.log_rejected == LogRejected::Delayed;
+        if delayed && !limited {
             self.peer.postponed = Some(Box::new(Postponed {
                 answer: answer_at(At::Rcpt, verdict),
                 check: self.decided.take(),
@@ -67,7 +71,7 @@ impl Session {
             }));
             return Answer::Accept;
         }
-        answer_at(At::Connect, verdict)
+        answer_at(at, verdict)
     }
 
     /// The refusal that was put off at connect. A client that has authenticated since is not a stranger any more.
@@ -234,7 +238,7 @@ fn answer_at(at: At, verdict: Verdict) -> Answer {
         Verdict::Accept => Answer::Accept,
         Verdict::Defer(reply) | Verdict::Reject(reply) => match at {
             // A refused session has nothing to say but QUIT; don't keep it waiting for that.
-            At::Connect => Answer::Close(closing(reply)),
+            At::Connect | At::Greeting => Answer::Close(closing(reply)),
             _ => Answer::Refuse(reply),
         },
         Verdict::Close(reply) => Answer::Close(reply),

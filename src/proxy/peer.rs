@@ -220,7 +220,7 @@ impl Session {
         let before = std::mem::replace(&mut self.peer, placeholder);
         self.peer = before.replaced(named, &self.current);
         self.server.trust(self.peer.trusted);
-        let answer = self.judge_connect();
+        let answer = self.judge_client(At::Connect);
         if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
             return self.judge(Asked::at(At::Hello));
         }

@@ -1,13 +1,19 @@
 //! TLS with a client: before the first word on a listener with implicit TLS, else after STARTTLS.
 //!
-//! A PROXY header, which names the client, comes before this, in the clear.
+//! A PROXY header, which names the client, comes before this, in the clear. On a listener with implicit TLS the address is
+//! judged before the handshake: a handshake costs far more than a refusal, and a client that never begins one would hold
+//! its place without ever having been counted. Its refusal is a close without a word, because an SMTP reply would need the
+//! handshake.
 
 use super::connection::Session;
 use crate::{
     metrics::{Counter, Stage},
     net::now,
     record::End,
-    smtp::{Tick, server::Phase},
+    smtp::{
+        Tick,
+        server::{Answer, Phase, Question},
+    },
     tls::{self, Facts},
 };
 use std::{io, rc::Rc};
@@ -15,22 +21,22 @@ use std::{io, rc::Rc};
 impl Session {
     /// TLS from the first octet on. `Some` ends the session.
     pub(super) async fn secure_at_once(&mut self) -> Option<End> {
-        let full = self.place.is_none()
-            || self.context.sessions.get() > self.current.site.config.limits.sessions;
-        // A reply could only be sent after a handshake, which a full worker can't afford.
-        if full || self.context.draining.get() {
-            let counter = match full {
-                true => Counter::RefusedSessions,
-                false => Counter::RefusedDrain,
-            };
-            self.context.recorder.count(counter, self.scope, 1);
-            return Some(End {
-                by: "gatepost",
-                phase: Phase::Connect,
-                why: "refused",
-                lingers: false,
-            });
+        let admitted = self.admit();
+        if let Answer::Close(reply) | Answer::Refuse(reply) = &admitted {
+            // Only where a certificate may lift what is held against the address, the answer waits for it.
+            let listener = &self.current.site.listeners[self.listener];
+            let liftable = self.has_place() && !self.context.draining.get();
+            if !liftable || listener.client_trusted.is_empty() {
+                self.note_answer(Question::Connect, reply);
+                return Some(End {
+                    by: "gatepost",
+                    phase: Phase::Connect,
+                    why: "refused",
+                    lingers: false,
+                });
+            }
         }
+        self.admitted = Some(admitted);
         let end = self.secure().await;
         if end.is_some() {
             let recorder = &self.context.recorder;

@@ -3,9 +3,16 @@
 
 use crate::{
     backend::Backend,
+    certificates::Authority,
     client::Client,
-    harness::{Gatepost, free_address},
+    delivery::pool,
+    harness::{Gatepost, free_address, wait_until},
     resources::config,
+    secure_client::Secure,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 /// Sends one message that must be accepted.
@@ -24,7 +31,118 @@ fn declared(gatepost: &Gatepost, size: usize) -> Client {
     client
 }
 
+const NAME: &str = "mx.example.net";
+
+/// Gatepost with one listener with implicit TLS, and the authority of its certificate.
+struct Implicit {
+    gatepost: Gatepost,
+    backend: Backend,
+    authority: Authority,
+    _folder: tempfile::TempDir,
+}
+
+impl Implicit {
+    /// `listener` is more of the listener, `tables` more of the file.
+    fn start(engine: &str, listener: &str, tables: &str) -> Implicit {
+        let (authority, backend) = (Authority::new(), Backend::good(free_address()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let (chain, key) = authority.issue(&[NAME]).write(folder.path(), "own");
+        let text = format!(
+            "{}[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\ntls = \"implicit\"\n{listener}\n\
+             [[certificate]]\nchain = \"{}\"\nkey = \"{}\"\n{tables}",
+            pool(&[&backend], ""),
+            chain.display(),
+            key.display()
+        );
+        Implicit {
+            gatepost: Gatepost::start(engine, &text),
+            backend,
+            authority,
+            _folder: folder,
+        }
+    }
+
+    fn secure(&self, client: Client) -> Secure {
+        client.into_tls(&self.authority.der(), NAME)
+    }
+
+    /// A message from another address than the others use..
+    fn passes(&self) {
+        let stranger = Client::silent_from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, 9)), self.gatepost.smtp);
+        let mut client = self.secure(stranger);
+        let greeting = client.reply();
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        for (command, code) in [
+            ("EHLO client.example", "250"),
+            ("MAIL FROM:<a@sender.example>", "250"),
+            ("RCPT TO:<b@example.net>", "250"),
+            ("DATA", "354"),
+            ("Subject: x\r\n\r\nx\r\n.", "250"),
+        ] {
+            let reply = client.command(command);
+            assert!(reply.starts_with(code), "{command}: {reply}");
+        }
+    }
+
+    fn refused(&self, why: &str) -> f64 {
+        let reason = format!("reason=\"{why}\"");
+        self.gatepost.metric("gatepost_connections_refused_total", &reason)
+    }
+
+    fn handshakes(&self) -> f64 {
+        self.gatepost.metric("gatepost_tls_handshakes_total", "outcome=\"full\"")
+    }
+}
+
 crate::on_all_engines! {
+    fn silent_connections_of_one_address_leave_places_before_a_handshake(engine) {
+        let site = Implicit::start(engine, "sessions_max = 20", "[policy.client_rate]\nsessions = 5\n");
+        let mut silent: Vec<Client> = (0..40).map(|_| Client::silent(site.gatepost.smtp)).collect();
+        // Those above the address's limit are closed, and before any handshake: they never begin one.
+        wait_until("the others are closed", || (site.refused("client") >= 35.0).then_some(()));
+        let is_open = |client: &mut Client| !client.hears(Duration::from_millis(50));
+        wait_until("no more than five are left", || {
+            silent.retain_mut(is_open);
+            (silent.len() <= 5).then_some(())
+        });
+        site.passes();
+        site.gatepost.log_line(&["code=421", "status=4.7.0", "end=gatepost@connect"]);
+    }
+
+    fn addresses_that_are_shut_out_get_no_handshake(engine) {
+        let list = "[[policy.client_list]]\nname = \"pests\"\nentries = [\"127.0.0.64/26\"]\nthen = \"close\"\n";
+        let site = Implicit::start(engine, "", list);
+        for number in 64..80 {
+            let pest = Client::silent_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, number)), site.gatepost.smtp);
+            assert!(pest.try_tls(&site.authority.der(), NAME).is_none());
+        }
+        wait_until("they are counted", || (site.refused("policy") >= 16.0).then_some(()));
+        assert_eq!(site.handshakes(), 0.0);
+        site.gatepost.log_line(&["client=127.0.0.64", "client_list.pests", "end=gatepost@connect"]);
+        site.passes();
+        assert_eq!(site.handshakes(), 1.0);
+    }
+
+    fn a_limit_is_told_at_once_where_refusals_are_delayed(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[policy]\nlog_rejected = \"delayed\"\n[policy.client_rate]\nsessions = 2\n";
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + policy));
+        let _held = [Client::hello(gatepost.smtp), Client::hello(gatepost.smtp)];
+        let (_, greeting) = Client::greeted(gatepost.smtp);
+        assert!(greeting.starts_with("421 4.7.0"), "{greeting}");
+    }
+
+    fn a_client_that_shakes_hands_is_no_early_talker(engine) {
+        let site = Implicit::start(engine, "greeting_delay = \"300ms\"", "");
+        site.passes();
+        // What is said after the handshake and before the greeting is early.
+        let mut hasty = site.secure(Client::silent(site.gatepost.smtp));
+        hasty.raw(b"EHLO client.example\r\n");
+        let greeting = hasty.reply();
+        assert!(greeting.starts_with("554 5.5.1"), "{greeting}");
+        assert_eq!(site.backend.messages().len(), 1);
+    }
+
     fn declared_sizes_take_no_memory(engine) {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &config(&backend, "", "[limits]\nbody_memory = \"1MiB\"\n"));

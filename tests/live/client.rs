@@ -30,6 +30,15 @@ impl Client {
 
     /// Connects from an address of this machine's, expects 220, says EHLO.
     pub fn hello_from(source: IpAddr, address: SocketAddr) -> Client {
+        let mut client = Client::silent_from(source, address);
+        let greeting = client.reply();
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        client.expect("EHLO client.example", "250");
+        client
+    }
+
+    /// Connects from an address of this machine's and reads nothing.
+    pub fn silent_from(source: IpAddr, address: SocketAddr) -> Client {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
             socket2::Type::STREAM,
@@ -40,11 +49,7 @@ impl Client {
             .bind(&SocketAddr::new(source, 0).into())
             .expect("it is ours");
         socket.connect(&address.into()).expect("connects");
-        let mut client = Client::on(socket.into());
-        let greeting = client.reply();
-        assert!(greeting.starts_with("220 "), "{greeting}");
-        client.expect("EHLO client.example", "250");
-        client
+        Client::on(socket.into())
     }
 
     /// Connects and reads nothing.

@@ -25,12 +25,27 @@ impl Client {
         self.into_version(ALL_VERSIONS, authority, name)
     }
 
+    /// Shakes hands; `None` where the other side doesn't.
+    pub fn try_tls(self, authority: &[u8], name: &str) -> Option<Secure> {
+        self.try_version(ALL_VERSIONS, authority, name).ok()
+    }
+
     fn into_version(
         self,
         versions: &[&'static SupportedProtocolVersion],
         authority: &[u8],
         name: &str,
     ) -> Secure {
+        let secure = self.try_version(versions, authority, name);
+        secure.expect("a handshake")
+    }
+
+    fn try_version(
+        self,
+        versions: &[&'static SupportedProtocolVersion],
+        authority: &[u8],
+        name: &str,
+    ) -> std::io::Result<Secure> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from(authority.to_vec()))
@@ -44,9 +59,9 @@ impl Client {
         let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
         let mut stream = self.into_stream();
         while tls.is_handshaking() {
-            tls.complete_io(&mut stream).expect("a handshake");
+            tls.complete_io(&mut stream)?;
         }
-        Secure { tls, stream }
+        Ok(Secure { tls, stream })
     }
 
     /// STARTTLS, and the handshake.
@@ -76,6 +91,11 @@ impl Secure {
     /// Sends a command, returns its reply with all its lines.
     pub fn command(&mut self, command: &str) -> String {
         self.raw(format!("{command}\r\n").as_bytes());
+        self.reply()
+    }
+
+    /// One reply, all its lines; empty where the connection ended.
+    pub fn reply(&mut self) -> String {
         let mut reply = Vec::new();
         loop {
             let mut octet = [0];

@@ -21,7 +21,7 @@ pub struct Policy {
     pub defer_score: f64,
     /// When a client that a check at connect refuses is told so. With `delayed` it is greeted, and refused at RCPT: the log
     /// then has the sender and the recipients of the mail that it meant to send. It costs a few more replies for each
-    /// such client. One that authenticates meanwhile is not refused.
+    /// such client. One that authenticates meanwhile is not refused. Limits of connections and sessions are told at once.
     pub log_rejected: LogRejected,
     /// Client address lists, asked at connect in this order; the first that holds the address decides (lists that
     /// score, or are in shadow, leave their mark and the next is asked). `accept` spares the client early talk,

@@ -29,7 +29,7 @@ impl Check for EarlyTalk {
     }
 
     fn stages(&self) -> &'static [At] {
-        &[At::Connect, At::Hello, At::Mail, At::Body]
+        &[At::Greeting, At::Hello, At::Mail, At::Body]
     }
 
     fn whom(&self) -> Whom {
@@ -65,7 +65,7 @@ mod tests {
             ..stranger()
         };
         let mut scored = rig("early_talk = { then = 'score', score = 4.0 }");
-        for at in [At::Connect, At::Hello, At::Mail, At::Body] {
+        for at in [At::Greeting, At::Hello, At::Mail, At::Body] {
             assert_eq!(scored.ask(at, &facts), "accept");
         }
         assert_eq!(scored.hits(), "early_talk score(before greeting)");

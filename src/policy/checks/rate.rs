@@ -202,7 +202,7 @@ impl Check for RateCheck {
             At::Mail => (Unit::Messages, 1, "messages"),
             At::Rcpt => (Unit::Recipients, 1, "recipients"),
             At::Body => (Unit::Bytes, facts.size, "bytes"),
-            At::Hello | At::Header => return,
+            At::Greeting | At::Hello | At::Header => return,
         };
         if !self.charge(unit, cost, facts, shared) {
             let _ = say.hit(&self.rule, detail);
