@@ -18,7 +18,11 @@ use std::{
 /// Sends one message that must be accepted.
 fn passes(gatepost: &Gatepost) {
     let mut client = Client::hello(gatepost.smtp);
-    let reply = client.send("a@sender.example", &["b@example.net"], "Subject: x\r\n\r\nx\r\n");
+    let reply = client.send(
+        "a@sender.example",
+        &["b@example.net"],
+        "Subject: x\r\n\r\nx\r\n",
+    );
     assert!(reply.starts_with("250"), "{reply}");
 }
 
@@ -68,7 +72,8 @@ impl Implicit {
 
     /// A message from another address than the others use..
     fn passes(&self) {
-        let stranger = Client::silent_from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, 9)), self.gatepost.smtp);
+        let stranger =
+            Client::silent_from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, 9)), self.gatepost.smtp);
         let mut client = self.secure(stranger);
         let greeting = client.reply();
         assert!(greeting.starts_with("220 "), "{greeting}");
@@ -86,11 +91,13 @@ impl Implicit {
 
     fn refused(&self, why: &str) -> f64 {
         let reason = format!("reason=\"{why}\"");
-        self.gatepost.metric("gatepost_connections_refused_total", &reason)
+        self.gatepost
+            .metric("gatepost_connections_refused_total", &reason)
     }
 
     fn handshakes(&self) -> f64 {
-        self.gatepost.metric("gatepost_tls_handshakes_total", "outcome=\"full\"")
+        self.gatepost
+            .metric("gatepost_tls_handshakes_total", "outcome=\"full\"")
     }
 }
 
