@@ -82,7 +82,8 @@ impl Outcome {
     }
 
     /// No lease was had.
-    pub(super) fn without(why: LeaseError) -> Outcome {
+    #[must_use]
+    pub fn without(why: LeaseError) -> Outcome {
         Outcome {
             ending: match why {
                 LeaseError::Refused(said) => Ending::Refused(Step::Client, said),

@@ -133,6 +133,9 @@ metrics! {
     "gatepost_messages_streamed_total" Listener "Bodies larger than the window, streamed to the backend while they came." {
         Streamed "",
     }
+    "gatepost_streams_ended_total" None "Streams ended because they came slower than `timeouts.stress_rate` while other messages waited for a connection." {
+        StreamsEnded "",
+    }
     "gatepost_bodies_refused_total" Listener "Bodies refused with 452 because body memory was spent." {
         BodyRefused "",
     }

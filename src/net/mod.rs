@@ -51,7 +51,7 @@ pub use clock::now;
 pub use engine::{Choice, Engine, Setup, probe};
 pub use inherit::{drop_capabilities, ignore_signals, inherited};
 pub use listener::{BindOptions, Bound, Listener, Stopper};
-pub use stream::Stream;
+pub use stream::{Ender, Stream};
 pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};
 pub use worker::{
     end_idle_waits, gather_events, lost_task, offload, panics, run_worker, spawn, spawn_vital,

@@ -11,7 +11,7 @@ use std::{
     io,
     net::{Shutdown, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -299,6 +299,12 @@ impl Stream {
         self.io.socket().set_deadline(due, true);
     }
 
+    /// A handle by which another task can end its input.
+    #[must_use]
+    pub fn ender(&self) -> Ender {
+        Ender(Rc::downgrade(self.io.socket()))
+    }
+
     /// Is there nothing to read, and is the connection still up? For a connection that waits in a pool.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
@@ -396,6 +402,18 @@ impl Stream {
         let peer = socket2::SockRef::from(&fd).peer_addr()?;
         let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Stream::new(Worker::current(), fd, peer))
+    }
+}
+
+/// Ends the input of a stream from another task of its worker. It doesn't keep the stream.
+pub struct Ender(Weak<Socket>);
+
+impl Ender {
+    /// Has the read or the write in flight time out now. One that begins later has its own deadline.
+    pub fn end_input(&self, now: Tick) {
+        if let Some(socket) = self.0.upgrade() {
+            socket.set_deadline(now, false);
+        }
     }
 }
 

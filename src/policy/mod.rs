@@ -55,7 +55,7 @@ pub use build::Fault;
 pub use facts::{At, Breaches, Facts, Signals};
 pub use judgement::{HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
-pub use rates::{Keys, SessionCounts, SessionTicket, Shared};
+pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key};
 pub use rule::{CheckId, CheckInfo};
 pub use verdict::{Verdict, What};
 

@@ -8,6 +8,7 @@ use super::{
     site::Site,
     trace,
     transaction::Transaction,
+    window::Held,
 };
 use crate::{
     config::Role,
@@ -17,7 +18,7 @@ use crate::{
     },
     metrics::{Counter, Stage},
     net::{now, sleep_until},
-    policy::{At, Breaches},
+    policy::{At, Breaches, client_key},
     smtp::{
         Reply,
         envelope::Path,
@@ -113,6 +114,11 @@ impl Session {
         self.judge_client(At::Connect)
     }
 
+    /// The key under which what the client takes is counted; `None` of one that is trusted.
+    pub fn client_key(&self) -> Option<u128> {
+        (!self.peer.trusted).then(|| client_key(self.peer.address))
+    }
+
     /// Whether the listener and the worker have room for this session.
     pub fn has_place(&self) -> bool {
         self.place.is_some()
@@ -144,7 +150,8 @@ impl Session {
         self.transactions += 1;
         let sender = self.server.envelope().sender().whole;
         let id = self.context.ids.next(self.context.dates.micros(self.now));
-        let mut transaction = Transaction::begin(id, sender, self.now);
+        let held = Held::new(&self.context.memory, self.client_key());
+        let mut transaction = Transaction::begin(id, sender, held, self.now);
         transaction.forwarded = self.server.take_forwarded();
         self.transaction = Some(Box::new(transaction));
         answer
@@ -175,6 +182,12 @@ impl Session {
             return refused;
         }
         let envelope = self.server.envelope();
+        let octets = envelope.memory();
+        if let Some(transaction) = &mut self.transaction
+            && !transaction.keeps_envelope(octets)
+        {
+            return Answer::Refuse(replies::NO_MEMORY.reply());
+        }
         let Some(recipient) = envelope.recipients().last() else {
             return Answer::Refuse(replies::NO_ROUTE.reply());
         };
@@ -233,9 +246,7 @@ impl Session {
 
     /// What the backends can take may have changed since the session began, or since they were not known.
     fn renew_offer(&mut self) {
-        let stressed = self.current.site.listeners[self.listener].is_scarce();
-        let settings = self.current.settings(self.listener, stressed);
-        self.server.renew(settings);
+        self.server.renew(self.current.settings(self.listener));
     }
 
     /// The reply where a message has more recipients than a pool's backends take, or declared more octets.
@@ -268,8 +279,15 @@ impl Session {
             .record(Stage::Window, self.scope, moment.micros_since(began));
         let limits = &self.current.site.config.limits;
         let declared = self.server.envelope().params().size;
+        let client = self.client_key();
         if let Some(transaction) = &mut self.transaction {
-            transaction.open_window(&self.context.memory, limits.window.0, declared, self.now);
+            transaction.open_window(
+                &self.context.memory,
+                client,
+                limits.window.0,
+                declared,
+                self.now,
+            );
         }
         Answer::Accept
     }

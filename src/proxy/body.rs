@@ -2,13 +2,16 @@
 
 use super::{
     connection::Session,
+    pace::Pace,
     replies,
-    transaction::{Body, Transaction},
+    transaction::{Body, Stream, Transaction},
 };
 use crate::{
-    delivery::{self, Room, Streaming},
+    delivery::{self, Outcome, Room, Streaming, replies::DOWN},
     metrics::Counter,
+    net::now,
     smtp::{Reply, Span, body::BodyFacts, client::Load, envelope::BodyKind, header},
+    upstream::StreamPlace,
 };
 use std::sync::Arc;
 
@@ -54,22 +57,24 @@ impl Session {
             Body::Window(_) if room == Room::None => {
                 self.begin_stream(&mut transaction, piece).await
             }
-            Body::Streaming(streaming, _) => {
-                let sent = streaming.forward().await;
+            Body::Streaming(stream) => {
+                stream.pace.pause();
+                let sent = stream.way.forward().await;
+                stream.pace.resume(stream.way.lease().now());
                 sent.map_err(|outcome| self.refusal(&outcome))
             }
             Body::Window(_) | Body::None | Body::Gone => Ok(()),
         };
         if let Err(reply) = result {
             let body = std::mem::replace(&mut transaction.body, Body::Gone);
-            if let Body::Streaming(streaming, _) = body {
-                streaming.abandon();
+            if let Body::Streaming(stream) = body {
+                stream.way.abandon();
             }
             transaction.said(&reply, None);
             self.server.discard(reply);
         }
         self.transaction = Some(transaction);
-        self.now = crate::net::now();
+        self.now = now();
     }
 
     /// The core has found the message dead: whatever came of it goes.
@@ -79,10 +84,18 @@ impl Session {
             return;
         };
         transaction.size = size;
-        if let Body::Streaming(streaming, _) = std::mem::replace(&mut transaction.body, Body::Gone)
-        {
-            streaming.abandon();
+        if let Body::Streaming(stream) = std::mem::replace(&mut transaction.body, Body::Gone) {
+            stream.way.abandon();
         }
+    }
+
+    /// Whether the body was ended because it came too slowly while others waited for its connection.
+    pub fn is_outpaced(&self) -> bool {
+        let body = self
+            .transaction
+            .as_ref()
+            .map(|transaction| &transaction.body);
+        matches!(body, Some(Body::Streaming(stream)) if stream.pace.is_ended())
     }
 
     /// Leases a connection and sends what the window holds. An error is the reply that the client gets.
@@ -125,12 +138,30 @@ impl Session {
         let mut pieces: Vec<&[u8]> = vec![&first];
         survey.without_forged(held, &mut pieces);
         pieces.push(piece);
-        let streaming = self.open_stream(transaction, load, &pieces).await?;
+        let place = self.stream_place(transaction).await?;
+        let way = self.open_stream(transaction, load, &pieces).await?;
         self.context
             .recorder
             .count(Counter::Streamed, self.scope, 1);
-        transaction.body = Body::Streaming(Box::new(streaming), header.to_vec());
+        let (backend, ender) = (Arc::clone(way.lease().backend()), self.io.stream.ender());
+        let pace = Pace::new(backend, place, ender, now());
+        self.context.paces.watch(&pace);
+        let header = header.to_vec();
+        transaction.body = Body::Streaming(Box::new(Stream { way, header, pace }));
         Ok(())
+    }
+
+    /// A place among the streams of the pool.
+    async fn stream_place(&self, transaction: &Transaction) -> Result<StreamPlace, Reply> {
+        let pool = transaction.pool().ok_or_else(|| DOWN.reply())?;
+        let client = self.client_key();
+        let deadline = self.now.after(self.current.site.config.timeouts.commit.0);
+        let place = self
+            .context
+            .pools
+            .stream_place(pool, client, deadline)
+            .await;
+        place.map_err(|why| self.refusal(&Outcome::without(why)))
     }
 
     /// Finds a backend that takes the envelope, and sends it what has come.

@@ -6,7 +6,7 @@ use super::{
     connection::Session,
     origin::OriginParts,
     trace,
-    transaction::{Body, Transaction},
+    transaction::{Body, Stream, Transaction},
 };
 use crate::{
     delivery::{
@@ -40,9 +40,11 @@ impl Session {
         recorder.count(Counter::BodyBytes, self.scope, transaction.size);
         let answer = match std::mem::replace(&mut transaction.body, Body::Gone) {
             Body::Window(window) => self.commit_window(&mut transaction, window.bytes()).await,
-            Body::Streaming(streaming, header) => {
-                self.commit_stream(&mut transaction, *streaming, &header)
-                    .await
+            Body::Streaming(stream) => {
+                // From here on no client is waited for: dropping the pace ends the watch, and keeps no place.
+                let Stream { way, header, pace } = *stream;
+                pace.pause();
+                self.commit_stream(&mut transaction, way, &header).await
             }
             Body::None => self.commit_window(&mut transaction, b"").await,
             Body::Gone => {

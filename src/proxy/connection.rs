@@ -77,8 +77,6 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
     };
     let site = &current.site.listeners[listener];
     let (scope, place) = (site.scope, site.enter());
-    let here = context.sessions.get();
-    let stressed = site.is_scarce() || scarce(here, current.site.config.limits.sessions);
     context.recorder.count(Counter::Accepted, scope, 1);
     let _counted = Counted::new(&context, scope);
     let arrived = arrive(&context, &current, site, &mut stream).await;
@@ -87,7 +85,7 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
     };
     let granted = site.grants(peer.address);
     let mut session = Session {
-        server: Server::new(current.settings(listener, stressed), started),
+        server: Server::new(current.settings(listener), started),
         phase: Phase::Connect,
         listener,
         scope,
@@ -223,6 +221,9 @@ impl Session {
     async fn turn(&mut self) -> Option<End> {
         let phase = self.server.phase();
         self.phase = phase;
+        if self.is_outpaced() {
+            return Some(self.expire(phase).await);
+        }
         self.settle_login(phase);
         if let Err(error) = self.flush().await {
             // One that doesn't read its replies is ended like one that doesn't speak, without a last word.
@@ -234,7 +235,7 @@ impl Session {
         if self.drains() {
             return None;
         }
-        let (due, idle) = (self.server.deadline(), self.server.is_idle());
+        let (due, idle) = (self.deadline(), self.server.is_idle());
         let read = self.io.read(&self.context, due, idle).await;
         self.now = now();
         match read {
@@ -251,13 +252,27 @@ impl Session {
                 if self.drains() {
                     return None;
                 }
-                self.server.interrupt(Interrupt::Timeout, &mut self.io.out);
-                self.note_farewell();
-                let _ = self.flush().await;
-                Some(self.timed_out(phase))
+                Some(self.expire(phase).await)
             }
             Ok(None) | Err(_) => Some(End::client(phase)),
         }
+    }
+
+    /// When the client must have moved. Looked at anew at each turn, so that sessions under way make room too.
+    fn deadline(&self) -> Tick {
+        match self.is_stressed() {
+            true => self.server.deadline_by(&self.current.site.timeouts(true)),
+            false => self.server.deadline(),
+        }
+    }
+
+    /// Whether places or memory are scarce.
+    pub fn is_stressed(&self) -> bool {
+        let site = &self.current.site;
+        let others = self.context.sessions.get().saturating_sub(1);
+        site.listeners[self.listener].is_scarce()
+            || scarce(others, site.config.limits.sessions)
+            || self.context.memory.is_scarce()
     }
 
     /// Tells the core that the process goes down, if it does; whether the session ends now.
@@ -267,6 +282,29 @@ impl Session {
         }
         self.server.interrupt(Interrupt::Drain, &mut self.io.out);
         self.server.phase() == Phase::Closed
+    }
+
+    /// Ends a session that took too long, or that streamed too slowly while others waited.
+    async fn expire(&mut self, phase: Phase) -> End {
+        let outpaced = self.is_outpaced();
+        // The backend's connection first: the client may take its time for the last word.
+        self.drop_body();
+        let why = match outpaced {
+            true => Interrupt::Overload,
+            false => Interrupt::Timeout,
+        };
+        self.server.interrupt(why, &mut self.io.out);
+        self.note_farewell();
+        let _ = self.flush().await;
+        match outpaced {
+            true => End {
+                by: "gatepost",
+                phase,
+                why: "slow",
+                lingers: false,
+            },
+            false => self.timed_out(phase),
+        }
     }
 
     fn timed_out(&self, phase: Phase) -> End {

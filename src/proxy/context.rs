@@ -1,6 +1,6 @@
 //! What the sessions of one worker share. All of it stays on the worker's thread.
 
-use super::{message_id::Ids, received::Dates, site::Site, window::BodyMemory};
+use super::{message_id::Ids, pace::Paces, received::Dates, site::Site, window::BodyMemory};
 use crate::{
     config::LogFormat,
     log::Lines,
@@ -33,6 +33,8 @@ pub struct Context {
     pub memory: Rc<BodyMemory>,
     /// This worker's connections to the backends.
     pub pools: Rc<Pools>,
+    /// How fast this worker's streams come.
+    pub(super) paces: Paces,
     /// Measures.
     pub recorder: Recorder,
     /// The transaction log.
@@ -53,7 +55,7 @@ pub struct Current {
     pub site: Arc<Site>,
     /// Rates and session counts, of all workers.
     pub shared: Arc<Shared>,
-    /// Two for each listener, at ease and under stress; made when the first session comes.
+    /// One for each listener; made when the first session comes.
     settings: RefCell<Vec<Option<Made>>>,
 }
 
@@ -64,7 +66,7 @@ impl Current {
     /// Joins the parts.
     #[must_use]
     pub fn new(site: Arc<Site>, shared: Arc<Shared>) -> Rc<Current> {
-        let settings = RefCell::new(vec![None; site.listeners.len() * 2]);
+        let settings = RefCell::new(vec![None; site.listeners.len()]);
         Rc::new(Current {
             site,
             shared,
@@ -75,15 +77,14 @@ impl Current {
     /// The settings for a new session, or for one that says EHLO. Made anew only when the backends' capabilities have
     /// changed.
     #[must_use]
-    pub fn settings(&self, listener: usize, stressed: bool) -> Arc<Settings> {
+    pub fn settings(&self, listener: usize) -> Arc<Settings> {
         let announced = self.site.backends.announced(now());
         let mut all = self.settings.borrow_mut();
-        let place = listener * 2 + usize::from(stressed);
-        match &all[place] {
+        match &all[listener] {
             Some((seen, settings)) if *seen == announced => Arc::clone(settings),
             _ => {
-                let settings = Arc::new(self.site.settings(listener, &announced, stressed));
-                all[place] = Some((announced, Arc::clone(&settings)));
+                let settings = Arc::new(self.site.settings(listener, &announced));
+                all[listener] = Some((announced, Arc::clone(&settings)));
                 settings
             }
         }
@@ -100,12 +101,14 @@ impl Context {
         recorder: Recorder,
         lines: Lines,
     ) -> Rc<Context> {
-        let memory = BodyMemory::new(current.site.config.limits.body_memory.0);
+        let limits = &current.site.config.limits;
+        let memory = BodyMemory::new(limits.body_memory.0, limits.window.0);
         Rc::new(Context {
             ids: Ids::new(worker),
             dates: Dates::new(now()),
             memory,
             pools,
+            paces: Paces::default(),
             recorder,
             lines,
             draining: Cell::new(false),
@@ -149,15 +152,20 @@ impl Context {
 
     /// Puts a new configuration in force for the sessions to come.
     pub fn apply(&self, current: Rc<Current>) {
-        self.memory
-            .set_max(current.site.config.limits.body_memory.0);
+        let limits = &current.site.config.limits;
+        self.memory.set_max(limits.body_memory.0, limits.window.0);
         *self.current.borrow_mut() = current;
     }
 
-    /// Hands the log lines over and sets the gauges that change too often to be set at each change. Called
-    /// a few times a second.
+    /// Hands the log lines over, sets the gauges that change too often to be set at each change, and ends a stream that
+    /// is too slow for those who wait. Called a few times a second.
     pub fn tick(&self) {
-        self.dates.set(now());
+        let moment = now();
+        self.dates.set(moment);
+        let rate_min = self.current.borrow().site.config.timeouts.stress_rate.0;
+        if self.paces.relieve(moment, rate_min) {
+            self.recorder.count(Counter::StreamsEnded, Scope::NONE, 1);
+        }
         self.count_lost_lines(self.lines.hand_over());
         self.recorder
             .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);

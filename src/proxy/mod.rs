@@ -18,6 +18,7 @@ mod judge;
 mod login;
 pub mod message_id;
 mod origin;
+mod pace;
 mod payload;
 mod peer;
 pub mod received;

@@ -53,7 +53,11 @@ impl Session {
             return Some(End::client(Phase::Tls));
         };
         let begun = now();
-        let patience = current.site.config.timeouts.handshake.0;
+        let timeouts = &current.site.config.timeouts;
+        let patience = match self.is_stressed() {
+            true => timeouts.handshake.0.min(timeouts.stress.0),
+            false => timeouts.handshake.0,
+        };
         self.io.stream.set_idle_deadline(begun.after(patience));
         let result = self.io.stream.accept_tls(acceptor).await;
         self.io.stream.set_deadline(Tick::FAR);

@@ -188,16 +188,29 @@ impl Site {
         self.backends.is_lmtp(pool)
     }
 
-    /// What a session on this listener offers and allows, given what the backends can take now and whether
-    /// places are scarce.
+    /// How long clients may take, given whether places or memory are scarce.
     #[must_use]
-    pub fn settings(&self, listener: usize, announced: &Capabilities, stressed: bool) -> Settings {
-        let limits = &self.config.limits;
+    pub fn timeouts(&self, stressed: bool) -> Timeouts {
         let timeouts = &self.config.timeouts;
-        let wait = |wait: Duration| match stressed {
-            true => wait.min(timeouts.stress.0),
-            false => wait,
-        };
+        let (command, data, rate) = (timeouts.command.0, timeouts.data.0, timeouts.body_rate.0);
+        match stressed {
+            true => Timeouts {
+                command: command.min(timeouts.stress.0),
+                data: data.min(timeouts.stress.0),
+                body_rate: rate.max(timeouts.stress_rate.0),
+            },
+            false => Timeouts {
+                command,
+                data,
+                body_rate: rate,
+            },
+        }
+    }
+
+    /// What a session on this listener offers and allows, given what the backends can take now.
+    #[must_use]
+    pub fn settings(&self, listener: usize, announced: &Capabilities) -> Settings {
+        let limits = &self.config.limits;
         let tls = self.listeners[listener].tls;
         let offered = match tls {
             ListenerTls::Starttls | ListenerTls::Required => OFFERED | Extensions::STARTTLS,
@@ -225,11 +238,7 @@ impl Site {
                 junk: limits.junk,
                 ..Limits::default()
             },
-            timeouts: Timeouts {
-                command: wait(timeouts.command.0),
-                data: wait(timeouts.data.0),
-                body_rate: timeouts.body_rate.0,
-            },
+            timeouts: self.timeouts(false),
             bare_newline: match limits.bare_newline {
                 crate::config::BareNewline::Reject => BareNewline::Reject,
                 crate::config::BareNewline::Normalize => BareNewline::Normalize,

@@ -2,7 +2,8 @@
 
 use super::{
     message_id::MessageId,
-    window::{BodyMemory, Window},
+    pace::Pace,
+    window::{BodyMemory, Held, Window},
 };
 use crate::{
     delivery::{Room, Streaming},
@@ -18,6 +19,9 @@ use crate::{
 use smallvec::SmallVec;
 use std::{rc::Rc, sync::Arc};
 
+/// Octets of an envelope that aren't counted: those of nearly all messages.
+const ENVELOPE_FREE: usize = 8 * 1024;
+
 /// From MAIL to the final reply, or to whatever ended it before.
 pub(super) struct Transaction {
     /// Its id.
@@ -26,6 +30,8 @@ pub(super) struct Transaction {
     pub started: Tick,
     /// Where its recipients go.
     pub deliveries: SmallVec<[Delivery; 1]>,
+    /// What its envelope holds of the memory for bodies.
+    pub held: Held,
     /// The body.
     pub body: Body,
     /// The answer to a message whose header was refused before the rest had come.
@@ -68,19 +74,30 @@ pub(super) enum Body {
     None,
     /// In memory.
     Window(Window),
-    /// On its way to a backend; the header section is kept for the checks at the end.
-    Streaming(Box<Streaming>, Vec<u8>),
+    /// On its way to a backend.
+    Streaming(Box<Stream>),
     /// Dead, or delivered.
     Gone,
 }
 
+/// A body on its way to a backend.
+pub(super) struct Stream {
+    /// The way.
+    pub way: Streaming,
+    /// The header section, for the checks at the end.
+    pub header: Vec<u8>,
+    /// How fast it comes.
+    pub pace: Rc<Pace>,
+}
+
 impl Transaction {
     /// A new one.
-    pub fn begin(id: MessageId, sender: &[u8], now: Tick) -> Transaction {
+    pub fn begin(id: MessageId, sender: &[u8], held: Held, now: Tick) -> Transaction {
         Transaction {
             id,
             started: now,
             deliveries: SmallVec::new(),
+            held,
             body: Body::None,
             refused: None,
             times: Times::default(),
@@ -125,12 +142,25 @@ impl Transaction {
     }
 
     /// Makes room for the body. A second BDAT finds it made.
-    pub fn open_window(&mut self, memory: &Rc<BodyMemory>, max: u64, declared: u64, now: Tick) {
+    pub fn open_window(
+        &mut self,
+        memory: &Rc<BodyMemory>,
+        client: Option<u128>,
+        max: u64,
+        declared: u64,
+        now: Tick,
+    ) {
         if matches!(self.body, Body::None) {
             let max = usize::try_from(max).unwrap_or(usize::MAX);
-            self.body = Body::Window(Window::open(memory, max, declared));
+            self.body = Body::Window(Window::open(memory, client, max, declared));
             self.times.body = Some(now);
         }
+    }
+
+    /// Whether there is memory for an envelope of so many octets. A small one is the session's own.
+    pub fn keeps_envelope(&mut self, octets: usize) -> bool {
+        let counted = octets.saturating_sub(ENVELOPE_FREE);
+        counted == 0 || self.held.grow_to(counted as u64)
     }
 
     /// Takes a piece of the body if that needs no waiting; `facts` hold to its end.
@@ -140,7 +170,10 @@ impl Transaction {
                 true => Room::Ample,
                 false => Room::None,
             },
-            Body::Streaming(streaming, _) => streaming.take(piece, facts),
+            Body::Streaming(stream) => {
+                stream.pace.count(piece.len());
+                stream.way.take(piece, facts)
+            }
             Body::None | Body::Gone => Room::Ample,
         }
     }

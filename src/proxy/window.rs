@@ -1,8 +1,10 @@
-//! The window: where a body waits to be judged, and the memory that all windows of a worker share.
+//! The window: where a body waits to be judged, and the memory that all windows and large envelopes of a worker share.
 //!
 //! A body that fits is read whole before a backend is asked, so that a slow client holds no connection. The
-//! budget counts capacity, not length: what was taken from the machine is what must stay bounded.
+//! budget counts capacity, not length: what was taken from the machine is what must stay bounded. One address has an eighth
+//! of it, or the room of one window; what small messages need doesn't count towards that, so most mail looks nothing up.
 
+use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -20,24 +22,33 @@ const SPARE_MAX: usize = 16;
 pub struct BodyMemory {
     used: Cell<u64>,
     max: Cell<u64>,
+    /// What one client may hold beyond its small messages.
+    share: Cell<u64>,
+    /// What clients that are not trusted hold, by their keys.
+    clients: RefCell<FxHashMap<u128, u64>>,
     /// Empty, each of [`FIRST`] octets. Not counted: it is a fixed sum.
     spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BodyMemory {
-    /// A budget of `max` octets.
+    /// A budget of `max` octets, for windows of up to `window`.
     #[must_use]
-    pub fn new(max: u64) -> Rc<BodyMemory> {
-        Rc::new(BodyMemory {
+    pub fn new(max: u64, window: u64) -> Rc<BodyMemory> {
+        let memory = BodyMemory {
             used: Cell::new(0),
-            max: Cell::new(max),
+            max: Cell::new(0),
+            share: Cell::new(0),
+            clients: RefCell::default(),
             spare: RefCell::default(),
-        })
+        };
+        memory.set_max(max, window);
+        Rc::new(memory)
     }
 
     /// Changes the budget (a reload). What is in use above it stays until it is given back.
-    pub fn set_max(&self, max: u64) {
+    pub fn set_max(&self, max: u64, window: u64) {
         self.max.set(max);
+        self.share.set((max / 8).max(window));
     }
 
     /// Octets in use.
@@ -52,6 +63,12 @@ impl BodyMemory {
         self.used.get() + FIRST as u64 <= self.max.get()
     }
 
+    /// Whether nine tenths of the budget are in use.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        self.used.get() * 10 >= self.max.get() * 9
+    }
+
     fn take(&self, octets: u64) -> bool {
         let fits = self.used.get() + octets <= self.max.get();
         if fits {
@@ -59,14 +76,97 @@ impl BodyMemory {
         }
         fits
     }
+
+    /// Takes so much of a client's share.
+    fn take_share(&self, client: u128, octets: u64) -> bool {
+        let mut clients = self.clients.borrow_mut();
+        let held = clients.get(&client).copied().unwrap_or(0);
+        let fits = held + octets <= self.share.get();
+        if fits {
+            clients.insert(client, held + octets);
+        }
+        fits
+    }
+
+    fn give_share(&self, client: u128, octets: u64) {
+        let mut clients = self.clients.borrow_mut();
+        if let Some(held) = clients.get_mut(&client) {
+            *held -= octets;
+            if *held == 0 {
+                clients.remove(&client);
+            }
+        }
+    }
+}
+
+/// What one body, or one envelope, holds of the memory; given back when dropped.
+#[derive(Debug)]
+pub struct Held {
+    memory: Rc<BodyMemory>,
+    /// The key of a client that has a share; `None` of one that is trusted.
+    client: Option<u128>,
+    octets: u64,
+}
+
+impl Held {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(memory: &Rc<BodyMemory>, client: Option<u128>) -> Held {
+        Held {
+            memory: Rc::clone(memory),
+            client,
+            octets: 0,
+        }
+    }
+
+    /// Holds so many octets in all, or what it held before where there is no room.
+    #[must_use]
+    pub fn grow_to(&mut self, octets: u64) -> bool {
+        if octets <= self.octets {
+            return true;
+        }
+        let share = shared(octets) - shared(self.octets);
+        if !self.memory.take(octets - self.octets) {
+            return false;
+        }
+        if let Some(client) = self.client.filter(|_| share > 0)
+            && !self.memory.take_share(client, share)
+        {
+            let used = &self.memory.used;
+            used.set(used.get() - (octets - self.octets));
+            return false;
+        }
+        self.octets = octets;
+        true
+    }
+
+    /// Gives all of it back.
+    pub fn release(&mut self) {
+        let octets = std::mem::take(&mut self.octets);
+        let used = &self.memory.used;
+        used.set(used.get() - octets);
+        if let Some(client) = self.client.filter(|_| shared(octets) > 0) {
+            self.memory.give_share(client, shared(octets));
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// What of so many octets counts towards a client's share.
+fn shared(octets: u64) -> u64 {
+    octets.saturating_sub(FIRST as u64)
 }
 
 /// One body's window.
 #[derive(Debug)]
 pub struct Window {
-    memory: Rc<BodyMemory>,
+    held: Held,
     bytes: Vec<u8>,
-    charged: u64,
     max: usize,
     expected: usize,
 }
@@ -74,13 +174,18 @@ pub struct Window {
 impl Window {
     /// An empty window that may grow to `max` octets. `expected` is the size that the client declared (RFC 1870), 0
     /// where it declared none. It costs nothing to declare a size, so no memory is charged for it: the window grows as
-    /// octets come, and only its last step goes by the size, so as not to take more than the message needs.
+    /// octets come, and only its last step goes by the size, so as not to take more than the message needs. `client` is the
+    /// key of a client that has a share of the memory.
     #[must_use]
-    pub fn open(memory: &Rc<BodyMemory>, max: usize, expected: u64) -> Window {
+    pub fn open(
+        memory: &Rc<BodyMemory>,
+        client: Option<u128>,
+        max: usize,
+        expected: u64,
+    ) -> Window {
         Window {
-            memory: Rc::clone(memory),
+            held: Held::new(memory, client),
             bytes: Vec::new(),
-            charged: 0,
             max,
             expected: usize::try_from(expected).unwrap_or(usize::MAX),
         }
@@ -117,13 +222,13 @@ impl Window {
     /// Gives all memory back.
     pub fn release(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
-        let mut spare = self.memory.spare.borrow_mut();
+        let mut spare = self.held.memory.spare.borrow_mut();
         if bytes.capacity() == FIRST && spare.len() < SPARE_MAX {
             bytes.clear();
             spare.push(bytes);
         }
-        self.memory.used.set(self.memory.used.get() - self.charged);
-        self.charged = 0;
+        drop(spare);
+        self.held.release();
     }
 
     /// Twice what there is, so that all the copies together cost less than one more copy of the body.
@@ -137,14 +242,12 @@ impl Window {
     }
 
     fn grow(&mut self, capacity: usize) -> bool {
-        let more = (capacity as u64).saturating_sub(self.charged);
-        if !self.memory.take(more) {
+        if !self.held.grow_to(capacity as u64) {
             return false;
         }
-        self.charged += more;
         if capacity == FIRST
             && self.bytes.capacity() == 0
-            && let Some(spare) = self.memory.spare.borrow_mut().pop()
+            && let Some(spare) = self.held.memory.spare.borrow_mut().pop()
         {
             self.bytes = spare;
         }
@@ -165,8 +268,8 @@ mod tests {
 
     #[test]
     fn grows_to_its_bound_and_gives_back() {
-        let memory = BodyMemory::new(1 << 20);
-        let mut window = Window::open(&memory, 100_000, 0);
+        let memory = BodyMemory::new(1 << 20, 50_000);
+        let mut window = Window::open(&memory, None, 100_000, 0);
         assert_eq!(memory.used(), 0);
         for _ in 0..100 {
             assert!(window.push(&[7; 1000]));
@@ -180,12 +283,12 @@ mod tests {
 
     #[test]
     fn the_budget_is_shared() {
-        let memory = BodyMemory::new(20_000);
-        let mut one = Window::open(&memory, 50_000, 15_000);
+        let memory = BodyMemory::new(20_000, 50_000);
+        let mut one = Window::open(&memory, None, 50_000, 15_000);
         assert!(one.push(&[1; 15_000]));
         assert_eq!(memory.used(), 15_000);
         assert!(!memory.has_room());
-        let mut two = Window::open(&memory, 50_000, 0);
+        let mut two = Window::open(&memory, None, 50_000, 0);
         assert!(two.push(&[1; 4000]), "exactly what is needed still fits");
         assert!(!two.push(&[1; 4000]));
         assert!(!one.push(&[1; 5000]));
@@ -196,9 +299,9 @@ mod tests {
 
     #[test]
     fn a_declared_size_costs_nothing_until_octets_come() {
-        let memory = BodyMemory::new(1 << 20);
+        let memory = BodyMemory::new(1 << 20, 50_000);
         let mut windows: Vec<_> = (0..100)
-            .map(|_| Window::open(&memory, 256 << 10, 256 << 10))
+            .map(|_| Window::open(&memory, None, 256 << 10, 256 << 10))
             .collect();
         assert_eq!(memory.used(), 0);
         for window in &mut windows {
@@ -209,8 +312,8 @@ mod tests {
 
     #[test]
     fn what_is_charged_follows_what_came_and_ends_at_the_declared_size() {
-        let memory = BodyMemory::new(1 << 20);
-        let mut window = Window::open(&memory, 256 << 10, 100_000);
+        let memory = BodyMemory::new(1 << 20, 50_000);
+        let mut window = Window::open(&memory, None, 256 << 10, 100_000);
         for came in (1000..=100_000).step_by(1000) {
             assert!(window.push(&[7; 1000]));
             let used = memory.used();
@@ -221,5 +324,40 @@ mod tests {
         // A size that was too small is no limit.
         assert!(window.push(&[7; 1000]));
         assert_eq!(window.bytes().len(), 101_000);
+    }
+
+    #[test]
+    fn one_address_has_an_eighth() {
+        let memory = BodyMemory::new(800_000, 50_000);
+        let open = |client| Window::open(&memory, Some(client), 90_000, 0);
+        let mut one = open(1);
+        assert!(one.push(&[7; 90_000]));
+        let mut more = open(1);
+        assert!(more.push(&[7; FIRST]), "small messages always pass");
+        assert!(!more.push(&[7; 40_000]), "its share is spent");
+        assert_eq!(more.bytes().len(), FIRST);
+        assert!(open(2).push(&[7; 90_000]), "others are not concerned");
+        let mut trusted = Window::open(&memory, None, 400_000, 0);
+        assert!(trusted.push(&[7; 400_000]));
+        drop(one);
+        assert!(more.push(&[7; 40_000]));
+        drop((more, trusted));
+        assert_eq!(memory.used(), 0);
+        assert!(
+            memory.clients.borrow().is_empty(),
+            "those that have gone are forgotten"
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_held() {
+        let memory = BodyMemory::new(100_000, 10_000);
+        let mut held = Held::new(&memory, Some(1));
+        assert!(held.grow_to(20_000));
+        assert!(!held.grow_to(30_000), "above an eighth");
+        assert_eq!(memory.used(), 20_000);
+        assert!(held.grow_to(10_000), "it holds more than that");
+        held.release();
+        assert_eq!(memory.used(), 0);
     }
 }

@@ -191,6 +191,12 @@ impl Envelope {
         }
     }
 
+    /// Octets of memory that it takes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.text.capacity() + self.recipients.capacity() * size_of::<Recipient>()
+    }
+
     /// Whether MAIL has been accepted.
     #[must_use]
     pub fn has_sender(&self) -> bool {

@@ -149,7 +149,7 @@ replies! {
     /// Shutdown.
     SHUTTING_DOWN = 421 4,3,2 "Service is shutting down; try again", "The proxy is being stopped, restarted or drained.", "Nothing: a sending server tries again.";
     /// Overload.
-    OVERLOADED = 421 4,3,2 "Service is too busy; try again", "A limit on sessions or memory was reached.", "Nothing, unless it lasts: see the metrics of the limits.";
+    OVERLOADED = 421 4,3,2 "Service is too busy; try again", "A message that streamed to a backend came slower than timeouts.stress_rate while others waited for a connection.", "Nothing, unless it lasts: raise pool.connections, or look for clients that are slow on purpose.";
 }
 
 /// What is written most, ready for the wire.

@@ -146,6 +146,7 @@ impl Backends {
             verify_sender: pool.verify_path().to_owned(),
             backends,
             queue,
+            streams: old.map(|old| Arc::clone(&old.streams)).unwrap_or_default(),
         }));
     }
 

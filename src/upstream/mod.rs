@@ -56,6 +56,7 @@ mod route;
 mod security;
 mod select;
 mod strain;
+mod streaming;
 #[cfg(test)]
 mod tests;
 mod tried;
@@ -76,6 +77,7 @@ pub use pool::{Pool, Waits};
 pub use pooling::{
     backend::{Backend, BackendView, Identity},
     budget::{Budget, Permit},
+    streams::StreamPlace,
 };
 pub use pools::Pools;
 pub use reply::BackendReply;

@@ -3,7 +3,7 @@
 use super::{
     health::Rules,
     ids::{BackendId, PoolId},
-    pooling::{backend::Backend, queue::Queue},
+    pooling::{backend::Backend, queue::Queue, streams::Streams},
     security::Security,
 };
 use crate::{
@@ -61,6 +61,7 @@ pub struct Pool {
     /// Its backends, in the order of the file.
     pub backends: Vec<Arc<Backend>>,
     pub(super) queue: Arc<Queue>,
+    pub(super) streams: Arc<Streams>,
 }
 
 impl Pool {

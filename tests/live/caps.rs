@@ -35,6 +35,38 @@ fn declared(gatepost: &Gatepost, size: usize) -> Client {
     client
 }
 
+/// A client that streams a message from an address of its own: 40 kB at once, and then next to nothing.
+fn stream_slowly(gatepost: &Gatepost, number: u8) -> Client {
+    let source = IpAddr::V4(Ipv4Addr::new(127, 0, 2, number));
+    let mut client = Client::hello_from(source, gatepost.smtp);
+    client.expect("MAIL FROM:<slow@sender.example>", "250");
+    client.expect("RCPT TO:<b@example.net>", "250");
+    client.expect("DATA", "354");
+    client.raw(b"Subject: slow\r\n\r\n");
+    client.raw(
+        "a line of thirty-two octets ....\r\n"
+            .repeat(1_200)
+            .as_bytes(),
+    );
+    client
+}
+
+/// Strangers before a backend with so many connections, and a small window.
+fn streaming(engine: &str, backend: &Backend, connections: usize) -> Gatepost {
+    let pool = pool(&[backend], &format!("connections = {connections}"));
+    let limits = "[limits]\nwindow = \"16KiB\"\nheader = \"8KiB\"\n";
+    Gatepost::start(engine, &(pool + limits))
+}
+
+fn streams(backend: &Backend) -> usize {
+    let data = |(_, command): &(usize, String)| command.starts_with("DATA");
+    backend
+        .commands()
+        .iter()
+        .filter(|command| data(command))
+        .count()
+}
+
 const NAME: &str = "mx.example.net";
 
 /// Gatepost with one listener with implicit TLS, and the authority of its certificate.
@@ -165,5 +197,86 @@ crate::on_all_engines! {
         last.raw(b".\r\n");
         assert!(last.reply().starts_with("250"));
         assert_eq!(backend.messages().len(), 3);
+    }
+
+    fn large_envelopes_are_counted(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + "[limits]\nbody_memory = \"1MiB\"\n"));
+        let recipient = format!("RCPT TO:<b@example.net> ORCPT=rfc822;{}\r\n", "x".repeat(480));
+        let source = IpAddr::V4(Ipv4Addr::new(127, 0, 2, 1));
+        let mut held = Client::hello_from(source, gatepost.smtp);
+        held.expect("MAIL FROM:<a@sender.example>", "250");
+        held.expect("RCPT TO:<b@example.net>", "250");
+        let mut refused = String::new();
+        for _ in 0..999 {
+            held.raw(recipient.as_bytes());
+            let reply = held.reply();
+            if !reply.starts_with("250") {
+                refused = reply;
+                break;
+            }
+        }
+        assert!(refused.starts_with("452 4.3.1"), "{refused}");
+        passes(&gatepost);
+        // What was taken goes with the transaction.
+        held.expect("RSET", "250");
+        wait_until("the memory is free", || (gatepost.metric("gatepost_body_memory_bytes", "") == 0.0).then_some(()));
+        assert!(held.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
+    }
+
+    fn slow_streams_leave_connections_to_others(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = streaming(engine, &backend, 4);
+        let slow: Vec<Client> = (1..=4).map(|number| stream_slowly(&gatepost, number)).collect();
+        wait_until("half of the connections stream", || (streams(&backend) == 2).then_some(()));
+        passes(&gatepost);
+        passes(&gatepost);
+        drop(slow);
+        assert_eq!(backend.messages().len(), 2);
+    }
+
+    fn one_address_streams_over_a_quarter_of_the_connections(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = streaming(engine, &backend, 8);
+        let slow: Vec<Client> = (0..6).map(|_| stream_slowly(&gatepost, 1)).collect();
+        wait_until("a quarter of the connections streams", || (streams(&backend) == 2).then_some(()));
+        // Those that wait are why the slow ones are ended in their turn: never more than two are there at once.
+        wait_until("some were ended", || (gatepost.metric("gatepost_streams_ended_total", "") >= 1.0).then_some(()));
+        assert!(backend.open_max() <= 3, "{}", backend.open_max());
+        let other = stream_slowly(&gatepost, 2);
+        passes(&gatepost);
+        drop((slow, other));
+        assert_eq!(backend.messages().len(), 1);
+    }
+
+    fn a_slow_stream_gives_the_only_connection_up(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = streaming(engine, &backend, 1);
+        let mut slow = stream_slowly(&gatepost, 1);
+        wait_until("it streams", || (streams(&backend) == 1).then_some(()));
+        passes(&gatepost);
+        let reply = slow.reply();
+        assert!(reply.starts_with("421 4.3.2"), "{reply}");
+        assert_eq!(slow.rest(), "");
+        let line = gatepost.log_line(&["from=slow@sender.example"]);
+        for part in ["code=421", "status=4.3.2", "end=gatepost@body"] {
+            assert!(line.contains(part), "{line}");
+        }
+        assert_eq!(backend.messages().len(), 1, "nothing of the slow one");
+    }
+
+    fn a_stream_is_left_in_peace_while_no_other_waits(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = streaming(engine, &backend, 2);
+        let mut slow = stream_slowly(&gatepost, 1);
+        wait_until("it streams", || (streams(&backend) == 1).then_some(()));
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_secs(1));
+            passes(&gatepost);
+        }
+        slow.raw(b".\r\n");
+        let reply = slow.reply();
+        assert!(reply.starts_with("250"), "{reply}");
+        assert_eq!(backend.messages().len(), 4);
     }
 }

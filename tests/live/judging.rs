@@ -154,7 +154,7 @@ crate::on_all_engines! {
         let gatepost = with_policy(engine, &backend, config);
         let patient: Vec<Client> = (0..9).map(|_| Client::hello(gatepost.smtp)).collect();
         let mut tenth = Client::hello(gatepost.smtp);
-        assert!(tenth.reply().starts_with("421 4.4.2"), "the others keep their five minutes");
+        assert!(tenth.reply().starts_with("421 4.4.2"), "a session that came under stress");
         drop(patient);
         crate::harness::wait_until("ease", || {
             (gatepost.metric("gatepost_sessions_open", "") == 0.0).then_some(())

@@ -274,6 +274,7 @@ impl Default for Timeouts {
             data: Time::secs(180),
             body_rate: Size(500),
             stress: Time::secs(10),
+            stress_rate: Size::kib(8),
             handshake: Time::secs(30),
             send: Time::secs(60),
             connect: Time::secs(10),

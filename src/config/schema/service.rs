@@ -57,7 +57,9 @@ pub struct Limits {
     pub junk: u32,
     /// A body up to this size is read and judged whole before a backend is asked; larger ones stream.
     pub window: Size,
-    /// Memory for body windows of one worker; above it new bodies stream, wait, or get 452.
+    /// Memory for body windows and large envelopes of one worker; above it new bodies stream, wait, or get 452. Clients of one
+    /// address (IPv6: one /64) that are not trusted have an eighth of it, and at least one window, beside what small messages
+    /// take.
     pub body_memory: Size,
     /// Largest header section that is kept for checks; a larger one is rejected. Not above `window`.
     pub header: Size,
@@ -90,9 +92,14 @@ pub struct Timeouts {
     pub data: Time,
     /// Slowest body in octets a second, averaged, after the first `data`; slower: 421. 0: no limit.
     pub body_rate: Size,
-    /// Until the next command or the next piece of a body for sessions that come while nine tenths of the places are
-    /// taken (`limits.sessions`, or `sessions_max` of the listener): who dribbles makes room for who doesn't.
+    /// Until the next command, the next piece of a body or the end of a handshake while nine tenths of the places
+    /// (`limits.sessions`, or `sessions_max` of the listener) or of `limits.body_memory` are taken. Sessions under way are
+    /// held to it from their next turn on.
     pub stress: Time,
+    /// Slowest body in octets a second, in place of `body_rate`, while places or memory are scarce as for `stress`. Also the
+    /// slowest stream (a body larger than `limits.window`) while other messages wait for a connection to its backend: of
+    /// those below it the slowest is ended with 421, and nothing of it is delivered. 0: `body_rate` holds, and none is ended.
+    pub stress_rate: Size,
     /// Until a TLS handshake with a client is over.
     pub handshake: Time,
     /// Until a client has taken a reply.

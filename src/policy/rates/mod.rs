@@ -4,7 +4,7 @@ pub(super) mod key;
 mod sessions;
 pub(super) mod table;
 
-pub use key::Keys;
+pub use key::{Keys, address as client_key};
 pub use sessions::{SessionCounts, SessionTicket};
 
 use crate::config;

@@ -39,7 +39,7 @@ use super::{
     command::Verb,
     envelope::Envelope,
     extensions::Extensions,
-    limits::DEFERRALS_MAX,
+    limits::{DEFERRALS_MAX, Timeouts},
     replies,
     reply::{Known, Reply},
     span::Span,
@@ -282,7 +282,12 @@ impl Server {
     /// When the client must have moved; [`Tick::FAR`] while the shell has the word.
     #[must_use]
     pub fn deadline(&self) -> Tick {
-        let timeouts = &self.settings.timeouts;
+        self.deadline_by(&self.settings.timeouts)
+    }
+
+    /// The same by other timeouts than those of the settings.
+    #[must_use]
+    pub fn deadline_by(&self, timeouts: &Timeouts) -> Tick {
         match self.state {
             State::Data | State::Chunk => self.clock.body(timeouts, self.transfer.taken()),
             State::Command if self.transfer.is_active() => {

@@ -23,3 +23,4 @@ pub mod backend;
 pub mod budget;
 pub mod handover;
 pub mod queue;
+pub mod streams;
