@@ -183,7 +183,8 @@ impl Gatepost {
             folder,
         };
         let begun = Instant::now();
-        while TcpStream::connect(started.smtp).is_err() {
+        // The admin endpoint is bound a moment after the listeners.
+        while TcpStream::connect(started.smtp).is_err() || !started.has_admin() {
             if let Some(status) = started.process.0.try_wait().expect("a child") {
                 panic!("gatepost ended with {status}: {}", started.errors());
             }
@@ -195,6 +196,11 @@ impl Gatepost {
             sleep(Duration::from_millis(20));
         }
         started
+    }
+
+    /// Whether the admin endpoint listens.
+    fn has_admin(&self) -> bool {
+        TcpStream::connect(self.admin).is_ok()
     }
 
     /// Its configuration file.
