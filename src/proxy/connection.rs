@@ -64,27 +64,43 @@ pub(super) struct Session {
     /// The moment of the last event; a clock read for each would cost more than it tells.
     pub now: Tick,
     counted: [u32; Verb::COUNT],
+    _open: Counted,
 }
 
 /// Serves one connection to its end.
-pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) {
+pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
+    // What only the beginning needs is not a part of what an idle session owns.
+    let Some(mut session) = Box::pin(begin(context, listener, stream)).await else {
+        return;
+    };
+    let end = session.run().await;
+    session.finish(end);
+    let Io { stream, .. } = session.io;
+    match end.lingers {
+        true => Box::pin(stream.close_lingering(LINGER_OCTETS, LINGER)).await,
+        false => stream.close(),
+    }
+}
+
+/// Finds out whose connection it is and makes its session; `None` where it is none of ours, or ends before it begins.
+async fn begin(
+    context: Rc<Context>,
+    listener: Rc<str>,
+    mut stream: Stream,
+) -> Option<Box<Session>> {
     let started = now();
     let current = context.current();
     // By name: a reload may have put the listeners in another order. None is ever taken away.
     let named = |site: &ListenerSite| *site.name == *listener;
-    let Some(listener) = current.site.listeners.iter().position(named) else {
-        return;
-    };
+    let listener = current.site.listeners.iter().position(named)?;
     let site = &current.site.listeners[listener];
     let (scope, place) = (site.scope, site.enter());
     context.recorder.count(Counter::Accepted, scope, 1);
-    let _counted = Counted::new(&context, scope);
-    let arrived = arrive(&context, &current, site, &mut stream).await;
-    let Some(peer) = arrived else {
-        return;
-    };
+    let open = Counted::new(&context, scope);
+    let peer = arrive(&context, &current, site, &mut stream).await?;
     let granted = site.grants(peer.address);
-    let mut session = Session {
+    let secured = peer.via.as_ref().is_some_and(|via| via.is_secured());
+    let mut session = Box::new(Session {
         server: Server::new(current.settings(listener), started),
         phase: Phase::Connect,
         listener,
@@ -106,28 +122,14 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, mut stream: Stream) 
         counted: [0; Verb::COUNT],
         current,
         context,
-    };
-    if session
-        .peer
-        .via
-        .as_ref()
-        .is_some_and(|via| via.is_secured())
-    {
+        _open: open,
+    });
+    if secured {
         session.server.secured();
     }
     session.server.grant(granted);
     session.server.trust(session.peer.trusted);
-    let end = session.run().await;
-    session.finish(end);
-    if end.lingers {
-        session
-            .io
-            .stream
-            .close_lingering(LINGER_OCTETS, LINGER)
-            .await;
-    } else {
-        session.io.stream.close();
-    }
+    Some(session)
 }
 
 /// A session among those that are open; also one that panics is counted out.
