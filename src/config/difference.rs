@@ -19,6 +19,28 @@ pub struct InForce {
     pub addresses: Vec<(String, SocketAddr)>,
 }
 
+/// Reads a key for a comparison.
+type Value = fn(&Config) -> String;
+
+/// Keys that are as they were at the start, whatever a reload says.
+const FIXED: [(&str, Value); 9] = [
+    ("admin.listen", |config| config.admin.listen.to_string()),
+    ("admin.public", |config| config.admin.public.to_string()),
+    ("maildir.listen", |config| config.maildir.listen.to_string()),
+    ("maildir.directory", |config| {
+        shown(&config.maildir.directory)
+    }),
+    ("process", |config| as_whom(&config.process)),
+    ("log.queue", |config| config.log.queue.to_string()),
+    ("log.to", |config| config.log.to.clone()),
+    ("admin.histogram_log", |config| {
+        shown(&config.admin.histogram_log)
+    }),
+    ("admin.histogram_interval", |config| {
+        config.admin.histogram_interval.to_string()
+    }),
+];
+
 /// A line for each key in which `new` asks for something else than what is in force and that takes a restart (or an
 /// upgrade in place); empty when a reload does everything.
 #[must_use]
@@ -47,43 +69,9 @@ pub fn difference(in_force: &InForce, new: &Config) -> Vec<String> {
     if !same {
         compare("io", in_force.engine.to_string(), new.io.to_string());
     }
-    compare(
-        "admin.listen",
-        old.admin.listen.to_string(),
-        new.admin.listen.to_string(),
-    );
-    compare(
-        "admin.public",
-        old.admin.public.to_string(),
-        new.admin.public.to_string(),
-    );
-    compare(
-        "maildir.listen",
-        old.maildir.listen.to_string(),
-        new.maildir.listen.to_string(),
-    );
-    compare(
-        "maildir.directory",
-        shown(&old.maildir.directory),
-        shown(&new.maildir.directory),
-    );
-    compare("process", as_whom(&old.process), as_whom(&new.process));
-    compare(
-        "log.queue",
-        old.log.queue.to_string(),
-        new.log.queue.to_string(),
-    );
-    compare("log.to", old.log.to.clone(), new.log.to.clone());
-    compare(
-        "admin.histogram_log",
-        shown(&old.admin.histogram_log),
-        shown(&new.admin.histogram_log),
-    );
-    compare(
-        "admin.histogram_interval",
-        old.admin.histogram_interval.to_string(),
-        new.admin.histogram_interval.to_string(),
-    );
+    for (key, value) in FIXED {
+        compare(key, value(old), value(new));
+    }
     if old.acme.is_on() || new.acme.is_on() {
         let acme = |acme: &Acme| (shown(&acme.listen), shown(&acme.store));
         let ((listen, store), (new_listen, new_store)) = (acme(&old.acme), acme(&new.acme));

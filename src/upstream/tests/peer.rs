@@ -230,15 +230,14 @@ impl Shared {
             if matches!(mode, Mode::Silent | Mode::Garbage) {
                 continue;
             }
-            mails += usize::from(verb == "MAIL");
-            if verb == "MAIL" && mode == Mode::Stale && mails == 2 {
-                return out.shutdown(Shutdown::Both);
-            }
-            if verb == "MAIL" && mode == Mode::Refusing {
-                return out.write_all(b"421 4.3.2 full\r\n");
-            }
             if verb == "MAIL" {
+                mails += 1;
                 (sender, taken) = (path(&line), 0);
+                match mode {
+                    Mode::Stale if mails == 2 => return out.shutdown(Shutdown::Both),
+                    Mode::Refusing => return out.write_all(b"421 4.3.2 full\r\n"),
+                    _ => {}
+                }
             }
             if verb == "MAIL" && mode == Mode::NoNull && sender.is_empty() {
                 out.write_all(b"554 5.7.1 no bounces here\r\n")?;
