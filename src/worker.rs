@@ -190,7 +190,7 @@ async fn drain(context: Rc<Context>, stoppers: Vec<Stopper>, own: Sender<Order>)
         stopper.stop();
     }
     // Clients that are silent between two messages are told now; the others after their message.
-    net::end_idle_waits();
+    net::end_idle_waits(now());
     while context.sessions.get() > 0 {
         sleep(Duration::from_millis(20)).await;
     }

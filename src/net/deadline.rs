@@ -130,18 +130,18 @@ impl Deadlines {
         }
     }
 
-    /// Has the next sweep end the reads of all streams that are idle.
-    pub(super) fn end_idle(&self, now: Tick) {
+    /// Has the reads of all streams that are idle end at `by`, where they don't before.
+    pub(super) fn end_idle(&self, by: Tick) {
         let Table { due, entries, .. } = &mut *self.table.borrow_mut();
         for (due, entry) in due.iter_mut().zip(entries) {
             if let Some(entry) = entry
                 && entry.idle
                 && entry.expiry == Expiry::Open
             {
-                *due = now.min(*due);
+                *due = by.min(*due);
             }
         }
-        self.earliest.set(now.min(self.earliest.get()));
+        self.earliest.set(by.min(self.earliest.get()));
     }
 
     /// When to sweep next; [`Tick::FAR`] where nothing has a deadline.

@@ -268,16 +268,16 @@ pub fn lost_task() -> Option<&'static str> {
     LOST.get().copied()
 }
 
-/// Ends the reads of this worker's streams in which the peer has nothing under way ([`Stream::set_idle_deadline`]): they
-/// fail with `TimedOut`, and a last reply may be sent.
+/// Ends the reads of this worker's streams in which the peer has nothing under way ([`Stream::set_idle_deadline`]) at `by`,
+/// where they don't end before: they fail with `TimedOut`, and a last reply may be sent.
 ///
 /// [`Stream::set_idle_deadline`]: super::Stream::set_idle_deadline
 ///
 /// # Panics
 /// Outside [`run_worker`].
-pub fn end_idle_waits() {
-    let (worker, now) = (Worker::current(), now());
-    worker.deadlines.end_idle(now);
+pub fn end_idle_waits(by: Tick) {
+    let worker = Worker::current();
+    worker.deadlines.end_idle(by);
     worker.alarm(worker.deadlines.next_sweep());
 }
 

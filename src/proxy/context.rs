@@ -1,13 +1,19 @@
 //! What the sessions of one worker share. All of it stays on the worker's thread.
 
-use super::{message_id::Ids, pace::Paces, received::Dates, site::Site, window::BodyMemory};
+use super::{
+    message_id::Ids,
+    pace::Paces,
+    received::Dates,
+    site::{ListenerSite, Site, scarce},
+    window::BodyMemory,
+};
 use crate::{
     config::LogFormat,
     log::Lines,
     metrics::{Counter, Gauge, Recorder, Scope},
-    net::now,
+    net::{end_idle_waits, now},
     policy::Shared,
-    smtp::{Capabilities, server::Settings},
+    smtp::{Capabilities, Tick, server::Settings},
     upstream::Pools,
 };
 use std::{
@@ -166,9 +172,24 @@ impl Context {
         if self.paces.relieve(moment, rate_min) {
             self.recorder.count(Counter::StreamsEnded, Scope::NONE, 1);
         }
+        self.hasten(moment);
         self.count_lost_lines(self.lines.hand_over());
         self.recorder
             .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);
+    }
+
+    /// While places or memory are scarce, sessions that wait for a command since better times are held to `timeouts.stress`
+    /// as well.
+    fn hasten(&self, moment: Tick) {
+        let current = self.current.borrow();
+        let site = &current.site;
+        let others = self.sessions.get().saturating_sub(1);
+        let stressed = scarce(others, site.config.limits.sessions)
+            || self.memory.is_scarce()
+            || site.listeners.iter().any(ListenerSite::is_scarce);
+        if stressed {
+            end_idle_waits(moment.after(site.config.timeouts.stress.0));
+        }
     }
 
     /// Appends a line to the transaction log, as `json` or logfmt by configuration.

@@ -93,8 +93,8 @@ pub struct Timeouts {
     /// Slowest body in octets a second, averaged, after the first `data`; slower: 421. 0: no limit.
     pub body_rate: Size,
     /// Until the next command, the next piece of a body or the end of a handshake while nine tenths of the places
-    /// (`limits.sessions`, or `sessions_max` of the listener) or of `limits.body_memory` are taken. Sessions under way are
-    /// held to it from their next turn on.
+    /// (`limits.sessions`, or `sessions_max` of the listener) or of `limits.body_memory` are taken. Sessions
+    /// that are in a message are held to it from their next turn on, others at once.
     pub stress: Time,
     /// Slowest body in octets a second, in place of `body_rate`, while places or memory are scarce as for `stress`. Also the
     /// slowest stream (a body larger than `limits.window`) while other messages wait for a connection to its backend: of
