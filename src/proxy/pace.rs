@@ -73,20 +73,27 @@ impl Pace {
         self.place.is_wanted() || self.backend.has_waiters()
     }
 
-    /// Octets a second; `None` where the client had not the time to show it.
     fn rate(&self, now: Tick) -> Option<u64> {
         if self.waits_for_backend.get() || self.ended.get() {
             return None;
         }
-        let [(begun, from), next] = self.marks.get();
-        let octets = self.octets.get();
-        let micros = now.micros_since(begun);
-        if now.micros_since(next.0) >= SPAN.as_micros() as u64 {
-            self.marks.set([next, (now, octets)]);
-        }
-        let long_enough = micros >= SPAN.as_micros() as u64;
-        long_enough.then(|| (octets - from).saturating_mul(1_000_000) / micros)
+        let (rate, marks) = rate(self.marks.get(), now, self.octets.get());
+        self.marks.set(marks);
+        rate
     }
+}
+
+/// Octets a second since the first mark, `None` where that is too short a time; and the marks for the next look.
+fn rate(marks: [(Tick, u64); 2], now: Tick, octets: u64) -> (Option<u64>, [(Tick, u64); 2]) {
+    let [(begun, from), next] = marks;
+    let span = SPAN.as_micros() as u64;
+    let micros = now.micros_since(begun);
+    let moved = match now.micros_since(next.0) >= span {
+        true => [next, (now, octets)],
+        false => marks,
+    };
+    let rate = (micros >= span).then(|| (octets - from).saturating_mul(1_000_000) / micros);
+    (rate, moved)
 }
 
 /// The streams of one worker.
@@ -137,5 +144,28 @@ impl Paces {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_that_of_the_last_moments() {
+        let mut marks = [(Tick(0), 0); 2];
+        let mut look = |millis: u64, octets: u64| {
+            let (rate, moved) = rate(marks, Tick(millis * 1_000), octets);
+            marks = moved;
+            rate
+        };
+        assert_eq!(look(900, 50_000_000), None, "too early to say");
+        assert_eq!(look(1_000, 50_000_000), Some(50_000_000));
+        assert_eq!(look(1_500, 50_000_000), Some(33_333_333));
+        assert_eq!(look(2_000, 50_000_000), Some(25_000_000));
+        // A fast start buys no time.
+        assert_eq!(look(2_100, 50_000_000), Some(0));
+        assert_eq!(look(3_000, 50_004_000), Some(2_000));
+        assert_eq!(look(4_000, 50_024_000), Some(12_000));
     }
 }
