@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin, acme → http, proxy → record, delivery → policy, upstream → net → tls, threads, smtp, metrics
+//! main → supervisor → worker, admin, acme, lookup → http, proxy → record, delivery → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -12,6 +12,7 @@ pub mod decimal;
 pub mod delivery;
 pub mod http;
 pub mod log;
+pub mod lookup;
 pub mod maildir;
 pub mod metrics;
 pub mod net;

@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("log", &["decimal"]),
     ("config", &["smtp"]),
     ("threads", &[]),
+    ("lookup", &["config"]),
     ("tls", &["metrics", "log", "config"]),
     (
         "auth",
@@ -188,7 +189,7 @@ fn engine_types_stay_in_their_rooms() {
         if remote
             || matches!(
                 &*room(&path),
-                "net" | "http" | "admin" | "acme" | "supervisor"
+                "net" | "http" | "admin" | "acme" | "lookup" | "supervisor"
             )
         {
             continue;
@@ -200,7 +201,7 @@ fn engine_types_stay_in_their_rooms() {
         }
     }
     report(
-        "tokio outside net, http, admin, acme, supervisor and auth/remote",
+        "tokio outside net, http, admin, acme, lookup, supervisor and auth/remote",
         &bad,
     );
 }

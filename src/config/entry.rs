@@ -90,10 +90,11 @@ pub fn is_domain(name: &str) -> bool {
 /// If it's not of that form, or a form that isn't there yet.
 pub fn backend(text: &str) -> Result<(&str, u16), (String, String)> {
     if text.starts_with("srv:") || text.starts_with("mx:") {
-        let hint = "list the backends themselves, as \"host:port\"".to_string();
+        let hint =
+            "name the backends themselves, as \"host:port\"; a host may have several addresses";
         return Err((
-            format!("\"{text}\" needs a look-up that is not there yet"),
-            hint,
+            format!("\"{text}\": this version looks up addresses, not SRV or MX records"),
+            hint.to_string(),
         ));
     }
     let wrong = |hint: String| (format!("\"{text}\" is no backend"), hint);

@@ -23,6 +23,7 @@ use crate::{
 use std::{borrow::Cow, sync::Arc};
 
 /// AUTH on a listener.
+#[derive(Clone)]
 pub struct ListenerAuth {
     source: SourceId,
     mechanisms: Vec<Mechanism>,
@@ -30,6 +31,7 @@ pub struct ListenerAuth {
 }
 
 /// Which senders a client may use on a listener once it is known as an account: by AUTH, or by XCLIENT's LOGIN.
+#[derive(Clone)]
 pub struct Senders {
     source: SourceId,
     rule: SenderRule,

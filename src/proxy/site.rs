@@ -41,16 +41,17 @@ const OFFERED: Extensions = Extensions(
 const BACKEND_MUST_HAVE: Extensions =
     Extensions(Extensions::EIGHTBITMIME.0 | Extensions::SMTPUTF8.0 | Extensions::DSN.0);
 
-/// One configuration, ready for use.
+/// One configuration, ready for use. A clone shares all that is large.
+#[derive(Clone)]
 pub struct Site {
     /// The file.
     pub config: Config,
     /// The checks.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Pools, backends and routes.
     pub backends: Arc<Backends>,
     /// TLS with clients.
-    pub front: Front,
+    pub front: Arc<Front>,
     /// Who may send.
     pub auth: Arc<Service>,
     /// Listeners, in the file's order.
@@ -62,6 +63,7 @@ pub struct Site {
 }
 
 /// One listener.
+#[derive(Clone)]
 pub struct ListenerSite {
     /// Its name.
     pub name: String,
@@ -143,13 +145,22 @@ impl Site {
             .collect();
         Site {
             config,
-            policy,
+            policy: Arc::new(policy),
             backends,
-            front,
+            front: Arc::new(front),
             auth,
             listeners,
             checks,
             kinds,
+        }
+    }
+
+    /// The same with other backends: a name has led to another address.
+    #[must_use]
+    pub fn with_backends(&self, backends: Backends) -> Site {
+        Site {
+            backends: Arc::new(backends),
+            ..self.clone()
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     policy::Policy,
     proxy::Site,
     tls::{Fault, Front},
-    upstream::Backends,
+    upstream::{Backends, Names},
 };
 use std::sync::{Arc, atomic::AtomicU32};
 
@@ -22,10 +22,11 @@ pub fn build_site(
     config: Config,
     before: Option<&Site>,
     registry: &Registry,
+    names: &Names,
 ) -> Result<Site, Vec<String>> {
     let policy = Policy::build_all(&config.policies(), &config.hostname);
-    let backends = Backends::build(&config, before.map(|site| &*site.backends));
-    let front = Front::build(&config, before.map(|site| &site.front));
+    let backends = Backends::build(&config, before.map(|site| &*site.backends), names);
+    let front = Front::build(&config, before.map(|site| &*site.front));
     let auth = Service::build(&config, before.map(|site| &*site.auth));
     let (policy, backends, front, auth) = match (policy, backends, front, auth) {
         (Ok(policy), Ok(backends), Ok(front), Ok(auth)) => (policy, backends, front, auth),
@@ -93,8 +94,16 @@ pub(super) fn level(config: &Config) -> Level {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{put_in_force, *};
     use crate::config;
+
+    fn build_site(
+        config: Config,
+        before: Option<&Site>,
+        registry: &Registry,
+    ) -> Result<Site, Vec<String>> {
+        super::build_site(config, before, registry, &Names::new())
+    }
 
     #[test]
     fn a_refused_configuration_leaves_budgets_alone() {

@@ -2,6 +2,7 @@
 
 use super::{
     RunError, certificates,
+    names::{Directory, Learned},
     reload::Reloads,
     signals::{Signals, Wanted},
     state::{State, Wish},
@@ -48,6 +49,16 @@ enum Phase {
     Draining(Instant),
 }
 
+/// What the process was started with.
+pub(super) struct Given {
+    /// Where the configuration comes from.
+    pub source: Source,
+    /// What a reload can't change.
+    pub in_force: InForce,
+    /// The names of the first configuration.
+    pub learned: Learned,
+}
+
 /// The control loop and its belongings.
 pub struct Control {
     state: Arc<State>,
@@ -60,15 +71,19 @@ pub struct Control {
 impl Control {
     /// Joins the parts. `writer` is kept open until the loop is dropped.
     #[must_use]
-    pub fn new(
-        source: Source,
+    pub(super) fn new(
+        given: Given,
         registry: Arc<Registry>,
         site: Arc<Site>,
         shared: Arc<Shared>,
         writer: Writer,
         workers: &[Worker],
-        in_force: InForce,
     ) -> Control {
+        let Given {
+            source,
+            in_force,
+            learned,
+        } = given;
         let (wishes, inbox) = mpsc::channel(16);
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
         site.backends
@@ -79,6 +94,7 @@ impl Control {
             source,
             registry,
             in_force,
+            directory: Directory::new(learned),
             site: Mutex::new(site),
             shared: Mutex::new(shared),
             orders,
@@ -96,8 +112,8 @@ impl Control {
             phase: Phase::Serving,
         };
         control.state.applied();
-        let site = control.state.site();
-        certificates::show(&site, &control.state.registry);
+        // Shows what has no traffic yet: certificates, backends without an address.
+        control.state.forget_names(&control.state.site());
         control
     }
 
@@ -156,6 +172,14 @@ impl Control {
                 Some(log)
             }
         };
+        let (state, stopping) = (Arc::clone(&self.state), ended());
+        tasks.spawn(async move {
+            // A look-up that is half done does no harm.
+            tokio::select! {
+                () = state.directory.keep(|| state.site()) => {}
+                () = stopping => {}
+            }
+        });
         let state = Arc::clone(&self.state);
         tasks.spawn(certificates::watch(move || state.site(), ended()));
         let outcome = self.watch(signals, histograms, workers).await;

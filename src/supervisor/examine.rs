@@ -5,6 +5,7 @@
 use crate::{
     auth,
     config::{Loaded, Problem, Severity, Source},
+    process::user,
     tls::{Fault, Front},
     upstream,
 };
@@ -20,16 +21,26 @@ pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
         Err(faults) => (Vec::new(), faults),
     };
     faults.extend(upstream::tls_faults(&loaded.config));
-    let warnings: Vec<Problem> = ending
+    let mut warnings: Vec<Problem> = ending
         .into_iter()
         .map(|line| loaded.problem(Severity::Warning, "certificate", line, None))
         .collect();
-    let errors: Vec<Problem> = faults
+    let mut errors: Vec<Problem> = faults
         .into_iter()
         .map(|Fault { key, error }| {
             loaded.problem(Severity::Error, &key, error.problem, error.advice)
         })
         .collect();
+    if let Err(why) = user::wanted(&loaded.config.process) {
+        let (key, why) = why.split_once(':').unwrap_or(("process.user", &*why));
+        let key = key.split(' ').next().unwrap_or(key);
+        let problem = |severity| loaded.problem(severity, key, why.trim().to_string(), None);
+        // The file may be checked by another user than the one who starts the service.
+        match user::is_root() {
+            true => errors.push(problem(Severity::Error)),
+            false => warnings.push(problem(Severity::Warning)),
+        }
+    }
     loaded.warnings.extend(warnings);
     let sources = auth::faults(&loaded.config).into_iter();
     let errors: Vec<Problem> = errors

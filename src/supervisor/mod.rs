@@ -10,6 +10,7 @@ mod build;
 mod certificates;
 mod control;
 pub mod examine;
+mod names;
 mod reload;
 mod rights;
 mod signals;
@@ -19,6 +20,8 @@ mod state;
 pub use build::build_site;
 pub use control::Control;
 pub use signals::Signals;
+
+use control::Given;
 
 use crate::{
     acme::Acme,
@@ -135,7 +138,9 @@ impl Process {
             addresses: sockets.addresses(),
             config: config.clone(),
         };
-        let site = build_site(config, None, &registry).map_err(RunError::Config)?;
+        let learned = runtime.block_on(names::learn(&config, None));
+        let site = build_site(config, None, &registry, &learned.names());
+        let site = site.map_err(RunError::Config)?;
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
         let control = runtime.handle().clone();
@@ -160,7 +165,12 @@ impl Process {
         let workers = workers.map_err(unavailable)?;
         announce(&in_force, &choice, &doors, maildir.as_ref());
         ready(&rights);
-        let mut control = Control::new(source, registry, site, shared, writer, &workers, in_force);
+        let given = Given {
+            source,
+            in_force,
+            learned,
+        };
+        let mut control = Control::new(given, registry, site, shared, writer, &workers);
         control.set_rules(rules);
         let outcome = runtime.block_on(control.run(signals, doors, acme, &workers));
         finish(outcome, control, workers, maildir, runtime)

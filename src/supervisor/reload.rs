@@ -6,7 +6,11 @@
 //! A reload that is asked for while another one reads takes its place: the file may have changed since that one began.
 //! A thread that waits for a file can't be ended, so that one goes on and its result is thrown away.
 
-use super::{build_site, examine, state::State};
+use super::{
+    build_site, examine,
+    names::{Learned, learn},
+    state::State,
+};
 use crate::{
     admin::Rules,
     config::{self, Source},
@@ -15,8 +19,10 @@ use crate::{
     policy::Shared,
     process::notify,
     proxy::Site,
+    upstream::{Backends, BuildError, Names},
 };
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -25,6 +31,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
@@ -33,6 +40,9 @@ use tokio::{
 const READING_MAX: usize = 4;
 /// How long a reload waits for the workers to take what it brings.
 const APPLY_WAIT: Duration = Duration::from_secs(2);
+/// The pause between two moves of backends to other addresses, and the one after a move that failed.
+const MOVE_PAUSE: Duration = Duration::from_secs(1);
+const MOVE_AGAIN: Duration = Duration::from_secs(30);
 /// A reload that takes longer is spoken of.
 const SLOW: Duration = Duration::from_secs(5);
 
@@ -50,10 +60,17 @@ pub(super) struct Built {
     rules: Rules,
     /// What takes a restart.
     restart: Vec<String>,
+    /// Its host names.
+    learned: Learned,
 }
 
 /// What a thread brings.
-pub(super) type Brought = (u64, Result<Box<Built>, String>);
+pub(super) enum Brought {
+    /// A whole configuration: the reload of this number.
+    Configuration(u64, Result<Box<Built>, String>),
+    /// New backends for the configuration that was in force: its names have led elsewhere.
+    Backends(Arc<Site>, Result<Box<Backends>, Vec<BuildError>>),
+}
 
 /// The reload under way.
 struct Pending {
@@ -70,6 +87,9 @@ pub(super) struct Reloads {
     pending: Option<Pending>,
     number: u64,
     reading: Arc<AtomicUsize>,
+    /// New backends are being built; or that failed, and is tried again then.
+    moving: bool,
+    move_at: Instant,
     results: mpsc::Receiver<Brought>,
     bring: mpsc::Sender<Brought>,
 }
@@ -77,12 +97,14 @@ pub(super) struct Reloads {
 impl Reloads {
     /// None is under way.
     pub fn new(state: Arc<State>) -> Reloads {
-        let (bring, results) = mpsc::channel(READING_MAX);
+        let (bring, results) = mpsc::channel(READING_MAX + 1);
         Reloads {
             state,
             pending: None,
             number: 0,
             reading: Arc::default(),
+            moving: false,
+            move_at: Instant::now(),
             results,
             bring,
         }
@@ -120,12 +142,13 @@ impl Reloads {
     fn read(&self, number: u64) -> std::io::Result<()> {
         let reading = Reading::begin(&self.reading);
         let (state, bring) = (Arc::clone(&self.state), self.bring.clone());
+        let runtime = Handle::current();
         let read = move || {
-            let built = build(&state);
+            let built = build(&state, &runtime);
             // In this order: a result that is there means a thread less.
             drop(reading);
             // The loop may be over.
-            let _ = bring.blocking_send((number, built.map(Box::new)));
+            let _ = bring.blocking_send(Brought::Configuration(number, built.map(Box::new)));
         };
         thread::Builder::new()
             .name("reload".into())
@@ -142,13 +165,20 @@ impl Reloads {
         }
     }
 
-    /// Puts in force what a thread brought, where it is still wanted, and says whether it did. `after` is what else a
-    /// reload does.
+    /// Puts in force what a thread brought, where it is still wanted, and says whether that was a reload. `after` is what
+    /// else a reload does.
     pub fn finish(
         &mut self,
-        (number, built): Brought,
+        brought: Brought,
         after: impl Future<Output = ()> + Send + 'static,
     ) -> bool {
+        let (number, built) = match brought {
+            Brought::Configuration(number, built) => (number, built),
+            Brought::Backends(before, built) => {
+                self.moved(&before, built);
+                return false;
+            }
+        };
         let Some(pending) = self.pending.take_if(|pending| pending.number == number) else {
             return false;
         };
@@ -169,9 +199,11 @@ impl Reloads {
             shared,
             rules,
             restart,
+            learned,
             ..
         } = *built;
         self.state.set_rules(rules);
+        self.state.directory.replace(learned);
         let (taken, mut wait) = mpsc::channel(self.state.orders.len().max(1));
         self.state.put_in_force(&site, &shared, &taken);
         // What a worker did not take has gone with its sender: once all have, there is nothing to wait for.
@@ -200,8 +232,9 @@ impl Reloads {
         true
     }
 
-    /// Says once that a reload takes long.
+    /// Looks whether names have led elsewhere, and says once that a reload takes long. To be called now and then.
     pub fn look(&mut self) {
+        self.follow_names();
         if let Some(pending) = &mut self.pending
             && !pending.slow
             && pending.began.elapsed() > SLOW
@@ -211,6 +244,47 @@ impl Reloads {
                 Warn,
                 "reload: a file of the configuration, or a name in it, takes long; what is in force stays until it is there"
             );
+        }
+    }
+
+    /// Builds new backends where the names of those in force have led elsewhere.
+    fn follow_names(&mut self) {
+        if self.pending.is_some() || self.moving || Instant::now() < self.move_at {
+            return;
+        }
+        let (site, names) = (self.state.site(), self.state.directory.names());
+        if same_addresses(site.backends.hosts(), &names) {
+            return;
+        }
+        let bring = self.bring.clone();
+        let build = move || {
+            let built = Backends::build(&site.config, Some(&site.backends), &names);
+            // The loop may be over.
+            let _ = bring.blocking_send(Brought::Backends(site, built.map(Box::new)));
+        };
+        let thread = thread::Builder::new().name("names".into()).spawn(build);
+        self.moving = thread.is_ok();
+        self.move_at = Instant::now() + MOVE_PAUSE;
+    }
+
+    /// Puts new backends in force, unless what they belong to is so no more: then the next look begins anew.
+    fn moved(&mut self, before: &Arc<Site>, built: Result<Box<Backends>, Vec<BuildError>>) {
+        self.moving = false;
+        match built {
+            Err(problems) => {
+                for problem in problems {
+                    say!(Warn, "backends at new addresses can't be used: {problem}");
+                }
+                self.move_at = Instant::now() + MOVE_AGAIN;
+            }
+            Ok(backends) if Arc::ptr_eq(before, &self.state.site()) => {
+                let site = Arc::new(before.with_backends(*backends));
+                // Nothing waits for the workers here.
+                let (taken, _) = mpsc::channel(1);
+                let shared = self.state.shared();
+                self.state.put_in_force(&site, &shared, &taken);
+            }
+            Ok(_) => {}
         }
     }
 
@@ -264,7 +338,7 @@ fn ready(state: &State) {
 }
 
 /// Reads and builds. Blocks for as long as its files take.
-fn build(state: &State) -> Result<Built, String> {
+fn build(state: &Arc<State>, runtime: &Handle) -> Result<Built, String> {
     let before = state.site();
     let mut config = load(&state.source)?;
     let restart = config::difference(&state.in_force, &config);
@@ -277,7 +351,8 @@ fn build(state: &State) -> Result<Built, String> {
             config.listener.push(last.unwrap_or(bound).clone());
         }
     }
-    let site = build_site(config, Some(&before), &state.registry)
+    let learned = look_up(state, runtime, &config)?;
+    let site = build_site(config, Some(&before), &state.registry, &learned.names())
         .map_err(|problems| problems.join("\n"))?;
     let shared = Arc::new(state.shared().adapted(&site.config.policies()));
     Ok(Built {
@@ -286,7 +361,34 @@ fn build(state: &State) -> Result<Built, String> {
         shared,
         rules,
         restart,
+        learned,
     })
+}
+
+/// Has the control thread look the names up, and waits for it.
+fn look_up(
+    state: &Arc<State>,
+    runtime: &Handle,
+    config: &config::Config,
+) -> Result<Learned, String> {
+    let (give, take) = std::sync::mpsc::sync_channel(1);
+    let (state, config) = (Arc::clone(state), config.clone());
+    runtime.spawn(async move {
+        // The thread waits for nothing else.
+        let _ = give.send(learn(&config, Some(&state.directory)).await);
+    });
+    take.recv()
+        .map_err(|_| "the process is going down".to_string())
+}
+
+/// Whether names lead to the same addresses, whatever the last look-up said.
+fn same_addresses(one: &Names, other: &Names) -> bool {
+    let addresses = |names: &Names| -> Vec<(String, Vec<IpAddr>)> {
+        let all = names.iter();
+        all.map(|(host, named)| (host.clone(), named.addresses.clone()))
+            .collect()
+    };
+    addresses(one) == addresses(other)
 }
 
 fn load(source: &Source) -> Result<config::Config, String> {

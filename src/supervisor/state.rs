@@ -1,7 +1,7 @@
 //! What the control loop shares with the admin endpoint: the configuration in force, the way to the workers, and what
 //! an operator may ask of them.
 
-use super::{build, certificates};
+use super::{build, certificates, names::Directory};
 use crate::{
     admin::{self, Answer, BackendStatus, PoolStatus, Rules, Status},
     config::{self, InForce, Source},
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub in_force: InForce,
     pub site: Mutex<Arc<Site>>,
     pub shared: Mutex<Arc<Shared>>,
+    /// The backends' host names.
+    pub directory: Directory,
     pub orders: Vec<Sender<Order>>,
     /// Which requests the admin endpoint lets in.
     pub rules: Mutex<Arc<Rules>>,
@@ -95,12 +97,17 @@ impl State {
     }
 
     /// Takes the names that are not in the configuration any more out of the metrics.
-    fn forget_names(&self, site: &Site) {
+    pub fn forget_names(&self, site: &Site) {
         let registry = &self.registry;
         let listeners: Vec<Scope> = site.listeners.iter().map(|l| l.scope).collect();
         let (mut pools, mut backends) = (Vec::new(), Vec::new());
         for pool in site.backends.pools() {
             pools.push(registry.pool(&pool.name));
+            for unresolved in &pool.unresolved {
+                let scope = registry.backend(&pool.name, &unresolved.address);
+                registry.set(Gauge::BackendUp, scope, 0);
+                backends.push(scope);
+            }
             let addresses = pool.backends.iter().map(|b| b.address().to_string());
             backends.extend(addresses.map(|address| registry.backend(&pool.name, &address)));
         }
@@ -151,9 +158,15 @@ impl admin::Source for State {
                     format!("left out after {} failures", view.failures)
                 },
             });
+            let unresolved = pool.unresolved.iter().map(|unresolved| BackendStatus {
+                address: unresolved.address.clone(),
+                usable: false,
+                weight: unresolved.weight,
+                why: unresolved.why.clone(),
+            });
             PoolStatus {
                 name: pool.name.clone(),
-                backends: backends.collect(),
+                backends: backends.chain(unresolved).collect(),
             }
         });
         let pools = pools.collect();

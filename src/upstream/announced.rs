@@ -50,6 +50,9 @@ impl Pool {
     /// The largest message that one of its backends takes; 0: no limit is known.
     #[must_use]
     pub fn size_max(&self) -> u64 {
+        if !self.unresolved.is_empty() {
+            return 0;
+        }
         let sizes = self.backends.iter();
         let sizes = sizes.map(|b| b.seen.get().map_or(0, |offered| offered.size_max));
         sizes.reduce(higher).unwrap_or_default()
@@ -59,7 +62,7 @@ impl Pool {
     /// at the end of the data, and there is one reply to the client: one.
     #[must_use]
     pub fn recipients_max(&self, now: Tick) -> u32 {
-        if self.backends.first().is_some_and(|b| b.identity.lmtp) {
+        if self.client.lmtp {
             return 1;
         }
         let limit = |backend: &Backend| {
@@ -75,6 +78,8 @@ impl Pool {
         let all = known.map(|seen| seen.extensions).reduce(Extensions::common);
         let utf8 = |b: &Backend| b.seen.get().map_or(USUAL, |seen| seen.extensions);
         let any = self.backends.iter().map(|b| utf8(b));
+        // Nor was a backend reached whose name has no address yet.
+        let any = any.chain(self.unresolved.iter().map(|_| USUAL));
         let any = any.reduce(|a, b| a | b).unwrap_or(USUAL);
         let all = all.unwrap_or(USUAL).common(END_TO_END);
         Capabilities {

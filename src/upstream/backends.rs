@@ -9,6 +9,7 @@ use super::{
     changes::Changes,
     health::Rules,
     ids::PoolId,
+    names::{self, Names, Place, Unresolved},
     pool::{Pool, Waits},
     pooling::{
         backend::{Backend, BackendView, Identity},
@@ -25,10 +26,7 @@ use crate::{
         client::{ClientSettings, StartTls},
     },
 };
-use std::{
-    net::{SocketAddr, ToSocketAddrs},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 /// All pools and routes.
 #[derive(Debug, Default)]
@@ -43,22 +41,27 @@ pub struct Backends {
     wakers: Arc<WorkerWakers>,
     changes: Arc<Changes>,
     verified: Arc<Cache>,
+    /// What the backends' host names were known to be.
+    hosts: Names,
     /// Weight and connections of the backends that were kept, until they are put in force.
     terms: Vec<(Arc<Backend>, u32, u32)>,
 }
 
 impl Backends {
     /// Makes them of a configuration. `previous` gives its numbers, its unchanged backends' state and its
-    /// verified recipients. Looks host names up, so it may block for seconds: not for a worker.
+    /// verified recipients; `hosts` is what is known of the backends' host names. Reads files, so it may block: not for a
+    /// worker.
     ///
     /// Nothing that `previous` serves with changes until [`Backends::put_in_force`]: the rest of the configuration may
     /// yet be refused.
     ///
     /// # Errors
-    /// Every backend that is no address or whose name is not found, and every route without a pool.
+    /// Every backend that is neither an address nor a name, and every route without a pool. A name without an address is
+    /// none: that backend counts as down.
     pub fn build(
         config: &Config,
         previous: Option<&Backends>,
+        hosts: &Names,
     ) -> Result<Backends, Vec<BuildError>> {
         let mut errors = Vec::new();
         let mut made = Backends {
@@ -68,6 +71,7 @@ impl Backends {
             verified: previous
                 .map(|p| Arc::clone(&p.verified))
                 .unwrap_or_default(),
+            hosts: hosts.clone(),
             ..Backends::default()
         };
         made.pools = vec![None; made.names.len()];
@@ -109,7 +113,8 @@ impl Backends {
         let mut faults = Vec::new();
         let material = Material::read(i, pool, &mut faults);
         errors.extend(faults.into_iter().map(BuildError::from));
-        for (host, address, weight) in resolve(i, pool, errors) {
+        let found = resolve(i, pool, &self.hosts, errors);
+        for (host, address, weight) in found.all {
             let security = material.identity(pool, host);
             let identity = identity(config, pool, address, security);
             if backends.iter().any(|b| b.identity == identity) {
@@ -145,6 +150,7 @@ impl Backends {
             identity: pool.identity,
             verify_sender: pool.verify_path().to_owned(),
             backends,
+            unresolved: found.unresolved,
             queue,
             streams: old.map(|old| Arc::clone(&old.streams)).unwrap_or_default(),
         }));
@@ -250,6 +256,12 @@ impl Backends {
             .collect()
     }
 
+    /// What the backends' host names were known to be when this was built.
+    #[must_use]
+    pub fn hosts(&self) -> &Names {
+        &self.hosts
+    }
+
     /// The changes of health, over reloads.
     #[must_use]
     pub fn changes(&self) -> &Arc<Changes> {
@@ -259,8 +271,7 @@ impl Backends {
     /// Whether a pool speaks LMTP.
     #[must_use]
     pub fn is_lmtp(&self, id: PoolId) -> bool {
-        let first = self.pool(id).and_then(|pool| pool.backends.first());
-        first.is_some_and(|backend| backend.identity.lmtp)
+        self.pool(id).is_some_and(|pool| pool.client.lmtp)
     }
 
     pub(super) fn wakers(&self) -> &Arc<WorkerWakers> {
@@ -272,35 +283,43 @@ impl Backends {
     }
 }
 
-/// Every address of every backend of a pool, with its weight.
+/// A pool's backends, found.
+#[derive(Default)]
+struct Found<'a> {
+    /// Every address of every backend: its host, itself, its weight.
+    all: Vec<(&'a str, SocketAddr, u32)>,
+    /// Those whose names have no address.
+    unresolved: Vec<Unresolved>,
+}
+
+/// Finds every backend of a pool.
 fn resolve<'a>(
     i: usize,
     pool: &'a config::Pool,
+    names: &Names,
     errors: &mut Vec<BuildError>,
-) -> Vec<(&'a str, SocketAddr, u32)> {
-    let mut found = Vec::new();
+) -> Found<'a> {
+    let mut found = Found::default();
     for (j, backend) in pool.backends.iter().enumerate() {
         let (name, weight) = match backend {
             config::Backend::Address(name) => (name, 1),
-            config::Backend::Weighted(weighted) => (&weighted.address, weighted.weight),
+            config::Backend::Weighted(weighted) => (&weighted.address, weighted.weight.max(1)),
         };
-        let addresses: Result<Vec<SocketAddr>, String> = match name.to_socket_addrs() {
-            Ok(addresses) => Ok(addresses.collect()),
-            Err(error) => Err(error.to_string()),
-        };
-        let problem = match addresses {
-            Ok(addresses) if !addresses.is_empty() => {
-                let host = backend.host();
-                found.extend(addresses.into_iter().map(|a| (host, a, weight.max(1))));
-                continue;
+        match names::find(name, names) {
+            Ok(Place::At(addresses)) => {
+                let all = addresses.into_iter();
+                found.all.extend(all.map(|a| (backend.host(), a, weight)));
             }
-            Ok(_) => format!("`{name}` has no address"),
-            Err(error) => format!("`{name}` is not found ({error}); write it as host:port"),
-        };
-        errors.push(BuildError {
-            key: format!("pool[{i}].backends[{j}]"),
-            problem,
-        });
+            Ok(Place::Unknown(why)) => found.unresolved.push(Unresolved {
+                address: name.clone(),
+                weight,
+                why,
+            }),
+            Err(problem) => errors.push(BuildError {
+                key: format!("pool[{i}].backends[{j}]"),
+                problem,
+            }),
+        }
     }
     if pool.backends.is_empty() {
         errors.push(BuildError {

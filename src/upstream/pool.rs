@@ -3,6 +3,7 @@
 use super::{
     health::Rules,
     ids::{BackendId, PoolId},
+    names::Unresolved,
     pooling::{backend::Backend, queue::Queue, streams::Streams},
     security::Security,
 };
@@ -60,6 +61,8 @@ pub struct Pool {
     pub verify_sender: String,
     /// Its backends, in the order of the file.
     pub backends: Vec<Arc<Backend>>,
+    /// Those of the file whose names have no address yet.
+    pub unresolved: Vec<Unresolved>,
     pub(super) queue: Arc<Queue>,
     pub(super) streams: Arc<Streams>,
 }

@@ -158,13 +158,12 @@ impl Pool {
                 .is_none_or(|offered| needs.are_met_by(&offered))
     }
 
-    /// Whether each of its backends has been reached, and none of them can take this.
+    /// Whether each of its backends has been reached, and none of them can take this. A backend whose name has no address
+    /// yet has not been reached.
     #[must_use]
     pub fn lacks(&self, needs: Needs) -> bool {
-        !self
-            .backends
-            .iter()
-            .any(|backend| self.fits(backend, needs))
+        let fits = |backend: &Arc<Backend>| self.fits(backend, needs);
+        self.unresolved.is_empty() && !self.backends.iter().any(fits)
     }
 
     /// Picks one of the eligible. `ready` says whether a connection to the backend can be had at once.

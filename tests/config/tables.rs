@@ -105,6 +105,25 @@ fn listeners() {
         "",
     );
     one(
+        &with("[[listener]]\nname = \"b\"\naddress = [\"0.0.0.0:2525\"]\n"),
+        "\"0.0.0.0:2525\"",
+        "0.0.0.0:2525 and 127.0.0.1:2525 of `listener[0].address[0]` are on the same port of the same addresses",
+        "one socket takes the connections of all addresses, or each address has its own",
+    );
+    let found = problems(&with(
+        "[[listener]]\nname = \"b\"\naddress = [\"[::]:2525\"]\n",
+    ));
+    assert!(
+        found.iter().all(|problem| !problem.is_error()),
+        "{found:#?}"
+    );
+    one(
+        &with("[[listener]]\nname = \"b\"\naddress = [\"[::ffff:127.0.0.2]:2525\"]\n"),
+        "\"[::ffff:127.0.0.2]:2525\"",
+        "[::ffff:127.0.0.2]:2525 is an IPv4 address in the form of an IPv6 one",
+        "write \"127.0.0.2:2525\"",
+    );
+    one(
         &with("[[listener]]\nname = \"b\"\n"),
         "[[listener]]",
         "`listener[1]` has no address",
@@ -467,4 +486,34 @@ fn certificates_by_acme() {
         &format!("{file} holds no certificate in PEM"),
         "",
     );
+}
+
+#[test]
+fn auth_that_is_never_offered_is_warned_of() {
+    let warned = |keys: &str| {
+        let text = with(&format!(
+            "[[listener]]\nname = \"in\"\nrole = \"submission\"\naddress = [\"127.0.0.1:2587\"]\ntls = \"none\"\n\
+             auth = [\"plain\"]\n{keys}[[credentials]]\nname = \"staff\"\nsource = \"dovecot\"\nsocket = \"/s\"\n"
+        ));
+        let found = problems(&text);
+        found
+            .iter()
+            .any(|problem| problem.to_string().contains("it is never offered"))
+    };
+    assert!(warned(""));
+    assert!(!warned("auth_requires_tls = false\n"));
+    // The proxy may say that the client came over TLS.
+    assert!(!warned("proxy_protocol_from = [\"127.0.0.1/32\"]\n"));
+}
+
+#[test]
+fn a_look_up_has_a_time_limit() {
+    for time in ["0s", "61s"] {
+        one(
+            &with(&format!("[dns]\ntimeout = \"{time}\"\n")),
+            &format!("\"{time}\""),
+            "`timeout` is longer than 0s and 1m at most",
+            "",
+        );
+    }
 }

@@ -23,6 +23,7 @@ mod harness;
 mod identity;
 mod judging;
 mod load;
+mod names;
 mod offers;
 mod outputs;
 mod pebble;

@@ -1,8 +1,8 @@
 //! AUTH of the listeners: mechanisms that their source can serve.
 
 use crate::config::{
-    AuthMechanism, Config, CredentialSource, Credentials, Listener, Role, document::Document,
-    shape::nearest,
+    AuthMechanism, Config, CredentialSource, Credentials, Listener, ListenerTls, Role,
+    document::Document, shape::nearest,
 };
 
 pub fn check(config: &Config, at: &mut Document) {
@@ -28,6 +28,13 @@ pub fn check(config: &Config, at: &mut Document) {
             let message = "passwords may come over the network unencrypted".to_string();
             let hint = "remove `auth_requires_tls = false`".to_string();
             at.warning(&path("auth_requires_tls"), message, hint);
+        }
+        let in_clear = listener.tls == ListenerTls::None && listener.proxy_protocol_from.is_empty();
+        if listener.auth_requires_tls && in_clear {
+            let message =
+                "AUTH is offered over TLS alone, and this listener has none: it is never offered";
+            let hint = "write tls = \"starttls\", or auth_requires_tls = false".to_string();
+            at.warning(&path("auth"), message.to_string(), hint);
         }
         if listener.role == Role::Mx && at.has(&path("auth")) {
             let hint = "offer AUTH on a listener with role = \"submission\"".to_string();

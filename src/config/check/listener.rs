@@ -2,7 +2,7 @@
 
 use crate::config::{AdminListen, Config, document::Document, entry};
 use ipnet::IpNet;
-use std::{collections::HashMap, net::SocketAddr};
+use std::net::SocketAddr;
 
 pub fn check(config: &Config, at: &mut Document) {
     hostname(config, at);
@@ -108,17 +108,42 @@ fn claimed(path: &str, networks: &[IpNet], at: &mut Document) {
     }
 }
 
+/// Whether two sockets can't both be bound. An IPv6 one takes IPv6 alone, so `[::]` and `0.0.0.0` go together.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    same && one.is_ipv4() == other.is_ipv4() && one.port() == other.port()
+}
+
+/// Refuses an IPv4 address in the form of an IPv6 one: an IPv6 socket takes IPv6 alone.
+fn mapped(address: SocketAddr, path: &str, at: &mut Document) {
+    let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
+    if plain.ip() != address.ip() {
+        let message = format!("{address} is an IPv4 address in the form of an IPv6 one");
+        at.error(path, message, format!("write \"{plain}\""));
+    }
+}
+
 fn addresses(config: &Config, at: &mut Document) {
-    let mut seen: HashMap<SocketAddr, String> = HashMap::new();
+    let mut seen: Vec<(SocketAddr, String)> = Vec::new();
     let mut take = |address: SocketAddr, path: String, at: &mut Document| {
         // Port 0 is a different port each time.
         if address.port() == 0 {
             return;
         }
-        if let Some(first) = seen.get(&address) {
-            at.error(&path, format!("{address} is taken by `{first}`"), None);
-        } else {
-            seen.insert(address, path);
+        mapped(address, &path, at);
+        let mut all = seen.iter();
+        match all.find(|(other, _)| overlap(*other, address)) {
+            Some((other, first)) if *other == address => {
+                at.error(&path, format!("{address} is taken by `{first}`"), None);
+            }
+            Some((other, first)) => {
+                let message = format!(
+                    "{address} and {other} of `{first}` are on the same port of the same addresses"
+                );
+                let hint = "one socket takes the connections of all addresses, or each address has its own";
+                at.error(&path, message, hint.to_string());
+            }
+            None => seen.push((address, path)),
         }
     };
     for (i, listener) in config.listener.iter().enumerate() {

@@ -15,8 +15,12 @@ connections = 64"#))]
 pub struct Pool {
     /// Name in routes, logs and metrics.
     pub name: String,
-    /// The backends: `"10.0.0.11:25"`, `"mail.internal:25"` (looked up at start and reload), or
-    /// `{ address = "10.0.0.12:25", weight = 2 }` with a share of 1 to 1000 relative to the others.
+    /// The backends: `"10.0.0.11:25"`, `"mail.internal:25"`, or
+    /// `{ address = "10.0.0.12:25", weight = 2 }` with a share of 1 to 1000 relative to the others. A name with several
+    /// addresses is as many backends, each with this weight. It is looked up again when its TTL is over (5 s at least,
+    /// 1 h at most), when `/etc/hosts` changes, at a reload, and while a backend at one of its addresses is left out. A
+    /// name that isn't found stops nothing: its backend counts as down. While a look-up fails, the addresses found last
+    /// stay in use.
     #[schemars(extend("x-default" = "required"))]
     pub backends: Vec<Backend>,
     /// What the backends speak.

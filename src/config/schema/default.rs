@@ -21,6 +21,7 @@ impl Default for Config {
             certificate: Vec::new(),
             pool: Vec::new(),
             route: Vec::new(),
+            dns: Dns::default(),
             credentials: Vec::new(),
             policy: Policy::default(),
             limits: Limits::default(),
@@ -262,6 +263,15 @@ impl Default for Limits {
             auth_failures_client: 30,
             auth_failures_account: 20,
             auth_slowed: 1_000,
+        }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Dns {
+        Dns {
+            servers: Vec::new(),
+            timeout: Time::secs(3),
         }
     }
 }

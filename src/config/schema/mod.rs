@@ -7,6 +7,7 @@ mod acme;
 mod backend;
 mod credentials;
 mod default;
+mod dns;
 mod listener;
 mod part;
 mod policy;
@@ -16,6 +17,7 @@ mod service;
 pub use acme::*;
 pub use backend::*;
 pub use credentials::*;
+pub use dns::*;
 pub use listener::*;
 pub use part::PolicyPart;
 pub use policy::*;
@@ -69,6 +71,8 @@ pub struct Config {
     /// domain beats `.below`, a longer `.below` beats a shorter, `*` comes last. The domains named here are our
     /// own: an `mx` listener takes mail for them from everybody.
     pub route: Vec<Route>,
+    /// How the host names of backends are looked up.
+    pub dns: Dns,
     /// A place that knows who may send (AUTH, RFC 4954); there may be several, and a listener names its own.
     pub credentials: Vec<Credentials>,
     /// What is judged, and how. Each check has an outcome (`then`), may be tried in `shadow` first, and is

@@ -69,7 +69,7 @@ impl Rig {
         }];
         config.pool[0].health.interval = Time::secs(0);
         config.pool[0].health.slow_start = Time::secs(0);
-        let backends = Arc::new(Backends::build(&config, None).unwrap());
+        let backends = Arc::new(Backends::build(&config, None, &Default::default()).unwrap());
         let pools = Pools::new(Arc::clone(&backends), Recorder::alone(), 0);
         let rig = Rig {
             pool: backends.pool_named("cluster").unwrap(),

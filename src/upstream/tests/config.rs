@@ -1,7 +1,10 @@
 //! Building from a configuration, and a reload.
 
 use super::*;
-use crate::config::{Backend as BackendConfig, WeightedBackend};
+use crate::{
+    config::{Backend as BackendConfig, Balance, WeightedBackend},
+    smtp::Extensions,
+};
 
 #[test]
 fn every_address_of_a_name_is_a_backend_and_errors_name_the_key() {
@@ -12,7 +15,7 @@ fn every_address_of_a_name_is_a_backend_and_errors_name_the_key() {
 
     config.pool[0].backends = vec![
         BackendConfig::Weighted(WeightedBackend {
-            address: "localhost:2525".into(),
+            address: "LocalHost:2525".into(),
             weight: 3,
         }),
         BackendConfig::Address("no.such.name.invalid:25".into()),
@@ -28,12 +31,11 @@ fn every_address_of_a_name_is_a_backend_and_errors_name_the_key() {
         pool: "nowhere".into(),
         ..Default::default()
     });
-    let errors = Backends::build(&config, None).unwrap_err();
+    let errors = Backends::build(&config, None, &Names::default()).unwrap_err();
     let keys: Vec<&str> = errors.iter().map(|e| &*e.key).collect();
     assert_eq!(
         keys,
         [
-            "pool[0].backends[1]",
             "pool[0].backends[2]",
             "route[1].domains[0]",
             "route[2].pool"
@@ -42,13 +44,85 @@ fn every_address_of_a_name_is_a_backend_and_errors_name_the_key() {
 
     config.pool[0].backends.truncate(1);
     config.route.truncate(1);
-    let views = build(&config).view(now());
-    assert!(
-        !views.is_empty()
-            && views
-                .iter()
-                .all(|v| v.weight == 3 && v.address.port() == 2525)
+    config.pool[0]
+        .backends
+        .push(BackendConfig::Address("[::1]:25".into()));
+    let built = Backends::build(&config, None, &Names::default()).unwrap();
+    assert_eq!(
+        built.view(now()).len(),
+        1,
+        "a name without an address is down"
     );
+    let unresolved = &built.pools().next().unwrap().unresolved[0];
+    assert_eq!(
+        (&*unresolved.address, unresolved.weight),
+        ("LocalHost:2525", 3)
+    );
+
+    let named = Named {
+        addresses: vec![[127, 0, 0, 1].into(), [127, 0, 0, 2].into()],
+        fault: None,
+    };
+    let names = Names::from([("localhost".into(), named)]);
+    let next = Backends::build(&config, Some(&built), &names).unwrap();
+    let views = next.view(now());
+    let shown = |i: usize| (views[i].address.to_string(), views[i].weight);
+    assert_eq!(shown(0), ("127.0.0.1:2525".into(), 3));
+    assert_eq!(shown(1), ("127.0.0.2:2525".into(), 3));
+    let ids = |backends: &Backends| -> Vec<BackendId> {
+        let pool = backends.pools().next().unwrap();
+        pool.backends.iter().map(|b| b.id).collect()
+    };
+    assert_eq!(ids(&next)[2], ids(&built)[0], "what stays keeps its state");
+}
+
+#[test]
+fn a_pool_whose_names_have_no_address_is_down_and_refuses_nothing_for_good() {
+    on_each_engine(|| async {
+        for balance in [
+            Balance::LeastLoaded,
+            Balance::FirstAvailable,
+            Balance::HashRecipient,
+        ] {
+            let mut config = config(&[]);
+            config.pool[0].balance = balance;
+            config.pool[0].backends = vec![BackendConfig::Address("mta.example:25".into())];
+            let backends = build(&config);
+            let (pools, pool) = pools(&backends).await;
+            let error = pools.lease(pool, b"a@b", &[], soon()).await.unwrap_err();
+            assert_eq!(error, LeaseError::Down(None));
+            // It may take anything once it is found.
+            let needs = Needs {
+                size: 1 << 40,
+                extensions: Extensions::SMTPUTF8,
+            };
+            assert!(!pools.lacks(pool, needs) && !pools.lacks(pool, Needs::default()));
+            let announced = backends.announced(now());
+            assert!(announced.extensions.has(Extensions::SMTPUTF8));
+            assert_eq!((announced.size_max, announced.recipients_max), (0, 0));
+        }
+    });
+}
+
+#[test]
+fn a_backend_whose_name_has_no_address_may_take_what_the_others_cannot() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        peer.offer(&["8BITMIME", "SIZE 5000"]);
+        let mut config = config(&[&peer]);
+        let late = BackendConfig::Address("mta.example:25".into());
+        config.pool[0].backends.push(late);
+        let backends = build(&config);
+        let (pools, pool) = pools(&backends).await;
+        let large = Needs {
+            size: 5001,
+            extensions: Extensions::NONE,
+        };
+        assert!(!pools.lacks(pool, large));
+        let announced = backends.announced(now());
+        assert!(announced.extensions.has(Extensions::SMTPUTF8));
+        assert_eq!(announced.size_max, 0);
+    });
 }
 
 #[test]
@@ -85,7 +159,7 @@ fn a_reload_keeps_what_is_unchanged_and_closes_what_is_gone() {
                 ..after.pool[0].clone()
             },
         );
-        let next = Arc::new(Backends::build(&after, Some(&backends)).unwrap());
+        let next = Arc::new(Backends::build(&after, Some(&backends), &Names::default()).unwrap());
         assert_eq!(
             next.pool_named("cluster"),
             Some(pool),
@@ -112,7 +186,9 @@ fn a_reload_keeps_what_is_unchanged_and_closes_what_is_gone() {
 
         after.pool.truncate(1);
         after.route.clear();
-        pools.replace(Arc::new(Backends::build(&after, Some(&next)).unwrap()));
+        pools.replace(Arc::new(
+            Backends::build(&after, Some(&next), &Names::default()).unwrap(),
+        ));
         let error = pools.lease(pool, b"", &[], soon()).await.unwrap_err();
         assert_eq!(error, LeaseError::NoPool);
         assert_eq!(pools.idle(), 0);

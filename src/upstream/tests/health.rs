@@ -311,7 +311,7 @@ fn the_balance_is_that_of_the_configuration() {
 
         config.pool[0].balance = Balance::FirstAvailable;
         config.pool[0].connections = 1;
-        let next = Arc::new(Backends::build(&config, Some(&backends)).unwrap());
+        let next = Arc::new(Backends::build(&config, Some(&backends), &Names::default()).unwrap());
         next.put_in_force();
         pools.replace(next);
         let first = pools.lease(pool, b"", &[], soon()).await.unwrap();

@@ -76,7 +76,9 @@ fn a_connection_ends_after_its_messages_and_its_life() {
 
         config.pool[0].messages = 0;
         config.pool[0].lifetime = Time::millis(1);
-        pools.replace(Arc::new(Backends::build(&config, Some(&backends)).unwrap()));
+        pools.replace(Arc::new(
+            Backends::build(&config, Some(&backends), &Names::default()).unwrap(),
+        ));
         let mut lease = pools.lease(pool, b"", &[], soon()).await.unwrap();
         net::sleep(Duration::from_millis(5)).await;
         lease.resume();

@@ -112,7 +112,7 @@ fn config(peers: &[&Peer]) -> Config {
 }
 
 fn build(config: &Config) -> Arc<Backends> {
-    Arc::new(Backends::build(config, None).unwrap())
+    Arc::new(Backends::build(config, None, &Names::default()).unwrap())
 }
 
 /// Pools over these backends, each probed once.

@@ -60,7 +60,9 @@ fn answers_are_remembered() {
         deliver(&pools, pool).await;
         assert_eq!(peer.connections(), 2);
         // The other workers and the next configuration know it too.
-        let next = Arc::new(Backends::build(&config(&[&peer]), Some(&backends)).unwrap());
+        let next = Arc::new(
+            Backends::build(&config(&[&peer]), Some(&backends), &Names::default()).unwrap(),
+        );
         let other = Pools::new(next, Recorder::alone(), 1);
         asked(&peer);
         assert_eq!(code(&verify(&other, pool, "bad@example.net").await), 550);

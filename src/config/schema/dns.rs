@@ -1,0 +1,21 @@
+//! `[dns]`.
+
+use crate::config::value::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// How names are looked up. `/etc/hosts` comes first; it and `/etc/resolv.conf` are read again when they change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[dns]
+servers = ["127.0.0.1:53"]
+timeout = "3s""#))]
+pub struct Dns {
+    /// The servers that are asked.
+    #[schemars(with = "Vec<SocketText>")]
+    #[schemars(extend("x-default" = "those of `/etc/resolv.conf`"))]
+    pub servers: Vec<SocketAddr>,
+    /// How long one question may take, all its tries together.
+    pub timeout: Time,
+}
