@@ -17,6 +17,7 @@ mod dovecot;
 mod ending;
 mod endpoint;
 mod exim;
+mod explained;
 mod failures;
 mod fronts;
 mod harness;
