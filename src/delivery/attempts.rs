@@ -137,7 +137,15 @@ impl<'a> Attempts<'a> {
         if self.tried.is_over() || self.is_exhausted() {
             let count = self.tried.backends().len();
             say!(Debug, "gave up after {count} backends");
-            if let Some(outcome) = self.kept.take() {
+            // That this one can't take the message is permanent only where no other of the pool can.
+            let told = match &self.kept {
+                Some(kept) if is_by_capability(&kept.ending) => {
+                    let last = self.tried.last();
+                    Some(self.without_lease(LeaseError::Down(last)))
+                }
+                _ => self.kept.take(),
+            };
+            if let Some(outcome) = told {
                 return ControlFlow::Break(outcome);
             }
         }
@@ -234,6 +242,17 @@ fn needs_of(pools: &Pools, message: &Message<'_>) -> Needs {
         }
     }
     Needs { size, extensions }
+}
+
+/// Whether a backend's capabilities stood against the message, which another backend, or the same one after a restart,
+/// may have.
+fn is_by_capability(ending: &Ending) -> bool {
+    matches!(
+        ending,
+        Ending::Unsupported(
+            Unsupported::Size | Unsupported::EightBit | Unsupported::Utf8 | Unsupported::Binary
+        )
+    )
 }
 
 /// Whether another try follows, and where.

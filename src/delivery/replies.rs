@@ -19,6 +19,10 @@ const TEXT_MAX: usize = 400;
 pub fn reply_of(said: &BackendReply, step: Step) -> Reply {
     let text = text_of(said.text());
     match said.head.code {
+        // Too many recipients is no word about this one (RFC 5321 §4.5.3.1.10: 552 is to be read as 452).
+        552 if step == Step::Recipient && matches!(said.head.status, Status(4 | 5, 5, 3)) => {
+            Reply::owned(452, Status(4, 5, 3), text.into())
+        }
         // 421 closes the backend's connection, not the client's.
         421 => Reply::owned(451, Status(4, 3, 2), text.into()),
         code @ 400..=499 => Reply::owned(code, status_for(said, 4), text.into()),
@@ -86,7 +90,17 @@ impl Outcome {
         })
     }
 
-    /// Where all recipients were refused the first refusal is told; where some were, that the rest may come again.
+    /// Whether some of these recipients may still get the message: others were taken, or were only put off.
+    #[must_use]
+    pub fn is_partly_refused(&self, recipients: usize) -> bool {
+        let is_put_off =
+            |(_, said): &(usize, BackendReply)| reply_of(said, Step::Recipient).is_transient();
+        let put_off = self.refused.iter().filter(|one| is_put_off(one)).count();
+        self.refused.len() < recipients || (put_off > 0 && put_off < self.refused.len())
+    }
+
+    /// Where all recipients were refused for good, or all were put off, the first refusal is told. Else no one reply is
+    /// true for all of them: they may come again, and those that are refused hear it at RCPT.
     fn of_recipients(&self, envelope: &Envelope) -> Reply {
         let recipients = envelope.recipients();
         let Some((place, said)) = self.refused.first() else {
@@ -94,7 +108,7 @@ impl Outcome {
         };
         let reply = reply_of(said, Step::Recipient);
         match recipients.get(*place) {
-            Some(recipient) if self.refused.len() < recipients.len() => {
+            Some(recipient) if self.is_partly_refused(recipients.len()) => {
                 let path = String::from_utf8_lossy(envelope.path(recipient.path).whole);
                 SOME_REFUSED.with(&format!("<{path}> {reply}"))
             }

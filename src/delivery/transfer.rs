@@ -159,10 +159,19 @@ impl Heard {
     }
 }
 
+/// Begins the transaction. LMTP answers for each recipient by itself, and there is one reply to the client: so it is given
+/// one recipient a message (INV-250), also where a reload has made a pool LMTP under a transaction.
+fn open(lease: &mut Lease, message: &Message<'_>) -> Result<(), Unsupported> {
+    if lease.backend().identity.lmtp && message.recipients() > 1 {
+        return Err(Unsupported::Busy);
+    }
+    lease.open(message.envelope, message.to, message.load)
+}
+
 /// Sends a whole message: in one write with BDAT where there is one recipient, in two otherwise.
 pub(super) async fn whole(lease: &mut Lease, message: &Message<'_>) -> Met {
     let mut heard = Heard::of(lease);
-    if let Err(why) = lease.open(message.envelope, message.to, message.load) {
+    if let Err(why) = open(lease, message) {
         return heard.met(lease, Ending::Unsupported(why));
     }
     lease.undotted(message.undotted);
@@ -227,7 +236,7 @@ impl Streaming {
     ) -> Result<Streaming, Box<(Met, Lease)>> {
         let mut heard = Heard::of(&lease);
         let failed = |met: Met, lease: Lease| Err(Box::new((met, lease)));
-        if let Err(why) = lease.open(message.envelope, message.to, message.load) {
+        if let Err(why) = open(&mut lease, message) {
             return failed(heard.met(&lease, Ending::Unsupported(why)), lease);
         }
         loop {
@@ -236,7 +245,13 @@ impl Streaming {
                 Err(broken) => return failed(heard.broken(&lease, broken), lease),
                 Ok(Event::Go) if heard.is_good() => break,
                 Ok(Event::Go | Event::Refused) => return failed(heard.refused(&lease), lease),
-                Ok(Event::Final(_)) => return failed(heard.last(&lease, false), lease),
+                Ok(Event::Final(_)) => {
+                    let met = match heard.is_good() {
+                        true => heard.last(&lease, false),
+                        false => heard.refused(&lease),
+                    };
+                    return failed(met, lease);
+                }
                 Ok(event) => heard.note(event, &lease),
             }
         }

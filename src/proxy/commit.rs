@@ -182,7 +182,7 @@ impl Session {
         }
         let envelope = self.server.envelope();
         let sender = envelope.sender().whole;
-        let partly = outcome.refused.len() < envelope.recipients().len();
+        let partly = outcome.is_partly_refused(envelope.recipients().len());
         for (place, said) in &outcome.refused {
             if let (Some(pool), Some(recipient)) =
                 (transaction.pool(), envelope.recipients().get(*place))

@@ -164,6 +164,8 @@ impl Session {
         let peer = &mut self.peer;
         // TLS with us, or that between the client and the proxy in front.
         let (tls, certificate) = match (self.io.stream.tls(), &peer.via) {
+            // After XCLIENT the certificate is the proxy's, and the client another.
+            (Some(tls), _) if self.server.claims().is_some() => (Some(tls.version), &[][..]),
             (Some(tls), _) => (Some(tls.version), &*tls.peer_names),
             (None, Some(via)) => via.secured(),
             (None, None) => (None, &[][..]),

@@ -69,7 +69,10 @@ impl Session {
                 recorder.record(Stage::Handshake, self.scope, took);
                 recorder.count(counter(facts), self.scope, 1);
                 let listener = &current.site.listeners[self.listener];
-                self.peer.trusted |= listener.trusts_certificate(&facts.peer_names);
+                // After XCLIENT the certificate is the proxy's, and the client another.
+                if self.server.claims().is_none() {
+                    self.peer.trusted |= listener.trusts_certificate(&facts.peer_names);
+                }
                 self.server.trust(self.peer.trusted);
                 self.server.secured();
                 self.server.set_bindable(facts.exporter.is_some());

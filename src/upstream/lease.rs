@@ -44,6 +44,8 @@ pub struct Lease {
     asks: bool,
     /// So many recipients were taken before the backend said that it takes no more in one message.
     too_many_after: Option<u32>,
+    /// The recipient before this one was refused so.
+    too_many_once: bool,
 }
 
 impl Lease {
@@ -70,6 +72,7 @@ impl Lease {
             broken: false,
             asks: false,
             too_many_after: None,
+            too_many_once: false,
         }
     }
 
@@ -255,11 +258,15 @@ impl Lease {
         let failed = match event {
             Event::Recipient(_, head) if head.is_positive() => {
                 self.too_many_after = None;
+                self.too_many_once = false;
                 return;
             }
             Event::Recipient(_, head) => {
                 let taken = self.client().accepted().count();
-                if taken > 0 && is_too_many(head) && self.too_many_after.is_none() {
+                // A bare 452 is also said of one full mailbox: it takes two in a row.
+                let sure = head.status != Status::NONE || self.too_many_once;
+                self.too_many_once = is_too_many(head);
+                if taken > 0 && is_too_many(head) && sure && self.too_many_after.is_none() {
                     self.too_many_after = u32::try_from(taken).ok();
                 }
                 return;

@@ -52,7 +52,7 @@ impl Pools {
     /// a good answer; the sender may have been the reason. Where the backends take a connection for the client's, the
     /// client may have been: what one unwanted client hears under a stolen name must not shut out the owner of the name.
     ///
-    /// That a message has too many recipients (452 4.5.3) says nothing about any of them.
+    /// That a message has too many recipients (452 4.5.3, or 552 5.5.3) says nothing about any of them.
     pub fn note_refused(
         &self,
         pool: PoolId,
@@ -62,12 +62,14 @@ impl Pools {
         said: &BackendReply,
         partly: bool,
     ) {
-        if said.head.status == Status(4, 5, 3) {
-            return;
-        }
         let (Some(local), Some(key)) = (self.local(pool), Key::new(pool, recipient)) else {
             return;
         };
+        // Where no limit was learned of it, only the refusal itself can tell the sender to split the message.
+        let too_many = matches!(said.head.status, Status(4 | 5, 5, 3));
+        if too_many && (said.head.is_permanent() || local.pool.recipients_max(now()) > 0) {
+            return;
+        }
         let (waits, backends) = (&local.pool.waits, self.backends());
         let verified = backends.verified();
         if is_about_mailbox(said.head.status) {
