@@ -339,7 +339,7 @@ mod tests {
             ("", "write \"host:port\""),
             (
                 "srv:_smtp._tcp.mail.internal",
-                "list the backends themselves, as \"host:port\"",
+                "name the backends themselves, as \"host:port\"; a host may have several addresses",
             ),
         ] {
             assert_eq!(

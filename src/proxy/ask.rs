@@ -73,7 +73,7 @@ impl Session {
             None => self.admit(),
             // Its certificate has lifted what was held against its address.
             Some(_) if self.peer.trusted => Answer::Accept,
-            Some(answer) => answer,
+            Some(answer) => *answer,
         };
         let listener = &self.current.site.listeners[self.listener];
         let delay = listener.greeting_delay;

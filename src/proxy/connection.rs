@@ -51,7 +51,7 @@ pub(super) struct Session {
     pub phase: Phase,
     pub place: Option<Place>,
     /// Whether its address is let in, where that was asked before the greeting was due.
-    pub admitted: Option<Answer>,
+    pub admitted: Option<Box<Answer>>,
     /// AUTH: under way, or done.
     pub login: Option<Box<Login>>,
     pub transaction: Option<Box<Transaction>>,
@@ -63,7 +63,8 @@ pub(super) struct Session {
     pub started: Tick,
     /// The moment of the last event; a clock read for each would cost more than it tells.
     pub now: Tick,
-    counted: [u32; Verb::COUNT],
+    /// Counts of commands as they were at the last look, of which the low bits are enough.
+    counted: [u16; Verb::COUNT],
     _open: Counted,
 }
 
@@ -335,7 +336,7 @@ impl Session {
     /// Records the time of a command that was handled without a question.
     fn count_verb(&mut self) {
         let verb = self.server.verb();
-        let seen = self.server.tally().of(verb);
+        let seen = self.server.tally().of(verb) as u16;
         if std::mem::replace(&mut self.counted[verb as usize], seen) != seen {
             let stage = stage_of(verb);
             if !matches!(

@@ -36,7 +36,7 @@ impl Session {
                 });
             }
         }
-        self.admitted = Some(admitted);
+        self.admitted = Some(Box::new(admitted));
         let end = self.secure().await;
         if end.is_some() {
             let recorder = &self.context.recorder;

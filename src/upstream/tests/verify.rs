@@ -321,8 +321,10 @@ fn a_temporary_refusal_of_some_is_told_once() {
         // The client has heard it, where it was refused alone.
         note(&later, false);
         assert!(!lately());
-        // That is about the message.
+        // That is about the message. Where no limit was learned of it, it is told once, so that the message is split.
         note(&said(452, Status(4, 5, 3)), true);
+        assert_eq!((lately(), lately()), (true, false));
+        note(&said(552, Status(5, 5, 3)), true);
         assert!(!lately());
         note(&said(550, Status(5, 7, 1)), true);
         assert_eq!((lately(), lately()), (true, true));
