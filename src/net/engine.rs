@@ -6,7 +6,11 @@
 use super::{ring, uring};
 use crate::config::Io;
 use io_uring::{IoUring, Probe, opcode, types};
-use std::{fmt, io};
+use std::{fmt, io, thread, time::Duration};
+
+/// How often memory that is refused is asked for again, and how long after: two seconds in all.
+const MEMORY_TRIES: u32 = 40;
+const MEMORY_PAUSE: Duration = Duration::from_millis(50);
 
 /// An I/O engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +82,38 @@ pub struct Choice {
 /// # Errors
 /// `ring` or `uring` was insisted on and the kernel refuses it: the reason, and what to do.
 pub fn probe(io: Io, workers: usize) -> Result<Choice, String> {
+    let is_memory = |refusal: &Refusal| is_memory(&refusal.error);
     choose(
         io,
-        || ring::try_ring().and_then(|()| ring::try_rings(workers)),
-        |setup| try_uring(setup).and_then(|()| uring::try_rings(setup, workers)),
+        || {
+            let rings = || ring::try_ring().and_then(|()| ring::try_rings(workers));
+            patiently(rings, is_memory)
+        },
+        |setup| {
+            let rings = || try_uring(setup).and_then(|()| uring::try_rings(setup, workers));
+            patiently(rings, is_memory)
+        },
     )
+}
+
+/// Tries again for a while where memory is refused: the kernel takes its time to give back that of rings which were let go,
+/// by an attempt before this one or by a process that has just ended.
+pub(super) fn patiently<T, E>(
+    attempt: impl Fn() -> Result<T, E>,
+    is_memory: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..MEMORY_TRIES {
+        match attempt() {
+            Err(why) if is_memory(&why) => thread::sleep(MEMORY_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
+/// Whether the kernel refused memory.
+pub(super) fn is_memory(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOMEM)
 }
 
 /// What stands in the way of io_uring.

@@ -12,11 +12,11 @@
 
 use super::{
     buffer::Chunk,
-    engine::{Refusal, Setup, try_all},
+    engine::{Refusal, Setup, is_memory, patiently, try_all},
     host,
     stream::Socket,
     sys::{self, Address},
-    worker::{Worker, patiently},
+    worker::Worker,
 };
 use io_uring::{
     IoUring, cqueue, opcode,
@@ -54,7 +54,7 @@ where
     let flags = flags(setup);
     let mut builder = tokio_uring::builder();
     builder.entries(ENTRIES).uring_builder(&flags);
-    let runtime = patiently(|| tokio_uring::Runtime::new(&builder))?;
+    let runtime = patiently(|| tokio_uring::Runtime::new(&builder), is_memory)?;
     let _ending = worker.ending();
     Ok(runtime.block_on(host::run_main(worker, main)))
 }

@@ -8,7 +8,7 @@ use super::{
     buffer::Pool,
     clock::now,
     deadline::Deadlines,
-    engine::Engine,
+    engine::{Engine, is_memory, patiently},
     epoll, host,
     ring::{self, Ring},
     timer::Timers,
@@ -29,19 +29,14 @@ use std::{
     },
     task::{Context, Poll, Waker},
     thread,
-    time::Duration,
 };
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
 }
 
-static PANICS: AtomicU64 = AtomicU64::new(0);
-/// How often the engine is built again where the kernel has no memory for it, and the pause before that.
-const MEMORY_TRIES: u32 = 50;
-const MEMORY_PAUSE: Duration = Duration::from_millis(20);
-
 static LOST: OnceLock<&'static str> = OnceLock::new();
+static PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// What the streams, timers and tasks of one worker share. Not to be seen outside `net`.
 pub(super) struct Worker {
@@ -177,7 +172,7 @@ where
     if let Some(core) = core {
         affinity::pin(core)?;
     }
-    let worker = patiently(|| Worker::new(engine))?;
+    let worker = patiently(|| Worker::new(engine), is_memory)?;
     let _current = Enter::new(&worker);
     let output = match engine {
         Engine::Epoll => epoll::run(&worker, main),
@@ -187,18 +182,6 @@ where
     // The runtime is gone, and with it every operation that might touch this.
     worker.grave.take();
     output
-}
-
-/// Builds what the kernel may refuse memory for at this moment: the rings of the probe, or of a process that ended just
-/// before, are taken down after the calls that end them have returned.
-pub(super) fn patiently<T>(build: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    for _ in 0..MEMORY_TRIES {
-        match build() {
-            Err(why) if why.raw_os_error() == Some(libc::ENOMEM) => thread::sleep(MEMORY_PAUSE),
-            built => return built,
-        }
-    }
-    build()
 }
 
 /// Holds the thread-local for as long as the worker runs.
