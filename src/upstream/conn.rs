@@ -50,6 +50,8 @@ pub(super) struct Conn {
     pub(super) idle_since: Tick,
     /// Messages and verifications that it has carried.
     pub(super) uses: u32,
+    /// Messages that the backend has taken on it.
+    pub(super) taken: u32,
     pub(super) strain: Strain,
     /// The client that the backend takes it for.
     pub(super) owner: Option<Box<Owner>>,
@@ -71,6 +73,7 @@ impl Conn {
             born: now,
             idle_since: Tick::default(),
             uses: 0,
+            taken: 0,
             strain: Strain::default(),
             owner: None,
             permit,
@@ -287,6 +290,7 @@ impl Conn {
         let mut conn = Conn::new(stream, handover.client, handover.permit);
         conn.born = handover.born;
         conn.uses = handover.uses;
+        conn.taken = handover.taken;
         conn.strain = handover.strain;
         conn.owner = handover.owner;
         Ok(conn)
@@ -305,6 +309,7 @@ impl Conn {
             born,
             idle_since,
             uses,
+            taken,
             strain,
             owner,
             permit,
@@ -315,6 +320,7 @@ impl Conn {
                 client,
                 born,
                 uses,
+                taken,
                 strain,
                 owner,
                 permit,
@@ -330,6 +336,7 @@ impl Conn {
                 born,
                 idle_since,
                 uses,
+                taken,
                 strain,
                 owner,
                 permit,

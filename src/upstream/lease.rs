@@ -207,7 +207,7 @@ impl Lease {
     /// messages on one connection before. Some close after each message, or after 20, and show it only at the next MAIL.
     #[must_use]
     pub fn will_last(&self) -> bool {
-        !self.reused || self.backend().keeps(self.conn().uses)
+        !self.reused || self.backend().keeps(self.conn().taken + 1)
     }
 
     /// Sends what was written. [`Lease::next`] does so by itself; this is for a body that goes on.
@@ -234,14 +234,15 @@ impl Lease {
                 if let Event::Final(head) | Event::FinalFor(_, head) = event
                     && head.is_positive()
                 {
-                    self.backend().has_kept(self.conn().uses);
+                    self.conn_mut().taken += 1;
+                    self.backend().has_kept(self.conn().taken);
                 }
                 Ok(event)
             }
             Err(trouble) => {
                 let broken = self.broke(trouble);
                 if broken.stale {
-                    self.backend().has_closed_at(self.conn().uses);
+                    self.backend().has_closed_at(self.conn().taken + 1);
                 }
                 self.take_note(&broken);
                 Err(broken)

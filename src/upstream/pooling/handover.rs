@@ -14,6 +14,7 @@ pub struct Handover {
     pub(in crate::upstream) client: Client,
     pub(in crate::upstream) born: Tick,
     pub(in crate::upstream) uses: u32,
+    pub(in crate::upstream) taken: u32,
     pub(in crate::upstream) strain: Strain,
     pub(in crate::upstream) owner: Option<Box<Owner>>,
     pub(in crate::upstream) permit: Permit,
