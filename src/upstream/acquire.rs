@@ -22,14 +22,18 @@ use crate::{
     config::{Balance, PoolIdentity},
     log::say,
     metrics::{Counter, Gauge, Stage},
-    net::now,
+    net::{now, sleep},
     smtp::Tick,
 };
 use std::{
     cell::OnceCell,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
+
+/// The pause before a backend that is full for the moment is asked again.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a connection is wanted for.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +142,7 @@ impl Pools {
                 }
                 Ok((None, _)) => acquisition.tried.stale(),
                 // It has connections of ours that work: wait for one of those, or take another backend.
-                Err(Trouble::Full) => {}
+                Err(Trouble::Full) => sleep(FULL_PAUSE).await,
                 Err(trouble) => {
                     let id = local.pool.backends[place].id;
                     acquisition.tried.failed(id, trouble);

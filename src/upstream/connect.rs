@@ -21,7 +21,11 @@ use crate::{
 use std::{
     io,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
+
+/// A backend that greeted us within this time, and is full now, is full for the moment.
+const GREETED_LATELY: Duration = Duration::from_secs(1);
 
 /// Why a connection could not be opened.
 #[derive(Debug)]
@@ -114,6 +118,7 @@ async fn attempt(
         Ok(()) => {
             let backend = conn.permit.backend();
             backend.seen.set(conn.client.capabilities());
+            backend.greeted_at.store(now().0, Relaxed);
             backend
                 .budget
                 .has_taken(backend.idle() + backend.leases() + 1);
@@ -180,8 +185,13 @@ fn is_at_its_limit(conn: &Conn) -> bool {
     };
     let backend = conn.permit.backend();
     let working = backend.idle() + backend.leases();
-    if !head.is_transient() || conn.owner.is_some() || working == 0 {
+    if !head.is_transient() || conn.owner.is_some() {
         return false;
+    }
+    if working == 0 {
+        // It may still count connections that we have just closed, as Exim does until it has seen its processes end.
+        let greeted = Tick(backend.greeted_at.load(Relaxed));
+        return greeted != Tick::default() && now().since(greeted) < GREETED_LATELY;
     }
     if backend.budget.learn(working, now()) {
         let said = BackendReply::from(conn.client.reply());

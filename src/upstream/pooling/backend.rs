@@ -87,6 +87,8 @@ pub struct Backend {
     idle: AtomicU32,
     /// So many messages it has taken on one connection.
     kept: AtomicU32,
+    /// When it last greeted a connection of ours, in ticks; 0: never.
+    pub(in crate::upstream) greeted_at: AtomicU64,
 }
 
 /// A backend that has taken so many messages on one connection is taken to set no limit to them. Above what the mail
@@ -119,6 +121,7 @@ impl Backend {
             leases: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             kept: AtomicU32::new(0),
+            greeted_at: AtomicU64::new(0),
         }
     }
 
