@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → supervisor → worker, admin, acme, lookup → http, proxy → record, delivery → policy, upstream → net → tls, threads, smtp, metrics
+//! main → cli → supervisor → worker, admin, acme, lookup → http, proxy → record, delivery → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -13,12 +13,13 @@ pub mod delivery;
 pub mod http;
 pub mod log;
 pub mod lookup;
-pub mod maildir;
 pub mod metrics;
 pub mod net;
 pub mod policy;
 pub mod process;
 pub mod proxy;
+pub mod proxy_protocol;
+pub mod quickstart;
 pub mod record;
 pub mod smtp;
 pub mod spool;

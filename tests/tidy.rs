@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What each room may import (`crate::room`). Downwards only; the map is in `src/lib.rs`.
+/// What each room may import (`crate::room`, or `gatepost::room` in `cli`). Downwards only; the map is in `src/lib.rs`.
+/// The rooms that aren't named here (main, supervisor) stand above all and may import any.
 const ROOMS: &[(&str, &[&str])] = &[
     ("decimal", &[]),
+    ("proxy_protocol", &["decimal"]),
     ("smtp", &["decimal"]),
     ("metrics", &[]),
     ("log", &["decimal"]),
@@ -27,7 +29,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
     (
         "upstream",
-        &["tls", "net", "smtp", "metrics", "log", "config"],
+        &[
+            "tls",
+            "net",
+            "proxy_protocol",
+            "smtp",
+            "metrics",
+            "log",
+            "config",
+        ],
     ),
     (
         "delivery",
@@ -42,12 +52,23 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
-            "record", "auth", "tls", "policy", "delivery", "upstream", "spool", "net", "smtp",
-            "metrics", "log", "config",
+            "record",
+            "auth",
+            "tls",
+            "policy",
+            "delivery",
+            "upstream",
+            "spool",
+            "net",
+            "proxy_protocol",
+            "smtp",
+            "metrics",
+            "log",
+            "config",
         ],
     ),
     ("process", &["net", "log", "config"]),
-    ("maildir", &["net", "smtp", "metrics", "log", "config"]),
+    ("quickstart", &["net", "smtp", "metrics", "log", "config"]),
     ("acme", &["http", "tls", "metrics", "log", "config"]),
     ("http", &[]),
     ("admin", &["http", "metrics", "log", "config"]),
@@ -58,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "smtp", "metrics", "log", "config",
         ],
     ),
+    ("cli", &["admin", "process", "auth", "log", "config"]),
 ];
 
 const LINES_PER_FILE_MAX: usize = 500;
@@ -110,11 +132,11 @@ fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
 
-/// The rooms that a file names behind `crate::`, alone or in a group, each with its line.
+/// The rooms that a file names after `crate::` or `gatepost::`, alone or in a group, each with its line.
 fn rooms_named(text: &str) -> Vec<(usize, String)> {
     let clean: String = text
         .lines()
-        .map(|line| code(line).to_string() + "\n")
+        .map(|line| code(line).replace("gatepost::", "crate::") + "\n")
         .collect();
     let word = |from: &str| -> String {
         from.chars()

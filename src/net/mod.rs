@@ -5,8 +5,7 @@
 //! same types: a bare io_uring loop, io_uring through tokio-uring (with operations of our own), and epoll (tokio);
 //! [`probe`] finds out which this kernel allows.
 //!
-//! What it must not know: SMTP. It moves bytes and looks at none; [`proxy_header`], which does, is a pure function that
-//! the sessions call.
+//! What it must not know: SMTP. It moves bytes and looks at none.
 //!
 //! The rules that the rest relies on:
 //! - A read is never lost: `recv` goes on where a dropped `recv` left off. Deadlines shut the socket down.
@@ -31,7 +30,6 @@ mod host;
 mod inherit;
 mod listener;
 pub mod mailbox;
-pub mod proxy_header;
 mod ring;
 mod stream;
 pub mod sync;

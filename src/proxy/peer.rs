@@ -17,11 +17,9 @@ use super::{
 use crate::{
     log::field::push_address,
     metrics::Counter,
-    net::{
-        Stream, now,
-        proxy_header::{self, Header, Origin},
-    },
+    net::{Stream, now},
     policy::{At, CheckId, Judgement, SessionTicket},
+    proxy_protocol::{self, Header, Origin},
     smtp::{
         Tick,
         server::{Answer, Claim, Claims, Phase, Server},
@@ -132,7 +130,7 @@ impl Via {
     }
 
     /// What it speaks.
-    fn tls(&self) -> Option<&proxy_header::Tls> {
+    fn tls(&self) -> Option<&proxy_protocol::Tls> {
         self.origin.as_ref()?.tls.as_ref()
     }
 
@@ -160,7 +158,7 @@ enum Refusal {
     /// It ended, or fell silent, before the header was whole.
     Unfinished(&'static str),
     /// What came is no header.
-    Fault(proxy_header::Fault),
+    Fault(proxy_protocol::Fault),
 }
 
 impl fmt::Display for Refusal {
@@ -254,8 +252,8 @@ async fn header(stream: &mut Stream, wait: Duration) -> Result<Header, Refusal> 
                 &gathered[..]
             }
         };
-        // At `proxy_header::BINARY_MAX` octets there is a header or a fault: nothing is gathered beyond.
-        if let Some(header) = proxy_header::look(bytes).map_err(Refusal::Fault)? {
+        // At `proxy_protocol::BINARY_MAX` octets there is a header or a fault: nothing is gathered beyond.
+        if let Some(header) = proxy_protocol::look(bytes).map_err(Refusal::Fault)? {
             stream.unread(&bytes[header.length..]);
             stream.set_deadline(Tick::FAR);
             return Ok(header);

@@ -2,6 +2,8 @@
 //!
 //! Only the verb is decided here; `path` and `params` read the arguments, `server` knows the sequence.
 
+use crate::decimal::parse_decimal;
+
 /// A command's verb (RFC 5321 §4.1.1 and extensions).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -174,19 +176,7 @@ pub fn chunk(arguments: &[u8]) -> Option<(u64, bool)> {
         word if word.eq_ignore_ascii_case(b"LAST") => true,
         _ => return None,
     };
-    Some((decimal(&arguments[..end])?, last))
-}
-
-/// A decimal number of nothing but digits; `None` where it is something else or overflows.
-#[must_use]
-pub fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 20 {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |n, digit| {
-        let value = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        n.checked_mul(10)?.checked_add(value)
-    })
+    Some((parse_decimal(&arguments[..end])?, last))
 }
 
 /// Whether it separates the words of a command.

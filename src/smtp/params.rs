@@ -2,13 +2,14 @@
 //! unknown where that extension is not announced.
 
 use super::{
-    command::{decimal, is_blank},
+    command::is_blank,
     envelope::{BodyKind, Notify, Ret},
     extensions::Extensions,
     path::is_clean_utf8,
     replies,
     reply::Known,
 };
+use crate::decimal::parse_decimal;
 use std::borrow::Cow;
 
 /// Octets of ENVID (RFC 3461 §4.4).
@@ -178,7 +179,7 @@ impl Upper {
 /// SIZE: 1 to 20 digits (RFC 1870 §4).
 fn size(digits: &[u8]) -> Option<u64> {
     let sound = (1..=20).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    sound.then(|| decimal(digits).unwrap_or(u64::MAX))
+    sound.then(|| parse_decimal(digits).unwrap_or(u64::MAX))
 }
 
 fn body(kind: &[u8], offered: Extensions) -> Option<BodyKind> {

@@ -29,11 +29,11 @@ use crate::{
     config::{Config, InForce, LogFormat, Source, Workers},
     http::Listener,
     log::{self, Target, Writer, say},
-    maildir::Maildir,
     metrics::{Counter, Info, Registry, Scope},
     net::{self, Choice},
     policy::Shared,
     process,
+    quickstart::Maildir,
     threads::Threads,
     worker::{self, Order, Plan, Worker},
 };

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::tls::Mode;
 use gatepost::{
-    net::{self, Stream, proxy_header},
+    net::{self, Stream},
+    proxy_protocol,
     smtp::{Client, Event},
 };
 use ipnet::IpNet;
@@ -67,7 +68,7 @@ pub async fn dial(plan: &Plan, call: Call, notes: &RefCell<Recorder>) -> Result<
         let port = 1024 + (call.count % 60_000) as u16;
         let client = SocketAddr::new(pick(network, call.count), port);
         let ends = Some((client, call.target));
-        proxy_header::write(version.into(), ends, &mut link.out);
+        proxy_protocol::write(version.into(), ends, &mut link.out);
     }
     match ready(&mut link, plan, call, notes).await {
         Ok(()) => Ok(link),

@@ -2,7 +2,7 @@
 //! back alike, so that a plan printed by `--dry-run` is a scenario.
 
 use crate::tls::Mode;
-use gatepost::{config::Size, net::proxy_header::Version};
+use gatepost::{config::Size, proxy_protocol::Version};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use std::{fmt, marker::PhantomData, str::FromStr};
 

@@ -9,12 +9,9 @@
 //! that of the one before.
 
 use super::{Server, State, Tally, auth::Login, hello::is_odd, interface::Question};
+use crate::decimal::parse_decimal;
 use crate::smtp::{
-    command::{decimal, is_blank},
-    extensions::Extensions,
-    limits::DOMAIN_MAX,
-    params::from_xtext,
-    replies,
+    command::is_blank, extensions::Extensions, limits::DOMAIN_MAX, params::from_xtext, replies,
     replies::wire,
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -164,7 +161,7 @@ fn address(value: &[u8]) -> Option<IpAddr> {
 }
 
 fn port(value: &[u8]) -> Option<u16> {
-    u16::try_from(decimal(value)?).ok()
+    u16::try_from(parse_decimal(value)?).ok()
 }
 
 fn one_of(value: &[u8], yes: &[u8], no: &[u8]) -> Option<bool> {

@@ -1,15 +1,102 @@
-//! `gatepost user`: asks for a password where one is needed, and changes the file.
+//! `gatepost user`: asks for a password where one is needed, and changes the file of accounts.
 
-use crate::cli::{Account, Password, User};
+use super::output::{exit, say};
+use clap::{Args, Subcommand};
 use gatepost::auth::{Entry, Secret, Verifier, edit};
-use std::io::{self, BufRead, IsTerminal};
+use std::{
+    io::{self, BufRead, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Octets of a password at most.
 const PASSWORD_MAX: usize = 1024;
 
+pub const HELP: &str = "\
+Examples:
+  gatepost user add amy@example.net                         asks for the password; the account owns its address
+  gatepost user add amy -a amy@example.net -a @amy.example  one that owns an address and a whole domain
+  pwgen 24 1 | gatepost user passwd -f accounts amy         the password from standard input
+  gatepost user list
+
+The file has a line an account and is not readable by others; the running proxy takes it over at a reload (SIGHUP).";
+
+/// What `user` does.
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add an account; asks for its password, or reads it from standard input.
+    #[command(after_help = HELP)]
+    Add(Account),
+    /// Give an account a new password.
+    #[command(after_help = HELP)]
+    Passwd(Account),
+    /// Take an account away.
+    Remove {
+        #[command(flatten)]
+        file: AccountFile,
+        /// The account.
+        name: String,
+    },
+    /// Show the accounts and what they own.
+    List {
+        #[command(flatten)]
+        file: AccountFile,
+    },
+}
+
+/// The file that is changed.
+#[derive(Args, Debug)]
+pub struct AccountFile {
+    /// The account file [key: credentials.file].
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "FILE",
+        default_value = "/etc/gatepost/accounts"
+    )]
+    pub file: PathBuf,
+}
+
+/// An account, and how its password is kept.
+#[derive(Args, Debug)]
+pub struct Account {
+    #[command(flatten)]
+    pub file: AccountFile,
+    /// The name that the user logs in with.
+    pub name: String,
+    /// An address that the account owns, or `@domain` for all of a domain; may be given several times. Without it a
+    /// new account owns its name, where that is an address, and an old one keeps what it has.
+    #[arg(short = 'a', long, value_name = "ADDRESS")]
+    pub address: Vec<String>,
+    #[command(flatten)]
+    pub password: Password,
+}
+
+/// How a password is kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Password {
+    /// Keep it as bcrypt instead of argon2id.
+    #[arg(long)]
+    pub bcrypt: bool,
+    /// Keep no verifier for SCRAM: a stolen file is worth less, and the account can't use SCRAM.
+    #[arg(long)]
+    pub no_scram: bool,
+}
+
+/// Changes or shows the file of accounts.
+pub fn user(what: User) -> ExitCode {
+    match change(what) {
+        Ok(text) => say(&text),
+        Err(why) => {
+            eprintln!("gatepost: {why}");
+            exit::DATA.into()
+        }
+    }
+}
+
 /// Does it: what to say on standard output. Errors: in words.
-pub fn run(user: User) -> Result<String, String> {
-    match user {
+fn change(what: User) -> Result<String, String> {
+    match what {
         User::Add(Account {
             file,
             name,

@@ -1,7 +1,7 @@
 //! Version 1: one line of text (§2.1). Strict, since nothing but a proxy writes it.
 
 use super::{Fault, Header, Origin, TEXT_MAX, begins, canonical};
-use crate::smtp::command::decimal;
+use crate::decimal::parse_decimal;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
@@ -72,7 +72,7 @@ fn address<T: FromStr + Into<IpAddr>>(word: Option<&[u8]>) -> Result<IpAddr, Fau
 /// Digits alone, without zeros in front (§2.1).
 fn port(word: Option<&[u8]>) -> Result<u16, Fault> {
     word.filter(|word| word.len() == 1 || !word.starts_with(b"0"))
-        .and_then(decimal)
+        .and_then(parse_decimal)
         .and_then(|number| u16::try_from(number).ok())
         .ok_or(Fault::Broken("port"))
 }
