@@ -52,6 +52,7 @@ const POLICY: &str = "
     pattern = 'cheap +pills|lottery'";
 
 #[test]
+// INV-ALLOC
 fn a_message_that_nothing_matches_allocates_nothing() {
     let config: config::Policy = toml::from_str(POLICY).expect("a policy");
     let policy = Policy::build(&config, "mx.ours.example").unwrap_or_else(|f| panic!("{f:?}"));

@@ -180,9 +180,23 @@ impl Run<'_> {
                 let accepted: Vec<_> = client.accepted().map(|at| at.to_string()).collect();
                 accepted.join(" ") == rest
             }
-            state => client.state().as_str() == state,
+            state => state_word(client.state()) == state,
         };
         assert!(holds, "it is {:?}", client.state());
+    }
+}
+
+/// The word for a state in the dialogues.
+fn state_word(state: ClientState) -> &'static str {
+    match state {
+        ClientState::Connecting => "connect",
+        ClientState::Idle => "idle",
+        ClientState::Open => "open",
+        ClientState::Committing => "commit",
+        ClientState::Over => "over",
+        ClientState::Resetting => "reset",
+        ClientState::Quitting => "quit",
+        ClientState::Failed => "failed",
     }
 }
 

@@ -326,6 +326,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    // INV-250
     fn what_goes_in_comes_out(
         (pipelining, chunking, dsn) in any::<(bool, bool, bool)>(),
         grain in prop_oneof![Just(1usize), 2usize..50, Just(100_000)],

@@ -69,6 +69,7 @@ fn feed(server: &mut Server, mut input: &[u8], out: &mut Vec<u8>) {
 }
 
 #[test]
+// INV-ALLOC
 fn a_session_in_steady_state_allocates_nothing() {
     let mut server = Server::new(Arc::new(Settings::new("mx.example")), Tick(0));
     let mut out = Vec::new();

@@ -196,6 +196,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    // INV-SPLIT
     fn any_split_gives_the_same(
         input in dialogue(),
         cuts in proptest::collection::vec(0usize..200, 0..6),
@@ -337,6 +338,7 @@ fn drain_waits_for_the_transaction() {
 }
 
 #[test]
+// INV-LIMIT
 fn refused_recipients_take_no_memory() {
     let mut settings = Settings::new("mx.example");
     settings.limits.errors = 0;

@@ -69,6 +69,7 @@ impl History {
     pub fn next(&self, due: u64, now: u64) -> u64 {
         // A clock that was set back must not keep us waiting for the time that was.
         let rested = self.failed.map_or(0, |(at, _)| at.min(now) + self.wait());
+        // INV-ORDERS
         let full = self.orders.len() >= ORDERS_PER_HOUR;
         let allowed = match self.orders.first() {
             Some(oldest) if full => (*oldest).min(now) + HOUR,
@@ -171,6 +172,7 @@ mod tests {
     }
 
     #[test]
+    // INV-ORDERS
     fn an_hour_has_a_budget_whatever_happens() {
         let mut history = History::default();
         let mut now = NOW;

@@ -208,18 +208,6 @@ impl Accounts {
         })
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The account of this name, in any of its forms.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Entry> {
@@ -313,7 +301,7 @@ mod tests {
     #[test]
     fn only_the_right_password_of_a_known_name_gets_in() {
         let accounts = sample();
-        assert_eq!(accounts.len(), 3);
+        assert_eq!(accounts.entries.len(), 3);
         assert_eq!(
             granted(&accounts, "AMY", "amys secret").as_deref(),
             Some("amy")

@@ -87,12 +87,6 @@ impl Exchange {
         Some(Exchange { mechanism, state })
     }
 
-    /// Which it is.
-    #[must_use]
-    pub fn mechanism(&self) -> Mechanism {
-        self.mechanism
-    }
-
     /// Takes a response. `None`: AUTH came without an initial one.
     #[must_use]
     pub fn respond(&mut self, response: Option<&[u8]>) -> Turn {

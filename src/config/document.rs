@@ -208,12 +208,6 @@ impl Document {
             .all(|problem| problem.severity == Severity::Warning)
     }
 
-    /// The text of a span.
-    #[must_use]
-    pub fn slice(&self, span: Range<usize>) -> &str {
-        self.text.get(span).unwrap_or_default()
-    }
-
     /// The text of the line that holds an offset.
     #[must_use]
     pub fn line_at(&self, offset: usize) -> &str {

@@ -10,6 +10,7 @@ use super::{
 use serde_json::Value as Schema;
 use std::fmt::Write;
 
+// INV-MANUAL
 const INTRODUCTION: &str = "\
 # Configuration
 

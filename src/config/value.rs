@@ -116,12 +116,6 @@ impl Size {
     pub const fn mib(mib: u64) -> Size {
         Size(mib << 20)
     }
-
-    /// The size as a length in memory.
-    #[must_use]
-    pub fn as_len(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
 }
 
 impl FromStr for Size {

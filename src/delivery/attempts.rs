@@ -270,6 +270,7 @@ fn next(met: &Met) -> Next {
         | Ending::Refused(..)
         | Ending::Recipients
         | Ending::NoConnection(_)
+        // INV-ONCE
         | Ending::Uncertain(_) => Next::Done,
     }
 }

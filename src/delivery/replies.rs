@@ -16,6 +16,7 @@ const TEXT_MAX: usize = 400;
 
 /// The reply to a client for what a backend answered at this step.
 #[must_use]
+// INV-REPLY
 pub fn reply_of(said: &BackendReply, step: Step) -> Reply {
     let text = text_of(said.text());
     match said.head.code {

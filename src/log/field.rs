@@ -30,6 +30,7 @@ impl<'a> Line<'a> {
 
     /// A field with text that may hold anything.
     #[inline]
+    // INV-RAW
     pub fn text(&mut self, key: &str, value: &[u8]) -> &mut Self {
         self.key(key);
         self.value(value);
@@ -303,6 +304,7 @@ mod tests {
     }
 
     #[test]
+    // INV-RAW
     fn a_stranger_cannot_forge_a_line_or_a_field() {
         for evil in [
             &b"x\ny=1"[..],

@@ -9,11 +9,7 @@ use super::{
     stage::Stage,
     track::Track,
 };
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 /// Records for one worker. A clone records into the same place. It stays on its thread.
 ///
@@ -31,7 +27,6 @@ struct Inner {
     tracks: RefCell<Vec<Option<Box<Tracks>>>>,
     /// `who@phase` and phases seen: a handful of static strings, found by a short linear search.
     ends: RefCell<Vec<(&'static str, &'static str, Scope)>>,
-    on: Cell<bool>,
 }
 
 impl Drop for Inner {
@@ -56,7 +51,6 @@ impl Recorder {
             sheet,
             tracks: RefCell::default(),
             ends: RefCell::default(),
-            on: Cell::new(true),
         }))
     }
 
@@ -72,17 +66,9 @@ impl Recorder {
         &self.0.registry
     }
 
-    /// Switches histograms off or on (they are on at first): to measure what they cost. Counters stay.
-    pub fn set_histograms(&self, on: bool) {
-        self.0.on.set(on);
-    }
-
     /// One latency in microseconds; longer than an hour counts as an hour.
     #[inline]
     pub fn record(&self, stage: Stage, scope: Scope, micros: u64) {
-        if !self.0.on.get() {
-            return;
-        }
         // Nothing in here calls out, so the borrow can't be met by another.
         let mut tracks = self.0.tracks.borrow_mut();
         if let Some(Some(tracks)) = tracks.get_mut(scope.index())
@@ -195,13 +181,5 @@ mod tests {
         drop(clone);
         assert_eq!(registry.gauge(Gauge::BodyMemory, Scope::NONE), 0);
         assert_eq!(registry.counter(Counter::Panics, Scope::NONE), 1);
-    }
-
-    #[test]
-    fn histograms_can_be_switched_off() {
-        let recorder = Recorder::alone();
-        recorder.set_histograms(false);
-        recorder.record(Stage::Commit, Scope::NONE, 5);
-        assert_eq!(recorder.snapshot().entries().count(), 0);
     }
 }

@@ -138,11 +138,6 @@ impl Registry {
         self.process.count_shared(counter, scope, n);
     }
 
-    /// Adds to a gauge from outside the workers.
-    pub fn add(&self, gauge: Gauge, scope: Scope, delta: i64) {
-        self.process.add_shared(gauge, scope, delta);
-    }
-
     /// Sets a gauge from outside the workers: for what is one level of the whole process, like a backend's
     /// health. Don't mix it with the workers' own writes to the same gauge: all are added up.
     pub fn set(&self, gauge: Gauge, scope: Scope, value: i64) {

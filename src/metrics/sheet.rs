@@ -82,11 +82,6 @@ impl Sheet {
         self.block(scope).counters[counter as usize].fetch_add(n, Relaxed);
     }
 
-    /// Adds to a gauge; for a sheet with many writers.
-    pub(super) fn add_shared(&self, gauge: Gauge, scope: Scope, delta: i64) {
-        self.block(scope).gauges[gauge as usize].fetch_add(delta, Relaxed);
-    }
-
     /// Value of a counter; 0 where it was never written.
     pub(super) fn counter(&self, counter: Counter, scope: Scope) -> u64 {
         self.blocks[scope.index()]

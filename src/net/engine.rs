@@ -14,6 +14,7 @@ const MEMORY_PAUSE: Duration = Duration::from_millis(50);
 
 /// An I/O engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// INV-ENGINE
 pub enum Engine {
     /// tokio's current-thread runtime.
     Epoll,

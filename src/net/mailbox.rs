@@ -114,7 +114,8 @@ impl<T> Receiver<T> {
     }
 
     /// The next message, if there is one.
-    pub fn try_recv(&mut self) -> Option<T> {
+    #[cfg(test)]
+    fn try_recv(&mut self) -> Option<T> {
         self.0.queue.pop()
     }
 

@@ -174,6 +174,7 @@ impl Stream {
     }
 
     /// The next bytes of the socket itself.
+    // INV-READ
     pub(super) async fn recv_raw(&mut self) -> io::Result<Option<Chunk>> {
         poll_fn(|cx| self.poll_recv_raw(cx)).await
     }

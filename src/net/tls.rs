@@ -156,7 +156,7 @@ impl Stream {
                         return Poll::Ready(Ok(Some(chunk)));
                     }
                 }
-                // Without a close_notify it may be anybody who cut the stream here.
+                // Without a close_notify an attacker may have cut the stream here (INV-CUT).
                 None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             }
         }

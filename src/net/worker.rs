@@ -266,6 +266,7 @@ pub fn end_idle_waits(by: Tick) {
 
 /// A future that ends where the one in it panics. Not an async block: that would hold the future twice, once as what it
 /// captured and once as what it awaits, and sessions are large.
+// INV-PANIC
 pub(super) struct Caught<F>(pub(super) F);
 
 impl<F: Future> Future for Caught<F> {

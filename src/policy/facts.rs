@@ -27,20 +27,6 @@ pub enum At {
 impl At {
     /// How many there are.
     pub const COUNT: usize = 7;
-
-    /// The word for it in logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            At::Connect => "connect",
-            At::Greeting => "greeting",
-            At::Hello => "hello",
-            At::Mail => "mail",
-            At::Rcpt => "rcpt",
-            At::Header => "header",
-            At::Body => "body",
-        }
-    }
 }
 
 /// What a client did that a correct one does not (RFC 5321 §3.1, RFC 2920 §3.1).

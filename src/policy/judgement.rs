@@ -2,7 +2,7 @@
 
 use super::{At, CheckId, Verdict, What};
 
-/// Hits that a judgement keeps; those beyond are counted in [`Judgement::lost`], their scores are added.
+/// Hits that a judgement keeps; of those beyond only the scores are added.
 pub const HITS_MAX: usize = 32;
 /// Of these, so many are kept free for the message's own: a thousand recipients must not crowd them out.
 const HITS_FOR_BODY: usize = 8;
@@ -49,7 +49,6 @@ type Waiting = (Verdict, Option<(CheckId, HitKind)>);
 pub struct Judgement {
     hits: Vec<Hit>,
     fresh_from: usize,
-    lost: u32,
     refusal: Option<(CheckId, HitKind)>,
     scores: [f64; At::COUNT],
     /// The part of the scores for which only strangers answer.
@@ -92,12 +91,6 @@ impl Judgement {
         self.refusal
     }
 
-    /// Hits that found no room, since the session's start.
-    #[must_use]
-    pub fn lost(&self) -> u32 {
-        self.lost
-    }
-
     /// A client list has accepted this client: stranger checks are skipped.
     #[must_use]
     pub fn is_welcome(&self) -> bool {
@@ -109,7 +102,6 @@ impl Judgement {
     pub(super) fn begin(&mut self, at: At) {
         if at == At::Connect {
             self.welcome = false;
-            self.lost = 0;
             self.waiting = None;
             self.hello_is_due = false;
         }
@@ -178,8 +170,6 @@ impl Judgement {
         };
         if self.hits.len() < room {
             self.hits.push(hit);
-        } else {
-            self.lost = self.lost.saturating_add(1);
         }
     }
 
@@ -263,10 +253,7 @@ mod tests {
             judgement.push(hit(At::Rcpt, 1.0));
         }
         let kept = HITS_MAX - HITS_FOR_BODY;
-        assert_eq!(
-            (judgement.hits().len(), judgement.lost() as usize),
-            (kept, 100 - kept)
-        );
+        assert_eq!(judgement.hits().len(), kept);
         assert_eq!(judgement.score(), 100.0);
         judgement.begin(At::Body);
         judgement.push(hit(At::Body, 1.0));

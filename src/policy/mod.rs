@@ -108,6 +108,7 @@ impl Policy {
     ///   gets the terminator.
     ///
     /// Takes no lock and, where nothing matches, allocates nothing.
+    // INV-ALLOC
     pub fn ask(
         &self,
         at: At,

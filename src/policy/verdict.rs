@@ -21,15 +21,6 @@ impl Verdict {
     pub fn is_accept(&self) -> bool {
         matches!(self, Verdict::Accept)
     }
-
-    /// The reply of a refusal.
-    #[must_use]
-    pub fn reply(&self) -> Option<&Reply> {
-        match self {
-            Verdict::Accept => None,
-            Verdict::Defer(reply) | Verdict::Reject(reply) | Verdict::Close(reply) => Some(reply),
-        }
-    }
 }
 
 /// What a rule does, or in shadow mode would have done.

@@ -113,7 +113,7 @@ impl Session {
         header: &[u8],
     ) -> Answer {
         if let Err(answer) = self.judge_message(header, true) {
-            // Tail hold: the end was never sent, so the backend discards what it has.
+            // Tail hold (INV-TAIL): the end was never sent, so the backend discards what it has.
             streaming.abandon();
             return answer;
         }

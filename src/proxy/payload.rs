@@ -22,6 +22,7 @@ pub(super) struct Survey {
 
 impl Session {
     /// What goes above the payload: our Received field, and on a submission listener the fields that are missing.
+    // INV-OCTETS
     pub fn own_fields(&self, id: MessageId, found: Found) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         let site = &self.current.site;

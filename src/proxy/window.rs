@@ -267,6 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
+    // INV-LIMIT
     fn grows_to_its_bound_and_gives_back() {
         let memory = BodyMemory::new(1 << 20, 50_000);
         let mut window = Window::open(&memory, None, 100_000, 0);

@@ -68,9 +68,6 @@ struct Kept {
 }
 
 impl Refusals {
-    /// None.
-    pub const NONE: &Refusals = &Refusals(None);
-
     /// Adds one.
     pub fn push(&mut self, refusal: Refusal) {
         let kept = self.0.get_or_insert_default();

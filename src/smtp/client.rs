@@ -215,22 +215,7 @@ pub enum ClientState {
     Failed,
 }
 
-impl ClientState {
-    /// The name in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ClientState::Connecting => "connect",
-            ClientState::Idle => "idle",
-            ClientState::Open => "open",
-            ClientState::Committing => "commit",
-            ClientState::Over => "over",
-            ClientState::Resetting => "reset",
-            ClientState::Quitting => "quit",
-            ClientState::Failed => "failed",
-        }
-    }
-}
+impl ClientState {}
 
 /// What the session as a whole is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

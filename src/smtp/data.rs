@@ -16,6 +16,7 @@ use super::scan::{Engine, Tally, walk};
 /// Two bodies are the same to it if their octets are: where the input is split makes no difference to
 /// payload, facts and end.
 #[derive(Clone, Debug)]
+// INV-CRLF
 pub struct DataScan {
     at: At,
     mode: BareNewline,
@@ -298,6 +299,7 @@ mod tests {
     ];
 
     #[test]
+    // INV-CRLF
     fn nothing_but_the_end_ends() {
         for trick in NOT_THE_END {
             // Also deep in a body, where whole strides are walked.

@@ -81,26 +81,3 @@ pub struct Capabilities {
     /// What XFORWARD may tell.
     pub xforward: Attributes,
 }
-
-impl Capabilities {
-    /// What two servers both offer; of two limits the lower one (0 is none).
-    #[must_use]
-    pub fn common(&self, other: &Capabilities) -> Capabilities {
-        fn lower<N: Copy + Ord + Default>(a: N, b: N) -> N {
-            let none = N::default();
-            if a == none || b == none {
-                a.max(b)
-            } else {
-                a.min(b)
-            }
-        }
-        Capabilities {
-            extensions: self.extensions.common(other.extensions),
-            size_max: lower(self.size_max, other.size_max),
-            recipients_max: lower(self.recipients_max, other.recipients_max),
-            messages_max: lower(self.messages_max, other.messages_max),
-            xclient: self.xclient.common(other.xclient),
-            xforward: self.xforward.common(other.xforward),
-        }
-    }
-}

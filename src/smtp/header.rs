@@ -214,12 +214,6 @@ impl HeaderEnd {
         }
         None
     }
-
-    /// Whether the end has been seen.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.at == At::Done
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What a session may not exceed: counts, sizes and waits. Each has a name here, a key in the
-//! configuration and a reply that says so (invariant 8: overload has a reply, never a growth).
+//! configuration and a reply that says so (INV-LIMIT: overload has a reply, never a growth).
 
 use super::extensions::Extensions;
 use std::time::Duration;

@@ -87,12 +87,6 @@ impl Reply {
         self.code / 100 == 4
     }
 
-    /// Whether the code is 5xx: the sender should give up.
-    #[must_use]
-    pub fn is_permanent(&self) -> bool {
-        self.code / 100 == 5
-    }
-
     /// Appends the reply as it goes on the wire, CRLF included.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut lines = self.text.as_str().split('\n').take(LINES_MAX).peekable();
@@ -209,6 +203,7 @@ mod tests {
     }
 
     #[test]
+    // INV-REPLY
     fn a_strangers_text_cannot_add_a_reply() {
         let evil = Reply::owned(550, Status(5, 1, 1), "a\r\n250 ok\r\n\0".into());
         let seen = wire(&evil);

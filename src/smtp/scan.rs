@@ -17,6 +17,7 @@
 //! question, but the terminator is not all there is to ask, and five passes read the body five times.
 //! Rejected: a bit mask of each stride for each kind of octet. Bits are easy to think about, but moving three
 //! masks out of the vector registers cost more than all comparisons.
+// INV-UNSAFE
 #![allow(unsafe_code)] // vector intrinsics; this file and net/ alone
 
 use super::body::{BodyFacts, LINE_STANDARD};

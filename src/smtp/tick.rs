@@ -1,12 +1,13 @@
 //! Time as the core sees it: a number that the shell passes in.
 //!
-//! The core reads no clock (architecture, invariant 1), so every machine that has a deadline is given the
+//! The core reads no clock (INV-PURE), so every machine that has a deadline is given the
 //! moment with each step and says the moment at which it wants to be called again.
 
 use std::time::Duration;
 
 /// A moment: microseconds of a monotonic clock since a point that is the same for the whole process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// INV-PURE
 pub struct Tick(pub u64);
 
 impl Tick {

@@ -18,6 +18,7 @@ use std::sync::{Arc, atomic::AtomicU32};
 ///
 /// # Errors
 /// Every problem, in words for the operator.
+// INV-RELOAD
 pub fn build_site(
     config: Config,
     before: Option<&Site>,
@@ -106,6 +107,7 @@ mod tests {
     }
 
     #[test]
+    // INV-RELOAD
     fn a_refused_configuration_leaves_budgets_alone() {
         let text = |connections: u32, rest: &str| {
             format!(

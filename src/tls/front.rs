@@ -36,6 +36,7 @@ pub struct Front {
 /// A ticket that is good spares its bearer the check of a certificate. So tickets are only taken where the same was asked
 /// of clients when they were given: each demand has keys of its own.
 #[derive(Clone, Debug)]
+// INV-TICKET
 struct Tickets {
     demand: ClientCertificates,
     /// The authorities' certificates.

@@ -97,12 +97,6 @@ impl Identity {
         })
     }
 
-    /// The names that it is for, in lower case: alternative names (`*.` wildcards as they are), then the common one.
-    #[must_use]
-    pub fn names(&self) -> &[Box<str>] {
-        &self.about.names
-    }
-
     /// The first name, for logs and metrics.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -45,23 +45,6 @@ impl Trouble {
     pub const fn counts(self) -> bool {
         !matches!(self, Trouble::Ours | Trouble::Caller | Trouble::Full)
     }
-
-    /// Its name in logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Trouble::Connect => "connect",
-            Trouble::Timeout => "timeout",
-            Trouble::Lost => "lost",
-            Trouble::Unavailable => "unavailable",
-            Trouble::Nonsense => "nonsense",
-            Trouble::Tls => "tls",
-            Trouble::Caller => "caller",
-            Trouble::Outlier => "outlier",
-            Trouble::Full => "full",
-            Trouble::Ours => "ours",
-        }
-    }
 }
 
 impl fmt::Display for Trouble {

@@ -119,8 +119,8 @@ impl Lease {
     }
 
     /// Whether the connection has carried something before: it may turn out to be stale.
-    #[must_use]
-    pub fn is_reused(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_reused(&self) -> bool {
         self.reused
     }
 
@@ -344,6 +344,7 @@ impl Lease {
 
     /// Ends the lease: the connection goes back to the pool if it is clean, or after a RSET if that makes it
     /// clean; else it is closed.
+    // INV-CLEAN
     pub fn give_back(mut self) {
         let Some(mut conn) = self.conn.take() else {
             return;
@@ -383,6 +384,7 @@ fn is_too_many(head: ReplyHead) -> bool {
     )
 }
 
+// INV-CLEAN, and INV-TAIL where the client has gone: what is under way ends with its connection.
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(conn) = self.conn.take() {

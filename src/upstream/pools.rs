@@ -378,7 +378,7 @@ impl Pools {
 
     /// Closes what has been idle too long, has closed, or belongs to a backend that is left out.
     pub(super) fn reap(self: &Rc<Self>) {
-        let remembered = self.shared.borrow().verified().len();
+        let remembered = self.shared.borrow().verified().count();
         let (registry, now) = (self.recorder.registry(), now());
         registry.set(Gauge::VerifyEntries, Scope::NONE, remembered as i64);
         for local in self.all() {

@@ -100,12 +100,6 @@ impl RouteTable {
     pub fn of_postmaster(&self) -> Option<&Route> {
         self.first.as_ref()
     }
-
-    /// Whether there is no route at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
 }
 
 #[cfg(test)]

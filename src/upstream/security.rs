@@ -50,6 +50,7 @@ pub(super) fn asks(pool: &config::Pool) -> StartTls {
         _ if pool.tls_implicit => StartTls::Always,
         PoolTls::None => StartTls::Never,
         PoolTls::Opportunistic => StartTls::IfOffered,
+        // INV-SECURE
         PoolTls::Required | PoolTls::Verify => StartTls::Always,
     }
 }

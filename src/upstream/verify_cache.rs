@@ -255,18 +255,12 @@ impl Cache {
 
     /// How many recipients are remembered, also those whose time is over and that were not asked for since.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         let lock = |s: &Mutex<Shard>| {
             let shard = s.lock().unwrap_or_else(PoisonError::into_inner);
             shard.good.len() + shard.rest.len()
         };
         self.shards.iter().map(lock).sum()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -329,7 +323,7 @@ mod tests {
             );
             assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));
         }
-        assert!(cache.len() <= SHARDS * 2 * 8 + 1, "{}", cache.len());
+        assert!(cache.count() <= SHARDS * 2 * 8 + 1, "{}", cache.count());
     }
 
     #[test]
@@ -345,7 +339,7 @@ mod tests {
             cache.learn_pair(&pair, Known::Good, Tick(10));
         }
         assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));
-        assert!(cache.len() <= SHARDS * 2 * 8 + 1, "{}", cache.len());
+        assert!(cache.count() <= SHARDS * 2 * 8 + 1, "{}", cache.count());
         // What is learnt last is what holds.
         cache.learn(&joe, bad(), Tick(10));
         assert_eq!(cache.look(&joe, Tick(1)), Some(bad()));

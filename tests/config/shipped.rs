@@ -110,6 +110,7 @@ fn the_edge_file_has_every_key() {
 }
 
 #[test]
+// INV-MANUAL
 fn the_manual_is_current() {
     let file = format!("{ROOT}/docs/config.md");
     let text = config::reference();

@@ -95,6 +95,7 @@ crate::on_all_engines! {
         old.expect("QUIT", "221");
     }
 
+    // INV-RELOAD
     fn a_broken_file_changes_nothing(engine) {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));

@@ -205,6 +205,7 @@ fn asked(backend: &Backend, pool: &str) -> (String, bool) {
 }
 
 #[test]
+// INV-SECURE
 fn no_password_goes_in_the_clear_where_tls_is_a_must() {
     for (backend, why) in [
         (

@@ -81,6 +81,7 @@ fn sends_byte_for_byte(engine: &str, extensions: &[&'static str], bdat: bool) {
 }
 
 crate::on_all_engines! {
+    // INV-OCTETS
     fn arrives_byte_for_byte_by_data(engine) {
         sends_byte_for_byte(engine, EXTENSIONS, false);
     }
@@ -130,6 +131,7 @@ crate::on_all_engines! {
         assert_eq!(backend.messages()[0].rcpt, ["RCPT TO:<b@example.net>"]);
     }
 
+    // INV-RELAY
     fn nobody_relays(engine) {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));
@@ -150,6 +152,7 @@ crate::on_all_engines! {
         assert!(reply.starts_with("250"), "{reply}");
     }
 
+    // INV-TAIL
     fn a_client_that_goes_before_the_dot_leaves_nothing(engine) {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));

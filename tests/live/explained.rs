@@ -350,6 +350,7 @@ fn tells(line: &str, reply: &str) -> bool {
 }
 
 #[test]
+// INV-MANUAL
 fn every_refusal_is_in_the_log_with_its_cause() {
     let rows = rows();
     let mut missing: Vec<&str> = rows

@@ -107,6 +107,7 @@ crate::on_all_engines! {
     fn a_lone_backend_that_fails_at_rcpt_means_451(engine) { defers_alone(engine, "RCPT"); }
     fn a_lone_backend_that_fails_after_the_dot_means_451(engine) { defers_alone(engine, "BODY"); }
 
+    // INV-REPLY
     fn refusals_are_passed_on_with_their_codes(engine) {
         for (step, line, expected) in [
             ("MAIL", "550 5.7.1 not you", "550 5.7.1 not you"),
@@ -125,6 +126,7 @@ crate::on_all_engines! {
         }
     }
 
+    // INV-ONCE
     fn nothing_is_sent_twice_after_the_dot(engine) {
         let bad = Backend::start(free_address(), EXTENSIONS, |_, command| {
             if command == "BODY" { Act::Close } else { Act::Usual }

@@ -283,6 +283,7 @@ crate::on_all_engines! {
         site.gatepost.log_line(&["verdict=none", "why=tls_alpn", "end=gatepost@tls"]);
     }
 
+    // INV-CLEAR
     fn what_follows_starttls_in_the_clear_is_thrown_away(engine) {
         let site = Site::start(engine, "", "");
         let mut client = Client::hello(site.gatepost.smtp);
@@ -300,6 +301,7 @@ crate::on_all_engines! {
         assert!(tls.ends_cleanly(), "a close_notify goes with the 221");
     }
 
+    // INV-CUT
     fn a_stream_cut_in_a_body_delivers_nothing(engine) {
         let site = Site::start(engine, "", "");
         let mut client = Client::hello(site.gatepost.smtp);

@@ -305,7 +305,7 @@ crate::on_all_engines! {
         assert!(reply.starts_with("451 4.4.1"), "{reply}\n{}", gatepost.errors());
     }
 
-    /// Half a reply, and the end without a farewell: nobody knows whether it was taken (invariant 4).
+    /// Half a reply, and the end without a QUIT: it can't be known whether the message was taken (INV-ONCE).
     fn a_reply_that_is_cut_off_is_uncertain(engine) {
         let address = secured(server_config(&[]), |stream| up_to_the_dot(stream, b"250 2.0.0 O"));
         let gatepost = before(engine, address, &mode("required"));

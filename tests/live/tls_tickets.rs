@@ -60,6 +60,7 @@ crate::on_all_engines! {
         assert!(metrics.lines().find(resumed).is_some_and(|line| line.ends_with(" 16")), "{metrics}");
     }
 
+    // INV-TICKET
     fn a_ticket_is_no_way_around_a_certificate(engine) {
         if need("openssl").is_none() { return; }
         let listener = "tls = \"implicit\"\nclient_certificates = \"required\"\nclient_ca = \"FOLDER/ca.pem\"\n";

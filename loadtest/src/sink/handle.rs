@@ -229,11 +229,6 @@ impl Handle {
         self.shared.change(changes);
     }
 
-    /// Replaces how it behaves.
-    pub fn set_behaviour(&self, behaviour: Behaviour) {
-        self.shared.replace(behaviour);
-    }
-
     /// Stops reading and answering for a while.
     pub fn stall(&self, wait: Duration) {
         self.shared.stall(wait);

@@ -103,11 +103,6 @@ impl Shared {
         behaviour
     }
 
-    /// Replaces it.
-    pub fn replace(&self, behaviour: Behaviour) {
-        self.put(&mut self.behaviour_locked(), behaviour);
-    }
-
     fn put(&self, both: &mut (Behaviour, Arc<Plan>), behaviour: Behaviour) {
         let plan = Arc::new(Plan::new(self.fixed.clone(), &behaviour));
         *both = (behaviour, plan);

@@ -270,6 +270,7 @@ fn what_one_backend_can_not_take_another_may() {
 }
 
 #[test]
+// INV-ONCE
 fn a_lost_reply_to_the_end_of_data_is_uncertain_and_the_message_goes_nowhere_else() {
     on_each_engine(|| async {
         for offers in [&["PIPELINING"][..], &["PIPELINING", "CHUNKING"]] {

@@ -38,6 +38,7 @@ async fn send_much(mut stream: Stream, len: usize) {
 
 /// A hostile client sends while its session waits for something else: it meets a wall soon, and loses nothing.
 #[test]
+// INV-LIMIT
 fn what_nobody_reads_stays_with_the_sender() {
     on_each_engine(|| async {
         const LEN: usize = 100 << 20;

@@ -10,15 +10,16 @@ fn stopping_ends_accept_but_not_the_other_holders_of_the_socket() {
         let other = bound.try_clone().unwrap();
         let mut listener = Listener::adopt(bound).unwrap();
         let stopper = listener.stopper();
-        let (done, wait) = sync::oneshot();
+        let stopped = sync::Event::new();
+        let told = stopped.clone();
         spawn(async move {
             assert!(listener.accept().await.unwrap().is_none());
             assert!(listener.accept().await.unwrap().is_none(), "it stays so");
-            done.send(()).unwrap();
+            told.set();
         });
         sleep(Duration::from_millis(10)).await;
         stopper.stop();
-        wait.await.unwrap();
+        stopped.wait().await;
         // What arrives now is not swallowed by the one that stopped.
         let client = Stream::connect(address, soon()).await.unwrap();
         let mut other = Listener::adopt(other).unwrap();

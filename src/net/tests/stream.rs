@@ -118,6 +118,7 @@ fn ipv6_has_its_own_port_space() {
 }
 
 #[test]
+// INV-READ
 fn a_dropped_read_loses_nothing() {
     on_each_engine(|| async {
         let (mut client, mut server) = pair().await;

@@ -33,6 +33,7 @@ fn sleepers_wake_in_order_and_not_early() {
 }
 
 #[test]
+// INV-PANIC
 fn a_panic_ends_its_task_alone() {
     let before = panics();
     on_each_engine(|| async {
@@ -81,7 +82,7 @@ fn a_worker_may_end_with_tasks_and_operations_in_flight() {
         spawn(async move {
             let mut kept = Vec::new();
             while let Ok(Some((mut stream, _))) = listener.accept().await {
-                let (done, wait) = sync::oneshot::<()>();
+                let (done, wait) = mailbox::mailbox::<()>(1);
                 kept.push(wait);
                 spawn(async move {
                     let _done = done;

@@ -47,6 +47,7 @@ impl Check for Relay {
         Whom::Unknown
     }
 
+    // INV-RELAY
     fn look(&self, _: At, facts: &Facts<'_>, _: &Shared, say: &mut Say<'_>) {
         let Some(recipient) = facts.recipient else {
             return;
@@ -97,6 +98,7 @@ mod tests {
     }
 
     #[test]
+    // INV-RELAY
     fn no_spelling_gives_a_relay() {
         for path in [
             "u%h@ours.example",

@@ -26,6 +26,7 @@ pub struct SessionCounts {
 
 /// One kind of key. Keys come from strangers, so their hash is a keyed one.
 struct Counts {
+    // INV-LOCK
     shards: Vec<Mutex<HashMap<Key, u32, BuildHasherDefault<Taken>>>>,
 }
 
@@ -187,6 +188,7 @@ mod tests {
     }
 
     #[test]
+    // INV-LOCK
     fn threads_leave_no_count_behind() {
         let sessions = Arc::new(Sessions::default());
         std::thread::scope(|scope| {

@@ -206,6 +206,7 @@ mod tests {
     }
 
     #[test]
+    // INV-LOCK
     fn workers_together_admit_no_more_than_one() {
         let table = Table::new(1_000);
         let limit = limit(1_000, 1_000);

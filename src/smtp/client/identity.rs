@@ -79,12 +79,6 @@ impl Attributes {
     pub const fn has(self, other: Attributes) -> bool {
         self.0 & other.0 == other.0
     }
-
-    /// Those in both.
-    #[must_use]
-    pub const fn common(self, other: Attributes) -> Attributes {
-        Attributes(self.0 & other.0)
-    }
 }
 
 impl BitOr for Attributes {

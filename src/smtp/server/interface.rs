@@ -157,6 +157,4 @@ pub enum Interrupt {
     Drain,
     /// Too much load: it ends now.
     Overload,
-    /// The process stops without waiting: it ends now.
-    Shutdown,
 }

@@ -163,6 +163,7 @@ impl Server {
 
     /// Consumes a prefix of `input`, appends replies to `out`, and says what the shell must do next. Call it
     /// again with the rest of the input until it says [`Action::Read`]; `now` never goes back.
+    // INV-SPLIT
     pub fn step(&mut self, now: Tick, input: &[u8], out: &mut Vec<u8>) -> Step {
         self.clock.enter(now);
         let mut consumed = 0;
@@ -256,7 +257,6 @@ impl Server {
             }
             Interrupt::Timeout => &replies::TIMED_OUT,
             Interrupt::Overload => &replies::OVERLOADED,
-            Interrupt::Shutdown => &replies::SHUTTING_DOWN,
         };
         self.hang_up_known(known, out);
     }
@@ -272,7 +272,7 @@ impl Server {
             self.lines.forget();
             self.greeted.text.clear();
             self.login = Login::No;
-            // What followed STARTTLS in the clear is gone, and may have been an attacker's rather than the client's.
+            // What followed STARTTLS in the clear is gone, and may have been an attacker's (INV-CLEAR).
             self.signals = Signals::NONE;
             self.reset();
             self.clock.restart();

@@ -130,6 +130,7 @@ pub struct Permit {
 impl Permit {
     /// Takes a permit where the budget has room and no lease waits for it already.
     #[must_use]
+    // INV-BUDGET
     pub fn try_take(backend: &Arc<Backend>) -> Option<Permit> {
         let free = !backend.has_waiters() && backend.budget.try_take();
         free.then(|| Permit {

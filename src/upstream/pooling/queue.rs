@@ -21,6 +21,7 @@ use std::{
 };
 
 /// Waiters of one pool at most; the next one is told at once that the pool is busy.
+// INV-LIMIT
 pub const WAITERS_MAX: usize = 16 * 1024;
 
 /// What a waiter gets.
@@ -126,18 +127,6 @@ impl Queue {
         for waiter in all {
             drop(waiter.grant(Grant::Again));
         }
-    }
-
-    /// How many wait.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        lock(&self.waiters).len()
-    }
-
-    /// Whether it is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn leave(&self, waiter: &Arc<Waiter>) {

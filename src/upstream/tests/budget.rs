@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 #[test]
+// INV-BUDGET
 fn two_workers_share_a_budget_exactly() {
     for engine in engines() {
         let peer = Arc::new(Peer::new());

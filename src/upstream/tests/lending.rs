@@ -201,6 +201,7 @@ fn a_backend_that_never_answers_the_end_of_data_runs_into_its_deadline() {
 }
 
 #[test]
+// INV-CLEAN
 fn a_refused_transaction_leaves_a_clean_connection() {
     on_each_engine(|| async {
         let peer = Peer::new();
