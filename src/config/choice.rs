@@ -50,23 +50,24 @@ macro_rules! choice {
 choice! {
     /// The I/O engine.
     Io {
-        /// `ring` where the kernel lets us, epoll otherwise; the log says which, and why.
+        /// `ring` where the kernel allows it, otherwise `epoll`; the log says which, and why.
         Auto = "auto",
-        /// A loop of our own on io_uring (Linux 6.1), or the start fails.
+        /// Gatepost's own loop on io_uring (Linux 6.1). The start fails where the kernel does not allow it.
         Ring = "ring",
-        /// io_uring through tokio-uring (Linux 5.19), or the start fails.
+        /// io_uring through tokio-uring (Linux 5.19). The start fails where the kernel does not allow it.
         Uring = "uring",
-        /// epoll.
+        /// epoll, which every kernel has.
         Epoll = "epoll",
     }
 }
 
 choice! {
-    /// Whether the kernel holds the process to what it needs.
+    /// Whether the kernel restricts the process.
     Sandbox {
-        /// Landlock (files, ports) and seccomp (system calls), as far as the kernel has them; the log says what is on.
+        /// Use Landlock (files, ports) and seccomp (system calls) as far as the kernel has them; the log says what is
+        /// in force.
         Auto = "auto",
-        /// Neither.
+        /// Use neither.
         Off = "off",
     }
 }
@@ -74,36 +75,37 @@ choice! {
 choice! {
     /// What a listener is for.
     Role {
-        /// Takes mail from strangers for our own domains.
+        /// Receives mail from any client for our own domains.
         Mx = "mx",
-        /// Takes mail from our users for any domain; the client must be trusted, or authenticate.
+        /// Receives mail of our users for any domain. A client must be trusted or authenticate.
         Submission = "submission",
     }
 }
 
 choice! {
-    /// Who speaks TLS on a listener.
+    /// Which connections of a listener use TLS.
     ListenerTls {
-        /// Nobody.
+        /// No TLS.
         None = "none",
-        /// Who asks for it with STARTTLS.
+        /// TLS is offered with STARTTLS; clients may also send in clear text.
         Starttls = "starttls",
-        /// Everybody, after STARTTLS; before it mail gets 530. Not for an `mx` listener that strangers use: some of
-        /// them can't.
+        /// TLS with STARTTLS is required; mail without it gets 530. Don't use it on an `mx` listener that is open to
+        /// the internet: some servers there have no TLS.
         Required = "required",
-        /// Everybody, from the first octet on (port 465, RFC 8314).
+        /// TLS from the first octet on (port 465, RFC 8314).
         Implicit = "implicit",
     }
 }
 
 choice! {
-    /// Whether clients show a certificate.
+    /// Whether clients are asked for a certificate.
     ClientCertificates {
         /// They are not asked.
         Off = "off",
-        /// They are asked. Whatever they show is taken; only names in a certificate of `client_ca` are believed.
+        /// They are asked. A session goes on with any certificate or none; only names in a certificate issued by
+        /// `client_ca` count.
         Optional = "optional",
-        /// No session without one of `client_ca`.
+        /// They are asked. A session needs a certificate issued by `client_ca`.
         Required = "required",
     }
 }
@@ -111,62 +113,62 @@ choice! {
 choice! {
     /// A version of TLS.
     TlsVersion {
-        /// TLS 1.2 (RFC 5246), with authenticated ciphers and forward secrecy alone.
+        /// TLS 1.2 (RFC 5246) and later. Of 1.2 only ciphers with authentication (AEAD) and forward secrecy are used.
         V12 = "1.2",
-        /// TLS 1.3 (RFC 8446).
+        /// TLS 1.3 (RFC 8446) only.
         V13 = "1.3",
     }
 }
 
 choice! {
-    /// What a pool's backends speak.
+    /// The protocol of a pool's backends.
     Protocol {
         /// SMTP (RFC 5321).
         Smtp = "smtp",
-        /// LMTP (RFC 2033): one final reply a recipient.
+        /// LMTP (RFC 2033), with one final reply for each recipient.
         Lmtp = "lmtp",
     }
 }
 
 choice! {
-    /// Whether connections to backends speak TLS.
+    /// Whether connections to backends use TLS.
     PoolTls {
-        /// Where the backend offers STARTTLS and the handshake succeeds; else in the clear. Certificates are not looked
-        /// at. Who only listens learns nothing; who stands between can take the offer away.
+        /// Use TLS where the backend offers STARTTLS and the handshake succeeds, otherwise clear text. Certificates are
+        /// not checked. Protects against eavesdropping, not against an attacker who strips STARTTLS.
         Opportunistic = "opportunistic",
-        /// Never.
+        /// Never use TLS.
         None = "none",
-        /// Always, or the backend counts as failed; certificates are not looked at.
+        /// Always use TLS; a backend without it counts as failed. Certificates are not checked.
         Required = "required",
-        /// Always, with a certificate that is in force, leads to a trust anchor and holds the backend's name.
+        /// Always use TLS, with a valid certificate that leads to a trust anchor and holds the backend's name.
         Verify = "verify",
     }
 }
 
 choice! {
-    /// How backends are told who the client is.
+    /// How backends are told about the client.
     PoolIdentity {
-        /// Not at all: a backend sees our address, and the client's in the Received field.
+        /// The backend is not told: it sees Gatepost's address, and the client's in the Received field.
         None = "none",
-        /// By Postfix's XCLIENT, where a backend offers it: the backend treats the session as the client's own.
+        /// With Postfix's XCLIENT, where the backend offers it. The backend treats the session as the client's own.
         Xclient = "xclient",
-        /// By Postfix's XFORWARD, where a backend offers it: for its log alone.
+        /// With Postfix's XFORWARD, where the backend offers it. The backend only logs it.
         Xforward = "xforward",
-        /// By a PROXY header of version 1, which every connection begins with.
+        /// With a PROXY header of version 1 at the start of each connection.
         ProxyV1 = "proxy-v1",
-        /// By a PROXY header of version 2.
+        /// The same, version 2.
         ProxyV2 = "proxy-v2",
     }
 }
 
 choice! {
-    /// How a backend is picked.
+    /// How a backend is chosen.
     Balance {
-        /// The less loaded of two picked at random by weight.
+        /// Pick two at random by weight, and take the less loaded of them.
         LeastLoaded = "least-loaded",
-        /// The same recipient goes to the same backend, as long as that one is up.
+        /// Send the same recipient to the same backend while that backend is up.
         HashRecipient = "hash-recipient",
-        /// The first of the list that is up.
+        /// Take the first in the list that is up.
         FirstAvailable = "first-available",
     }
 }
@@ -176,9 +178,9 @@ choice! {
     CredentialSource {
         /// A file of accounts on this machine.
         File = "file",
-        /// Dovecot, by the protocol of its auth client socket: passwords and tokens.
+        /// Dovecot, over the protocol of its auth client socket: passwords and tokens.
         Dovecot = "dovecot",
-        /// An HTTP endpoint, by the protocol of nginx's `auth_http`: passwords and tokens.
+        /// An HTTP endpoint, over the protocol of nginx's `auth_http`: passwords and tokens.
         Http = "http",
         /// The AUTH of a pool's backends: passwords and tokens.
         Backend = "backend",
@@ -190,17 +192,17 @@ choice! {
 choice! {
     /// A way to authenticate.
     AuthMechanism {
-        /// Name and password in one line (RFC 4616).
+        /// User name and password in one line (RFC 4616).
         Plain = "plain",
-        /// Name and password in two lines, for old programs.
+        /// User name and password in two lines, for old programs.
         Login = "login",
-        /// The password is proved and never sent (RFC 7677); for accounts in a `file`.
+        /// Proves the password without sending it (RFC 7677). For accounts in a `file`.
         ScramSha256 = "scram-sha-256",
-        /// The same, bound to the TLS session below; under TLS alone.
+        /// The same, bound to the TLS session; under TLS only.
         ScramSha256Plus = "scram-sha-256-plus",
         /// An OAuth token (RFC 7628).
         OauthBearer = "oauthbearer",
-        /// An OAuth token, as Google and Microsoft began it.
+        /// An OAuth token, in the older format of Google and Microsoft.
         Xoauth2 = "xoauth2",
     }
 }
@@ -208,37 +210,37 @@ choice! {
 choice! {
     /// Which addresses an authenticated client may send as.
     SenderIdentity {
-        /// Those that its account owns.
+        /// Addresses that the account owns.
         Strict = "strict",
-        /// Any in the domains of those.
+        /// Any address in the domains of those.
         Domain = "domain",
-        /// Any.
+        /// Any address.
         Off = "off",
     }
 }
 
 choice! {
-    /// Which recipients of a route are taken.
+    /// Which recipients of a route are accepted.
     Recipients {
-        /// Ask the backend at RCPT, and remember the answer.
+        /// Ask the backend at RCPT, and remember the answer (`timeouts.verify_good`, `verify_bad`).
         Verify = "verify",
-        /// Take every recipient; the backend's refusal comes only with the message.
+        /// Accept every recipient. The backend can refuse only when the message is sent.
         Accept = "accept",
     }
 }
 
 choice! {
-    /// What a check does once it matches.
+    /// What a check does on a match.
     Then {
         /// Refuse for good (5xx).
         Reject = "reject",
-        /// Refuse for now (4xx).
+        /// Refuse for now (4xx); the client tries again later.
         Defer = "defer",
         /// Refuse and close the connection (421, or the reply given).
         Close = "close",
         /// Add `score` to the message's score and go on.
         Score = "score",
-        /// Take it, and skip the checks that follow in this stage.
+        /// Accept, and skip the checks that follow in this stage.
         Accept = "accept",
     }
 }
@@ -248,9 +250,9 @@ choice! {
     Mode {
         /// In force.
         On = "on",
-        /// Only record what it would have done.
+        /// Only log what it would have done.
         Shadow = "shadow",
-        /// Not asked at all.
+        /// Not looked at.
         Off = "off",
     }
 }
@@ -258,7 +260,7 @@ choice! {
 choice! {
     /// What a header rule looks for.
     HeaderTest {
-        /// The field's body matches `pattern`.
+        /// The field's text matches `pattern`.
         Matches = "matches",
         /// The field is there.
         Present = "present",
@@ -270,9 +272,9 @@ choice! {
 choice! {
     /// What happens to a message with a bare CR or LF.
     BareNewline {
-        /// Read it to its true end, then 550 5.6.11.
+        /// Read the message to its real end, then refuse it with 550 5.6.11.
         Reject = "reject",
-        /// Make each of them a CRLF; a line that becomes a lone dot is stuffed.
+        /// Replace each by CRLF. Where that makes a line of one dot, the dot is doubled.
         Normalize = "normalize",
     }
 }
@@ -282,7 +284,7 @@ choice! {
     LogFormat {
         /// `key=value` pairs.
         Logfmt = "logfmt",
-        /// One JSON object a line.
+        /// One JSON object on each line.
         Json = "json",
     }
 }
@@ -290,23 +292,23 @@ choice! {
 choice! {
     /// The least important message that is still logged.
     LogLevel {
-        /// Starts, stops, reloads, backends that go and come.
+        /// Starts, stops, reloads, backends that fail and come back.
         Info = "info",
-        /// Only what somebody has to look at.
+        /// Only what an administrator has to look at.
         Warn = "warn",
         /// Only what makes the service fail.
         Error = "error",
-        /// Everything, for the search of a fault.
+        /// Everything, to find a fault.
         Debug = "debug",
     }
 }
 
 choice! {
-    /// When a client hears that it is refused at connect.
+    /// When a client is told that it is refused at connect.
     LogRejected {
-        /// At once, in place of the greeting.
+        /// At once, instead of the greeting.
         AtOnce = "at-once",
-        /// At RCPT, so that the log has the sender and the recipient.
+        /// Greet the client, and refuse it at RCPT.
         Delayed = "delayed",
     }
 }

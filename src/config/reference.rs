@@ -16,21 +16,22 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from src/config/schema by `gatepost config reference`; a test keeps it equal. -->
 
-One TOML file. Every key has a default, and an unknown key is an error. `gatepost check -c FILE` prints every
-error in a file with its place and what to write instead; `gatepost config show` prints the values that are in
-force. `SIGHUP` reloads: new connections get the new values, a file with errors changes nothing.
+The configuration is a TOML file. Keys without a default are marked *required*; an unknown key is an error.
+`gatepost check -c FILE` prints every error in a file with its place and what to write instead; `gatepost config show` prints
+the values that are in force. `SIGHUP` reads the file again: new connections get the new values, and a file with errors
+changes nothing.
 
 A *duration* is written `250ms`, `30s`, `5m`, `1h30m`, `7d`. A *size* is written `512`, `64KiB`, `25MiB`, `1GiB`,
 or with `KB`, `MB`, `GB` for powers of 1000. An *address* is `192.0.2.1:25` or `[2001:db8::1]:25`. A *network* is
 `10.0.0.0/8`, `2001:db8::/32`, or one address. Relative paths start in the working directory.
 
-A check's `then` says what happens on a match: `reject` refuses for good (5xx), `defer` for now (4xx), `close`
-refuses and closes the connection, `accept` takes it and skips the checks that follow in that stage, `score` adds
-`score` to the message's score and goes on. Its `mode` is `on`, `shadow` (only record what it would have done), or
-`off`.
+The key `then` of a check says what happens on a match: `reject` refuses for good (5xx), `defer` refuses for now (4xx),
+`close` refuses and closes the connection, `accept` accepts and skips the checks that follow in the same stage, and `score`
+adds the check's `score` to the message's score and goes on. The key `mode` is `on`, `shadow` (only log what the check would
+have done), or `off`.
 
 `config/quickstart.toml` is the shortest useful file, `config/cluster.toml` a realistic one, and
-`config/edge.toml` names every key.
+`config/edge.toml` shows every key.
 ";
 
 /// The manual as Markdown.

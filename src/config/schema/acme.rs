@@ -14,33 +14,34 @@ domains = ["mx.example.net", "mail.example.net"]
 contact = ["mailto:postmaster@example.net"]
 agree   = true"#))]
 pub struct Acme {
-    /// The names in the certificate; 100 at most, and each must lead to this machine. Empty: no ACME.
+    /// Names in the certificate, 100 at most. Each must resolve to this machine. Empty: ACME is off.
     pub domains: Vec<String>,
-    /// Do you agree to the terms of the authority? It gives nothing without.
+    /// Whether you agree to the authority's terms of service. Without `true` it issues no certificate.
     pub agree: bool,
-    /// Whom the authority may write to, as `mailto:` addresses.
+    /// `mailto:` addresses at which the authority may reach you.
     pub contact: Vec<String>,
-    /// The authority: the address of its directory. Let's Encrypt's for trying out is
+    /// The URL of the authority's directory. Let's Encrypt's authority for tests is
     /// `https://acme-staging-v02.api.letsencrypt.org/directory`.
     pub directory: String,
-    /// The folder with the account, the certificate and its key. It is made when missing, readable for its owner alone.
-    /// Takes a restart.
+    /// Folder for the account, the certificate and its key. It is created where it is missing, readable for its owner
+    /// only. Takes a restart.
     #[schemars(with = "String")]
     pub store: PathBuf,
-    /// Where the authority's challenges are answered by HTTP (http-01). It asks at port 80 of each of `domains`; where
-    /// another server has that port, choose another and let that server pass on `/.well-known/acme-challenge/`. Takes a
-    /// restart.
+    /// Addresses at which challenges of type http-01 are answered. The authority connects to port 80 of each of
+    /// `domains`. Where another server has that port, choose another port here and have that server forward
+    /// `/.well-known/acme-challenge/` to it. Takes a restart.
     #[schemars(with = "Vec<SocketText>")]
     pub listen: Vec<SocketAddr>,
-    /// Order anew when the certificate has this long to live, or a third of its life if that is less.
+    /// Renew the certificate this long before it expires, or when a third of its lifetime is left if that is shorter.
     pub renew_before: Time,
-    /// A PEM file with the certificate that an authority of your own is known by. Default: what the system trusts.
+    /// PEM file with the certificate of an authority of your own, for the connection to `directory`. Default: the trust
+    /// anchors of the system.
     #[schemars(with = "Option<String>")]
     pub ca: Option<PathBuf>,
-    /// The name of your account with an authority that wants one from elsewhere (external account binding, RFC 8555
-    /// §7.3.4).
+    /// The key identifier that the authority gave you, where it wants an account bound to one that you have there
+    /// already (external account binding, RFC 8555 §7.3.4).
     pub external_account: Option<String>,
-    /// The file with the key of that account, in base64url, as the authority gave it.
+    /// File with the key of that account in base64url, as the authority gave it.
     #[schemars(with = "Option<String>")]
     pub external_key: Option<PathBuf>,
 }

@@ -13,66 +13,70 @@ name        = "mta"
 backends    = ["10.0.0.11:25", { address = "10.0.0.12:25", weight = 2 }]
 connections = 64"#))]
 pub struct Pool {
-    /// Name in routes, logs and metrics.
+    /// The name of this pool in routes, logs and metrics.
     pub name: String,
-    /// The backends: `"10.0.0.11:25"`, `"mail.internal:25"`, or
-    /// `{ address = "10.0.0.12:25", weight = 2 }` with a share of 1 to 1000 relative to the others. A name with several
-    /// addresses is as many backends, each with this weight. It is looked up again when its TTL is over (5 s at least,
-    /// 1 h at most), when `/etc/hosts` changes, at a reload, and while a backend at one of its addresses is left out. A
-    /// name that isn't found stops nothing: its backend counts as down. While a look-up fails, the addresses found last
-    /// stay in use.
+    /// The backends, as `"10.0.0.11:25"`, `"mail.internal:25"`, or `{ address = "10.0.0.12:25", weight = 2 }`, where
+    /// the weight (1 to 1000, default 1) is a share relative to the others. A name with several addresses makes one
+    /// backend for each address, each with this weight. A name is resolved again when its TTL ends (after 5 s at the
+    /// earliest, 1 h at the latest), when `/etc/hosts` changes, at a reload, and while a backend at one of its
+    /// addresses is ejected. A name that can't be resolved does not stop Gatepost: its backend counts as down. While
+    /// resolving fails, the addresses found last stay in use.
     #[schemars(extend("x-default" = "required"))]
     pub backends: Vec<Backend>,
-    /// What the backends speak.
+    /// The protocol that the backends speak.
     pub protocol: Protocol,
-    /// How one of the backends is picked for a message.
+    /// How a backend is chosen for a message.
     pub balance: Balance,
-    /// Connections to each backend at most, all workers together.
+    /// Most connections to each backend, all workers together. On average (messages per second) × (seconds that a backend
+    /// takes for one) are in use; allow three times that, and no more than the backend accepts from one client.
     pub connections: u32,
-    /// A message waits this long for a free connection; then its client gets 451 and tries again later.
+    /// How long a message waits for a free connection. Then the client gets 451 and tries again later.
     pub lease_wait: Time,
-    /// Close a connection that has been idle this long; keep it below the backend's own limit (Postfix:
-    /// `smtpd_timeout`).
+    /// Close a connection after this time without a message. Keep it below the backend's own limit (Postfix:
+    /// `smtpd_timeout`), or the backend closes first and some messages need a second connection.
     pub idle: Time,
-    /// Close a connection this old once it is free.
+    /// Close a connection that is older than this as soon as it is free.
     pub lifetime: Time,
-    /// Close a connection after this many messages; 0: never.
+    /// Close a connection after this many messages. 0: no limit.
     pub messages: u32,
-    /// Use CHUNKING where the backend offers it.
+    /// Send bodies with BDAT (RFC 3030) where the backend offers CHUNKING: a message to one recipient then takes one
+    /// write and one round trip. Set it to `false` for a backend whose BDAT is faulty.
     pub chunking: bool,
     /// The name in EHLO to the backends.
     #[schemars(extend("x-default" = "`hostname`"))]
     pub hello: String,
-    /// Whether connections to the backends speak TLS (RFC 3207).
+    /// Whether connections to the backends use TLS (RFC 3207).
     pub tls: PoolTls,
-    /// Begin with the handshake, before any SMTP (port 465). Wants `tls = "required"` or `"verify"`: there is nothing to
-    /// fall back to.
+    /// Start TLS at once, before any SMTP (port 465). Needs `tls = "required"` or `"verify"`, because there is no clear
+    /// text to fall back to.
     pub tls_implicit: bool,
-    /// The trust anchors that certificates are verified against: a PEM file. A backend's own certificate may stand in it,
-    /// also a self-signed one: that very certificate is then taken. Read again at a reload.
-    #[schemars(extend("x-default" = "those of the system"))]
+    /// PEM file with the trust anchors for `tls = "verify"`. It may also hold a backend's own certificate, even a
+    /// self-signed one; exactly that certificate is then accepted. Read again at a reload.
+    #[schemars(extend("x-default" = "the trust anchors of the system"))]
     pub tls_ca: Option<PathBuf>,
-    /// The name that backends are asked for and that their certificates must hold: a host name or an address.
+    /// The name that is sent to the backends (SNI) and that their certificates must hold: a host name or an address.
+    /// Set it where `backends` has addresses and the certificates have names.
     #[schemars(extend("x-default" = "the host of each backend as it is written in `backends`"))]
     pub tls_name: String,
-    /// The certificate that we show to backends that ask for one: a PEM file with its chain. Read again at a reload.
+    /// PEM file with the certificate chain that is shown to backends that ask for a client certificate. Read again at a
+    /// reload.
     #[schemars(extend("x-default" = "none"))]
     pub tls_certificate: Option<PathBuf>,
-    /// Its private key: a PEM file.
+    /// PEM file with the private key of `tls_certificate`.
     #[schemars(extend("x-default" = "the file of `tls_certificate`"))]
     pub tls_key: Option<PathBuf>,
-    /// How the backends are told who the client is: its address and port, its EHLO name, the account that it
-    /// authenticated for. With `xclient` and the PROXY headers the backend judges the client as if it had come
-    /// directly, so it must take such words from Gatepost's address alone (Postfix:
-    /// `smtpd_authorized_xclient_hosts`, `smtpd_authorized_xforward_hosts`, `smtpd_upstream_proxy_protocol`). With a
-    /// PROXY header a connection carries one client's messages only.
+    /// How a backend is told about the client: its address and port, its EHLO name, its authenticated account. With
+    /// `xclient` and the PROXY headers the backend treats the connection as if the client had made it, so the backend
+    /// must accept them from Gatepost's address only (Postfix: `smtpd_authorized_xclient_hosts`,
+    /// `smtpd_authorized_xforward_hosts`, `smtpd_upstream_proxy_protocol`). A connection with a PROXY header carries
+    /// messages of one client only.
     pub identity: PoolIdentity,
-    /// The sender that recipients are verified with (`recipients = "verify"` of a route): `"<>"`, which every mailbox must
-    /// take (RFC 5321 §4.5.5), or an address. A recipient that is refused to this sender for a reason that isn't its
-    /// mailbox is asked about once more with the message's own sender. Write an address of yours where the backends
-    /// refuse `MAIL FROM:<>` itself.
+    /// The sender used to ask a backend about recipients (`recipients = "verify"` of a route): `"<>"`, which every
+    /// mailbox must accept (RFC 5321 §4.5.5), or an address. Where a backend refuses a recipient because of this
+    /// sender, it is asked once more with the sender of the message. Set an address of yours where the backends refuse
+    /// `MAIL FROM:<>` itself.
     pub verify_sender: String,
-    /// How failed backends are left out and brought back.
+    /// When a failed backend is ejected (no longer used), and when it comes back.
     pub health: Health,
 }
 
@@ -123,7 +127,7 @@ impl Backend {
 pub struct WeightedBackend {
     /// `host:port`.
     pub address: String,
-    /// Its share relative to the others; 1 to 1000. Default 1.
+    /// Share relative to the others, 1 to 1000; 1 where it is not written.
     #[serde(default = "one")]
     pub weight: u32,
 }
@@ -132,20 +136,21 @@ pub struct WeightedBackend {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
-    /// Probe an ejected backend first after this long; doubles up to `backoff_max`.
+    /// Time until the first probe of an ejected backend. It doubles with each failed probe, up to `backoff_max`.
     pub backoff: Time,
-    /// Longest time between probes of an ejected backend. A backend that fails half of its messages or more, while the
-    /// others of its pool take theirs, is left out for this long, and for up to five times as long when that happens
-    /// again.
+    /// Longest time between two probes of an ejected backend. A backend that fails at least half of its messages while
+    /// the other backends of the pool accept theirs is ejected for this time too, and for up to five times as long when
+    /// that happens again.
     pub backoff_max: Time,
-    /// Probe each healthy backend this often as well; `0s`: only ejected ones.
+    /// Time between two probes of a healthy backend. `0s`: only ejected backends are probed.
     pub interval: Time,
-    /// A probe takes this long at most.
+    /// How long a probe may take.
     pub timeout: Time,
-    /// A backend that came back gets its full share only after this long.
+    /// Time in which a backend that came back rises to its full share of messages, so that it is not flooded at once.
     pub slow_start: Time,
-    /// Never eject more than this share of a pool, in percent: of the others that failed, the least bad ones are used
-    /// all the same, with little weight while others are well. The last backend is always tried.
+    /// Largest share of the pool that may be ejected at the same time, in percent. When more backends have failed, the
+    /// least bad of them stay in use, with little weight as long as others are healthy. The last backend is always
+    /// tried.
     pub eject_max: u32,
 }
 
@@ -157,16 +162,16 @@ domains    = ["example.net", ".example.org"]
 pool       = "mta"
 recipients = "verify""#))]
 pub struct Route {
-    /// `example.net` is that domain, `.example.org` is every domain below it, `*` is every other. `*` makes no
+    /// `example.net` is that domain, `.example.org` every domain below it, `*` every other domain. `*` does not make a
     /// domain ours: it says where mail goes that trusted clients send to the rest of the world.
     #[schemars(extend("x-default" = "required"))]
     pub domains: Vec<String>,
-    /// Files with more domains of this route, one a line; `#` begins a comment. Read again at a reload.
+    /// Files with more domains for this route, one on each line; `#` starts a comment. Read again at a reload.
     #[schemars(with = "Vec<String>")]
     pub domain_files: Vec<PathBuf>,
-    /// Name of the pool that their mail goes to.
+    /// The name of the pool that gets the mail for these domains.
     pub pool: String,
-    /// Which recipients of these domains are taken.
+    /// Which recipients in these domains are accepted.
     pub recipients: Recipients,
 }
 

@@ -13,56 +13,57 @@ name   = "staff"
 source = "dovecot"
 socket = "/run/dovecot/auth-client""#))]
 pub struct Credentials {
-    /// Name in listeners, logs and metrics.
+    /// The name of this table in listeners, logs and metrics.
     pub name: String,
-    /// Where passwords or tokens are checked. The account may send with the addresses it owns. `file` names them;
-    /// Dovecot may say them in the extra field `addresses`, an HTTP endpoint in the header field `Auth-Addresses`, an
-    /// introspection endpoint in the claims `addresses` and `email` (several with commas; `@example.net` is a whole
-    /// domain). Where nobody says them, an account that is named like an address owns that one, and any other
-    /// its name at each of `domains`.
+    /// What checks passwords or tokens. The source also says which addresses an account owns and may send with: `file`
+    /// lists them; Dovecot may give them in the extra field `addresses`, an HTTP endpoint in the header field
+    /// `Auth-Addresses`, an introspection endpoint in the claims `addresses` and `email` (several separated by commas;
+    /// `@example.net` is a whole domain). Where the source gives none, an account whose name is an address owns that
+    /// address, and any other account its name at each of `domains`.
     pub source: CredentialSource,
-    /// `file`: the accounts, as `gatepost user` writes them.
+    /// For `file`: the accounts, as written by `gatepost user`.
     #[schemars(with = "String")]
     #[schemars(extend("x-default" = "none"))]
     pub file: PathBuf,
-    /// `dovecot`: the path of its auth client socket, or `host:port` where it listens on TCP.
+    /// For `dovecot`: the path of its auth client socket, or `host:port` where it listens on TCP.
     #[schemars(extend("x-default" = "none"))]
     pub socket: String,
-    /// `http`, `introspection`: the endpoint, `http://…` or `https://…`. Plain `http` shows passwords to whoever
-    /// is in between: keep it on this machine.
+    /// For `http` and `introspection`: the endpoint, `http://…` or `https://…`. With `http` passwords cross the network
+    /// in clear text, so use it on this machine only.
     #[schemars(extend("x-default" = "none"))]
     pub url: String,
-    /// `http`, `introspection`: a file of certificates that the `https` endpoint is checked against.
+    /// For `http` and `introspection`: PEM file with the trust anchors for the `https` endpoint.
     #[schemars(with = "String")]
-    #[schemars(extend("x-default" = "those that the system trusts"))]
+    #[schemars(extend("x-default" = "the trust anchors of the system"))]
     pub ca: PathBuf,
-    /// `backend`: the pool whose backends check the password by their own AUTH. They are asked over TLS as the pool's
-    /// `tls` and its other keys say.
+    /// For `backend`: the pool whose backends check the password with their own AUTH. Connections for that use TLS as
+    /// the pool's `tls` and the keys beside it say.
     #[schemars(extend("x-default" = "none"))]
     pub pool: String,
-    /// `introspection`: our own name there, sent with `secret` (HTTP Basic).
+    /// For `introspection`: Gatepost's user name at the endpoint, sent with `secret` (HTTP Basic).
     #[schemars(extend("x-default" = "none"))]
     pub client: String,
-    /// `introspection`: the password of `client`. `http`: sent as the header field `X-Auth-Key`, by which the
-    /// endpoint knows us. Kept out of this file.
+    /// For `introspection`: the password of `client`. For `http`: sent in the header field `X-Auth-Key`, so that the
+    /// endpoint can tell Gatepost from other clients. Kept outside this file.
     pub secret: Secret,
-    /// `introspection`: a token must be good for this scope.
+    /// For `introspection`: the scope that a token must have.
     #[schemars(extend("x-default" = "any"))]
     pub scope: String,
-    /// `introspection`: the claim that is the account's name.
+    /// For `introspection`: the claim that holds the account's name.
     #[schemars(extend("x-default" = "`username`, or else `sub`"))]
     pub claim: String,
-    /// Domains of the addresses that an account owns whose name has none.
+    /// Domains for accounts whose name is not an address: such an account owns its name at each of them.
     #[schemars(extend("x-default" = "`hostname`"))]
     pub domains: Vec<String>,
-    /// A question waits this long for its answer; then the client gets 454 and tries again later. Dovecot waits
-    /// two seconds before it says no.
+    /// How long one check of a password or token may take. Then the client gets 454 and tries again later. Dovecot
+    /// itself waits two seconds before it refuses.
     pub timeout: Time,
-    /// Questions at once; more wait, within `timeout`.
+    /// Most checks at the same time at this source; others wait, within `timeout`.
     pub concurrency: u32,
-    /// A yes is remembered this long; `0s`: not at all.
+    /// How long a successful check is remembered. A password that was changed or withdrawn may work this long. `0s`:
+    /// not at all.
     pub cache: Time,
-    /// A no is remembered this long; `0s`: not at all.
+    /// How long a failed check is remembered. `0s`: not at all.
     pub cache_negative: Time,
 }
 
@@ -70,11 +71,11 @@ pub struct Credentials {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Secret {
-    /// A file that holds it; a newline at its end is no part of it. Read again at a reload.
+    /// A file that holds the secret; a newline at its end is ignored. Read again at a reload.
     #[schemars(with = "String")]
     #[schemars(extend("x-default" = "none"))]
     pub file: PathBuf,
-    /// The environment variable that holds it.
+    /// The environment variable that holds the secret.
     #[schemars(extend("x-default" = "none"))]
     pub env: String,
 }

@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 servers = ["127.0.0.1:53"]
 timeout = "3s""#))]
 pub struct Dns {
-    /// The servers that are asked.
+    /// The DNS servers to ask.
     #[schemars(with = "Vec<SocketText>")]
     #[schemars(extend("x-default" = "those of `/etc/resolv.conf`"))]
     pub servers: Vec<SocketAddr>,
-    /// How long one question may take, all its tries together.
+    /// How long one name may take to resolve, all tries together.
     pub timeout: Time,
 }

@@ -15,78 +15,81 @@ name           = "mx"
 address        = ["0.0.0.0:25", "[::]:25"]
 greeting_delay = "2s""#))]
 pub struct Listener {
-    /// Name in logs and metrics.
+    /// The name of this listener in logs and metrics.
     pub name: String,
-    /// Addresses to listen on; `[::]:25` is IPv6 alone, so both families are `["0.0.0.0:25", "[::]:25"]`. Takes a
+    /// Addresses to listen on. `[::]:25` is IPv6 only; for both families write `["0.0.0.0:25", "[::]:25"]`. Takes a
     /// restart.
     #[schemars(extend("x-default" = "required"))]
     #[schemars(with = "Vec<SocketText>")]
     pub address: Vec<SocketAddr>,
     /// What the listener is for.
     pub role: Role,
-    /// Who speaks TLS. Takes a `[[certificate]]` or an `[acme]`.
+    /// Which connections use TLS. Anything but `none` needs a `[[certificate]]` or `[acme]`.
     pub tls: ListenerTls,
-    /// The oldest version of TLS that is spoken.
+    /// The oldest TLS version that is accepted. 1.2 is the default because many mail servers don't have 1.3 yet.
     pub tls_min: TlsVersion,
-    /// Whether clients are asked for a certificate. Its names are in the log.
+    /// Whether clients are asked for a certificate. Its names go to the log.
     pub client_certificates: ClientCertificates,
-    /// The authorities that may have issued clients' certificates: a PEM file.
+    /// A PEM file with the authorities whose client certificates are accepted.
     #[schemars(with = "Option<String>")]
     pub client_ca: Option<PathBuf>,
-    /// Names in certificates whose clients are trusted, as if their address were in `trusted`: they may send to any
-    /// domain. The common name that a PROXY header (version 2) tells of a certificate which the proxy has verified
-    /// counts as well.
+    /// Names in client certificates. A client that shows a verified certificate with one of these names is treated as
+    /// if its address were in `trusted`: it may send to any domain. The common name in a PROXY header of version 2
+    /// counts too, where the proxy says that it has verified the certificate.
     pub client_trusted: Vec<String>,
-    /// `role = "submission"`: a message without Date or Message-ID gets them (RFC 6409 §8). `[[policy.header]]` rules look
-    /// at the message as it came.
+    /// With `role = "submission"`: add Date and Message-ID to a message that has none (RFC 6409 §8). Rules of
+    /// `[[policy.header]]` see the message before that.
     pub submission_fixes: bool,
-    /// Text of the greeting behind `220 hostname ESMTP`: printable ASCII.
+    /// Text of the greeting after `220 hostname ESMTP`: printable ASCII.
     pub banner: String,
-    /// Sessions at once on this listener, all workers together; more get 421.
+    /// Most sessions at the same time on this listener, all workers together. Further clients get 421.
     pub sessions_max: u32,
-    /// Wait this long before the greeting; a client that talks meanwhile is judged by `policy.early_talk`. Trusted
-    /// clients don't wait.
+    /// Wait this long before the greeting is sent. Programs that only send spam often talk before they are greeted;
+    /// `policy.early_talk` says what happens to them. A few seconds are enough; they delay every client but the trusted
+    /// ones.
     pub greeting_delay: Time,
-    /// Networks of proxies that say with the PROXY protocol (version 1 or 2) whom they speak for: a connection from
-    /// there must begin with such a header, and the address in it is the client's in every check, limit, log line and
-    /// Received field. From elsewhere a header is not accepted. Who is named here can claim any address, also one in
-    /// `trusted`.
+    /// Networks of load balancers that tell the client's address with the PROXY protocol (version 1 or 2). A connection
+    /// from there must begin with a PROXY header; from then on the address in it is the client's, for every check,
+    /// limit, log line and Received field. From any other address a header is not accepted. A machine in these networks
+    /// can claim any client address, also one in `trusted`, so name your load balancers only.
     #[schemars(with = "Vec<NetworkText>")]
     #[serde(deserialize_with = "networks")]
     pub proxy_protocol_from: Vec<IpNet>,
-    /// Networks of proxies and filters that say with Postfix's XCLIENT whom they speak for: the client's address, port,
-    /// name, HELO and login, each of which then counts everywhere, also for `trusted`. They are not judged at the
-    /// greeting; the clients that they name are.
+    /// Networks of proxies and filters that tell the client's address, port, name, HELO name and login with Postfix's
+    /// XCLIENT. Each of these then replaces what the connection shows, also for `trusted`. The proxies themselves are
+    /// not checked at the greeting; the clients that they name are.
     #[schemars(with = "Vec<NetworkText>")]
     #[serde(deserialize_with = "networks")]
     pub xclient_from: Vec<IpNet>,
-    /// Networks of filters that tell with Postfix's XFORWARD where a message came from. It is logged (`origin=`), and
-    /// changes nothing else.
+    /// Networks of filters that tell with Postfix's XFORWARD which client a message came from. It is logged as
+    /// `origin=` and changes nothing else.
     #[schemars(with = "Vec<NetworkText>")]
     #[serde(deserialize_with = "networks")]
     pub xforward_from: Vec<IpNet>,
-    /// The ways to authenticate (AUTH, RFC 4954) that are offered, in this order; none: AUTH is off. Who authenticates may send to
-    /// any domain. SCRAM takes a source that is a `file`.
+    /// Mechanisms of AUTH (RFC 4954), offered in this order; with none, AUTH is off. An authenticated client may send
+    /// to any domain. The SCRAM mechanisms need a source that is a `file`.
     pub auth: Vec<AuthMechanism>,
-    /// The name of the `[[credentials]]` that are asked.
-    #[schemars(extend("x-default" = "the only ones there are"))]
+    /// The name of the `[[credentials]]` table that checks passwords and tokens.
+    #[schemars(extend("x-default" = "the only `[[credentials]]` table"))]
     pub credentials: String,
-    /// AUTH only under TLS: without it, names and passwords go over the wire as they are.
+    /// Accept AUTH only under TLS. With `false`, passwords may cross the network in clear text.
     pub auth_requires_tls: bool,
-    /// Which addresses an authenticated client may use as sender (`MAIL FROM`; else 553) and in `From` and `Sender` (else 550),
-    /// also in the display names and comments there; also one whose login XCLIENT told. The empty sender of reports
-    /// belongs to every account.
+    /// Which sender addresses an authenticated client may use: in `MAIL FROM` (otherwise 553), and in `From` and
+    /// `Sender`, their display names and comments included (otherwise 550). It also holds for a client whose login
+    /// XCLIENT told. Every account may use the empty sender of bounces.
     pub sender_identity: SenderIdentity,
-    /// Characters that begin an extension of a local part, as Postfix's `recipient_delimiter`: with `+` an account that owns
-    /// `amy@example.net` may also send as `amy+list@example.net`. Empty: there are no extensions.
+    /// Characters that separate a local part from its extension, as in Postfix: with `+` an account that owns
+    /// `amy@example.net` may also send as `amy+list@example.net`. Empty: no extensions.
     pub recipient_delimiter: String,
-    /// Connections that the kernel keeps until they are accepted (`net.core.somaxconn` caps it). Takes a restart.
+    /// Most connections that the kernel queues until they are accepted; `net.core.somaxconn` is an upper limit. Takes a
+    /// restart.
     pub backlog: u32,
-    /// What is judged otherwise on this listener: each table and key of `[policy]` may stand here
-    /// (`[listener.policy.helo.ours]`, `[[listener.policy.client_list]]`). Keys that are not written here are those of
-    /// `[policy]`; a list takes the place of the whole list there. With `role = "submission"`, tables that `[policy]`
-    /// leaves at their defaults are milder: no HELO rules, early talk in `shadow`, five times the sessions and connections
-    /// of `client_rate` and `prefix_rate`.
+    /// Checks that differ on this listener: each table and key of `[policy]` may stand here
+    /// (`[listener.policy.helo.ours]`, `[[listener.policy.client_list]]`). Keys that are not written here keep their
+    /// value from `[policy]`; a list replaces the whole list there. With `role = "submission"`, the tables that
+    /// `[policy]` leaves at their defaults are milder, because mail programs greet with any name and a whole office may
+    /// share one address: no HELO rules, early talk in `shadow`, five times the sessions and connections of
+    /// `client_rate` and `prefix_rate`.
     #[schemars(extend("x-as" = "[policy]"))]
     pub policy: PolicyPart,
 }
@@ -100,11 +103,11 @@ pub struct Listener {
 chain = "/etc/gatepost/tls/mx.pem"
 key   = "/etc/gatepost/tls/mx.key""#))]
 pub struct Certificate {
-    /// PEM file with the certificate, followed by those that lead to a root.
+    /// PEM file with the certificate, followed by the intermediate certificates up to a root.
     #[schemars(extend("x-default" = "required"))]
     #[schemars(with = "String")]
     pub chain: PathBuf,
-    /// PEM file with its private key, without a passphrase.
+    /// PEM file with the private key, without a passphrase.
     #[schemars(extend("x-default" = "required"))]
     #[schemars(with = "String")]
     pub key: PathBuf,

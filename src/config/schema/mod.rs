@@ -34,59 +34,70 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Other files of the configuration, read as if they stood here: `["conf.d/*.toml"]`, from the folder of this file
-    /// on. A `*` stands for anything in the last part of a path; those files come in the order of their names. Lists of
-    /// tables (`[[pool]]`, `[[route]]`) are joined; any other key is set in one file. In every file `"${NAME}"` is what the
-    /// environment says, `"${NAME:-text}"` has a text for a variable that is not set, and `$${` is a plain `${`.
+    /// More files to read, as if their text stood here: `["conf.d/*.toml"]`. A relative path starts in the folder of
+    /// this file. `*` in the last part of a path stands for any text; the matching files are read in the order of their
+    /// names. Lists of tables (`[[pool]]`, `[[route]]`) of all files are joined; any other key may be set in one file
+    /// only. In every file `"${NAME}"` is replaced by the environment variable `NAME`, `"${NAME:-text}"` by `text`
+    /// where the variable is not set; write `$${` for a plain `${`.
     pub include: Vec<String>,
-    /// Worker threads, each pinned to one core: a number from 1 to 1024, or `"auto"` for one on each core of the
-    /// affinity mask (what `taskset`, a container or systemd allow). Takes a restart.
+    /// Number of worker threads, 1 to 1024, each pinned to one core; or `"auto"`: one for each core that the process
+    /// may use (as set by `taskset`, a container or systemd). Write a smaller number to leave cores to other services
+    /// on the machine. Takes a restart.
     pub workers: Workers,
-    /// The I/O engine. Takes a restart.
+    /// How the workers do network I/O. Change it only to find a fault or to compare. Takes a restart.
     pub io: Io,
-    /// The name that Gatepost calls itself in greetings, EHLO and Received; strangers expect the name that the
-    /// address resolves to.
+    /// The name of this machine in greetings, EHLO and Received fields. Receivers expect a name that resolves to this
+    /// machine's address, so set it where the machine's own name is not that.
     #[schemars(extend("x-default" = "the machine's host name"))]
     pub hostname: String,
-    /// Networks whose clients may send to any domain and skip the checks meant for strangers (rates, HELO rules,
-    /// early talk, relaying). Nobody else can relay.
+    /// Networks whose clients may send to any domain. They also skip the checks meant for unknown clients: rates, HELO
+    /// rules, early talk and relay control. A client outside these networks that has not authenticated can send to our
+    /// own domains only. The default is this machine.
     #[schemars(with = "Vec<NetworkText>")]
     #[serde(deserialize_with = "networks")]
     pub trusted: Vec<IpNet>,
-    /// Files with more networks of this kind, one a line; `#` begins a comment. Read again at a reload.
+    /// Files with more such networks, one on each line; `#` starts a comment. Read again at a reload.
     #[schemars(with = "Vec<String>")]
     pub trusted_files: Vec<PathBuf>,
-    /// The HTTP endpoint with metrics, health and control.
+    /// The HTTP endpoint for metrics, health and control (reload, drain).
     pub admin: Admin,
-    /// A certificate that is ordered and renewed by ACME, so that nothing else need do it.
+    /// A certificate from an authority that speaks ACME (RFC 8555), such as Let's Encrypt. Gatepost orders and renews
+    /// it; no other program is needed. Off while `domains` is empty.
     pub acme: Acme,
-    /// One group of addresses that behave alike; there may be several. At least one is needed.
+    /// Addresses to accept connections on, and how those connections are treated. There may be several listeners; at
+    /// least one is needed.
     pub listener: Vec<Listener>,
-    /// A certificate with its key; there may be several.
+    /// A certificate and its private key; there may be several. A client gets the certificate for the name that it asks
+    /// for (SNI; a `*.` wildcard matches too), or the first one where none matches. One name may have two certificates,
+    /// with an ECDSA and with an RSA key: a client gets the first kind that it can check, ECDSA before RSA. Read again
+    /// at a reload.
     pub certificate: Vec<Certificate>,
-    /// A group of backends that messages are handed to; there may be several. Connections to them are few, kept
-    /// open, and shared by all clients; one is taken only when a message is ready to go.
+    /// A group of backends (the mail servers that messages are handed to); there may be several pools. Gatepost keeps a
+    /// few connections to each backend open and shares them between all clients: a connection is taken only when a
+    /// message is ready to be sent.
     pub pool: Vec<Pool>,
-    /// Which recipient domains go to which pool; there may be several, and their order means nothing: a whole
-    /// domain beats `.below`, a longer `.below` beats a shorter, `*` comes last. The domains named here are our
-    /// own: an `mx` listener takes mail for them from everybody.
+    /// Which pool gets the mail for which recipient domains; there may be several routes. Their order does not matter:
+    /// a full domain wins over `.below`, a longer `.below` over a shorter one, and `*` comes last. The domains named
+    /// here are our own: an `mx` listener accepts mail for them from any client.
     pub route: Vec<Route>,
-    /// How the host names of backends are looked up.
+    /// How the host names of backends are resolved. `/etc/hosts` is looked at first; it and `/etc/resolv.conf` are read
+    /// again when they change.
     pub dns: Dns,
-    /// A place that knows who may send (AUTH, RFC 4954); there may be several, and a listener names its own.
+    /// Where passwords and tokens are checked (AUTH, RFC 4954). There may be several of these tables; each listener
+    /// names the one that it uses.
     pub credentials: Vec<Credentials>,
-    /// What is judged, and how. Each check has an outcome (`then`), may be tried in `shadow` first, and is
-    /// named in the log line of the message that it hit.
+    /// What is checked, and what happens then. Each check has an outcome (`then`), can be tried out with `mode =
+    /// "shadow"`, and is named in the log line of each message that it matched.
     pub policy: Policy,
-    /// Sizes and counts that nothing may exceed. Above each of them a client gets a reply, and memory does not grow.
+    /// Limits on sizes and counts. A client that goes above one gets the reply named here, and memory does not grow.
     pub limits: Limits,
-    /// How long each stage may take. Deadlines are kept with a slack of a tenth of a second or so.
+    /// How long each stage may take. A wait may end up to a tenth of a second late.
     pub timeouts: Timeouts,
-    /// The log: a line for each transaction, and what happens to the service itself.
+    /// The log: one line for each transaction, and messages about the service itself.
     pub log: Log,
-    /// The user that the process becomes, and what the kernel refuses it.
+    /// The user that the process runs as, and what the kernel forbids it.
     pub process: Process,
-    /// A backend that `gatepost run` starts by itself and that writes what it gets to a Maildir: for a first try,
-    /// not for production. Takes a restart.
+    /// A small backend inside `gatepost run` that stores each message in a Maildir. For a first try, not for
+    /// production. Takes a restart.
     pub maildir: Maildir,
 }

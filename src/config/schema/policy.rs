@@ -14,51 +14,55 @@ reject_score = 8.0
 [policy.early_talk]
 mode = "shadow""#))]
 pub struct Policy {
-    /// Scores of all checks add up; a message at or above this is rejected at the end of data; 0 turns
-    /// that off.
+    /// The scores of all checks that matched a message are added up. At or above this sum it is rejected at the end of
+    /// data (5xx). 0: never.
     pub reject_score: f64,
-    /// At or above this it is deferred (451); 0 turns deferring by score off.
+    /// At or above this sum the message is deferred (451): the client tries again later. 0: never.
     pub defer_score: f64,
-    /// When a client that a check at connect refuses is told so. With `delayed` it is greeted, and refused at RCPT: the log
-    /// then has the sender and the recipients of the mail that it meant to send. It costs a few more replies for each
-    /// such client. One that authenticates meanwhile is not refused. Limits of connections and sessions are told at once.
+    /// When a client is told that a check at connect refuses it. `delayed` shows in the log which sender and recipients
+    /// were refused, which helps to find wrong refusals; it costs a few more replies for each refused client. A client
+    /// that authenticates before RCPT is not refused. Limits on connections and sessions are always told at once.
     pub log_rejected: LogRejected,
-    /// Client address lists, asked at connect in this order; the first that holds the address decides (lists that
-    /// score, or are in shadow, leave their mark and the next is asked). `accept` spares the client early talk,
-    /// HELO rules, HELO lists and sender lists for its session, but neither rates nor relay control. Trusted
-    /// clients are not looked up.
+    /// Lists of client addresses, looked at when a client connects, in this order. The first list that holds the
+    /// address decides; after a list with `then = "score"`, or in shadow mode, the next one is looked at too. `accept`
+    /// also exempts the client from early talk, HELO rules, HELO lists and sender lists in its session, but not from
+    /// rates and relay control. Trusted clients are not looked up.
     pub client_list: Vec<List>,
-    /// Lists of HELO names, asked at HELO in this order; the first that holds the name decides. `accept` spares the
-    /// name the rules of `policy.helo`.
+    /// Lists of HELO names, looked at after HELO or EHLO, in this order; the first that holds the name decides.
+    /// `accept` also exempts the name from the rules of `policy.helo`.
     pub helo_list: Vec<List>,
-    /// Lists of sender addresses and domains, asked at MAIL; `<>` is the empty sender of a bounce. Not asked of
-    /// trusted clients.
+    /// Lists of sender addresses and domains, looked at after MAIL. `<>` is the empty sender of a bounce. Trusted
+    /// clients are not looked up.
     pub sender_list: Vec<List>,
-    /// Lists of recipient addresses and domains, asked at RCPT for each of them, of every client. `accept` ends
-    /// these lists only: it opens no relay.
+    /// Lists of recipient addresses and domains, looked at after each RCPT, for every client. `accept` only ends the
+    /// search in these lists; it does not allow relaying.
     pub recipient_list: Vec<List>,
-    /// Sessions and rates of a client address (IPv6: of a /64).
+    /// Limits on the sessions and rates of one client address (IPv6: of one /64). A rate allows its whole number at
+    /// once; what was used comes back evenly over `per`, and what was refused does not count. 0: no limit. Trusted
+    /// clients have no limits.
     pub client_rate: Rate,
-    /// The same of its prefix (IPv4 /24, IPv6 /48).
+    /// The same limits for all clients of one network: an IPv4 /24, an IPv6 /48.
     pub prefix_rate: Rate,
-    /// The same of a sender's domain. No limits by default: only a site knows its own traffic.
+    /// The same limits for the domain of a sender. Off by default, because the right numbers depend on your traffic.
     pub sender_rate: Rate,
-    /// What a HELO name must be.
+    /// Rules for the name in HELO and EHLO.
     pub helo: HeloRules,
-    /// What happens to a client that talks before the greeting, or past a synchronisation point.
+    /// What happens to a client that talks before the greeting, or sends more before the reply to a command that must
+    /// be the last in a group (EHLO, DATA, STARTTLS, AUTH).
     pub early_talk: Outcome,
-    /// What happens to a client that is not trusted and asks for a domain that is not ours, or for a local part
-    /// that names another host (`user%host@ours`). Can't be turned off: `defer`, `reject` or `close`.
+    /// What happens to a client that is not trusted and sends to a domain that is not ours, or to a local part that
+    /// names another host (`user%host@ours`). It can't be turned off: `then` is `defer`, `reject` or `close`.
     pub relay: Outcome,
-    /// What happens to the mail of an authenticated client whose addresses are not its own, where the listener's
-    /// `sender_identity` asks for that.
+    /// What happens to mail of an authenticated client with an address that its account does not own, where the
+    /// listener's `sender_identity` forbids that.
     pub identity: IdentityRules,
-    /// What happens to a message with more Received fields than `limits.received`: it goes round in a circle.
+    /// What happens to a message with more Received fields than `limits.received`: it most likely loops between
+    /// servers.
     pub r#loop: Outcome,
     /// What happens to a message whose header section is larger than `limits.header`. One that is larger than
-    /// `limits.window` as well can't be judged and is always rejected.
+    /// `limits.window` too can't be checked and is always rejected.
     pub header_size: Outcome,
-    /// Rules on header fields, for every client, asked in this order when the whole message is there; 64 at most.
+    /// Rules on header fields, for every client, looked at in this order once the message is complete; 64 at most.
     pub header: Vec<HeaderRule>,
 }
 
@@ -70,11 +74,11 @@ then = "reject""#))]
 pub struct Outcome {
     /// What happens on a match.
     pub then: Then,
-    /// Added to the message's score with `then = "score"`.
+    /// Added to the message's score where `then = "score"`.
     pub score: f64,
-    /// The reply instead of the built-in one: `"550 5.7.1 Not from there"`; 4xx to defer, 5xx to reject.
+    /// Reply to send instead of the built-in one: `"550 5.7.1 Not from there"`; 4xx to defer, 5xx to reject.
     pub reply: Option<String>,
-    /// Whether it is in force.
+    /// Whether the check is in force.
     pub mode: Mode,
 }
 
@@ -87,23 +91,24 @@ entries = ["198.51.100.0/24"]
 then    = "reject"
 reply   = "550 5.7.1 Mail from your network is not welcome""#))]
 pub struct List {
-    /// Name in logs and metrics.
+    /// The name of this list in logs and metrics.
     pub name: String,
-    /// Entries in the file itself. Client lists: addresses and networks. Names and domains: `example.net`
-    /// that domain, `.example.net` all below it, `user@example.net` an address, `<>` the null sender, `/…/` a regular
-    /// expression over the whole address or name (in any case, over octets; `(?-i)` and `(?u)` turn that round).
+    /// Entries in this file. In client lists: addresses and networks. In the other lists: `example.net` for that
+    /// domain, `.example.net` for all domains below it, `user@example.net` for an address, `<>` for the empty sender,
+    /// `/…/` for a regular expression over the whole address or name. Expressions ignore case and work on octets;
+    /// `(?-i)` and `(?u)` change that.
     pub entries: Vec<String>,
-    /// Files with an entry a line; `#` starts a comment, and `;` at the start or after a blank. Read again at a
-    /// reload.
+    /// Files with more entries, one on each line. `#` starts a comment; so does `;` at the start of a line or after a
+    /// blank. Read again at a reload.
     #[schemars(with = "Vec<String>")]
     pub files: Vec<PathBuf>,
     /// What happens on a match.
     pub then: Then,
-    /// Added to the message's score with `then = "score"`.
+    /// Added to the message's score where `then = "score"`.
     pub score: f64,
-    /// The reply instead of the built-in one.
+    /// Reply to send instead of the built-in one.
     pub reply: Option<String>,
-    /// Whether it is in force.
+    /// Whether the check is in force.
     pub mode: Mode,
 }
 
@@ -116,26 +121,28 @@ connections = 120
 per         = "1m"
 mode        = "shadow""#))]
 pub struct Rate {
-    /// Sessions at once.
+    /// Most sessions at the same time.
     pub sessions: u32,
-    /// Connections in `per`.
+    /// Most connections in `per`.
     pub connections: u32,
-    /// Messages (MAIL commands) in `per`.
+    /// Most messages (MAIL commands) in `per`.
     pub messages: u32,
-    /// Recipients (RCPT commands, refused ones too) in `per`.
+    /// Most recipients (RCPT commands, refused ones included) in `per`.
     pub recipients: u32,
-    /// Octets of message text in `per`. A message larger than that passes once nothing else is on the account.
+    /// Most octets of message text in `per`. One message larger than this passes when nothing else was sent in `per`.
     pub bytes: Size,
-    /// The time the numbers are for.
+    /// The time in which the numbers above are allowed.
     pub per: Time,
-    /// Keys remembered at most, 16 octets for each limit that is set; those that have the least on their account go
-    /// first, so that a flood of new keys frees no key that is over a limit.
+    /// Most keys (addresses, networks or domains) that are remembered; each takes 16 octets for each limit that is set.
+    /// When the table is full, the keys with the least use are forgotten first, so a flood of new keys does not free
+    /// one that is over its limit.
     pub table: u32,
-    /// What happens above a limit; the default defers (for connections: 421 and close).
+    /// What happens above a limit. `defer` also closes the connection (421) where the limit is on connections or
+    /// sessions.
     pub then: Then,
-    /// The reply instead of the built-in one.
+    /// Reply to send instead of the built-in one.
     pub reply: Option<String>,
-    /// Whether it is in force.
+    /// Whether the check is in force.
     pub mode: Mode,
 }
 
@@ -145,9 +152,9 @@ pub struct Rate {
 pub struct HeloRules {
     /// A name without a dot (`localhost`, `user-pc`).
     pub unqualified: Outcome,
-    /// A bare address (`192.0.2.1` without brackets), or a literal that is not the client's own address.
+    /// An address without brackets (`192.0.2.1`), or one in brackets that is not the client's own.
     pub address: Outcome,
-    /// Our own name, said by a stranger.
+    /// Our own name, used by a client that is not trusted.
     pub ours: Outcome,
 }
 
@@ -155,9 +162,9 @@ pub struct HeloRules {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct IdentityRules {
-    /// The address in MAIL FROM is none of the account's.
+    /// The account does not own the address in MAIL FROM.
     pub sender: Outcome,
-    /// An address in From is none of the account's, or From can't be read.
+    /// The account does not own an address in From or Sender, or From can't be parsed.
     pub from: Outcome,
 }
 
@@ -171,22 +178,23 @@ pattern = '(?i)you have won'
 then    = "score"
 score   = 4.5"#))]
 pub struct HeaderRule {
-    /// Name in logs and metrics.
+    /// The name of this rule in logs and metrics.
     pub name: String,
-    /// The field, in any case: `Subject`.
+    /// The name of the field, in any case: `Subject`.
     pub field: String,
     /// What is looked for.
     pub when: HeaderTest,
-    /// A regular expression over the field's unfolded body, for `when = "matches"`: in any case, over octets
-    /// (`(?-i)` and `(?u)` turn that round). It is tried on the body as it came, then on what mail programs show, with
-    /// encoded words (`=?utf-8?Q?…?=`) decoded to UTF-8. Of several fields with the name each is looked at.
+    /// For `when = "matches"`: a regular expression over the unfolded text of the field. It ignores case and works on
+    /// octets; `(?-i)` and `(?u)` change that. It is tried on the text as it came, then with encoded words
+    /// (`=?utf-8?Q?…?=`) decoded to UTF-8, as mail programs show it. Of several fields with this name each is looked
+    /// at.
     pub pattern: Option<String>,
     /// What happens on a match.
     pub then: Then,
-    /// Added to the message's score with `then = "score"`.
+    /// Added to the message's score where `then = "score"`.
     pub score: f64,
-    /// The reply instead of the built-in one.
+    /// Reply to send instead of the built-in one.
     pub reply: Option<String>,
-    /// Whether it is in force.
+    /// Whether the check is in force.
     pub mode: Mode,
 }

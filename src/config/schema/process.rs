@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 user  = "gatepost"
 group = "gatepost""#))]
 pub struct Process {
-    /// Become this user once the ports are bound. Needs a start as root, and gives up everything that root may.
-    /// The configuration and the keys that it names stay readable for reloads; lists and logs must be the user's to
-    /// read and write. Takes a restart.
-    #[schemars(extend("x-default" = "stay who started it"))]
+    /// User to change to once the ports are bound. Gatepost must be started as root for that, and gives up all other
+    /// rights of root. The configuration and the keys named in it stay readable for reloads; lists and logs must be
+    /// readable and writable for this user. Takes a restart.
+    #[schemars(extend("x-default" = "the user that starts Gatepost"))]
     pub user: String,
-    /// Its group. Takes a restart.
+    /// Group to change to. Takes a restart.
     #[schemars(extend("x-default" = "the groups of `user`"))]
     pub group: String,
-    /// Whether the kernel is asked to hold the process to what a mail proxy does. Takes a restart.
+    /// Whether the kernel restricts the process to the files, ports and system calls that it needs. Takes a restart.
     pub sandbox: Sandbox,
 }

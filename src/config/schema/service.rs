@@ -14,22 +14,24 @@ listen = "10.0.0.5:9025"
 public = "10.0.0.5:9026"
 token  = { file = "/etc/gatepost/admin.token" }"#))]
 pub struct Admin {
-    /// Where metrics, health, reload and drain are served: an address, a socket in the file system (`unix:/path`, for its
-    /// owner and group), or `"off"`. On an address that others reach, set `token`.
+    /// Where metrics, health, reload and drain are served: an address, a Unix socket (`unix:/path`, for its owner and
+    /// group), or `"off"`. Set `token` where other machines can reach the address.
     pub listen: AdminListen,
-    /// A second address, for monitoring: metrics, stages, health and readiness alone. Reload and drain don't exist there.
+    /// A second address for monitoring, with metrics, stages, health and readiness only. Reload and drain are not
+    /// served there.
     pub public: AdminListen,
-    /// Names under which the endpoint is asked, as in `http://gatepost.example.net:9025/`. Requests for any other name with a
-    /// dot are refused, so that no web page can have a browser read the endpoint under a name of its own (DNS rebinding). IP
-    /// addresses, names without a dot (`localhost`, a container's) and `hostname` are always allowed.
+    /// Host names in the URLs of this endpoint, such as `gatepost.example.net` in `http://gatepost.example.net:9025/`.
+    /// Requests for any other name with a dot are refused, so that a web page can't use a visitor's browser to read the
+    /// endpoint (DNS rebinding). IP addresses, names without a dot (`localhost`, a container's name) and `hostname` are
+    /// always allowed.
     pub hosts: Vec<String>,
-    /// What POST requests (reload, drain) must show, as `Authorization: Bearer …`. Without one, every host that reaches
-    /// `listen` may send them. A Unix socket asks for none.
+    /// The token that POST requests (reload, drain) must send as `Authorization: Bearer …`. Without a token every host
+    /// that reaches `listen` may send them. Requests over a Unix socket need none.
     pub token: Secret,
-    /// Write interval histograms in the HdrHistogram log format to this file.
+    /// File to which latency histograms are written in the HdrHistogram log format.
     #[schemars(with = "Option<String>")]
     pub histogram_log: Option<PathBuf>,
-    /// Length of an interval of that log.
+    /// Time that each entry of that log covers.
     pub histogram_interval: Time,
 }
 
@@ -40,40 +42,46 @@ pub struct Admin {
 message_size = "25MiB"
 recipients   = 200"#))]
 pub struct Limits {
-    /// Largest message, announced in SIZE.
+    /// Largest message in octets, announced in SIZE. A larger one gets 552.
     pub message_size: Size,
-    /// Recipients of one message; more get 452 (RFC 5321 asks for at least 100).
+    /// Most recipients of one message; further ones get 452. RFC 5321 asks for at least 100.
     pub recipients: u32,
-    /// Longest line of a message with its CRLF; longer: 550 at the end of data.
+    /// Longest line of a message with its CRLF. A longer one gets 550 at the end of data.
     pub line: Size,
-    /// Received fields above which a message is taken to loop.
+    /// Most Received fields in a message; above that `policy.loop` decides. RFC 5321 §6.3 asks for at least 100.
     pub received: u32,
-    /// Messages of one session; more get 421. 0: no limit.
+    /// Most messages in one session; then 421. 0: no limit.
     pub messages: u32,
-    /// Errors of a client (5xx replies, failed logins) since its last good message before 421 and close. What asks it to
-    /// come again (4xx) is none, up to 1,000 times. 0: no limit.
+    /// Most errors of a client (5xx replies, failed logins) since its last accepted message; then 421 and the
+    /// connection is closed. Replies that ask the client to try again (4xx) are not counted, up to 1,000 of them. 0: no
+    /// limit.
     pub errors: u32,
-    /// Commands that do nothing (NOOP, RSET without need, VRFY, HELP, …) before 421 and close. 0: no limit.
+    /// Most commands that do nothing (NOOP, unneeded RSET, VRFY, HELP and the like); then 421 and the connection is
+    /// closed. 0: no limit.
     pub junk: u32,
-    /// A body up to this size is read and judged whole before a backend is asked; larger ones stream.
+    /// A body up to this size is received and checked completely before a backend is contacted. A larger one is
+    /// streamed: it holds a backend connection while it arrives.
     pub window: Size,
-    /// Memory for body windows and large envelopes of one worker; above it new bodies stream, wait, or get 452. Clients of one
-    /// address (IPv6: one /64) that are not trusted have an eighth of it, and at least one window, beside what small messages
-    /// take.
+    /// Memory of one worker for message bodies and large envelopes. Above it new bodies are streamed, wait, or get 452.
+    /// Clients of one address (IPv6: one /64) that are not trusted may use an eighth of it, but at least one window,
+    /// besides what small messages take.
     pub body_memory: Size,
-    /// Largest header section that is kept for checks; a larger one is rejected. Not above `window`.
+    /// Largest header section that is kept for checks; above that `policy.header_size` decides. Not larger than
+    /// `window`.
     pub header: Size,
-    /// What happens to a message with a bare CR or LF, which others may take for the end of a line.
+    /// What happens to a message with a CR or LF alone, which another server may take for the end of a line (SMTP
+    /// smuggling).
     pub bare_newline: BareNewline,
-    /// Sessions of one worker at most; more get 421.
+    /// Most sessions of one worker; further clients get 421.
     pub sessions: u32,
-    /// Failed logins of one address (IPv6: one /64) within `timeouts.auth_lockout`; then no password is checked for it any
-    /// more, but for accounts that were used from there in the last 30 days. 0: no limit.
+    /// Most failed logins from one address (IPv6: one /64) within `timeouts.auth_lockout`. After that no login from it
+    /// is checked, except for accounts that logged in from there in the last 30 days. 0: no limit.
     pub auth_failures_client: u32,
-    /// Failed logins at one account within `timeouts.auth_lockout`; then its password isn't checked any more, but for
-    /// addresses from which it was used in the last 30 days, each of which has this limit of its own. 0: no limit.
+    /// Most failed logins to one account within `timeouts.auth_lockout`. After that its password is not checked, except
+    /// for addresses that logged in to it in the last 30 days; each of those has this limit for itself. 0: no limit.
     pub auth_failures_account: u32,
-    /// Sessions at once that wait to hear that their login failed; more get 421.
+    /// Most sessions that wait for the delayed reply to a failed login (`timeouts.auth_delay`); further failures get
+    /// 421.
     pub auth_slowed: u32,
 }
 
@@ -84,45 +92,49 @@ pub struct Limits {
 command = "2m"
 drain   = "5m""#))]
 pub struct Timeouts {
-    /// Until the next command (RFC 5321 §4.5.3.2.7).
+    /// Wait for the next command of a client. RFC 5321 §4.5.3.2.7 asks for at least 5 minutes.
     pub command: Time,
-    /// Until the PROXY header of a connection from `proxy_protocol_from` is there.
+    /// Wait for the PROXY header of a connection from `proxy_protocol_from`.
     pub proxy_header: Time,
-    /// Until the next piece of a body.
+    /// Wait for the next piece of a message body (RFC 5321 §4.5.3.2.5: 3 minutes).
     pub data: Time,
-    /// Slowest body in octets a second, averaged, after the first `data`; slower: 421. 0: no limit.
+    /// Slowest average rate of a body in octets a second, measured once it has taken longer than `data`; slower gets
+    /// 421. 0: no limit.
     pub body_rate: Size,
-    /// Until the next command, the next piece of a body or the end of a handshake while nine tenths of the places
-    /// (`limits.sessions`, or `sessions_max` of the listener) or of `limits.body_memory` are taken. Sessions
-    /// that are in a message are held to it from their next turn on, others at once.
+    /// Replaces the waits for a command, a piece of a body and a TLS handshake where it is shorter, while nine tenths
+    /// of all places (`limits.sessions`, or `sessions_max` of the listener) or of `limits.body_memory` are taken. Idle
+    /// sessions are held to it at once, those within a message from their next command or piece on.
     pub stress: Time,
-    /// Slowest body in octets a second, in place of `body_rate`, while places or memory are scarce as for `stress`. Also the
-    /// slowest stream (a body larger than `limits.window`) while other messages wait for a connection to its backend: of
-    /// those below it the slowest is ended with 421, and nothing of it is delivered. 0: `body_rate` holds, and none is ended.
+    /// Replaces `body_rate` while places or memory are scarce as described for `stress`. While messages wait for a
+    /// connection to a backend, it is also the slowest rate of a stream (a body larger than `limits.window`) on that
+    /// backend's connections: of the streams below it the slowest is ended with 421, and nothing of it is delivered. 0:
+    /// `body_rate` stays in force, and no stream is ended.
     pub stress_rate: Size,
-    /// Until a TLS handshake with a client is over.
+    /// Wait for the end of a TLS handshake with a client.
     pub handshake: Time,
-    /// Until a client has taken a reply.
+    /// Wait for a client to take a reply.
     pub send: Time,
-    /// Until a backend has taken the connection and greeted.
+    /// Wait for a backend to accept the connection and to greet. Then another backend is tried.
     pub connect: Time,
-    /// Until a backend has answered a command.
+    /// Wait for a backend's reply to a command.
     pub backend: Time,
-    /// Until a backend has answered the end of data (RFC 5321 §4.5.3.2.6: 10 minutes).
+    /// Wait for a backend's reply to the end of data (RFC 5321 §4.5.3.2.6: 10 minutes). If it doesn't come, the backend
+    /// may have the message all the same; the client gets 451 and sends it again, so a short wait can duplicate mail.
     pub commit: Time,
-    /// How long SIGTERM lets running messages finish.
+    /// How long messages in progress may take to finish after SIGTERM.
     pub drain: Time,
-    /// How long before that `/ready` says 503 while connections are still taken, so that load balancers stop sending
-    /// new ones. Longer than the interval of their checks; `0s` where there is none.
+    /// How long `/ready` says 503 before the ports are closed after SIGTERM, so that load balancers stop sending
+    /// connections. Set it longer than the interval of their checks; `0s` without a load balancer.
     pub drain_delay: Time,
-    /// A recipient that a backend took is remembered this long.
+    /// How long a recipient that a backend accepted is remembered.
     pub verify_good: Time,
-    /// One that it refused is remembered this long.
+    /// How long a recipient that a backend refused is remembered. A new mailbox may be refused this long.
     pub verify_bad: Time,
-    /// A failed login is told so long after it was tried: twice as long with each that follows from the same address or at
-    /// the same account, up to 30 seconds. An unknown name, a wrong password and a lock all take as long.
+    /// Delay of the reply to a failed login. It doubles with each further failure from the same address or to the same
+    /// account, up to 30 seconds. An unknown name, a wrong password and a locked account all take equally long, so that
+    /// none can be told from the others.
     pub auth_delay: Time,
-    /// How long the failures that `limits.auth_failures_client` and `auth_failures_account` allow take to be forgotten.
+    /// How long a failed login counts for `limits.auth_failures_client` and `auth_failures_account`.
     pub auth_lockout: Time,
 }
 
@@ -133,13 +145,14 @@ pub struct Timeouts {
 to     = "/var/log/gatepost/mail.log"
 format = "json""#))]
 pub struct Log {
-    /// `stdout`, `stderr`, `off`, or a file's path (opened again at a reload).
+    /// `stdout`, `stderr`, `off`, or the path of a file, which is opened again at a reload.
     pub to: String,
-    /// The form of a line.
+    /// The format of a line.
     pub format: LogFormat,
-    /// The least important message about the service itself that is logged; transactions always are.
+    /// The least important messages about the service itself that are logged. Lines of transactions are always logged.
     pub level: LogLevel,
-    /// Lines that wait to be written at most; more are counted and dropped.
+    /// Most lines that wait to be written. When more are waiting, new lines are dropped and counted, so that mail never
+    /// waits for the log.
     pub queue: u32,
 }
 
@@ -150,9 +163,9 @@ pub struct Log {
 listen    = "127.0.0.1:2600"
 directory = "var/maildir""#))]
 pub struct Maildir {
-    /// Where it listens, or `"off"`.
+    /// Address that it listens on, or `"off"`.
     pub listen: AdminListen,
-    /// The Maildir (made when missing).
+    /// The Maildir; created where it is missing.
     #[schemars(with = "String")]
     pub directory: PathBuf,
 }
