@@ -8,7 +8,6 @@
 //! Rejected: pushing out the lowest entry, locked or not (with enough addresses an attacker frees one that guesses); the
 //! newcomer inheriting the level of what it pushes out (the same); growing (a flood would take all memory).
 
-use super::throttle::Fine;
 use crate::smtp::Tick;
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -27,6 +26,17 @@ struct Slot {
 }
 
 type Line = [Slot; WAYS];
+
+/// What a failure costs: by how much it raises a level, how high the level can get, from where on it is locked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fine {
+    /// What is added, in microseconds of falling.
+    pub price: u64,
+    /// The highest level.
+    pub most: u64,
+    /// The level of a lock; `None`: there is no limit.
+    pub lock: Option<u64>,
+}
 
 /// Levels by key.
 pub(super) struct Levels<K: ?Sized> {

@@ -19,7 +19,7 @@
 //! depend on the mechanism); lifting a lock of an address after a success (a client with one good account would guess at
 //! the others for ever).
 
-use super::levels::Levels;
+use super::levels::{Fine, Levels};
 use crate::smtp::Tick;
 use std::{net::IpAddr, time::Duration};
 
@@ -147,17 +147,6 @@ impl Throttle {
         let pair = (network(client), account.to_string());
         self.known.set(&pair, now, KNOWN.as_micros() as u64);
     }
-}
-
-/// What a failure costs: by how much it raises a level, how high the level can get, from where on it is locked.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fine {
-    /// What is added, in microseconds of falling.
-    pub price: u64,
-    /// The highest level.
-    pub most: u64,
-    /// The level of a lock; `None`: there is no limit.
-    pub lock: Option<u64>,
 }
 
 impl Limits {

@@ -1,9 +1,13 @@
 //! What a key takes, as read from the JSON schema. The walk over a file and the manual both ask here, so that
 //! an error and the manual call the same thing by the same words.
 
-use super::shape::SCHEMA;
+use super::Config;
 use serde_json::Value as Schema;
+use std::sync::LazyLock;
 use toml::de::DeValue;
+
+/// The schema of the whole file.
+pub static SCHEMA: LazyLock<Schema> = LazyLock::new(|| schemars::schema_for!(Config).to_value());
 
 /// What a key takes.
 pub enum Kind<'a> {

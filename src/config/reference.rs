@@ -4,8 +4,7 @@
 
 use super::{
     Config,
-    kind::{Kind, resolve},
-    shape::SCHEMA,
+    kind::{Kind, SCHEMA, resolve},
 };
 use serde_json::Value as Schema;
 use std::fmt::Write;

@@ -3,21 +3,18 @@
 //! over the rest of the file.
 
 use super::{
-    AdminListen, Config, Size, Time, Workers,
+    AdminListen, Size, Time, Workers,
     document::Document,
     environment,
-    kind::{Kind, resolve},
+    kind::{Kind, SCHEMA, resolve},
     later::{later, later_as_table, plain},
 };
 use serde_json::Value as Schema;
-use std::{ops::Range, sync::LazyLock};
+use std::ops::Range;
 use toml::{
     Spanned, Table, Value,
     de::{DeTable, DeValue},
 };
-
-/// The schema of the whole file.
-pub static SCHEMA: LazyLock<Schema> = LazyLock::new(|| schemars::schema_for!(Config).to_value());
 
 /// Walks the document's tree; what fits the schema comes back.
 pub fn walk(tree: &Spanned<DeTable<'_>>, document: &mut Document) -> Table {

@@ -16,6 +16,7 @@ pub mod field;
 mod rarely;
 mod service;
 mod sink;
+mod thread;
 mod writer;
 
 pub use field::Line;

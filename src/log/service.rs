@@ -7,7 +7,7 @@
 
 use super::{
     Batch, Line, Rarely, Sink,
-    writer::{Event, Running, spawn},
+    thread::{Event, Running, spawn},
 };
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::{

@@ -79,9 +79,12 @@ enum Memory {
 }
 
 impl Chunk {
-    /// Hands a buffer of the ring on.
+    /// Hands a buffer of the ring on, or a copy of what is in it where enough are lent already.
     pub(super) fn lent(loan: Loan) -> Chunk {
-        Chunk(Memory::Lent(loan))
+        match loan.is_one_too_many() {
+            true => Chunk::copied(&loan),
+            false => Chunk(Memory::Lent(loan)),
+        }
     }
 
     /// Copies `bytes`, where their own memory can't be spared.

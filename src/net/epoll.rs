@@ -4,7 +4,7 @@
 //! writability only where a send could not pass (a fresh socket would be reported writable, a wake-up for nothing), and
 //! treat a short read as an empty socket (no second `recv` that returns EAGAIN).
 
-use super::{buffer::Chunk, host, stream::Socket, sys, worker::Worker};
+use super::{buffer::Chunk, host, socket::Socket, sys, worker::Worker};
 use std::{
     future::Future,
     io,

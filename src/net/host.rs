@@ -1,11 +1,14 @@
 //! What an engine's tasks run on. tokio-uring is a ring inside a tokio runtime, so it shares tokio's tasks and its timer
 //! with epoll; the bare ring has its own, and waits for the earliest timer by itself.
 
-use super::{engine::Engine, worker::Worker};
+use super::{clock::now, engine::Engine, worker::Worker};
+use crate::smtp::tick::Tick;
 use std::{
-    future::{Future, pending},
+    future::{Future, pending, poll_fn},
     panic::resume_unwind,
+    pin::pin,
     rc::Rc,
+    task::Poll,
     time::Duration,
 };
 
@@ -16,10 +19,38 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    spawn(Rc::clone(worker).keep_time());
+    spawn(keep_time(Rc::clone(worker)));
     match tokio::task::spawn_local(main()).await {
         Ok(output) => output,
         Err(error) => resume_unwind(error.into_panic()),
+    }
+}
+
+/// Fires timers and sweeps deadlines, for ever, waiting with the engine's `sleep` for the earliest of them.
+async fn keep_time(worker: Rc<Worker>) {
+    loop {
+        let now = now();
+        worker.timers.fire(now);
+        if worker.deadlines.next_sweep() <= now {
+            worker.deadlines.sweep(now);
+        }
+        let due = worker.timers.earliest().min(worker.deadlines.next_sweep());
+        worker.armed.set(due);
+        let mut wait = pin!(sleep(due.since(now), due == Tick::FAR));
+        let mut first = true;
+        poll_fn(|cx| {
+            if wait.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            // Woken before the time: there is an earlier one now.
+            if !first && worker.alarm.borrow().is_none() {
+                return Poll::Ready(());
+            }
+            first = false;
+            worker.alarm.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -34,7 +65,7 @@ pub(super) fn spawn(task: impl Future<Output = ()> + 'static) {
 }
 
 /// In a tokio runtime: waits for `wait`, or for ever.
-pub(super) async fn sleep(wait: Duration, forever: bool) {
+async fn sleep(wait: Duration, forever: bool) {
     if forever {
         pending::<()>().await;
     }

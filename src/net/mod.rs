@@ -14,6 +14,10 @@
 //! - A waiting session owns no buffer, and what waits unread for a session has a limit.
 //! - A descriptor is closed when the last operation on it is over, and the peer sees that at once.
 //!
+//! Who names whom: an engine ([`epoll`], [`uring`], [`ring`]) knows the [`worker`] that it runs on and the [`socket`]s whose
+//! bytes it moves; [`stream`] and [`listener`] put the engines behind one type; [`run`] starts them. No two files name each
+//! other in a circle, but `ring/executor` and `ring/wake`, which say why.
+//!
 //! Rejected: a trait for engines with generic sessions over it. It would make every session two types and name the
 //! engine everywhere, to save a branch that is always predicted.
 
@@ -30,11 +34,17 @@ mod host;
 mod inherit;
 mod listener;
 pub mod mailbox;
+mod panics;
+mod probe;
 mod ring;
+mod run;
+mod secure;
+mod socket;
 mod stream;
 pub mod sync;
 mod sys;
 mod timer;
+mod timers;
 mod tls;
 mod uring;
 mod worker;
@@ -46,11 +56,11 @@ mod tests;
 pub use affinity::{allowed_cores, pin};
 pub use buffer::{CHUNK_MAX, Chunk};
 pub use clock::now;
-pub use engine::{Choice, Engine, Setup, probe};
+pub use engine::{Engine, Setup};
 pub use inherit::{drop_capabilities, ignore_signals, inherited};
 pub use listener::{BindOptions, Bound, Listener, Stopper};
+pub use panics::panics;
+pub use probe::{Choice, probe};
+pub use run::{end_idle_waits, gather_events, lost_task, offload, run_worker, spawn, spawn_vital};
 pub use stream::{Ender, Stream};
 pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};
-pub use worker::{
-    end_idle_waits, gather_events, lost_task, offload, panics, run_worker, spawn, spawn_vital,
-};

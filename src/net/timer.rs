@@ -1,52 +1,14 @@
 //! Waiting for a moment: `sleep`, `sleep_until`, and a limit on how long something that is not I/O may take.
-//!
-//! The timers of a worker are one ordered map, and one engine timer is set to the earliest of them (and of the
-//! deadlines of its streams), so a timer costs no system call and a dropped one leaves nothing behind.
 
 use super::{clock::now, worker::Worker};
 use crate::smtp::tick::Tick;
 use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
-
-/// The timers of one worker.
-#[derive(Default)]
-pub(super) struct Timers {
-    waiting: RefCell<BTreeMap<(Tick, u64), Waker>>,
-    next: Cell<u64>,
-}
-
-impl Timers {
-    /// The moment of the earliest timer; [`Tick::FAR`] where there is none.
-    pub(super) fn earliest(&self) -> Tick {
-        self.waiting
-            .borrow()
-            .first_key_value()
-            .map_or(Tick::FAR, |((due, _), _)| *due)
-    }
-
-    /// Wakes every sleeper that is due.
-    pub(super) fn fire(&self, now: Tick) {
-        loop {
-            let mut waiting = self.waiting.borrow_mut();
-            let Some(first) = waiting.first_entry() else {
-                return;
-            };
-            if first.key().0 > now {
-                return;
-            }
-            let waker = first.remove();
-            drop(waiting);
-            waker.wake();
-        }
-    }
-}
 
 /// A sleep; ready when its moment has come. Dropping it frees its timer.
 pub struct Sleep {
@@ -67,18 +29,10 @@ impl Future for Sleep {
         }
         let (worker, id) = self.timer.get_or_insert_with(|| {
             let worker = Worker::current();
-            let id = worker.timers.next.get();
-            worker.timers.next.set(id + 1);
+            let id = worker.timers.number();
             (worker, id)
         });
-        let mut waiting = worker.timers.waiting.borrow_mut();
-        match waiting.get_mut(&(due, *id)) {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => {
-                waiting.insert((due, *id), cx.waker().clone());
-            }
-        }
-        drop(waiting);
+        worker.timers.wait(due, *id, cx.waker());
         worker.alarm(due);
         Poll::Pending
     }
@@ -87,7 +41,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some((worker, id)) = &self.timer {
-            worker.timers.waiting.borrow_mut().remove(&(self.due, *id));
+            worker.timers.forget(self.due, *id);
         }
     }
 }

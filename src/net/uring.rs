@@ -14,7 +14,7 @@ use super::{
     buffer::Chunk,
     engine::{Refusal, Setup, is_memory, patiently, try_all},
     host,
-    stream::Socket,
+    socket::Socket,
     sys::{self, Address},
     worker::Worker,
 };

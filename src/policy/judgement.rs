@@ -1,11 +1,15 @@
 //! What one session has earned so far: hits and scores, for the verdict on its messages and for the log.
 
-use super::{At, CheckId, Verdict, What};
+use super::{At, Verdict, What};
 
 /// Hits that a judgement keeps; of those beyond only the scores are added.
 pub const HITS_MAX: usize = 32;
 /// Of these, so many are kept free for the message's own: a thousand recipients must not crowd them out.
 const HITS_FOR_BODY: usize = 8;
+
+/// Which rule: an index of [`super::Policy::checks`]. Numbers change with a reload, names don't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckId(pub u16);
 
 /// What kind of thing a hit found, for those who count by that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -40,6 +40,7 @@
 //! - *A lock around the rates*: every worker touches them for every message (see `rates/table.rs`).
 
 mod build;
+mod builder;
 mod checks;
 mod facts;
 mod judgement;
@@ -51,12 +52,12 @@ mod rule;
 mod testing;
 mod verdict;
 
-pub use build::Fault;
+pub use builder::Fault;
 pub use facts::{At, Breaches, Facts, Signals};
-pub use judgement::{HITS_MAX, Hit, HitKind, Judgement};
+pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
 pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key};
-pub use rule::{CheckId, CheckInfo};
+pub use rule::CheckInfo;
 pub use verdict::{Verdict, What};
 
 use checks::{Check, Whom};

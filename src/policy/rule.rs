@@ -1,12 +1,8 @@
 //! A rule is one named thing that can match, with what it does then; a check holds one or more of them.
 
-use super::{At, Hit, HitKind, Judgement, Verdict, What};
+use super::{At, CheckId, Hit, HitKind, Judgement, Verdict, What};
 use crate::smtp::{Reply, Tick};
 use std::ops::ControlFlow;
-
-/// Which rule: an index of [`super::Policy::checks`]. Numbers change with a reload, names don't.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckId(pub u16);
 
 /// What a log or a metric calls a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

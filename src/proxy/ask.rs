@@ -2,13 +2,8 @@
 //! backend says of a recipient), keeps what is refused for the log, and passes the answer on.
 
 use super::{
-    connection::{Session, stage_of},
-    judge::Asked,
-    replies,
-    site::Site,
-    trace,
-    transaction::Transaction,
-    window::Held,
+    judge::Asked, peer::Peer, replies, session::Session, site::Site, trace,
+    transaction::Transaction, window::Held,
 };
 use crate::{
     config::Role,
@@ -18,9 +13,10 @@ use crate::{
     },
     metrics::{Counter, Stage},
     net::{now, sleep_until},
-    policy::{At, Breaches, client_key},
+    policy::{At, Breaches},
     smtp::{
         Reply,
+        command::Verb,
         envelope::Path,
         server::{Answer, Question},
     },
@@ -93,6 +89,22 @@ impl Session {
         }
     }
 
+    /// XCLIENT: from here on the session is that of the client that it names.
+    pub fn ask_client(&mut self) -> Answer {
+        let Some(named) = self.server.claims() else {
+            return Answer::Accept;
+        };
+        let placeholder = Peer::new(self.peer.address, self.peer.port, None);
+        let before = std::mem::replace(&mut self.peer, placeholder);
+        self.peer = before.replaced(named, &self.current);
+        self.server.trust(self.peer.trusted);
+        let answer = self.judge_client(At::Connect);
+        if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
+            return self.judge(Asked::at(At::Hello));
+        }
+        answer
+    }
+
     /// Whether there is a place for the client, and whether its address is let in: all that can be said before its first
     /// word, and so before the work of a handshake.
     pub fn admit(&mut self) -> Answer {
@@ -112,17 +124,6 @@ impl Session {
         }
         self.peer.ticket = Some(self.current.shared.open_session(self.peer.address));
         self.judge_client(At::Connect)
-    }
-
-    /// The key under which what the client takes is counted; `None` of one that is trusted.
-    pub fn client_key(&self) -> Option<u128> {
-        (!self.peer.trusted).then(|| client_key(self.peer.address))
-    }
-
-    /// Whether the listener and the worker have room for this session.
-    pub fn has_place(&self) -> bool {
-        self.place.is_some()
-            && self.context.sessions.get() <= self.current.site.config.limits.sessions
     }
 
     fn ask_mail(&mut self) -> Answer {
@@ -290,5 +291,25 @@ impl Session {
             );
         }
         Answer::Accept
+    }
+}
+
+/// The stage that a command's time is recorded under.
+pub(super) fn stage_of(verb: Verb) -> Stage {
+    match verb {
+        Verb::Ehlo | Verb::Helo => Stage::Hello,
+        Verb::Mail => Stage::Mail,
+        Verb::Rcpt => Stage::Rcpt,
+        Verb::Data => Stage::Data,
+        Verb::Bdat => Stage::Bdat,
+        Verb::Rset => Stage::Rset,
+        Verb::Noop => Stage::Noop,
+        Verb::Vrfy => Stage::Vrfy,
+        Verb::Expn => Stage::Expn,
+        Verb::Help => Stage::Help,
+        Verb::Quit => Stage::Quit,
+        Verb::StartTls => Stage::StartTls,
+        Verb::Auth => Stage::Auth,
+        _ => Stage::Other,
     }
 }

@@ -1,9 +1,9 @@
 //! The body while it comes: into the window, and from there to a backend once the window is full.
 
 use super::{
-    connection::Session,
     pace::Pace,
     replies,
+    session::Session,
     transaction::{Body, Stream, Transaction},
 };
 use crate::{

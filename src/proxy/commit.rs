@@ -3,8 +3,8 @@
 //! `250` leaves here only after a backend's own `250` (INV-250).
 
 use super::{
-    connection::Session,
     origin::OriginParts,
+    session::Session,
     trace,
     transaction::{Body, Stream, Transaction},
 };

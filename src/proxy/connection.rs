@@ -9,25 +9,22 @@
 //! and the buffer of the replies is the worker's while there are none.
 
 use super::{
-    context::{Context, Current},
+    ask::stage_of,
+    context::Context,
     io::{Input, Io},
-    login::Login,
-    peer::{Peer, arrive},
-    site::{ListenerSite, Place, scarce},
+    session::{Session, begin},
     trace,
-    transaction::Transaction,
 };
 use crate::{
     config::ListenerTls,
     delivery::Room,
-    metrics::{Counter, Gauge, Scope, Stage},
+    metrics::{Counter, Stage},
     net::{Stream, now},
-    policy::CheckId,
-    record::{End, Refusals},
+    record::End,
     smtp::{
         Tick,
         command::Verb,
-        server::{Action, Answer, Interrupt, Phase, Server, Signals},
+        server::{Action, Interrupt, Phase, Signals},
     },
 };
 use std::{io, rc::Rc, time::Duration};
@@ -37,36 +34,6 @@ use std::{io, rc::Rc, time::Duration};
 /// far as a rule).
 const LINGER_OCTETS: u64 = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
-
-/// One session under way.
-pub(super) struct Session {
-    pub context: Rc<Context>,
-    pub current: Rc<Current>,
-    pub listener: usize,
-    pub scope: Scope,
-    pub io: Io,
-    pub server: Server,
-    pub peer: Peer,
-    /// Where the session stood before the last step: told where it ends.
-    pub phase: Phase,
-    pub place: Option<Place>,
-    /// Whether its address is let in, where that was asked before the greeting was due.
-    pub admitted: Option<Box<Answer>>,
-    /// AUTH: under way, or done.
-    pub login: Option<Box<Login>>,
-    pub transaction: Option<Box<Transaction>>,
-    pub transactions: u32,
-    /// What was refused outside of transactions.
-    pub refusals: Refusals,
-    /// The check that has refused what is being asked.
-    pub decided: Option<CheckId>,
-    pub started: Tick,
-    /// The moment of the last event; a clock read for each would cost more than it tells.
-    pub now: Tick,
-    /// Counts of commands as they were at the last look, of which the low bits are enough.
-    counted: [u16; Verb::COUNT],
-    _open: Counted,
-}
 
 /// Serves one connection to its end.
 pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
@@ -80,74 +47,6 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
     match end.lingers {
         true => Box::pin(stream.close_lingering(LINGER_OCTETS, LINGER)).await,
         false => stream.close(),
-    }
-}
-
-/// Finds out whose connection it is and makes its session; `None` where it is none of ours, or ends before it begins.
-async fn begin(
-    context: Rc<Context>,
-    listener: Rc<str>,
-    mut stream: Stream,
-) -> Option<Box<Session>> {
-    let started = now();
-    let current = context.current();
-    // By name: a reload may have put the listeners in another order. None is ever taken away.
-    let named = |site: &ListenerSite| *site.name == *listener;
-    let listener = current.site.listeners.iter().position(named)?;
-    let site = &current.site.listeners[listener];
-    let (scope, place) = (site.scope, site.enter());
-    context.recorder.count(Counter::Accepted, scope, 1);
-    let open = Counted::new(&context, scope);
-    let peer = arrive(&context, &current, site, &mut stream).await?;
-    let granted = site.grants(peer.address);
-    let secured = peer.via.as_ref().is_some_and(|via| via.is_secured());
-    let mut session = Box::new(Session {
-        server: Server::new(current.settings(listener), started),
-        phase: Phase::Connect,
-        listener,
-        scope,
-        io: Io {
-            out: context.buffer(),
-            ..Io::new(stream)
-        },
-        peer,
-        place,
-        admitted: None,
-        login: None,
-        transaction: None,
-        transactions: 0,
-        refusals: Refusals::default(),
-        decided: None,
-        started,
-        now: started,
-        counted: [0; Verb::COUNT],
-        current,
-        context,
-        _open: open,
-    });
-    if secured {
-        session.server.secured();
-    }
-    session.server.grant(granted);
-    session.server.trust(session.peer.trusted);
-    Some(session)
-}
-
-/// A session among those that are open; also one that panics is counted out.
-struct Counted(Rc<Context>, Scope);
-
-impl Counted {
-    fn new(context: &Rc<Context>, scope: Scope) -> Counted {
-        context.sessions.set(context.sessions.get() + 1);
-        context.recorder.add(Gauge::Sessions, scope, 1);
-        Counted(Rc::clone(context), scope)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.sessions.set(self.0.sessions.get() - 1);
-        self.0.recorder.add(Gauge::Sessions, self.1, -1);
     }
 }
 
@@ -269,15 +168,6 @@ impl Session {
         }
     }
 
-    /// Whether places or memory are scarce.
-    pub fn is_stressed(&self) -> bool {
-        let site = &self.current.site;
-        let others = self.context.sessions.get().saturating_sub(1);
-        site.listeners[self.listener].is_scarce()
-            || scarce(others, site.config.limits.sessions)
-            || self.context.memory.is_scarce()
-    }
-
     /// Tells the core that the process goes down, if it does; whether the session ends now.
     fn drains(&mut self) -> bool {
         if !self.context.draining.get() || self.server.phase() == Phase::Closed {
@@ -318,19 +208,6 @@ impl Session {
             why: "timeout",
             lingers: false,
         }
-    }
-
-    /// Sends the replies that are due.
-    pub async fn flush(&mut self) -> io::Result<()> {
-        self.write(false).await
-    }
-
-    /// Sends the replies that are due; the `last` ones go with the close that must follow.
-    async fn write(&mut self, last: bool) -> io::Result<()> {
-        let deadline = self.now.after(self.current.site.config.timeouts.send.0);
-        self.io
-            .write(&self.context, self.scope, deadline, last)
-            .await
     }
 
     /// Records the time of a command that was handled without a question.
@@ -393,25 +270,5 @@ impl Session {
             self.scope,
             self.now.micros_since(self.started),
         );
-    }
-}
-
-/// The stage that a command's time is recorded under.
-pub(super) fn stage_of(verb: Verb) -> Stage {
-    match verb {
-        Verb::Ehlo | Verb::Helo => Stage::Hello,
-        Verb::Mail => Stage::Mail,
-        Verb::Rcpt => Stage::Rcpt,
-        Verb::Data => Stage::Data,
-        Verb::Bdat => Stage::Bdat,
-        Verb::Rset => Stage::Rset,
-        Verb::Noop => Stage::Noop,
-        Verb::Vrfy => Stage::Vrfy,
-        Verb::Expn => Stage::Expn,
-        Verb::Help => Stage::Help,
-        Verb::Quit => Stage::Quit,
-        Verb::StartTls => Stage::StartTls,
-        Verb::Auth => Stage::Auth,
-        _ => Stage::Other,
     }
 }

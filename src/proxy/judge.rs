@@ -2,7 +2,7 @@
 //! answer. A message is judged twice, whether it lies in memory or streams: [`Session::judge_header`] as soon as its
 //! header section is complete, [`Session::judge_message`] when the whole of it has come.
 
-use super::{connection::Session, login::known_as, payload::Survey, peer::Postponed};
+use super::{login::known_as, payload::Survey, peer::Postponed, session::Session};
 use crate::{
     config::LogRejected,
     metrics::{Counter, Scope, Stage},

@@ -8,6 +8,7 @@
 //! the story goes; a joint machine was the 1,000-line function again.
 
 mod ask;
+mod authenticate;
 mod body;
 mod commit;
 pub mod connection;
@@ -26,6 +27,7 @@ pub mod reference;
 mod refused;
 pub mod replies;
 mod secure;
+mod session;
 mod site;
 pub mod trace;
 pub mod transaction;

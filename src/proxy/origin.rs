@@ -1,6 +1,6 @@
 //! Where a message comes from, for a backend that is to be told of the client.
 
-use super::{connection::Session, message_id::MessageId};
+use super::{message_id::MessageId, session::Session};
 use crate::upstream::{Origin, PoolId};
 use std::net::SocketAddr;
 

@@ -2,10 +2,10 @@
 //! claim to be ours.
 
 use super::{
-    connection::Session,
     fixups::Found,
     message_id::MessageId,
     received::{self, Trace},
+    session::Session,
 };
 use crate::smtp::{Span, fields::results, header::Index};
 

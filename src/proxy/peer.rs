@@ -9,20 +9,18 @@
 //! from `xclient_from` isn't judged as a client: all the mail of a site may come from that one address.
 
 use super::{
-    connection::Session,
     context::{Context, Current},
-    judge::Asked,
     site::ListenerSite,
 };
 use crate::{
     log::field::push_address,
     metrics::Counter,
     net::{Stream, now},
-    policy::{At, CheckId, Judgement, SessionTicket},
+    policy::{CheckId, Judgement, SessionTicket},
     proxy_protocol::{self, Header, Origin},
     smtp::{
         Tick,
-        server::{Answer, Claim, Claims, Phase, Server},
+        server::{Answer, Claim, Claims, Phase},
     },
 };
 use std::{
@@ -64,7 +62,7 @@ pub(super) struct Postponed {
 }
 
 impl Peer {
-    fn new(address: IpAddr, port: u16, via: Option<Box<Via>>) -> Peer {
+    pub fn new(address: IpAddr, port: u16, via: Option<Box<Via>>) -> Peer {
         Peer {
             address,
             port,
@@ -79,7 +77,7 @@ impl Peer {
     }
 
     /// The client that a proxy names with XCLIENT, in place of this one.
-    fn replaced(self, named: &Claims, current: &Current) -> Peer {
+    pub fn replaced(self, named: &Claims, current: &Current) -> Peer {
         let address = match named.address {
             Claim::Is(address) => address,
             // An address that is unknown must not pass for the proxy's, which may be trusted.
@@ -206,29 +204,6 @@ pub(super) async fn arrive(
     let shown = peer.via.as_ref().map_or(&[][..], |via| via.secured().1);
     peer.trusted = current.site.trusts(peer.address) || site.trusts_certificate(shown);
     Some(peer)
-}
-
-impl Session {
-    /// XCLIENT: from here on the session is that of the client that it names.
-    pub fn ask_client(&mut self) -> Answer {
-        let Some(named) = self.server.claims() else {
-            return Answer::Accept;
-        };
-        let placeholder = Peer::new(self.peer.address, self.peer.port, None);
-        let before = std::mem::replace(&mut self.peer, placeholder);
-        self.peer = before.replaced(named, &self.current);
-        self.server.trust(self.peer.trusted);
-        let answer = self.judge_client(At::Connect);
-        if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
-            return self.judge(Asked::at(At::Hello));
-        }
-        answer
-    }
-}
-
-/// Who the client has authenticated as, by the word of XCLIENT.
-pub(super) fn claimed_login(server: &Server) -> Option<&str> {
-    std::str::from_utf8(server.claims()?.login.value()?).ok()
 }
 
 /// Reads the header, and gives back what came after it.

@@ -1,7 +1,7 @@
 //! Keeps every refusal for the log: those that the shell gave as answers, and those that the core made by itself. One that
 //! belongs to a transaction is kept with it, any other with the session.
 
-use super::{connection::Session, trace, transaction::Body};
+use super::{session::Session, trace, transaction::Body};
 use crate::{
     record::Refusal,
     smtp::{

@@ -5,7 +5,7 @@
 //! its place without ever having been counted. Its refusal is a close without a word, because an SMTP reply would need the
 //! handshake.
 
-use super::connection::Session;
+use super::session::Session;
 use crate::{
     metrics::{Counter, Stage},
     net::now,

@@ -1,6 +1,6 @@
 //! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
-use super::{connection::Session, peer::claimed_login, transaction::Transaction};
+use super::{login::claimed_login, session::Session, transaction::Transaction};
 use crate::{
     log::say,
     metrics::Counter,

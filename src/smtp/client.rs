@@ -41,8 +41,9 @@ mod transaction;
 pub use error::ClientError;
 
 use super::{
+    Capabilities,
     envelope::{Envelope, Path},
-    extensions::{Capabilities, Extensions},
+    extensions::Extensions,
     reply_parse::{ReplyHead, ReplyLimits, ReplyReader, ReplyRef},
 };
 use identity::Introduction;
@@ -214,8 +215,6 @@ pub enum ClientState {
     /// To be closed.
     Failed,
 }
-
-impl ClientState {}
 
 /// What the session as a whole is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,10 @@
 //! Rejected: rewriting the paths themselves to A-labels. A backend is handed what the client said, and the owner of a
 //! mailbox may have a signature over it.
 
-use super::path::is_domain;
+use super::{
+    limits::DOMAIN_MAX,
+    octets::{LABEL, count},
+};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use std::borrow::Cow;
 
@@ -68,6 +71,29 @@ pub fn has_invisible(text: &str) -> bool {
             | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}')
     })
+}
+
+/// Whether it is a domain: labels of 1 to 63 octets, of letters, digits, hyphens and UTF-8; the underscore
+/// too, for it is out there. Labels of UTF-8 are checked by [`to_ascii`], and it is their A-labels that have
+/// a length.
+#[must_use]
+pub fn is_domain(name: &[u8]) -> bool {
+    if name.len() > DOMAIN_MAX {
+        return false;
+    }
+    let mut rest = name;
+    loop {
+        let (label, behind) = rest.split_at(count(LABEL, rest));
+        let long = label.len() > 63 && label.is_ascii();
+        if label.is_empty() || long || label.starts_with(b"-") || label.ends_with(b"-") {
+            return false;
+        }
+        match behind {
+            [] => return true,
+            [b'.', next @ ..] => rest = next,
+            _ => return false,
+        }
+    }
 }
 
 #[cfg(test)]

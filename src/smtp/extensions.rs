@@ -1,6 +1,5 @@
-//! Service extensions (RFC 5321 §2.2): which exist, and what a server said in its EHLO reply.
+//! Service extensions (RFC 5321 §2.2): which exist.
 
-use super::client::identity::Attributes;
 use std::ops::BitOr;
 
 /// A set of service extensions.
@@ -63,21 +62,4 @@ impl BitOr for Extensions {
     fn bitor(self, other: Extensions) -> Extensions {
         Extensions(self.0 | other.0)
     }
-}
-
-/// What a server's EHLO reply said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// The extensions offered.
-    pub extensions: Extensions,
-    /// The largest message in octets; 0 where SIZE named no limit, or was not offered.
-    pub size_max: u64,
-    /// RCPTMAX of LIMITS; 0 where none was named.
-    pub recipients_max: u32,
-    /// MAILMAX of LIMITS; 0 where none was named.
-    pub messages_max: u32,
-    /// What XCLIENT may tell.
-    pub xclient: Attributes,
-    /// What XFORWARD may tell.
-    pub xforward: Attributes,
 }

@@ -8,46 +8,12 @@
 
 use super::{
     command::is_blank,
-    domain,
+    domain::{self, is_domain},
     envelope::Path,
-    limits::{DOMAIN_MAX, PATH_MAX},
+    limits::PATH_MAX,
+    octets::{ENDING, LOCAL, count, is},
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
-
-/// Classes of octets: part of an unquoted local part, part of a domain's label, of meaning for the path's end.
-const LOCAL: u8 = 1;
-const LABEL: u8 = 2;
-const ENDING: u8 = 4;
-
-// A table, because each octet of each address is looked at for each of the three.
-static CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut at = 0;
-    while at < classes.len() {
-        let octet = at as u8;
-        if is_atom(octet) || octet == b'.' {
-            classes[at] |= LOCAL;
-        }
-        if octet.is_ascii_alphanumeric() || octet >= 0x80 || matches!(octet, b'-' | b'_') {
-            classes[at] |= LABEL;
-        }
-        if matches!(octet, b'"' | b'\\' | b'>' | b' ' | b'\t') {
-            classes[at] |= ENDING;
-        }
-        at += 1;
-    }
-    classes
-};
-
-fn is(class: u8, octet: u8) -> bool {
-    CLASSES[usize::from(octet)] & class != 0
-}
-
-/// How many octets of a class the text begins with.
-fn count(class: u8, text: &[u8]) -> usize {
-    let end = text.iter().position(|octet| !is(class, *octet));
-    end.unwrap_or(text.len())
-}
 
 /// A path and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,56 +164,6 @@ fn end_of_quoted(text: &[u8]) -> Option<usize> {
             _ => return None,
         }
         at += 1;
-    }
-}
-
-/// `atext` of RFC 5322, and UTF-8 (RFC 6531 §3.3), whose bytes are checked by the caller.
-const fn is_atom(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || byte >= 0x80
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'/'
-                | b'='
-                | b'?'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'{'
-                | b'|'
-                | b'}'
-                | b'~'
-        )
-}
-
-/// Whether it is a domain: labels of 1 to 63 octets, of letters, digits, hyphens and UTF-8; the underscore
-/// too, for it is out there. Labels of UTF-8 are checked by [`domain::to_ascii`], and it is their A-labels that have
-/// a length.
-#[must_use]
-pub fn is_domain(name: &[u8]) -> bool {
-    if name.len() > DOMAIN_MAX {
-        return false;
-    }
-    let mut rest = name;
-    loop {
-        let (label, behind) = rest.split_at(count(LABEL, rest));
-        let long = label.len() > 63 && label.is_ascii();
-        if label.is_empty() || long || label.starts_with(b"-") || label.ends_with(b"-") {
-            return false;
-        }
-        match behind {
-            [] => return true,
-            [b'.', next @ ..] => rest = next,
-            _ => return false,
-        }
     }
 }
 

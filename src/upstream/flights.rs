@@ -1,6 +1,6 @@
 //! Questions that are under way on one worker: sessions that ask the same at the same time ask once.
 
-use super::{verify::Answer, verify_cache::Key};
+use super::{verification::Answer, verify_cache::Key};
 use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, RefCell},

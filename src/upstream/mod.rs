@@ -61,6 +61,7 @@ mod streaming;
 #[cfg(test)]
 mod tests;
 mod tried;
+mod verification;
 mod verify;
 pub mod verify_cache;
 
@@ -87,4 +88,4 @@ pub use route::{Route, RouteId, RouteTable};
 pub use security::faults as tls_faults;
 pub use select::Needs;
 pub use tried::{TRIES_MAX, Tried};
-pub use verify::Verification;
+pub use verification::Verification;

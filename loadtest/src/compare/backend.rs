@@ -1,7 +1,7 @@
 //! What stands behind the peers: our own sink, in this process, or Postfix's smtp-sink.
 
 use super::{
-    bench::{free_address, wait_for_greeting},
+    greeting::{free_address, wait_for_greeting},
     peer::program,
     process::Running,
     source::Sent,

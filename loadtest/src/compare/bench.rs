@@ -2,23 +2,20 @@
 
 use super::{
     backend::Backend,
+    greeting::{connect, free_address, wait_for_greeting},
     peer::{Peer, Words, program},
     process::Running,
     source,
     works::{Ends, Measure, Work},
 };
-use crate::tls::{self, KeyKind, Mode};
+use crate::tls::{self, KeyKind};
 use std::{
     fs, io,
-    io::{BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    thread::sleep,
+    io::{BufReader, Write as _},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-
-/// How long a peer may take until it greets.
-const START: Duration = Duration::from_secs(30);
 
 /// How long the backend may take to get the last of what a peer has queued.
 const SETTLE: Duration = Duration::from_secs(120);
@@ -74,48 +71,6 @@ pub struct Bench {
     backend: Backend,
     work: Work,
     cores: Cores,
-}
-
-/// A loopback port where nobody listens just now.
-pub(super) fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
-}
-
-/// A connection to somebody who greets, over TLS where that is implicit.
-fn connect(address: SocketAddr, mode: Mode) -> io::Result<Box<dyn Conversation>> {
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    Ok(match mode {
-        Mode::Implicit => Box::new(tls::plain_stream(stream)?),
-        Mode::None | Mode::StartTls => Box::new(stream),
-    })
-}
-
-/// Something that is read and written.
-trait Conversation: io::Read + io::Write {}
-
-impl<T: io::Read + io::Write> Conversation for T {}
-
-/// Waits until somebody greets there.
-pub(super) fn wait_for_greeting(
-    address: SocketAddr,
-    mode: Mode,
-    mut alive: impl FnMut() -> io::Result<()>,
-) -> io::Result<()> {
-    let end = Instant::now() + START;
-    while Instant::now() < end {
-        alive()?;
-        if let Ok(stream) = connect(address, mode) {
-            let mut line = String::new();
-            let mut stream = BufReader::new(stream);
-            if stream.read_line(&mut line).is_ok() && line.starts_with("220") {
-                let _ = stream.get_mut().write_all(b"QUIT\r\n");
-                return Ok(());
-            }
-        }
-        sleep(Duration::from_millis(50));
-    }
-    Err(io::Error::other(format!("nothing greets at {address}")))
 }
 
 impl Started {

@@ -9,6 +9,7 @@
 mod awake;
 mod backend;
 mod bench;
+mod greeting;
 mod page;
 mod peer;
 mod process;

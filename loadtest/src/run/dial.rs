@@ -3,9 +3,9 @@
 
 use super::{
     auth,
-    link::{Link, LinkError, words},
+    link::{Link, LinkError},
     plan::Plan,
-    record::{Fault, Recorder, Step},
+    record::{Fault, Recorder, Step, words},
 };
 use crate::tls::Mode;
 use gatepost::{

@@ -2,7 +2,10 @@
 //!
 //! The clock is read once a receive; what is sent next is sent at that moment.
 
-use super::{record::Fault, secure};
+use super::{
+    record::{Fault, words},
+    secure,
+};
 use gatepost::{
     net::{self, Chunk, Stream},
     smtp::{
@@ -60,25 +63,6 @@ impl LinkError {
             LinkError::Closing => Fault::Words("421: closed by the server"),
             LinkError::Cut => Fault::Words("cut at the end of the run"),
         }
-    }
-}
-
-/// A few words for what the kernel said.
-#[must_use]
-pub fn words(error: &io::Error) -> &'static str {
-    use io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::TimedOut => "timed out",
-        Kind::ConnectionRefused => "refused",
-        Kind::ConnectionReset
-        | Kind::ConnectionAborted
-        | Kind::BrokenPipe
-        | Kind::UnexpectedEof => "connection lost",
-        Kind::AddrNotAvailable | Kind::AddrInUse => "no local port is free",
-        Kind::NetworkUnreachable | Kind::HostUnreachable => "unreachable",
-        // EMFILE, ENFILE: these have no kind.
-        _ if matches!(error.raw_os_error(), Some(23 | 24)) => "no descriptor is free (ulimit -n)",
-        _ => "failed",
     }
 }
 

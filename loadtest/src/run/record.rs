@@ -7,7 +7,7 @@ use crate::{
 };
 use gatepost::smtp::{ReplyHead, Status, Tick};
 use hdrhistogram::Histogram;
-use std::fmt;
+use std::{fmt, io};
 
 /// Latencies above this many microseconds are counted as this many: a day.
 const LATENCY_MAX_US: u64 = 86_400_000_000;
@@ -92,6 +92,25 @@ pub enum Fault {
     Reply(ReplyHead),
     /// No reply: a few words.
     Words(&'static str),
+}
+
+/// A few words for what the kernel said.
+#[must_use]
+pub fn words(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::TimedOut => "timed out",
+        Kind::ConnectionRefused => "refused",
+        Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::BrokenPipe
+        | Kind::UnexpectedEof => "connection lost",
+        Kind::AddrNotAvailable | Kind::AddrInUse => "no local port is free",
+        Kind::NetworkUnreachable | Kind::HostUnreachable => "unreachable",
+        // EMFILE, ENFILE: these have no kind.
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => "no descriptor is free (ulimit -n)",
+        _ => "failed",
+    }
 }
 
 /// A kind of error: at which step, and what.

@@ -153,7 +153,7 @@ pub fn words(error: &io::Error) -> &'static str {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<Tls>());
     match inner {
-        None => super::link::words(error),
+        None => super::record::words(error),
         Some(Tls::InvalidCertificate(why)) => match why {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "certificate expired"

@@ -8,7 +8,7 @@ use super::{
     save::Saver,
     shared::Shared,
     summary::Summary,
-    worker::{self, Running, Start},
+    thread::{self, Running, Start},
 };
 use crate::{
     ledger::Tally,
@@ -128,7 +128,7 @@ pub fn start(options: Options) -> io::Result<Handle> {
     }
     for (number, listeners) in sockets.drain(..).enumerate() {
         let turn = number.checked_rem(options.cores.len());
-        handle.workers.push(worker::start(Start {
+        handle.workers.push(thread::start(Start {
             number,
             engine,
             core: turn.map(|turn| options.cores[turn]),

@@ -1,7 +1,7 @@
 //! The backend for tests and load: takes mail, verifies it, counts it, and is as ill-behaved as it is told to be.
 //!
 //! ```text
-//! command → handle → control, worker → connection → session → transfer → verify, save
+//! command → handle → control, thread → connection → session → transfer → verify, save
 //!                             └ shared: behaviour (plan), tallies, counters → summary
 //! ```
 //!
@@ -33,6 +33,7 @@ mod shared;
 pub mod spec;
 pub mod summary;
 pub mod tallies;
+mod thread;
 mod transfer;
 pub mod verify;
 mod worker;

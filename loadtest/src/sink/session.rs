@@ -17,7 +17,10 @@ use super::{
     transfer::{Received, Transfer},
 };
 use gatepost::smtp::{
-    Envelope, Extensions, Reply, Status, Tick, Verb, command::Command, replies, reply::write_line,
+    Envelope, Extensions, Reply, Status, Tick, Verb,
+    command::Command,
+    replies,
+    reply::{Known, write_line},
 };
 
 mod commands;
@@ -28,6 +31,9 @@ mod tests;
 
 /// The longest command line; more is not SMTP.
 const LINE_MAX: usize = 4096;
+
+/// Why a command is not asked about: the client's fault, if it is one, and what it is told.
+pub(super) type Refusal = (Option<Fault>, &'static Known);
 
 /// What the session is given with each step.
 pub(super) struct Context<'a> {

@@ -5,7 +5,6 @@
 //! replies they may be waiting for), no more than [`LENT_MAX`] are lent at a time: what comes above that is copied, and
 //! its buffer is the kernel's again at once.
 
-use crate::net::buffer::Chunk;
 use io_uring::{IoUring, types::BufRingEntry};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
@@ -90,19 +89,14 @@ impl Buffers {
         unsafe { self.memory.add(usize::from(id) * SIZE) }
     }
 
-    /// Takes the buffer `id`, which the kernel has handed over with `len` octets in it: lent, or copied where enough
-    /// are lent already.
-    pub(super) fn take(self: &Rc<Self>, id: u16, len: usize) -> Chunk {
+    /// Takes the buffer `id`, which the kernel has handed over with `len` octets in it.
+    pub(super) fn take(self: &Rc<Self>, id: u16, len: usize) -> Loan {
         self.lent.set(self.lent.get() + 1);
-        let loan = Loan {
+        Loan {
             buffers: Rc::clone(self),
             id,
             len: len.min(SIZE) as u16,
-        };
-        if self.lent.get() > LENT_MAX {
-            return Chunk::copied(&loan);
         }
-        Chunk::lent(loan)
     }
 }
 
@@ -139,6 +133,11 @@ pub(in crate::net) struct Loan {
 }
 
 impl Loan {
+    /// Whether so many buffers are lent that this one should go back at once.
+    pub(in crate::net) fn is_one_too_many(&self) -> bool {
+        self.buffers.lent.get() > LENT_MAX
+    }
+
     /// Adds `bytes` after the octets that are there; `false`, and nothing is added, where the buffer has no room.
     pub(in crate::net) fn append(&mut self, bytes: &[u8]) -> bool {
         let start = usize::from(self.len);

@@ -1,7 +1,7 @@
 //! The tasks of one worker, run in the order in which they were woken.
 
 use super::wake::{Remote, TaskId};
-use crate::net::worker;
+use crate::net::panics::count_panic;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -186,7 +186,7 @@ impl Drop for Executor {
 /// Drops a task; a panic in that is its own.
 fn bury(task: Task) {
     if catch_unwind(AssertUnwindSafe(|| drop(task))).is_err() {
-        worker::count_panic();
+        count_panic();
     }
 }
 

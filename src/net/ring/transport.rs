@@ -16,7 +16,7 @@ use super::{
     buffers,
     reactor::{Done, Key, Operation, Reactor},
 };
-use crate::net::{buffer::Chunk, stream::Socket, sys};
+use crate::net::{buffer::Chunk, socket::Socket, sys};
 use io_uring::{opcode, types::Fd};
 use std::{
     cell::{Cell, RefCell},
@@ -116,7 +116,9 @@ impl Operation for Inbox {
             state.armed = None;
         }
         let len = usize::try_from(done.result).unwrap_or(0);
-        let chunk = done.buffer().map(|id| io.buffers().take(id, len));
+        let chunk = done
+            .buffer()
+            .map(|id| Chunk::lent(io.buffers().take(id, len)));
         match (done.result, chunk) {
             (1.., Some(chunk)) => state.push(chunk),
             // What it is, the call says.

@@ -4,7 +4,7 @@
 use super::{Check, Whom};
 use crate::policy::{
     At, Facts, Networks, Shared, What,
-    build::Builder,
+    builder::Builder,
     lists::file,
     replies,
     rule::{Rule, Say},

@@ -4,7 +4,7 @@
 use super::{Check, Whom};
 use crate::policy::{
     At, Facts, Shared,
-    build::Builder,
+    builder::Builder,
     replies,
     rule::{Rule, Say},
 };

@@ -12,7 +12,7 @@ use crate::{
     config::{HeaderRule, HeaderTest, entry},
     policy::{
         At, Facts, Shared,
-        build::Builder,
+        builder::Builder,
         replies,
         rule::{Rule, Say},
     },

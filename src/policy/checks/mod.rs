@@ -11,7 +11,7 @@ mod recipient_list;
 mod relay;
 mod sender_list;
 
-use super::{At, Facts, HitKind, Shared, build::Builder, rule::Say};
+use super::{At, Facts, HitKind, Shared, builder::Builder, rule::Say};
 use crate::config::Policy;
 use std::sync::Arc;
 

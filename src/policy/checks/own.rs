@@ -8,7 +8,7 @@ use crate::{
     config::Outcome,
     policy::{
         At, Breaches, Facts, Shared,
-        build::Builder,
+        builder::Builder,
         replies::{self, Defaults},
         rule::{Rule, Say},
     },

@@ -6,7 +6,7 @@ use crate::{
     config::{Mode, Rate as Wish, Then},
     policy::{
         At, Facts, HitKind, SessionCounts, Shared, What,
-        build::{self, Builder},
+        builder::{self, Builder},
         lists::lower,
         rates::{
             key::Key,
@@ -103,7 +103,7 @@ fn build(
         builder.fault(name, "`per` must be longer than nothing");
     }
     let reply = wish.reply.as_deref();
-    let outcome = build::Wish {
+    let outcome = builder::Wish {
         then: wish.then,
         score: 0.0,
         reply,

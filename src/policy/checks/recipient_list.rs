@@ -4,7 +4,7 @@
 use super::{Check, Whom};
 use crate::policy::{
     At, Facts, Shared,
-    build::Builder,
+    builder::Builder,
     lists::names::{self, Lists},
     replies,
     rule::Say,

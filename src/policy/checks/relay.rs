@@ -9,7 +9,7 @@ use crate::{
     config::{Mode, Then},
     policy::{
         At, Facts, Shared,
-        build::Builder,
+        builder::Builder,
         replies,
         rule::{Rule, Say},
     },

@@ -3,7 +3,7 @@
 use super::{Check, Whom};
 use crate::policy::{
     At, Facts, Shared,
-    build::Builder,
+    builder::Builder,
     lists::names::{self, Lists},
     replies,
     rule::Say,

@@ -4,7 +4,7 @@
 
 use crate::{
     config::{self, entry, open_file},
-    policy::build::Builder,
+    policy::builder::Builder,
 };
 use std::{io::Read, path::Path};
 

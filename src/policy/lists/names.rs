@@ -7,7 +7,7 @@ use super::{file, lower};
 use crate::{
     config::{self, entry},
     policy::{
-        build::Builder,
+        builder::Builder,
         replies::Defaults,
         rule::{Rule, Say},
     },

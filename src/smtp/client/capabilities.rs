@@ -1,9 +1,23 @@
 //! What a server offers: its EHLO (or LHLO) reply read (RFC 5321 §4.1.1.1).
 
-use super::{
-    super::extensions::{Capabilities, Extensions},
-    identity::Attributes,
-};
+use super::{super::extensions::Extensions, identity::Attributes};
+
+/// What a server's EHLO reply said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The extensions offered.
+    pub extensions: Extensions,
+    /// The largest message in octets; 0 where SIZE named no limit, or was not offered.
+    pub size_max: u64,
+    /// RCPTMAX of LIMITS; 0 where none was named.
+    pub recipients_max: u32,
+    /// MAILMAX of LIMITS; 0 where none was named.
+    pub messages_max: u32,
+    /// What XCLIENT may tell.
+    pub xclient: Attributes,
+    /// What XFORWARD may tell.
+    pub xforward: Attributes,
+}
 
 /// Keywords without which nothing would change for us are not kept.
 const KEYWORDS: &[(&str, Extensions)] = &[

@@ -7,8 +7,9 @@
 
 use super::{
     super::{
+        Capabilities,
         envelope::{BodyKind, Envelope, MailParams, Notify, Path, Recipient, Ret},
-        extensions::{Capabilities, Extensions},
+        extensions::Extensions,
     },
     Load, Unsupported,
 };

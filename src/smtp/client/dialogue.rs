@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        extensions::Capabilities,
+        Capabilities,
         reply_parse::{Progress, ReplyHead},
     },
     COMMANDS_MAX, Client, ClientError, ClientStep, Event, Phase, capabilities,

@@ -4,7 +4,7 @@
 //! counters: the script (XFORWARD, MAIL, RCPT…, DATA), then chunks, then the final replies, then RSET.
 
 use super::{
-    super::{envelope::Envelope, extensions::Capabilities, reply_parse::ReplyHead, stuff::Stuff},
+    super::{Capabilities, envelope::Envelope, reply_parse::ReplyHead, stuff::Stuff},
     CHUNKS_MAX, ClientState, Unsupported, commands,
     identity::Introduction,
 };

@@ -8,11 +8,11 @@
 //! doesn't follow directly on it. A proxy that goes on to another client and doesn't name its login must not lend it
 //! that of the one before.
 
-use super::{Server, State, Tally, auth::Login, hello::is_odd, interface::Question};
+use super::{Server, State, Tally, auth::Login, interface::Question};
 use crate::decimal::parse_decimal;
 use crate::smtp::{
-    command::is_blank, extensions::Extensions, limits::DOMAIN_MAX, params::from_xtext, replies,
-    replies::wire,
+    command::is_blank, extensions::Extensions, limits::DOMAIN_MAX, octets::is_odd,
+    params::from_xtext, replies, replies::wire,
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -10,6 +10,7 @@ use crate::smtp::{
     domain::has_invisible,
     extensions::Extensions,
     limits::DOMAIN_MAX,
+    octets::is_odd,
     path::{is_bracketed_address, is_clean_utf8},
     replies,
     reply::write_line,
@@ -169,12 +170,4 @@ impl Server {
 fn is_visible(name: &[u8]) -> bool {
     let clean = is_clean_utf8(name);
     clean && (name.is_ascii() || str::from_utf8(name).is_ok_and(|text| !has_invisible(text)))
-}
-
-/// What would mean something in a Received field, an address or a log line (Postfix: `NEUTER_CHARACTERS`).
-pub(super) const fn is_odd(byte: u8) -> bool {
-    matches!(
-        byte,
-        b' ' | b'<' | b'>' | b'(' | b')' | b'\\' | b'"' | b';' | b'@'
-    )
 }

@@ -1,6 +1,6 @@
 //! Commands in their sequence.
 
-use super::{Ask, Chunk, Context, Session, State, login};
+use super::{Ask, Chunk, Context, Refusal, Session, State, login};
 use crate::sink::{
     point::{Fault, Point},
     save::Draft,
@@ -13,9 +13,6 @@ use gatepost::smtp::{
     params, path, replies,
     reply::Known,
 };
-
-/// Why a command is not asked about: the client's fault, if it is one, and what it is told.
-pub(super) type Refusal = (Option<Fault>, &'static Known);
 
 const NO_CHUNKS: Reply = Reply::fixed(502, Status(5, 5, 1), "CHUNKING is not announced; closing");
 

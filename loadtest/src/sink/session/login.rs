@@ -1,6 +1,6 @@
 //! AUTH in its sequence (RFC 4954 §4).
 
-use super::{Ask, Context, Session, State, commands::Refusal};
+use super::{Ask, Context, Refusal, Session, State};
 use crate::sink::{
     login::{Awaited, Heard, Mechanism},
     point::{Fault, Point},

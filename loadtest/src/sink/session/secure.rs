@@ -1,6 +1,6 @@
 //! STARTTLS in its sequence (RFC 3207 §4), and the session behind a handshake.
 
-use super::{Ask, Session, State, commands::Refusal};
+use super::{Ask, Refusal, Session, State};
 use crate::sink::{
     plan::{Announced, Plan},
     point::Fault,

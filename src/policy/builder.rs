@@ -1,0 +1,233 @@
+//! What the checks are built with: rules by their names, and every mistake that is found.
+
+use super::{CheckId, CheckInfo, What, replies::Defaults, rule::Rule};
+use crate::{
+    config::{self, Mode, Then},
+    smtp::{Reply, Status, Text},
+};
+use std::{fmt, sync::Arc};
+
+/// One mistake in `[policy]`. Shown as `client_list "bad": blocklist.txt:17: "300.1.1.1" is neither …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where in the configuration, below `policy`: `client_list "bad"`, `helo.ours`.
+    pub key: String,
+    /// What is wrong, and with files where: `blocklist.txt:17: …`.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+/// What the configuration says of one rule, whichever table it stands in.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    pub then: Then,
+    pub score: f64,
+    pub reply: Option<&'a str>,
+    pub mode: Mode,
+}
+
+impl<'a> From<&'a config::Outcome> for Wish<'a> {
+    fn from(o: &'a config::Outcome) -> Wish<'a> {
+        Wish {
+            then: o.then,
+            score: o.score,
+            reply: o.reply.as_deref(),
+            mode: o.mode,
+        }
+    }
+}
+
+impl<'a> From<&'a config::List> for Wish<'a> {
+    fn from(l: &'a config::List) -> Wish<'a> {
+        Wish {
+            then: l.then,
+            score: l.score,
+            reply: l.reply.as_deref(),
+            mode: l.mode,
+        }
+    }
+}
+
+impl<'a> From<&'a config::HeaderRule> for Wish<'a> {
+    fn from(r: &'a config::HeaderRule) -> Wish<'a> {
+        Wish {
+            then: r.then,
+            score: r.score,
+            reply: r.reply.as_deref(),
+            mode: r.mode,
+        }
+    }
+}
+
+/// What the checks build themselves with.
+pub(super) struct Builder<'a> {
+    pub config: &'a config::Policy,
+    pub hostname: &'a str,
+    pub infos: Vec<CheckInfo>,
+    /// Names of the profile that is being made.
+    pub taken: Vec<CheckId>,
+    pub faults: Vec<Fault>,
+}
+
+impl<'a> Builder<'a> {
+    /// Reports a mistake.
+    pub fn fault(&mut self, key: &str, message: impl Into<String>) {
+        let fault = Fault {
+            key: key.to_string(),
+            message: message.into(),
+        };
+        // Another listener may have the same mistake.
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// A rule with this name; `None` where it is off, or wrong (and then reported for `key`).
+    pub fn rule(
+        &mut self,
+        name: String,
+        doc: &'static str,
+        key: &str,
+        wish: Wish<'_>,
+        defaults: &'static Defaults,
+    ) -> Option<Rule> {
+        if wish.mode == Mode::Off {
+            return None;
+        }
+        let known = self.infos.iter().position(|info| info.name == name);
+        let place = known.unwrap_or(self.infos.len());
+        let id = CheckId(u16::try_from(place).unwrap_or(u16::MAX));
+        if self.taken.contains(&id) {
+            self.fault(
+                key,
+                format!("the name {name:?} is taken: logs and metrics need one of its own"),
+            );
+        }
+        let what = what(wish.then);
+        if !wish.score.is_finite() {
+            self.fault(key, "`score` must be a finite number");
+        }
+        let mut reply = defaults.of(what).reply();
+        if let Some(text) = wish.reply {
+            match parse_reply(text, what) {
+                Ok(custom) => reply = custom,
+                Err(why) => self.fault(key, why),
+            }
+        }
+        self.taken.push(id);
+        if known.is_none() {
+            self.infos.push(CheckInfo { name, doc });
+        }
+        let score = if what == What::Score { wish.score } else { 0.0 };
+        Some(Rule {
+            id,
+            what,
+            score,
+            reply,
+            shadow: wish.mode == Mode::Shadow,
+        })
+    }
+
+    /// A check with one rule of the same name, out of an `Outcome` table.
+    pub fn outcome(
+        &mut self,
+        key: &str,
+        doc: &'static str,
+        outcome: &config::Outcome,
+        defaults: &'static Defaults,
+    ) -> Option<Rule> {
+        self.rule(key.to_string(), doc, key, outcome.into(), defaults)
+    }
+}
+
+fn what(then: Then) -> What {
+    match then {
+        Then::Accept => What::Accept,
+        Then::Defer => What::Defer,
+        Then::Reject => What::Reject,
+        Then::Close => What::Close,
+        Then::Score => What::Score,
+    }
+}
+
+/// Reads `550 5.7.1 Not from there`; the enhanced code may be missing. Its class must be what `what` means.
+fn parse_reply(text: &str, what: What) -> Result<Reply, String> {
+    let wrong = |why: &str| Err(format!("the reply {text:?} {why}"));
+    let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let Some(code) = code
+        .parse::<u16>()
+        .ok()
+        .filter(|n| code.len() == 3 && (400..=599).contains(n))
+    else {
+        return wrong("must start with its code, as in \"550 5.7.1 Not from there\"");
+    };
+    let (class, needs) = match what {
+        What::Defer => (Some(4), "`then = \"defer\"` needs a code of 400 to 499"),
+        What::Reject => (Some(5), "`then = \"reject\"` needs a code of 500 to 599"),
+        What::Close | What::Accept | What::Score => (None, ""),
+    };
+    if class.is_some_and(|class| class != code / 100) {
+        return wrong(&format!("does not fit: {needs}"));
+    }
+    if rest.chars().any(|c| c.is_control() && c != '\n') {
+        return wrong("has a control character in it");
+    }
+    let (status, text_at) = match Status::parse(rest.as_bytes()) {
+        Some((status, at)) if u16::from(status.0) == code / 100 => (status, at),
+        Some((status, _)) => {
+            return wrong(&format!("says {code} but {status}: their classes differ"));
+        }
+        None => (Status((code / 100) as u8, 7, 1), 0),
+    };
+    let said = rest[text_at..].trim();
+    if said.is_empty() {
+        return wrong("has no text");
+    }
+    Ok(Reply {
+        code,
+        status,
+        text: Text::Shared(Arc::from(said)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_replies() {
+        let reply = |text, what| parse_reply(text, what).map(|r| r.to_string());
+        assert_eq!(
+            reply("550 5.7.1 Not from there", What::Reject),
+            Ok("550 5.7.1 Not from there".into())
+        );
+        assert_eq!(
+            reply("451 Later", What::Defer),
+            Ok("451 4.7.1 Later".into())
+        );
+        assert_eq!(
+            reply("554 5.7.1 Gone", What::Close),
+            Ok("554 5.7.1 Gone".into())
+        );
+        for (text, what) in [
+            ("550 5.7.1 No", What::Defer),
+            ("450 4.7.1 No", What::Reject),
+            ("550 4.7.1 No", What::Reject),
+            ("250 2.0.0 Ok", What::Close),
+            ("Not from there", What::Reject),
+            ("550", What::Reject),
+            ("550 5.7.1", What::Reject),
+            ("550 5.7.1 a\rb", What::Reject),
+            ("5500 No", What::Reject),
+            ("+55 No", What::Reject),
+            ("", What::Reject),
+        ] {
+            assert!(parse_reply(text, what).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! AUTH of one session: the exchange with the client, the question to a source, and the wait after a failure.
+//!
+//! Every failure is told with the same words and at the same time, whatever was wrong: the name, the password, or that
+//! the password isn't checked any more because too much was tried. The time is counted from the response that failed, so
+//! it hides how long the answer took.
+
+use super::{
+    login::{Login, Senders, claimed_login},
+    replies,
+    session::Session,
+};
+use crate::{
+    auth::{
+        Account, Attempt, Credential, Exchange, Mechanism, Outcome, SenderRule, Service, Turn,
+        owns, owns_from,
+    },
+    log::{Rarely, say},
+    metrics::Counter,
+    net::{mailbox::mailbox, now, sleep_until},
+    record,
+    smtp::{Tick, server::Answer},
+};
+use std::{borrow::Cow, sync::Arc};
+
+impl Session {
+    /// Goes on in the exchange. `None`: the client has been asked something.
+    pub async fn ask_auth(&mut self) -> Option<Answer> {
+        let asked = self.now;
+        let Some(turn) = self.respond() else {
+            return Some(Answer::Refuse(replies::AUTH_UNAVAILABLE.reply()));
+        };
+        match turn {
+            Turn::Challenge(octets) => {
+                self.server.challenge(&octets, &mut self.io.out);
+                None
+            }
+            Turn::Check(credential) => self.check(credential, asked).await,
+            Turn::Proven(user, proof) => {
+                if self
+                    .service()
+                    .is_locked(self.peer.address, Some(&user), asked)
+                {
+                    return Some(self.denied(Some(&user), asked).await);
+                }
+                self.server.challenge(&proof, &mut self.io.out);
+                None
+            }
+            Turn::Done(user) => {
+                let source = self.current.site.listeners[self.listener]
+                    .auth
+                    .as_ref()?
+                    .source;
+                Some(match self.service().proven(source, &user) {
+                    Some(account) => self.granted(account, &user, asked),
+                    None => self.denied(Some(&user), asked).await,
+                })
+            }
+            Turn::Failed(user) => Some(self.denied(user.as_deref(), asked).await),
+            Turn::Refused => Some(self.refused()),
+        }
+    }
+
+    /// Gives the client's response to the exchange, a new one where it has just begun.
+    fn respond(&mut self) -> Option<Turn> {
+        let auth = self.current.site.listeners[self.listener].auth.as_ref()?;
+        let said = self.server.said()?;
+        if said.fresh {
+            let named = |mechanism: &&Mechanism| mechanism.as_str() == said.mechanism;
+            let mechanism = *auth.mechanisms.iter().find(named)?;
+            let accounts = self.current.site.auth.accounts(auth.source);
+            let binds = auth.mechanisms.contains(&Mechanism::ScramSha256Plus);
+            let tls = self.io.stream.tls().filter(|_| binds);
+            let exporter = tls.and_then(|tls| tls.exporter);
+            let exchange = Exchange::begin(mechanism, accounts, exporter)?;
+            self.login = Some(Box::new(Login {
+                mechanism,
+                exchange: Some(exchange),
+                account: None,
+            }));
+        }
+        let exchange = self.login.as_mut()?.exchange.as_mut()?;
+        Some(exchange.respond(said.response))
+    }
+
+    fn service(&self) -> &Service {
+        &self.current.site.auth
+    }
+
+    async fn check(&mut self, credential: Credential, asked: Tick) -> Option<Answer> {
+        let user = match &credential {
+            Credential::Password { user, .. } => Some(user.clone()),
+            Credential::Token { user, .. } => user.clone(),
+        };
+        let locked = self
+            .service()
+            .is_locked(self.peer.address, user.as_deref(), asked);
+        let outcome = match locked {
+            true => Outcome::Denied,
+            false => self.question(credential).await,
+        };
+        match outcome {
+            Outcome::Granted(account) => {
+                let user = user.unwrap_or_else(|| account.name.to_string());
+                Some(self.granted(account, &user, asked))
+            }
+            Outcome::Denied => {
+                let answer = self.denied(user.as_deref(), asked).await;
+                let exchange = self
+                    .login
+                    .as_mut()
+                    .and_then(|login| login.exchange.as_mut());
+                match (&answer, exchange.and_then(Exchange::denied)) {
+                    (Answer::Refuse(_), Some(octets)) => {
+                        self.server.challenge(octets, &mut self.io.out);
+                        None
+                    }
+                    _ => Some(answer),
+                }
+            }
+            Outcome::Unavailable(why) => {
+                static UNANSWERED: Rarely = Rarely::new();
+                if let Some(remark) = UNANSWERED.admits() {
+                    say!(
+                        Warn,
+                        "AUTH: no answer from the credentials of listener {}: {why}{remark}",
+                        self.listener_name()
+                    );
+                }
+                self.count(Result::Failed);
+                Some(Answer::Refuse(replies::AUTH_UNAVAILABLE.reply()))
+            }
+        }
+    }
+
+    fn listener_name(&self) -> &str {
+        &self.current.site.listeners[self.listener].name
+    }
+
+    /// Asks the source. The client waits, and so does what it has sent meanwhile.
+    async fn question(&mut self, credential: Credential) -> Outcome {
+        let site = Arc::clone(&self.current.site);
+        let listener = &site.listeners[self.listener];
+        let (Some(auth), Some(login)) = (&listener.auth, &self.login) else {
+            return Outcome::Unavailable("AUTH is off".into());
+        };
+        let attempt = Attempt {
+            listener: listener.name.as_str().into(),
+            client: self.peer.address,
+            helo: self
+                .server
+                .hello()
+                .map_or_else(Vec::new, |hello| hello.name.to_vec()),
+            secured: self.server.is_secured(),
+            mechanism: login.mechanism,
+            credential,
+        };
+        self.io.input.settle();
+        let (give, mut take) = mailbox(1);
+        let reply = Box::new(move |outcome| {
+            // The session may be gone.
+            let _ = give.try_send(outcome);
+        });
+        site.auth.check(auth.source, attempt, self.now, reply);
+        let none = || Outcome::Unavailable("too many questions at once".into());
+        take.recv().await.unwrap_or_else(none)
+    }
+
+    fn granted(&mut self, account: Account, user: &str, asked: Tick) -> Answer {
+        self.service().granted(self.peer.address, user, asked);
+        self.count(Result::Accepted);
+        if let Some(login) = &mut self.login {
+            login.exchange = None;
+            login.account = Some(account);
+        }
+        Answer::Accept
+    }
+
+    /// Counts a failure, and waits until it may be told.
+    async fn denied(&mut self, user: Option<&str>, asked: Tick) -> Answer {
+        self.count(Result::Rejected);
+        let delay = self.service().failed(self.peer.address, user, asked);
+        self.note_denied(user);
+        let Some(_slowed) = self.service().slow() else {
+            return Answer::Close(replies::AUTH_SLOWED.reply());
+        };
+        self.io.input.settle();
+        sleep_until(asked.after(delay)).await;
+        self.now = now();
+        Answer::Refuse(replies::AUTH_FAILED.reply())
+    }
+
+    /// The client has heard why its token was refused, and has waited for it.
+    fn refused(&self) -> Answer {
+        Answer::Refuse(replies::AUTH_FAILED.reply())
+    }
+
+    /// A line for each failure: what bans guessers reads it.
+    fn note_denied(&self, user: Option<&str>) {
+        let mechanism = self
+            .login
+            .as_ref()
+            .map_or("", |login| login.mechanism.as_str());
+        self.context.log(|line| {
+            self.context.dates.stamp(self.now, line);
+            record::line::client(&super::trace::client(self), line);
+            line.text("auth", mechanism.as_bytes());
+            if let Some(user) = user {
+                line.text("user", user.as_bytes());
+            }
+            line.text("verdict", b"denied");
+        });
+    }
+
+    fn count(&self, result: Result) {
+        let Some(login) = &self.login else {
+            return;
+        };
+        let counter = counter(login.mechanism, result);
+        self.context.recorder.count(counter, self.scope, 1);
+    }
+
+    /// Whether the sender of this transaction is none of the account's addresses, where that matters.
+    pub fn is_foreign_sender(&self) -> bool {
+        let sender = self.server.envelope().sender().whole;
+        self.owner()
+            .is_some_and(|(account, rule)| !sender.is_empty() && !owns(&account, rule, sender))
+    }
+
+    /// Whether an address in From is none of the account's, where that matters.
+    pub fn is_foreign_from(&self, header: &[u8]) -> bool {
+        self.owner()
+            .is_some_and(|(account, rule)| !owns_from(&account, rule, header))
+    }
+
+    /// The account whose addresses the client may use, and the listener's rule for that. A login that a proxy named is
+    /// held to it as one that was proved here.
+    fn owner(&self) -> Option<(Cow<'_, Account>, &SenderRule)> {
+        let site = &self.current.site;
+        let Senders { source, rule } = site.listeners[self.listener].senders.as_ref()?;
+        let account = match self.account() {
+            Some(account) => Cow::Borrowed(account),
+            None => Cow::Owned(site.auth.named(*source, claimed_login(&self.server)?)),
+        };
+        Some((account, rule))
+    }
+}
+
+/// What became of an exchange.
+#[derive(Clone, Copy)]
+enum Result {
+    Accepted,
+    Rejected,
+    Failed,
+}
+
+fn counter(mechanism: Mechanism, result: Result) -> Counter {
+    use Counter::*;
+    let [accepted, rejected, failed] = match mechanism {
+        Mechanism::Plain => [PlainAccepted, PlainRejected, PlainFailed],
+        Mechanism::Login => [LoginAccepted, LoginRejected, LoginFailed],
+        Mechanism::ScramSha256 => [ScramAccepted, ScramRejected, ScramFailed],
+        Mechanism::ScramSha256Plus => [BoundAccepted, BoundRejected, BoundFailed],
+        Mechanism::OauthBearer => [BearerAccepted, BearerRejected, BearerFailed],
+        Mechanism::Xoauth2 => [Xoauth2Accepted, Xoauth2Rejected, Xoauth2Failed],
+    };
+    match result {
+        Result::Accepted => accepted,
+        Result::Rejected => rejected,
+        Result::Failed => failed,
+    }
+}
