@@ -19,13 +19,13 @@ available.";
 /// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Send mail, at a rate or as fast as it goes, and tell what became of it.
+    /// Send mail, at a rate or as fast as possible, and report what became of it.
     Run(Box<run::Args>),
-    /// Be the backend: take mail, verify it, and misbehave as told.
+    /// Act as the backend: accept mail, verify it, and misbehave as told.
     Sink(Box<sink::Args>),
-    /// Show saved results again, or hold two runs against each other.
+    /// Show saved results again, or compare two runs.
     Report(report::Args),
-    /// Run the same work through several proxies in turns, and print each as a ratio to HAProxy.
+    /// Run the same work through several proxies in turns, and print the results as ratios to HAProxy.
     Compare(compare::Args),
 }
 

@@ -151,7 +151,7 @@ pub async fn account(acme: &Acme, store: &Store) -> Result<Account, Failure> {
     let made = builder.create(&wanted, acme.directory.clone(), external.as_ref());
     let (account, credentials) = made.await?;
     keep(acme, store, credentials)?;
-    say!(Info, "acme: {} has an account for us now", acme.directory);
+    say!(Info, "acme: registered an account with {}", acme.directory);
     Ok(account)
 }
 
@@ -229,10 +229,10 @@ async fn prove(order: &mut Order, answers: &Answers) -> Result<Vec<Given>, Failu
             // Proved not long ago: authorities remember it for days.
             AuthorizationStatus::Valid => continue,
             AuthorizationStatus::Pending => {}
-            other => {
-                let why = format!("the authorization for {name} is {other:?} from the start");
-                return Err(Failure::refused(why));
-            }
+            AuthorizationStatus::Invalid => return Err(unusable(&name, "invalid")),
+            AuthorizationStatus::Revoked => return Err(unusable(&name, "revoked")),
+            AuthorizationStatus::Expired => return Err(unusable(&name, "expired")),
+            AuthorizationStatus::Deactivated => return Err(unusable(&name, "deactivated")),
         }
         let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
             let why = format!("the authority offers no http-01 challenge for {name}");
@@ -243,6 +243,13 @@ async fn prove(order: &mut Order, answers: &Answers) -> Result<Vec<Given>, Failu
         challenge.set_ready().await?;
     }
     Ok(given)
+}
+
+/// The authority gave an authorization that can't be proved any more.
+fn unusable(name: &str, state: &str) -> Failure {
+    Failure::refused(format!(
+        "the authority's authorization for {name} is {state} already"
+    ))
 }
 
 /// What the authority found wrong with a name: an order that failed says it there, not itself.

@@ -94,7 +94,7 @@ impl Acme {
                 let certificate = self_signed(&settings.domains)?;
                 say!(
                     Warn,
-                    "acme: no certificate for {names} is stored; one that nobody vouches for stands in until it comes"
+                    "acme: no certificate for {names} is stored; a self-signed one is used until it is issued"
                 );
                 (certificate, None)
             }
@@ -242,7 +242,7 @@ impl Acme {
         if let Err(why) = kept {
             say!(
                 Error,
-                "acme: {why}; the certificate is in force, and lost at the next start"
+                "acme: {why}; the certificate is in force, but not stored: the next start orders another"
             );
         }
         Ok(certificate)

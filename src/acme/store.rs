@@ -205,7 +205,7 @@ impl Store {
         let file = self.folder.join(name);
         say!(
             Warn,
-            "acme: {} is of no use: {why}; going on without it",
+            "acme: {} can't be used: {why}; continuing without it",
             file.display()
         );
     }

@@ -188,7 +188,7 @@ impl Accounts {
             }
             let name: Box<str> = (*entry.account.name).into();
             if entries.contains_key(&name) {
-                bad.push((at + 1, format!("the name \"{name}\" is there twice")));
+                bad.push((at + 1, format!("the name \"{name}\" is listed twice")));
             }
             entries.insert(name, entry);
         }

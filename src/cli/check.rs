@@ -17,7 +17,7 @@ Examples:
 
 Prints every error it finds with file, line and what to write instead, and exits with 78 if there are any.";
 
-/// Tells every error in the configuration.
+/// Prints every error in the configuration.
 pub fn check(source: &Source) -> ExitCode {
     match load(source, complain) {
         Err(code) => code,

@@ -24,7 +24,7 @@ pub struct Flags {
     /// Hand mail to this backend, as host:port [key: pool.backends].
     #[arg(long, value_name = "ADDR")]
     pub backend: Vec<String>,
-    /// Take mail for this domain from everybody [key: route.domains].
+    /// Accept mail for this domain from any client [key: route.domains].
     #[arg(long, value_name = "DOMAIN", num_args = 1..)]
     pub domain: Vec<String>,
     /// `verify` (ask the backend) or `accept` every recipient [key: route.recipients].
@@ -39,7 +39,7 @@ pub struct Flags {
     /// The I/O engine: auto, ring, uring or epoll [key: io].
     #[arg(long, value_name = "ENGINE")]
     pub io: Option<Io>,
-    /// Worker threads: a number, or `auto` for one a core [key: workers].
+    /// Worker threads: a number, or `auto` for one on each core [key: workers].
     #[arg(long, value_name = "N")]
     pub workers: Option<Workers>,
     /// Where the transaction log goes: stdout, stderr, off or a file [key: log.to].

@@ -38,7 +38,7 @@ pub enum Command {
     /// Run the proxy.
     #[command(after_help = run::HELP)]
     Run(Flags),
-    /// Read the configuration as `run` would, and tell every error in it.
+    /// Read the configuration as `run` would, and print every error in it.
     #[command(after_help = check::HELP)]
     Check(Flags),
     /// Explain the configuration.
@@ -55,7 +55,7 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Hand files to a process that may not read them any more. Started by `run` alone.
+    /// Hand files to a process that may no longer read them. Started by `run` only.
     #[command(name = gatepost::process::COMMAND, hide = true)]
     ServeFiles {
         /// Start that helper, and start it again when it ends.
@@ -68,7 +68,7 @@ pub enum Command {
     /// Write the man page to standard output, or those of all commands to a directory.
     #[command(after_help = "Example:\n  gatepost man | man -l -")]
     Man {
-        /// Write one file a command here.
+        /// Write one file for each command into this directory.
         #[arg(long, value_name = "DIRECTORY")]
         to: Option<PathBuf>,
     },

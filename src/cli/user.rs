@@ -30,7 +30,7 @@ pub enum User {
     /// Give an account a new password.
     #[command(after_help = HELP)]
     Passwd(Account),
-    /// Take an account away.
+    /// Remove an account.
     Remove {
         #[command(flatten)]
         file: AccountFile,
@@ -64,7 +64,7 @@ pub struct Account {
     pub file: AccountFile,
     /// The name that the user logs in with.
     pub name: String,
-    /// An address that the account owns, or `@domain` for all of a domain; may be given several times. Without it a
+    /// An address that the account owns, or `@domain` for a whole domain; may be given several times. Without it a
     /// new account owns its name, where that is an address, and an old one keeps what it has.
     #[arg(short = 'a', long, value_name = "ADDRESS")]
     pub address: Vec<String>,

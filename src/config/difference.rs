@@ -1,7 +1,7 @@
 //! Which changes a reload can't make, so that it can say so.
 
 use super::{Acme, Config, Io, Process, Workers};
-use std::{fmt::Debug, net::SocketAddr};
+use std::net::SocketAddr;
 
 /// What the process runs with for as long as it lives. A reload is compared with this and not with the file before it:
 /// a key that an earlier reload could not change still differs.
@@ -28,20 +28,21 @@ const FIXED: [(&str, Value); 9] = [
     ("admin.public", |config| config.admin.public.to_string()),
     ("maildir.listen", |config| config.maildir.listen.to_string()),
     ("maildir.directory", |config| {
-        shown(&config.maildir.directory)
+        config.maildir.directory.display().to_string()
     }),
     ("process", |config| as_whom(&config.process)),
     ("log.queue", |config| config.log.queue.to_string()),
     ("log.to", |config| config.log.to.clone()),
     ("admin.histogram_log", |config| {
-        shown(&config.admin.histogram_log)
+        let file = config.admin.histogram_log.as_ref();
+        file.map_or("none".into(), |file| file.display().to_string())
     }),
     ("admin.histogram_interval", |config| {
         config.admin.histogram_interval.to_string()
     }),
 ];
 
-/// A line for each key in which `new` asks for something else than what is in force and that takes a restart (or an
+/// A line for each key in which `new` asks for something else than what is in force and that needs a restart (or an
 /// upgrade in place); empty when a reload does everything.
 #[must_use]
 pub fn difference(in_force: &InForce, new: &Config) -> Vec<String> {
@@ -50,7 +51,7 @@ pub fn difference(in_force: &InForce, new: &Config) -> Vec<String> {
     let mut compare = |key: &str, old: String, new: String| {
         if old != new {
             found.push(format!(
-                "`{key}` takes a restart: {old} stays, {new} doesn't apply"
+                "`{key}` needs a restart: {old} stays in force, {new} does not apply"
             ));
         }
     };
@@ -73,13 +74,13 @@ pub fn difference(in_force: &InForce, new: &Config) -> Vec<String> {
         compare(key, value(old), value(new));
     }
     if old.acme.is_on() || new.acme.is_on() {
-        let acme = |acme: &Acme| (shown(&acme.listen), shown(&acme.store));
+        let acme = |acme: &Acme| (listed(&acme.listen), acme.store.display().to_string());
         let ((listen, store), (new_listen, new_store)) = (acme(&old.acme), acme(&new.acme));
         compare("acme.listen", listen, new_listen);
         compare("acme.store", store, new_store);
     }
     if old.acme.is_on() != new.acme.is_on() {
-        found.push("`[acme]` comes and goes only with a restart".into());
+        found.push("`[acme]` is switched on and off only by a restart".into());
     }
     listeners(in_force, new, &mut found);
     found
@@ -95,7 +96,7 @@ fn listeners(in_force: &InForce, new: &Config, found: &mut Vec<String>) {
             .find(|listener| listener.name == before.name)
         {
             None => found.push(format!(
-                "listener \"{}\" goes only with a restart",
+                "listener \"{}\" is removed only by a restart",
                 before.name
             )),
             Some(after) => {
@@ -107,14 +108,14 @@ fn listeners(in_force: &InForce, new: &Config, found: &mut Vec<String>) {
                 let mut bound: Vec<SocketAddr> = mine.map(|(_, address)| *address).collect();
                 bound.sort();
                 if had != has && bound != has {
-                    let name = &before.name;
+                    let (name, bound) = (&before.name, listed(&bound));
                     found.push(format!(
-                        "`address` of listener \"{name}\" takes a restart: {bound:?} stays"
+                        "`address` of listener \"{name}\" needs a restart: {bound} stays in force"
                     ));
                 }
                 if before.backlog != after.backlog {
                     found.push(format!(
-                        "`backlog` of listener \"{}\" takes a restart",
+                        "`backlog` of listener \"{}\" needs a restart",
                         before.name
                     ));
                 }
@@ -128,7 +129,7 @@ fn listeners(in_force: &InForce, new: &Config, found: &mut Vec<String>) {
             .any(|listener| listener.name == after.name)
         {
             found.push(format!(
-                "listener \"{}\" comes only with a restart",
+                "listener \"{}\" is added only by a restart",
                 after.name
             ));
         }
@@ -144,8 +145,9 @@ fn as_whom(process: &Process) -> String {
     format!("user \"{user}\", group \"{group}\", sandbox {sandbox}")
 }
 
-fn shown(value: &impl Debug) -> String {
-    format!("{value:?}")
+fn listed(addresses: &[SocketAddr]) -> String {
+    let all: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    all.join(", ")
 }
 
 #[cfg(test)]
@@ -188,10 +190,10 @@ mod tests {
         assert_eq!(
             difference(&in_force, &new),
             [
-                "`workers` takes a restart: 4 stays, 2 doesn't apply",
-                "`io` takes a restart: epoll stays, ring doesn't apply",
-                "`address` of listener \"mx\" takes a restart: [127.0.0.1:25] stays",
-                "listener \"in\" comes only with a restart",
+                "`workers` needs a restart: 4 stays in force, 2 does not apply",
+                "`io` needs a restart: epoll stays in force, ring does not apply",
+                "`address` of listener \"mx\" needs a restart: 127.0.0.1:25 stays in force",
+                "listener \"in\" is added only by a restart",
             ]
         );
     }

@@ -25,7 +25,7 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     match net.trunc() {
         whole if whole == net => Ok(net),
         whole => Err(format!(
-            "bits are set behind the prefix; write \"{whole}\" or \"{}\"",
+            "bits are set after the prefix; write \"{whole}\" or \"{}\"",
             net.addr()
         )),
     }
@@ -268,7 +268,7 @@ pub fn reply(text: &str) -> Result<u8, String> {
         .iter()
         .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     if parts.len() == 3 && numeric && rest.trim() == status {
-        return Err(format!("there is no text behind the codes; {example}"));
+        return Err(format!("there is no text after the codes; {example}"));
     }
     if parts.len() == 3 && numeric && parts[0] != class.to_string() {
         return Err(format!(
@@ -293,7 +293,7 @@ mod tests {
         for (text, hint) in [
             (
                 "10.0.0.5/8",
-                "bits are set behind the prefix; write \"10.0.0.0/8\" or \"10.0.0.5\"",
+                "bits are set after the prefix; write \"10.0.0.0/8\" or \"10.0.0.5\"",
             ),
             ("10.0.0.0/33", "the prefix length is 0 to 32"),
             ("::/129", "the prefix length is 0 to 128"),

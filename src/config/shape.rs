@@ -84,7 +84,7 @@ impl Walker<'_> {
                 self.wrong(
                     value.span(),
                     path,
-                    "as a table is not there yet".into(),
+                    "as a table is not supported yet".into(),
                     hint,
                 );
                 None
@@ -131,7 +131,7 @@ impl Walker<'_> {
             self.document.error_at(
                 span,
                 &here,
-                format!("`{name}` is not there yet"),
+                format!("`{name}` is not supported yet"),
                 Some(advice.into()),
             );
             return;

@@ -142,7 +142,7 @@ fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Fault> {
     let parent = path.parent().unwrap_or(Path::new(""));
     if parent.to_string_lossy().contains('*') {
         let hint = Some("`*` may stand in the last part alone: \"conf.d/*.toml\"".into());
-        return Err((format!("\"{pattern}\" can't be searched for"), hint));
+        return Err((format!("\"{pattern}\" has a `*` in a folder's name"), hint));
     }
     let searched = match parent.as_os_str().is_empty() {
         true => Path::new("."),
@@ -254,7 +254,7 @@ fn merge<'a>(
             _ => {
                 sound = false;
                 let message = format!("`{here}` is set in {} already", document.place_of(before));
-                let hint = Some("lists of tables are joined; anything else is said once".into());
+                let hint = Some("lists of tables are joined; any other key may be set once".into());
                 document.error_at(key.span(), &here, message, hint);
             }
         }
@@ -307,7 +307,10 @@ fn read(file: &Path, reader: Reader<'_>) -> Result<Text, Box<Problem>> {
     // Where it is closed to us by now, it was opened before.
     let size = std::fs::metadata(file).map_or(0, |facts| facts.len());
     if size > FILE_MAX {
-        return Err(told(format!("{size} octets are no configuration"), None));
+        return Err(told(
+            format!("{size} octets are too many for a configuration"),
+            None,
+        ));
     }
     let octets = reader(file).map_err(failed)?;
     Ok(Text {

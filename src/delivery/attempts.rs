@@ -104,7 +104,7 @@ impl<'a> Attempts<'a> {
 
     /// No further try can be made: what is told.
     fn without_lease(&mut self, why: LeaseError) -> Outcome {
-        say!(Debug, "no lease: {why}");
+        say!(Debug, "no connection to a backend: {why}");
         match self.kept.take() {
             // Another backend might have been able to.
             Some(kept) if !matches!(kept.ending, Ending::Unsupported(_)) => kept,

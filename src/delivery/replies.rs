@@ -174,7 +174,7 @@ pub const SOME_REFUSED: Known = Known {
     code: 451,
     status: Status(4, 5, 3),
     text: "A recipient was refused after all, try again; refused:",
-    cause: "A recipient that had been accepted was refused by the backend once the message was sent. Nobody got it; the refusal is remembered, so that at the next try this recipient is refused at RCPT and the others get the message.",
+    cause: "A recipient that had been accepted was refused by the backend once the message was sent. No recipient got it; the refusal is remembered, so that at the next try this recipient is refused at RCPT and the others get the message.",
     advice: "Nothing: a mail server tries again by itself.",
 };
 

@@ -126,7 +126,7 @@ fn replace(sink: &mut Sink, path: &Path) -> u64 {
         Err(why) => {
             say!(
                 Warn,
-                "log: {}: {why}; writing on to the old file",
+                "log: {}: {why}; the old file stays in use",
                 path.display()
             );
             0

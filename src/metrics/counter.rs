@@ -64,10 +64,10 @@ metrics! {
         Accepted "",
     }
     "gatepost_connections_refused_total" Listener "Connections closed before a session began." {
-        RefusedSessions [reason = "sessions"] "The worker holds as many sessions as it may.",
-        RefusedClient [reason = "client"] "The client's address or network holds as many sessions as it may, or comes too fast.",
+        RefusedSessions [reason = "sessions"] "The worker has as many sessions as it may have.",
+        RefusedClient [reason = "client"] "The client's address or network has as many sessions as it may have, or connects too often.",
         RefusedPolicy [reason = "policy"] "A check at connect refused it.",
-        RefusedDrain [reason = "drain"] "The process is going down.",
+        RefusedDrain [reason = "drain"] "The process is ending.",
         RefusedHandshake [reason = "tls"] "The TLS handshake of an implicit-TLS listener failed.",
         RefusedProxyHeader [reason = "proxy_header"] "A PROXY header was due and missing, broken or too long.",
     }
@@ -88,26 +88,26 @@ metrics! {
         HandshakeFull12 [outcome = "full", version = "1.2"] "Full handshake.",
         HandshakeResumed13 [outcome = "resumed", version = "1.3"] "Resumed from a ticket.",
         HandshakeResumed12 [outcome = "resumed", version = "1.2"] "Resumed from a ticket.",
-        HandshakeFailed [outcome = "failed", version = ""] "Failed, or the client went; the log line says why.",
+        HandshakeFailed [outcome = "failed", version = ""] "Failed, or the client left; the log line says why.",
     }
     "gatepost_authentications_total" Listener "AUTH exchanges." {
         PlainAccepted [mechanism = "PLAIN", outcome = "accepted"] "The credentials were right.",
-        PlainRejected [mechanism = "PLAIN", outcome = "rejected"] "They were not, or too much was tried.",
+        PlainRejected [mechanism = "PLAIN", outcome = "rejected"] "They were wrong, or there were too many failures before.",
         PlainFailed [mechanism = "PLAIN", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         LoginAccepted [mechanism = "LOGIN", outcome = "accepted"] "The credentials were right.",
-        LoginRejected [mechanism = "LOGIN", outcome = "rejected"] "They were not, or too much was tried.",
+        LoginRejected [mechanism = "LOGIN", outcome = "rejected"] "They were wrong, or there were too many failures before.",
         LoginFailed [mechanism = "LOGIN", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         ScramAccepted [mechanism = "SCRAM-SHA-256", outcome = "accepted"] "The credentials were right.",
-        ScramRejected [mechanism = "SCRAM-SHA-256", outcome = "rejected"] "They were not, or too much was tried.",
+        ScramRejected [mechanism = "SCRAM-SHA-256", outcome = "rejected"] "They were wrong, or there were too many failures before.",
         ScramFailed [mechanism = "SCRAM-SHA-256", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         BoundAccepted [mechanism = "SCRAM-SHA-256-PLUS", outcome = "accepted"] "The credentials were right.",
-        BoundRejected [mechanism = "SCRAM-SHA-256-PLUS", outcome = "rejected"] "They were not, or too much was tried.",
+        BoundRejected [mechanism = "SCRAM-SHA-256-PLUS", outcome = "rejected"] "They were wrong, or there were too many failures before.",
         BoundFailed [mechanism = "SCRAM-SHA-256-PLUS", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         BearerAccepted [mechanism = "OAUTHBEARER", outcome = "accepted"] "The credentials were right.",
-        BearerRejected [mechanism = "OAUTHBEARER", outcome = "rejected"] "They were not, or too much was tried.",
+        BearerRejected [mechanism = "OAUTHBEARER", outcome = "rejected"] "They were wrong, or there were too many failures before.",
         BearerFailed [mechanism = "OAUTHBEARER", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
         Xoauth2Accepted [mechanism = "XOAUTH2", outcome = "accepted"] "The credentials were right.",
-        Xoauth2Rejected [mechanism = "XOAUTH2", outcome = "rejected"] "They were not, or too much was tried.",
+        Xoauth2Rejected [mechanism = "XOAUTH2", outcome = "rejected"] "They were wrong, or there were too many failures before.",
         Xoauth2Failed [mechanism = "XOAUTH2", outcome = "failed"] "The source of credentials gave no answer; the client got 454.",
     }
     "gatepost_received_bytes_total" Listener "Octets read from clients, without what TLS adds." {
@@ -128,7 +128,7 @@ metrics! {
         MessageAccepted [verdict = "accepted"] "250 after the end of data.",
         MessageDeferred [verdict = "deferred"] "4xx at MAIL, DATA or the end of data, or to every recipient.",
         MessageRejected [verdict = "rejected"] "5xx at MAIL, DATA or the end of data, or to every recipient.",
-        MessageAbandoned [verdict = "abandoned"] "The client went, or said RSET or EHLO, with at least one recipient accepted.",
+        MessageAbandoned [verdict = "abandoned"] "The client left, or sent RSET or EHLO, with at least one recipient accepted.",
     }
     "gatepost_messages_streamed_total" Listener "Bodies larger than the window, streamed to the backend while they came." {
         Streamed "",
@@ -152,8 +152,8 @@ metrics! {
         ShadowClose [verdict = "close", shadow = "true"] "Would have asked to close.",
     }
     "gatepost_verifications_total" Pool "Recipients verified, by where the answer came from." {
-        VerifyHitGood [result = "hit_good"] "The cache knew it as good.",
-        VerifyHitBad [result = "hit_bad"] "The cache knew it as bad.",
+        VerifyHitGood [result = "hit_good"] "The cache has it as accepted.",
+        VerifyHitBad [result = "hit_bad"] "The cache has it as refused.",
         VerifyMiss [result = "miss"] "A backend was asked.",
         VerifyJoined [result = "joined"] "Waited for an answer that another session had asked for.",
         VerifyFailed [result = "failed"] "No backend could say.",
@@ -175,23 +175,23 @@ metrics! {
         ConnectRefused [reason = "refused"] "Connection refused, or reset at once.",
         ConnectTimeout [reason = "timeout"] "No connection or no greeting in time.",
         ConnectUnreachable [reason = "unreachable"] "No route, no address, no descriptor.",
-        ConnectGreeting [reason = "greeting"] "Greeted with something else than 220.",
+        ConnectGreeting [reason = "greeting"] "Greeted with a code other than 220.",
         ConnectHello [reason = "hello"] "EHLO and HELO refused.",
         ConnectTls [reason = "tls"] "STARTTLS missing or refused where required, or the handshake failed.",
-        ConnectProtocol [reason = "protocol"] "Spoke nonsense, or too much.",
+        ConnectProtocol [reason = "protocol"] "Sent something invalid, or more than it was asked for.",
         ConnectOther [reason = "other"] "Anything else.",
     }
     "gatepost_backend_connections_closed_total" Backend "Connections to a backend closed." {
         ClosedIdle [reason = "idle"] "Idle for too long, or one idle too many.",
         ClosedStale [reason = "stale"] "Found closed or talking while idle.",
-        ClosedStrain [reason = "strain"] "Heard as many refusals, or said RSET as often, as a backend bears between two messages.",
-        ClosedAge [reason = "age"] "Carried as many messages, or lived as long, as it may.",
+        ClosedStrain [reason = "strain"] "Has had as many refusals or RSETs between two messages as a backend tolerates.",
+        ClosedAge [reason = "age"] "Reached its limit of messages or of age.",
         ClosedFailed [reason = "failed"] "Failed during a transaction.",
         ClosedAborted [reason = "aborted"] "A transaction was broken off on purpose, so that the backend discards it.",
         ClosedShed [reason = "shed"] "Given up so that another worker may open one.",
-        ClosedDrain [reason = "drain"] "The process goes down or the backend left the configuration.",
+        ClosedDrain [reason = "drain"] "The process is ending, or the backend is no longer in the configuration.",
     }
-    "gatepost_backend_tls_total" Backend "Connections opened to a backend, by what they speak." {
+    "gatepost_backend_tls_total" Backend "Connections opened to a backend, by TLS version." {
         BackendTls13 [version = "TLSv1.3"] "TLS 1.3.",
         BackendTls12 [version = "TLSv1.2"] "TLS 1.2.",
         BackendClear [version = "none"] "No TLS: not wanted, not offered, or refused where it's opportunistic.",
@@ -206,7 +206,7 @@ metrics! {
         BackendAccepted [reply = "2xx"] "Accepted.",
         BackendDeferred [reply = "4xx"] "Deferred.",
         BackendRejected [reply = "5xx"] "Rejected.",
-        BackendNonsense [reply = "invalid"] "No reply that SMTP knows.",
+        BackendNonsense [reply = "invalid"] "Not a valid SMTP reply.",
     }
     "gatepost_backend_retries_total" Backend "Transactions begun again, unseen by the client, after this backend failed before the end of data." {
         RetryStale [reason = "stale"] "On a fresh connection, the pooled one being stale.",
@@ -222,12 +222,12 @@ metrics! {
     "gatepost_acme_orders_total" None "Tries to get a certificate by ACME." {
         AcmeIssued [result = "issued"] "It came and is in force.",
         AcmeRefused [result = "refused"] "The authority refused, or found a challenge unanswered.",
-        AcmeUnreached [result = "unreached"] "The authority was not to be reached, or the store not to be written.",
+        AcmeUnreached [result = "unreached"] "The authority could not be reached, or the store not be written.",
     }
-    "gatepost_log_lines_dropped_total" None "Lines that were lost, by the log that they belong to: that of transactions (`log.to`) or what the service says of itself (standard error)." {
-        LogQueue [log = "transactions", reason = "queue"] "The queue was full: its output takes lines too slowly, or not at all.",
+    "gatepost_log_lines_dropped_total" None "Lines that were lost, by the log that they belong to: that of transactions (`log.to`) or that of the service itself (standard error)." {
+        LogQueue [log = "transactions", reason = "queue"] "The queue was full: the output accepts lines too slowly, or not at all.",
         LogWrite [log = "transactions", reason = "write"] "The write failed: a full disk, a closed pipe.",
-        ServiceQueue [log = "service", reason = "queue"] "The queue was full: its output takes lines too slowly, or not at all.",
+        ServiceQueue [log = "service", reason = "queue"] "The queue was full: the output accepts lines too slowly, or not at all.",
         ServiceWrite [log = "service", reason = "write"] "The write failed: a full disk, a closed pipe.",
     }
     "gatepost_panics_total" None "Panics caught; each cost one session." {
@@ -272,7 +272,7 @@ metrics! {
     "gatepost_certificate_ends_timestamp_seconds" Certificate "When a certificate ends, in seconds since 1970; of those for one name the first to end." {
         CertificateEnds "",
     }
-    "gatepost_draining" None "1 while the process goes down, else 0." {
+    "gatepost_draining" None "1 while the process drains, else 0." {
         Draining "",
     }
     "gatepost_config_applied_timestamp_seconds" None "When the configuration in force was applied, in seconds since 1970." {
@@ -307,7 +307,7 @@ impl Info {
     #[must_use]
     pub fn help(self) -> &'static str {
         match self {
-            Info::Build => "The build: its version, and whatever else it knows of itself.",
+            Info::Build => "The build: its version and other facts about it.",
             Info::Engine => "The I/O engine in use and why it was chosen.",
         }
     }

@@ -58,7 +58,7 @@ pub(super) struct Other(
 pub(super) const STAGES: Other = Other(
     "gatepost_stage_seconds",
     "histogram",
-    "Latency of a stage of a session.",
+    "Latency of one stage of a session.",
     &["stage", "listener", "pool", "backend", "check"],
 );
 pub(super) const STALLED: Other = Other(

@@ -35,7 +35,7 @@ replies! {
     /// STARTTLS accepted.
     TLS_READY = 220 2,0,0 "Ready to start TLS", "STARTTLS was accepted.", "Nothing.";
     /// VRFY.
-    VRFY = 252 2,0,0 "Cannot verify, but will try to deliver", "VRFY is answered alike for every address, so that nobody can collect addresses.", "Nothing.";
+    VRFY = 252 2,0,0 "Cannot verify, but will try to deliver", "VRFY gets the same answer for every address, so that addresses can't be collected.", "Nothing.";
     /// HELP.
     HELP = 214 2,0,0 "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP\nVRFY HELP QUIT: see RFC 5321 and docs/replies.md", "The client said HELP.", "Nothing.";
     /// Broken line end in a command.
@@ -47,19 +47,19 @@ replies! {
     /// Empty line.
     LINE_EMPTY = 500 5,5,2 "Empty line is no command", "An empty line came where a command was due.", "Nothing, unless it happens often.";
     /// Unknown verb.
-    UNKNOWN = 500 5,5,2 "Command not recognized", "The command is none that the proxy knows.", "Look at what the client sends.";
+    UNKNOWN = 500 5,5,2 "Command not recognized", "The proxy does not know this command.", "Look at what the client sends.";
     /// Known verb, not served.
     UNSERVED = 502 5,5,1 "Command not implemented", "EXPN, ETRN, TURN, SEND, SOML and SAML are not served; STARTTLS and BDAT only where they are announced.", "Nothing.";
     /// Hello without name or with a bad one.
-    HELLO_SYNTAX = 501 5,5,4 "Syntax: EHLO hostname", "EHLO or HELO came without a name, with a broken address literal, with octets that are no text, or with characters that show as nothing.", "Give the client a host name.";
+    HELLO_SYNTAX = 501 5,5,4 "Syntax: EHLO hostname", "EHLO or HELO came without a name, with a broken address literal, with octets that are not text, or with invisible characters.", "Give the client a host name.";
     /// MAIL's syntax.
     MAIL_SYNTAX = 501 5,5,4 "Syntax: MAIL FROM:<address>", "MAIL came without FROM.", "Correct the client.";
     /// Bad reverse-path.
-    SENDER_SYNTAX = 501 5,1,7 "Bad sender address syntax", "The address in MAIL FROM is missing, malformed, longer than RFC 5321 section 4.5.3.1.3 allows, or has a character in its domain that no domain can have, such as one that shows as nothing.", "Correct the sender address.";
+    SENDER_SYNTAX = 501 5,1,7 "Bad sender address syntax", "The address in MAIL FROM is missing, malformed, longer than RFC 5321 section 4.5.3.1.3 allows, or has a character in its domain that no domain can have, such as one that is invisible.", "Correct the sender address.";
     /// RCPT's syntax.
     RCPT_SYNTAX = 501 5,5,4 "Syntax: RCPT TO:<address>", "RCPT came without TO.", "Correct the client.";
     /// Bad forward-path.
-    RECIPIENT_SYNTAX = 501 5,1,3 "Bad recipient address syntax", "The address in RCPT TO is malformed, has no domain, is longer than RFC 5321 section 4.5.3.1.3 allows, or has a character in its domain that no domain can have, such as one that shows as nothing.", "Correct the recipient address.";
+    RECIPIENT_SYNTAX = 501 5,1,3 "Bad recipient address syntax", "The address in RCPT TO is malformed, has no domain, is longer than RFC 5321 section 4.5.3.1.3 allows, or has a character in its domain that no domain can have, such as one that is invisible.", "Correct the recipient address.";
     /// Non-ASCII path without SMTPUTF8.
     NEEDS_UTF8 = 553 5,6,7 "Non-ASCII address needs SMTPUTF8", "An address with characters beyond ASCII came without the SMTPUTF8 parameter of MAIL (RFC 6531).", "Use a client that knows SMTPUTF8, or an ASCII address.";
     /// A parameter that no enabled extension knows.
@@ -97,7 +97,7 @@ replies! {
     /// STARTTLS twice.
     TLS_ACTIVE = 554 5,5,1 "TLS is active already", "STARTTLS came under TLS.", "Correct the client.";
     /// TLS needed.
-    NEEDS_TLS = 530 5,7,0 "Must issue a STARTTLS command first", "The listener takes mail under TLS only, and what came is none of EHLO, NOOP, STARTTLS and QUIT (RFC 3207 section 4).", "Switch TLS on in the client.";
+    NEEDS_TLS = 530 5,7,0 "Must issue a STARTTLS command first", "The listener takes mail under TLS only, and the command is none of EHLO, NOOP, STARTTLS and QUIT (RFC 3207 section 4).", "Switch TLS on in the client.";
     /// A client that hasn't authenticated, where it must.
     AUTH_REQUIRED = 530 5,7,0 "Authentication required", "The listener's role is `submission`; the client has not authenticated and is in none of the `trusted` networks.", "Users switch authentication on in their mail program. Mail from other servers belongs to a listener with `role = \"mx\"`.";
     /// AUTH where there is none.
@@ -117,7 +117,7 @@ replies! {
     /// AUTH: no base64.
     AUTH_BASE64 = 501 5,5,2 "That is no base64", "A line of the authentication exchange is no canonical base64 (RFC 4648 section 4).", "Correct the client.";
     /// AUTH: the client gave up.
-    AUTH_CANCELLED = 501 5,7,0 "Authentication cancelled", "The client said `*` in the middle of the exchange (RFC 4954 section 4).", "Look at what the client says of it: it didn't like a challenge.";
+    AUTH_CANCELLED = 501 5,7,0 "Authentication cancelled", "The client said `*` in the middle of the exchange (RFC 4954 section 4).", "See the client's own log: it did not accept a challenge.";
     /// AUTH: a line that is too long.
     AUTH_LINE_TOO_LONG = 500 5,5,6 "Authentication exchange line is too long", "A line of the exchange has more than 12,288 octets (RFC 4954 section 4).", "Use a shorter token.";
     /// AUTH without EHLO.
@@ -139,9 +139,9 @@ replies! {
     /// Line of the message too long.
     BODY_LINE_TOO_LONG = 550 5,6,0 "Message has a line that is too long", "A line of the message is longer than limits.line (RFC 5321 allows 1,000 octets).", "Have the sender fold or encode its lines.";
     /// Too many messages.
-    TOO_MANY_MESSAGES = 421 4,7,0 "Too many messages in one session; closing", "The session has brought limits.messages messages.", "Nothing: a sending server connects again.";
+    TOO_MANY_MESSAGES = 421 4,7,0 "Too many messages in one session; closing", "The session has had limits.messages messages.", "Nothing: a sending server connects again.";
     /// Too many errors.
-    TOO_MANY_ERRORS = 421 4,7,0 "Too many errors; closing", "The client has made limits.errors errors since its last good message: 5xx replies, failed logins, and what asked it to come again (4xx) beyond 1,000 times.", "See the replies before.";
+    TOO_MANY_ERRORS = 421 4,7,0 "Too many errors; closing", "The client has made limits.errors errors since its last good message: 5xx replies, failed logins, and 4xx replies beyond the first 1,000.", "See the replies before.";
     /// Too many junk commands.
     TOO_MUCH_JUNK = 421 4,7,0 "Too many commands without a message; closing", "The session has had limits.junk commands that do nothing since its last good message.", "See what the client does; a monitor should say QUIT.";
     /// Timer.

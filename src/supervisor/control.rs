@@ -202,7 +202,7 @@ impl Control {
             tokio::select! {
                 wanted = signals.next() => match wanted {
                     Wanted::Reload => self.reload(None),
-                    Wanted::Nothing(name) => say!(Info, "{name} means nothing here"),
+                    Wanted::Nothing(name) => say!(Info, "{name} has no meaning here and is ignored"),
                     Wanted::End(name) if matches!(self.phase, Phase::Serving) => self.leave(name),
                     Wanted::End(name) => {
                         say!(Warn, "{name}, the second signal to end: ending at once");
@@ -252,7 +252,7 @@ impl Control {
         if let Some(task) = net::lost_task() {
             say!(
                 Error,
-                "a worker has lost the task \"{task}\" to a panic; going down"
+                "a panic ended the task \"{task}\" of a worker; the process ends"
             );
             self.drain();
             return Err(RunError::Internal(format!(
@@ -260,7 +260,7 @@ impl Control {
             )));
         }
         if workers.iter().any(|worker| worker.thread.is_finished()) {
-            say!(Error, "a worker ended by itself; going down");
+            say!(Error, "a worker ended unexpectedly; the process ends");
             self.drain();
         }
         Ok(())
@@ -278,7 +278,7 @@ impl Control {
         }
         say!(
             Info,
-            "{why}: /ready says 503 from now on; connections are taken for another {} s, then the drain begins",
+            "{why}: /ready says 503 from now on; connections are accepted for another {} s, then the drain begins",
             delay.as_secs_f32()
         );
         self.phase = Phase::Leaving(Instant::now() + delay);
@@ -308,10 +308,10 @@ impl Control {
         if matches!(self.phase, Phase::Serving) {
             return self.reloads.begin(asker);
         }
-        say!(Info, "reload: the process is going down, nothing is loaded");
+        say!(Info, "reload: the process is ending, nothing is loaded");
         if let Some(asker) = asker {
             // It may have stopped waiting.
-            let _ = asker.send(Err("the process is going down".into()));
+            let _ = asker.send(Err("the process is ending".into()));
         }
     }
 

@@ -309,7 +309,7 @@ fn announce(
     if let Some(maildir) = maildir {
         say!(
             Info,
-            "built-in backend on {}: mail lands in {}",
+            "built-in backend on {}: mail is stored in {}",
             maildir.address(),
             maildir.directory().display()
         );

@@ -58,7 +58,7 @@ pub(super) struct Built {
     site: Arc<Site>,
     shared: Arc<Shared>,
     rules: Rules,
-    /// What takes a restart.
+    /// What needs a restart.
     restart: Vec<String>,
     /// Its host names.
     learned: Learned,
@@ -113,8 +113,8 @@ impl Reloads {
     /// Begins one, in place of the one that is under way. `asker` hears the outcome, which is logged as well.
     pub fn begin(&mut self, asker: Option<Asker>) {
         if let Some(before) = self.pending.take() {
-            say!(Info, "reload: a later one takes its place");
-            tell(before.asker, Err("a later reload takes its place".into()));
+            say!(Info, "reload: replaced by a later reload");
+            tell(before.asker, Err("replaced by a later reload".into()));
         }
         notify::reloading();
         if self.reading.load(SeqCst) >= READING_MAX {
@@ -291,7 +291,7 @@ impl Reloads {
     /// Gives up the one that is under way: the process goes down.
     pub fn give_up(&mut self) {
         if let Some(pending) = self.pending.take() {
-            tell(pending.asker, Err("the process is going down".into()));
+            tell(pending.asker, Err("the process is ending".into()));
         }
     }
 }
@@ -377,8 +377,7 @@ fn look_up(
         // The thread waits for nothing else.
         let _ = give.send(learn(&config, Some(&state.directory)).await);
     });
-    take.recv()
-        .map_err(|_| "the process is going down".to_string())
+    take.recv().map_err(|_| "the process is ending".to_string())
 }
 
 /// Whether names lead to the same addresses, whatever the last look-up said.

@@ -79,7 +79,7 @@ pub(super) fn bind(
         let address = bound.address();
         say!(
             Warn,
-            "the inherited socket \"{name}\" ({address}) is no listener's; closing it"
+            "the inherited socket \"{name}\" ({address}) belongs to no listener; closing it"
         );
     }
     Ok(sockets)

@@ -185,7 +185,7 @@ impl admin::Source for State {
         let wishes = self.wishes.clone();
         Box::pin(async move {
             let (give, take) = oneshot::channel();
-            let gone = || String::from("the process is going down");
+            let gone = || String::from("the process is ending");
             wishes.send(Wish::Reload(give)).await.map_err(|_| gone())?;
             take.await.map_err(|_| gone())?
         })
@@ -197,7 +197,7 @@ impl admin::Source for State {
             wishes
                 .send(Wish::Drain)
                 .await
-                .map_err(|_| "the process is going down already".to_string())?;
+                .map_err(|_| "the process is ending already".to_string())?;
             Ok("draining".into())
         })
     }

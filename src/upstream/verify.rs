@@ -285,8 +285,8 @@ impl Pools {
             let sender = String::from_utf8_lossy(question.sender);
             say!(
                 Warn,
-                "{}: MAIL FROM:<{sender}>, which recipients are verified with, is refused: {said}; \
-                 from now on they are asked about with the sender of each message",
+                "{}: MAIL FROM:<{sender}>, the sender used to verify recipients, is refused: {said}; \
+                 recipients are now verified with the sender of each message",
                 backend.label
             );
         }

@@ -124,7 +124,7 @@ fn keys_that_are_not_there_yet() {
         let found = problems(&with(more));
         assert_eq!(found.len(), 1, "{found:#?}");
         assert!(
-            found[0].is_error() && found[0].message.ends_with("is not there yet"),
+            found[0].is_error() && found[0].message.ends_with("is not supported yet"),
             "{}",
             found[0]
         );
@@ -133,7 +133,7 @@ fn keys_that_are_not_there_yet() {
     let later = "name = \"mta\"\nwhen_down = \"spool\"";
     let found = problems(&with("").replace("name = \"mta\"", later));
     assert!(
-        found[0].message.ends_with("is not there yet"),
+        found[0].message.ends_with("is not supported yet"),
         "{}",
         found[0]
     );
@@ -187,7 +187,7 @@ fn wrong_types() {
         &format!("trusted = [\"10.0.0.5/8\"]\n{}", with("")),
         "\"10.0.0.5/8\"",
         "`trusted[0]` holds \"10.0.0.5/8\", which is no network",
-        "bits are set behind the prefix; write \"10.0.0.0/8\" or \"10.0.0.5\"",
+        "bits are set after the prefix; write \"10.0.0.0/8\" or \"10.0.0.5\"",
     );
 }
 

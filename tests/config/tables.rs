@@ -22,13 +22,13 @@ fn a_credential_source_has_its_own_keys() {
     one(
         &staff("source = \"http\"\nurl = \"auth.example/x\"\n"),
         "\"auth.example/x\"",
-        "\"auth.example/x\" is no address of the web",
+        "\"auth.example/x\" is no http or https URL",
         "write \"https://auth.example.net/smtp\"",
     );
     one(
         &staff("source = \"http\"\nurl = \"http://auth.example/x\"\n"),
         "\"http://auth.example/x\"",
-        "passwords go to another machine unencrypted",
+        "passwords go to another machine in clear text",
         "use https://",
     );
     one(
@@ -48,7 +48,7 @@ fn a_credential_source_has_its_own_keys() {
             "source = \"http\"\nurl = \"http://localhost/\"\nsecret = { file = \"a\", env = \"B\" }\n",
         ),
         "{ file = \"a\", env = \"B\" }",
-        "a secret stands in one place",
+        "a secret has either `file` or `env`, not both",
         "write { file = \"…\" } or { env = \"…\" }",
     );
     one(
@@ -71,13 +71,13 @@ fn passwords_that_go_in_the_clear_are_spoken_of() {
     one(
         &asks("backends = [\"127.0.0.1:25\", \"10.0.0.1:25\"]"),
         "\"logins\"",
-        "passwords go to another machine unencrypted where it offers no TLS (tls = \"opportunistic\")",
+        "passwords go to another machine in clear text where it offers no TLS (tls = \"opportunistic\")",
         hint,
     );
     one(
         &asks("backends = [\"mta.example:25\"]\ntls = \"none\""),
         "\"logins\"",
-        "passwords go to another machine unencrypted (tls = \"none\")",
+        "passwords go to another machine in clear text (tls = \"none\")",
         hint,
     );
     for pool in [
@@ -95,20 +95,20 @@ fn listeners() {
     one(
         &with("[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:26\"]\n"),
         "\"mx\"",
-        "the name \"mx\" is taken by `listener[0]`",
+        "the name \"mx\" is used by `listener[0]`",
         "",
     );
     one(
         &with("[[listener]]\nname = \"b\"\naddress = [\"127.0.0.1:2525\"]\n"),
         "\"127.0.0.1:2525\"",
-        "127.0.0.1:2525 is taken by `listener[0].address[0]`",
+        "127.0.0.1:2525 is used by `listener[0].address[0]` already",
         "",
     );
     one(
         &with("[[listener]]\nname = \"b\"\naddress = [\"0.0.0.0:2525\"]\n"),
         "\"0.0.0.0:2525\"",
         "0.0.0.0:2525 and 127.0.0.1:2525 of `listener[0].address[0]` are on the same port of the same addresses",
-        "one socket takes the connections of all addresses, or each address has its own",
+        "use either one socket for all addresses, or one for each address",
     );
     let found = problems(&with(
         "[[listener]]\nname = \"b\"\naddress = [\"[::]:2525\"]\n",
@@ -139,7 +139,7 @@ fn listeners() {
     one(
         &format!("trusted = [\"0.0.0.0/0\"]\n{}", with("")),
         "\"0.0.0.0/0\"",
-        "`trusted` with 0.0.0.0/0 is an open relay: everybody may send to everywhere",
+        "`trusted` with 0.0.0.0/0 is an open relay: any client may send to any domain",
         "name the networks of your own clients",
     );
     let keys = |more: &str| {
@@ -150,7 +150,7 @@ fn listeners() {
     one(
         &keys(trusted),
         "[\"relay.example\"]",
-        "`client_trusted` means nothing where clients are asked for no certificate",
+        "`client_trusted` has no effect where clients aren't asked for a certificate",
         "write client_certificates = \"optional\"",
     );
     // A proxy in front asks in our place.
@@ -186,7 +186,7 @@ fn pools_and_routes() {
     one(
         &pool("backends = [\"127.0.0.1:2525\"]"),
         "\"127.0.0.1:2525\"",
-        "127.0.0.1:2525 is our own `listener[0]`: mail would go round in circles",
+        "127.0.0.1:2525 is our own `listener[0]`: mail would loop",
         "",
     );
     one(
@@ -348,7 +348,7 @@ fn files_that_are_named() {
         &with("[log]\nto = \"/no/where\"\n"),
         "\"/no/where\"",
         "there is no folder /no",
-        "make it first",
+        "create it first",
     );
 }
 
@@ -357,7 +357,7 @@ fn limits_that_help_nobody() {
     one(
         &with("[limits]\nsessions = 0\n"),
         "0",
-        "`sessions = 0` lets nothing through",
+        "`sessions = 0` refuses all mail",
         "write 1 or more",
     );
     one(
@@ -396,19 +396,19 @@ fn certificates_by_acme() {
     one(
         &with(&format!("[acme]\nagree = true\n{name}")),
         "[\"mx.example.net\"]",
-        "no listener speaks TLS with the certificate that is ordered",
+        "no listener uses TLS, so the certificate that is ordered is never shown",
         "write tls = \"starttls\" in a `[[listener]]`",
     );
     one(
         &speaking(&format!("[acme]\n{name}")),
         "[acme]",
-        "an authority gives no certificate to who doesn't agree to its terms",
+        "an authority issues no certificate until you agree to its terms",
         "read the terms of the authority, then write agree = true",
     );
     for (domain, help) in [
         (
             "*.example.net",
-            "a wildcard takes a challenge by DNS; name each host",
+            "a wildcard needs a challenge over DNS, which is not supported; name each host",
         ),
         ("192.0.2.1", "name the host, not its address"),
         (
@@ -429,14 +429,14 @@ fn certificates_by_acme() {
     one(
         &acme("domains = [\"a.example\", \"A.example\"]"),
         "\"A.example\"",
-        "\"A.example\" is there twice",
+        "\"A.example\" is listed twice",
         "",
     );
     one(
         &acme(&format!("{name}directory = \"http://ca.example/\"")),
         "\"http://ca.example/\"",
         "\"http://ca.example/\" is no directory",
-        "ACME goes by HTTPS alone (RFC 8555 \u{a7}6.1): write \"https://\u{2026}\"",
+        "ACME uses HTTPS only (RFC 8555 \u{a7}6.1): write \"https://\u{2026}\"",
     );
     one(
         &acme(&format!("{name}contact = [\"me@example.net\"]")),
@@ -459,13 +459,13 @@ fn certificates_by_acme() {
     one(
         &acme(&format!("{name}listen = [\"127.0.0.1:2525\"]")),
         "\"127.0.0.1:2525\"",
-        "127.0.0.1:2525 is taken by `listener[0].address[0]`",
+        "127.0.0.1:2525 is used by `listener[0].address[0]` already",
         "",
     );
     one(
         &acme(&format!("{name}external_account = \"kid\"")),
         "\"kid\"",
-        "`external_account` is of no use without its key",
+        "`external_account` needs its key",
         "name the file with the key: external_key = \"\u{2026}\"",
     );
     let folder = tempfile::tempdir().unwrap();

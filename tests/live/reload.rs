@@ -82,13 +82,13 @@ fn what_takes_a_restart_is_said_each_time() {
         let (status, answer) = reload(&gatepost);
         assert_eq!(status, 200, "{answer}");
         assert!(
-            answer.contains("`workers` takes a restart: 1 stays"),
+            answer.contains("`workers` needs a restart: 1 stays"),
             "{answer}"
         );
     }
     change(&gatepost, |text| text.replace("workers = 2", "workers = 1"));
     let (_, answer) = reload(&gatepost);
-    assert!(!answer.contains("takes a restart"), "{answer}");
+    assert!(!answer.contains("needs a restart"), "{answer}");
 }
 
 #[test]

@@ -33,13 +33,13 @@ pub struct Args {
     /// The works, by name [default: all].
     #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = PossibleValuesParser::new(names()))]
     works: Vec<String>,
-    /// How many times each peer has its turn.
+    /// How many turns each peer has.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// How long one turn may take, by messages that are taken off for slow peers.
+    /// How long one turn may take; slow peers get fewer messages.
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
     seconds: f64,
-    /// The gatepost to measure [default: the one beside this program].
+    /// The gatepost binary to measure [default: the one in this program's folder].
     #[arg(long, value_name = "PATH")]
     gatepost: Option<PathBuf>,
     /// Put the tables into this Markdown file, between `<!-- compare -->` and `<!-- end -->`.

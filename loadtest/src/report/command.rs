@@ -13,11 +13,11 @@ use std::{
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct Args {
-    /// A folder that `run --out` wrote, or its run.json; with two, the second is held against the first
+    /// A folder that `run --out` wrote, or its run.json; with two, the second is compared with the first
     #[arg(value_name = "PATH", num_args = 1..=2)]
     paths: Vec<PathBuf>,
 
-    /// Write the page of it
+    /// Write an HTML page of it
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
@@ -35,11 +35,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Hold the source's ledger against the sink's: what was lost, what came twice. Exits 1 on loss or damage
+    /// Compare the source's ledger with the sink's: what was lost, what came twice. Exits 1 on loss or damage
     Reconcile {
         /// The ledger.json of a run, or its folder
         ledger: PathBuf,
-        /// What a sink's `GET /tally?run=...` gave, in a file
+        /// A file with the answer of a sink's `GET /tally?run=...`
         tally: PathBuf,
     },
 }

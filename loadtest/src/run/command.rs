@@ -74,13 +74,13 @@ pub struct Args {
     /// Print the result as JSON instead of text.
     #[arg(long, help_heading = RESULTS)]
     json: bool,
-    /// Ask gatepost-load's sink at this control address what arrived, and end with 1 if anything was lost.
+    /// Ask the sink of gatepost-load at this control address what arrived; exit with 1 if anything was lost.
     #[arg(long, value_name = "HOST:PORT", help_heading = RESULTS)]
     sink_control: Option<String>,
-    /// How long to wait for what has not arrived yet.
+    /// How long to wait for messages that have not arrived yet.
     #[arg(long, value_name = "TIME", default_value = "30s", help_heading = RESULTS)]
     settle: Time,
-    /// Read the stages of a Gatepost at this admin address, before and behind the run.
+    /// Read the stages of a Gatepost at this admin address, before and after the run.
     #[arg(long, value_name = "HOST:PORT", help_heading = RESULTS)]
     stages: Option<String>,
     /// Watch the CPU and the memory of a process: proxy=1234, or the name of a command.

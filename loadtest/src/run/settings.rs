@@ -57,7 +57,7 @@ pub struct Settings {
     #[arg(long, value_name = "N", help_heading = LOAD)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions_max: Option<u32>,
-    /// End after so many messages.
+    /// End after this many messages.
     #[arg(long, short = 'n', value_name = "N", help_heading = LOAD)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<u32>,

@@ -77,31 +77,31 @@ pub struct Args {
     /// The name in the greeting
     #[arg(long, value_name = "NAME", default_value = "sink.example")]
     hostname: String,
-    /// What odds are drawn from: the same seed gives the nth connection the same fate each time
+    /// Seed of the random behaviour: the same seed treats the nth connection the same way each time
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
     /// Keep messages in this Maildir
     #[arg(long, value_name = "FOLDER")]
     save: Option<PathBuf>,
-    /// Keep so many at most
+    /// Keep at most this many messages
     #[arg(long, value_name = "COUNT", default_value_t = 1000, requires = "save")]
     save_max: u64,
     /// When TLS begins: none, starttls or implicit
     #[arg(long, value_name = "MODE", default_value_t = Mode::None)]
     tls: Mode,
-    /// The certificate's chain (PEM) [default: one that signs itself is made]
+    /// The certificate's chain (PEM) [default: a self-signed one is made]
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// Its key (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Write the certificate that was made to this file (PEM), for a client that verifies it
+    /// Write the self-signed certificate to this file (PEM), for a client that verifies it
     #[arg(long, value_name = "FILE", conflicts_with = "cert")]
     cert_out: Option<PathBuf>,
-    /// End after so many messages
+    /// End after this many messages
     #[arg(long, value_name = "COUNT")]
     messages: Option<u64>,
-    /// End when clients were silent for so long, once there was one
+    /// End when no client has sent anything for this long, counted from the first one on
     #[arg(long, value_name = "TIME")]
     idle_exit: Option<Time>,
     /// Write what arrived of the last run to this file at the end, for `gatepost-load report reconcile`

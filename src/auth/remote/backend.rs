@@ -112,7 +112,7 @@ impl Backend {
                     let address = &place.address;
                     say!(
                         Warn,
-                        "{address}: no TLS: {why}; it's asked about passwords in the clear"
+                        "{address}: no TLS: {why}; passwords are sent to it in clear text"
                     );
                 }
                 self.open(place, false).await

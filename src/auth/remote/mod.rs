@@ -19,7 +19,7 @@ mod web;
 pub(super) use owned::Owned;
 
 use super::{Attempt, Outcome};
-use crate::config::{Config, CredentialSource, Credentials};
+use crate::config::{Config, CredentialSource, Credentials, Time};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -71,10 +71,10 @@ impl Remote {
     /// tokio runtime with I/O and time. May be dropped at any moment.
     pub async fn check(&self, attempt: &Attempt) -> Outcome {
         match tokio::time::timeout(self.timeout, self.ask(attempt)).await {
-            Err(_) => Outcome::Unavailable(format!("no answer in {:?}", self.timeout)),
+            Err(_) => Outcome::Unavailable(format!("no answer in {}", Time(self.timeout))),
             Ok((outcome, wait)) => {
                 if !wait.is_zero() {
-                    // Whoever waits here has given its place to others.
+                    // A refusal that waits here has given its place to other questions.
                     tokio::time::sleep(wait.min(WAIT_MAX)).await;
                 }
                 outcome

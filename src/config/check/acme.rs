@@ -22,7 +22,7 @@ pub fn check(acme: &Acme, at: &mut Document) {
             "acme"
         };
         let hint = "read the terms of the authority, then write agree = true";
-        let message = "an authority gives no certificate to who doesn't agree to its terms";
+        let message = "an authority issues no certificate until you agree to its terms";
         at.error(key, message.into(), hint.to_string());
     }
     if acme.listen.is_empty() {
@@ -57,7 +57,7 @@ fn domains(acme: &Acme, at: &mut Document) {
         if let Some(hint) = instead_of_name(name) {
             at.error(&path, format!("\"{name}\" can't be certified"), hint);
         } else if !seen.insert(name.to_ascii_lowercase()) {
-            at.error(&path, format!("\"{name}\" is there twice"), None);
+            at.error(&path, format!("\"{name}\" is listed twice"), None);
         }
     }
 }
@@ -65,7 +65,9 @@ fn domains(acme: &Acme, at: &mut Document) {
 /// What is wrong with a name, or to write instead.
 fn instead_of_name(name: &str) -> Option<String> {
     if name.starts_with("*.") {
-        return Some("a wildcard takes a challenge by DNS; name each host".into());
+        return Some(
+            "a wildcard needs a challenge over DNS, which is not supported; name each host".into(),
+        );
     }
     if name.parse::<IpAddr>().is_ok() {
         return Some("name the host, not its address".into());
@@ -86,7 +88,7 @@ fn instead_of_name(name: &str) -> Option<String> {
 /// The authority, and who we are to it.
 fn authority(acme: &Acme, at: &mut Document) {
     if !acme.directory.starts_with("https://") || acme.directory.len() <= "https://".len() {
-        let hint = "ACME goes by HTTPS alone (RFC 8555 §6.1): write \"https://…\"".to_string();
+        let hint = "ACME uses HTTPS only (RFC 8555 §6.1): write \"https://…\"".to_string();
         let message = format!("\"{}\" is no directory", acme.directory);
         at.error("acme.directory", message, hint);
     }
@@ -117,12 +119,12 @@ fn authority(acme: &Acme, at: &mut Document) {
         (None, None) => {}
         (Some(_), None) => at.error(
             "acme.external_account",
-            "`external_account` is of no use without its key".into(),
+            "`external_account` needs its key".into(),
             "name the file with the key: external_key = \"…\"".to_string(),
         ),
         (None, Some(_)) => at.error(
             "acme.external_key",
-            "`external_key` is of no use without the account's name".into(),
+            "`external_key` needs the account's name".into(),
             "write external_account = \"…\"".to_string(),
         ),
         (Some(_), Some(file)) => {

@@ -10,7 +10,7 @@ pub fn check(config: &Config, at: &mut Document) {
         let path = |key: &str| format!("listener[{i}].{key}");
         for (j, mechanism) in listener.auth.iter().enumerate() {
             if listener.auth[..j].contains(mechanism) {
-                let message = format!("\"{mechanism}\" is there twice");
+                let message = format!("\"{mechanism}\" is listed twice");
                 at.error(&path(&format!("auth[{j}]")), message, None);
             }
         }
@@ -25,20 +25,21 @@ pub fn check(config: &Config, at: &mut Document) {
             continue;
         }
         if !listener.auth_requires_tls && listener.address.iter().any(|a| !a.ip().is_loopback()) {
-            let message = "passwords may come over the network unencrypted".to_string();
+            let message = "passwords may cross the network in clear text".to_string();
             let hint = "remove `auth_requires_tls = false`".to_string();
             at.warning(&path("auth_requires_tls"), message, hint);
         }
         let in_clear = listener.tls == ListenerTls::None && listener.proxy_protocol_from.is_empty();
         if listener.auth_requires_tls && in_clear {
             let message =
-                "AUTH is offered over TLS alone, and this listener has none: it is never offered";
+                "AUTH is offered over TLS only, and this listener has no TLS: it is never offered";
             let hint = "write tls = \"starttls\", or auth_requires_tls = false".to_string();
             at.warning(&path("auth"), message.to_string(), hint);
         }
         if listener.role == Role::Mx && at.has(&path("auth")) {
             let hint = "offer AUTH on a listener with role = \"submission\"".to_string();
-            let message = "AUTH on an mx listener invites guessers from everywhere".to_string();
+            let message =
+                "AUTH on an mx listener lets the whole internet guess passwords".to_string();
             at.warning(&path("auth"), message, hint);
         }
         if let Some(source) = source(config, i, listener, at) {
@@ -114,7 +115,8 @@ fn mechanisms(i: usize, listener: &Listener, source: &Credentials, at: &mut Docu
     let bound = listener.auth.contains(&ScramSha256Plus);
     if bound && !listener.auth.contains(&ScramSha256) {
         let hint = "add \"scram-sha-256\"".to_string();
-        let message = "\"scram-sha-256-plus\" alone leaves out who can't bind to TLS".to_string();
+        let message =
+            "\"scram-sha-256-plus\" alone leaves out clients that can't bind to TLS".to_string();
         at.warning(&format!("listener[{i}].auth"), message, hint);
     }
 }

@@ -99,7 +99,7 @@ fn url(i: usize, source: &Credentials, at: &mut Document) {
     let host = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
     if !host.is_some_and(is_authority) || !url.bytes().all(|b| b.is_ascii_graphic()) {
         let hint = "write \"https://auth.example.net/smtp\"".to_string();
-        at.error(&path, format!("\"{url}\" is no address of the web"), hint);
+        at.error(&path, format!("\"{url}\" is no http or https URL"), hint);
         return;
     }
     let local = host.is_some_and(|host| {
@@ -107,7 +107,7 @@ fn url(i: usize, source: &Credentials, at: &mut Document) {
         is_local(name.trim_start_matches('[').trim_end_matches(']'))
     });
     if url.starts_with("http://") && !local {
-        let message = "passwords go to another machine unencrypted".to_string();
+        let message = "passwords go to another machine in clear text".to_string();
         at.warning(&path, message, "use https://".to_string());
     }
     if !source.ca.as_os_str().is_empty() {
@@ -160,8 +160,8 @@ fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
 /// Whether what such a pool is told may be read on its way.
 fn in_clear(tls: PoolTls) -> Option<&'static str> {
     match tls {
-        PoolTls::None => Some("unencrypted"),
-        PoolTls::Opportunistic => Some("unencrypted where it offers no TLS"),
+        PoolTls::None => Some("in clear text"),
+        PoolTls::Opportunistic => Some("in clear text where it offers no TLS"),
         PoolTls::Required | PoolTls::Verify => None,
     }
 }
@@ -177,7 +177,11 @@ fn secret(i: usize, source: &Credentials, at: &mut Document) {
     let both = !secret.env.is_empty() && !secret.file.as_os_str().is_empty();
     if both {
         let hint = "write { file = \"…\" } or { env = \"…\" }".to_string();
-        at.error(&path, "a secret stands in one place".into(), hint);
+        at.error(
+            &path,
+            "a secret has either `file` or `env`, not both".into(),
+            hint,
+        );
     } else if !secret.is_empty()
         && let Err(why) = secret.read()
     {

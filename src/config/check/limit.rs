@@ -51,7 +51,7 @@ fn limits(limits: &Limits, at: &mut Document) {
         if value == 0 {
             at.error(
                 &path,
-                format!("`{key} = 0` lets nothing through"),
+                format!("`{key} = 0` refuses all mail"),
                 "write 1 or more".to_string(),
             );
         } else if value < least && at.has(&path) {
@@ -105,13 +105,13 @@ fn timeouts(config: &Config, at: &mut Document) {
         }
     }
     if timeouts.auth_delay.0.as_secs() > 60 {
-        let hint = "clients give up on a silent server; a second does".to_string();
+        let hint = "clients give up on a silent server; one second is enough".to_string();
         let path = "timeouts.auth_delay";
         at.error(path, "`auth_delay` is 1m at most".into(), hint);
     }
     if timeouts.commit < timeouts.backend && at.has("timeouts.commit") {
-        let hint = "a backend may take its time over a message: RFC 5321 §4.5.3.2.6 asks for 10m"
-            .to_string();
+        let hint =
+            "a backend may need long for a message: RFC 5321 §4.5.3.2.6 asks for 10m".to_string();
         at.warning(
             "timeouts.commit",
             "`commit` is shorter than `backend`".into(),
@@ -163,7 +163,7 @@ fn folder_of(key: &str, file: &Path, at: &mut Document) {
         at.error(
             key,
             format!("there is no folder {}", folder.display()),
-            "make it first".to_string(),
+            "create it first".to_string(),
         );
     } else if file.is_dir() {
         at.error(

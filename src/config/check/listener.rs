@@ -34,7 +34,7 @@ pub fn check(config: &Config, at: &mut Document) {
             if value == 0 {
                 at.error(
                     &path(key),
-                    format!("`{key} = 0` lets nobody in"),
+                    format!("`{key} = 0` refuses every client"),
                     "write 1 or more".to_string(),
                 );
             }
@@ -46,7 +46,7 @@ pub fn check(config: &Config, at: &mut Document) {
             claimed(&path(key), networks, at);
         }
         if listener.greeting_delay.0.as_secs() >= 60 {
-            let hint = "clients give up on a silent server; a few seconds do".to_string();
+            let hint = "clients give up on a silent server; a few seconds are enough".to_string();
             at.error(
                 &path("greeting_delay"),
                 "`greeting_delay` must stay below 1m".into(),
@@ -72,7 +72,10 @@ fn hostname(config: &Config, at: &mut Document) {
         .flat_map(|listener| &listener.address)
         .any(|a| !a.ip().is_loopback());
     if public && !config.hostname.contains('.') {
-        let message = format!("\"{}\" is no name that the internet knows", config.hostname);
+        let message = format!(
+            "\"{}\" has no dot: other mail servers can't resolve it",
+            config.hostname
+        );
         at.warning(
             "hostname",
             message,
@@ -85,7 +88,7 @@ fn trusted(config: &Config, at: &mut Document) {
     for (i, net) in config.trusted.iter().enumerate() {
         if net.prefix_len() == 0 {
             let message =
-                format!("`trusted` with {net} is an open relay: everybody may send to everywhere");
+                format!("`trusted` with {net} is an open relay: any client may send to any domain");
             at.error(
                 &format!("trusted[{i}]"),
                 message,
@@ -100,7 +103,7 @@ fn claimed(path: &str, networks: &[IpNet], at: &mut Document) {
     for (i, net) in networks.iter().enumerate() {
         if net.prefix_len() == 0 {
             let message = format!(
-                "{net} lets everybody claim any address, also one that is `trusted`: an open relay"
+                "{net} lets any host claim any client address, also one that is `trusted`: an open relay"
             );
             let hint = "name the addresses of your own proxies".to_string();
             at.error(&format!("{path}[{i}]"), message, hint);
@@ -134,13 +137,14 @@ fn addresses(config: &Config, at: &mut Document) {
         let mut all = seen.iter();
         match all.find(|(other, _)| overlap(*other, address)) {
             Some((other, first)) if *other == address => {
-                at.error(&path, format!("{address} is taken by `{first}`"), None);
+                let message = format!("{address} is used by `{first}` already");
+                at.error(&path, message, None);
             }
             Some((other, first)) => {
                 let message = format!(
                     "{address} and {other} of `{first}` are on the same port of the same addresses"
                 );
-                let hint = "one socket takes the connections of all addresses, or each address has its own";
+                let hint = "use either one socket for all addresses, or one for each address";
                 at.error(&path, message, hint.to_string());
             }
             None => seen.push((address, path)),
@@ -163,7 +167,7 @@ fn addresses(config: &Config, at: &mut Document) {
         take(address, "admin.listen".into(), at);
         if !address.ip().to_canonical().is_loopback() && config.admin.token.is_empty() {
             let hint =
-                "set `token`, or give others `public` and keep `listen` on loopback".to_string();
+                "set `token`, or let others use `public` and keep `listen` on loopback".to_string();
             at.warning(
                 "admin.listen",
                 format!("every host that reaches {address} can reload and drain"),
@@ -178,7 +182,7 @@ fn addresses(config: &Config, at: &mut Document) {
         let hint = "write an address, like \"127.0.0.1:2600\"".to_string();
         at.error(
             "maildir.listen",
-            "the built-in backend listens on no Unix socket".into(),
+            "the built-in backend can't listen on a Unix socket".into(),
             hint,
         );
     }

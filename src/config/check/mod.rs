@@ -44,7 +44,7 @@ fn names<'a>(section: &str, names: impl Iterator<Item = &'a str>, at: &mut Docum
         } else if let Some(first) = seen.insert(name, i) {
             at.error(
                 &path,
-                format!("the name \"{name}\" is taken by `{section}[{first}]`"),
+                format!("the name \"{name}\" is used by `{section}[{first}]`"),
                 None,
             );
         }

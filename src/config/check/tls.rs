@@ -17,13 +17,14 @@ pub fn check(config: &Config, at: &mut Document) {
         let hint = "write tls = \"starttls\" in a `[[listener]]`".to_string();
         at.warning(
             "certificate[0]",
-            "no listener speaks TLS with this certificate".into(),
+            "no listener uses TLS, so this certificate is never shown".into(),
             hint,
         );
     }
     if config.acme.is_on() && !config.listener.iter().any(speaks) {
         let hint = "write tls = \"starttls\" in a `[[listener]]`".to_string();
-        let message = "no listener speaks TLS with the certificate that is ordered".into();
+        let message =
+            "no listener uses TLS, so the certificate that is ordered is never shown".into();
         at.warning("acme.domains", message, hint);
     }
     for (i, listener) in config.listener.iter().enumerate() {
@@ -40,8 +41,8 @@ fn listener(config: &Config, listener: &Listener, path: &str, at: &mut Document)
         at.error(&format!("{path}.tls"), message, hint);
     }
     if word == ListenerTls::Required && listener.role == Role::Mx {
-        let hint = "write \"starttls\", unless none but your own servers come here".to_string();
-        let message = "servers of strangers that don't speak TLS can send no mail here".into();
+        let hint = "write \"starttls\", unless only your own servers connect here".to_string();
+        let message = "servers without TLS can't send mail here".into();
         at.warning(&format!("{path}.tls"), message, hint);
     }
     let asks = listener.client_certificates != ClientCertificates::Off;
@@ -69,7 +70,7 @@ fn listener(config: &Config, listener: &Listener, path: &str, at: &mut Document)
         if means_nothing {
             let hint = "write client_certificates = \"optional\"".to_string();
             let message =
-                format!("`{key}` means nothing where clients are asked for no certificate");
+                format!("`{key}` has no effect where clients aren't asked for a certificate");
             at.error(&format!("{path}.{key}"), message, hint);
         }
     }

@@ -57,8 +57,7 @@ fn backends(config: &Config, i: usize, pool: &Pool, at: &mut Document) {
                     );
                 }
                 if let Some(listener) = ourselves(config, text) {
-                    let message =
-                        format!("{text} is our own `{listener}`: mail would go round in circles");
+                    let message = format!("{text} is our own `{listener}`: mail would loop");
                     at.error(&path, message, None);
                 }
                 if port == 25 && pool.protocol == Protocol::Lmtp {
@@ -162,7 +161,7 @@ fn tls(i: usize, pool: &Pool, at: &mut Document) {
         at.error(
             &path("tls_implicit"),
             format!(
-                "`tls_implicit` doesn't go with tls = \"{word}\": there is nothing to fall back to"
+                "`tls_implicit` can't be used with tls = \"{word}\": there is nothing to fall back to"
             ),
             "write tls = \"verify\", or \"required\"".to_string(),
         );
@@ -188,7 +187,7 @@ fn tls(i: usize, pool: &Pool, at: &mut Document) {
         );
     }
     if pool.tls_ca.is_some() && word != PoolTls::Verify {
-        let message = format!("`tls_ca` means nothing with tls = \"{word}\"");
+        let message = format!("`tls_ca` has no effect with tls = \"{word}\"");
         at.warning(
             &path("tls_ca"),
             message,

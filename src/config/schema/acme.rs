@@ -24,12 +24,12 @@ pub struct Acme {
     /// `https://acme-staging-v02.api.letsencrypt.org/directory`.
     pub directory: String,
     /// Folder for the account, the certificate and its key. It is created where it is missing, readable for its owner
-    /// only. Takes a restart.
+    /// only. Needs a restart.
     #[schemars(with = "String")]
     pub store: PathBuf,
     /// Addresses at which challenges of type http-01 are answered. The authority connects to port 80 of each of
     /// `domains`. Where another server has that port, choose another port here and have that server forward
-    /// `/.well-known/acme-challenge/` to it. Takes a restart.
+    /// `/.well-known/acme-challenge/` to it. Needs a restart.
     #[schemars(with = "Vec<SocketText>")]
     pub listen: Vec<SocketAddr>,
     /// Renew the certificate this long before it expires, or when a third of its lifetime is left if that is shorter.

@@ -17,7 +17,7 @@ greeting_delay = "2s""#))]
 pub struct Listener {
     /// The name of this listener in logs and metrics.
     pub name: String,
-    /// Addresses to listen on. `[::]:25` is IPv6 only; for both families write `["0.0.0.0:25", "[::]:25"]`. Takes a
+    /// Addresses to listen on. `[::]:25` is IPv6 only; for both families write `["0.0.0.0:25", "[::]:25"]`. Needs a
     /// restart.
     #[schemars(extend("x-default" = "required"))]
     #[schemars(with = "Vec<SocketText>")]
@@ -81,7 +81,7 @@ pub struct Listener {
     /// Characters that separate a local part from its extension, as in Postfix: with `+` an account that owns
     /// `amy@example.net` may also send as `amy+list@example.net`. Empty: no extensions.
     pub recipient_delimiter: String,
-    /// Most connections that the kernel queues until they are accepted; `net.core.somaxconn` is an upper limit. Takes a
+    /// Most connections that the kernel queues until they are accepted; `net.core.somaxconn` is an upper limit. Needs a
     /// restart.
     pub backlog: u32,
     /// Checks that differ on this listener: each table and key of `[policy]` may stand here

@@ -42,9 +42,9 @@ pub struct Config {
     pub include: Vec<String>,
     /// Number of worker threads, 1 to 1024, each pinned to one core; or `"auto"`: one for each core that the process
     /// may use (as set by `taskset`, a container or systemd). Write a smaller number to leave cores to other services
-    /// on the machine. Takes a restart.
+    /// on the machine. Needs a restart.
     pub workers: Workers,
-    /// How the workers do network I/O. Change it only to find a fault or to compare. Takes a restart.
+    /// How the workers do network I/O. Change it only to find a fault or to compare. Needs a restart.
     pub io: Io,
     /// The name of this machine in greetings, EHLO and Received fields. Receivers expect a name that resolves to this
     /// machine's address, so set it where the machine's own name is not that.
@@ -98,6 +98,6 @@ pub struct Config {
     /// The user that the process runs as, and what the kernel forbids it.
     pub process: Process,
     /// A small backend inside `gatepost run` that stores each message in a Maildir. For a first try, not for
-    /// production. Takes a restart.
+    /// production. Needs a restart.
     pub maildir: Maildir,
 }
