@@ -28,7 +28,11 @@ use crate::{
         reply_parse::{ReplyHead, ReplyRef},
     },
 };
-use std::{fmt, rc::Rc, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
+
+/// So long after a backend was seen to work, a 421 in the middle of a transaction is taken to be about that transaction
+/// alone. Where it is about the backend, new connections fail soon as well, or its messages make it an outlier.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// A borrowed connection. Dropping it closes it without a word, so that the backend discards what is open.
 pub struct Lease {
@@ -231,6 +235,9 @@ impl Lease {
             Ok(event) => {
                 self.heard = true;
                 self.note(event);
+                if is_answer(event) {
+                    self.backend().worked(self.now());
+                }
                 if let Event::Final(head) | Event::FinalFor(_, head) = event
                     && head.is_positive()
                 {
@@ -325,11 +332,16 @@ impl Lease {
                 .count(Counter::Uncertain, self.scope(), 1);
         }
         let refused = self.conn().strain.has_refusals();
-        // An idle connection that the backend was just closing says nothing about its health.
+        // An idle connection that the backend was just closing says nothing about its health. Nor does trouble over one
+        // message of a backend that works for others meanwhile: a stranger's addresses can cause it (a filter that
+        // says 421 to a sender, a look-up that hangs), and would eject the whole pool.
         let counts = match broken.trouble {
-            Trouble::Timeout => true,
+            Trouble::Timeout => !self.backend().has_worked_since(self.now()),
             // 421 to a client that it was told of may be about that client, and 421 after refusals is about those.
-            Trouble::Unavailable => self.conn().owner.is_none() && !refused,
+            Trouble::Unavailable => {
+                let lately = Tick(self.now().0.saturating_sub(LATELY.as_micros() as u64));
+                self.conn().owner.is_none() && !refused && !self.backend().has_worked_since(lately)
+            }
             _ => false,
         };
         if !broken.stale && counts {
@@ -372,6 +384,16 @@ impl Lease {
         conn.permit.backend().lease_ended();
         let scope = self.local.scopes[self.place];
         self.pools.recorder.add(Gauge::BackendLeased, scope, -1);
+    }
+}
+
+/// Whether an event shows that a backend works: it decided about a message or a recipient.
+fn is_answer(event: Event) -> bool {
+    match event {
+        Event::Final(head) | Event::FinalFor(_, head) | Event::Verified(head) => {
+            !head.is_transient()
+        }
+        _ => false,
     }
 }
 

@@ -22,6 +22,8 @@ use std::{
 const WINDOW: Duration = Duration::from_secs(10);
 /// Messages that a backend must have been tried with before it can be an outlier, and the rest of its pool too.
 const TRIED_MIN: u32 = 5;
+/// Standard errors between the shares of an outlier and of the others.
+const SIGMAS: f64 = 3.0;
 /// A backend is left out for the pool's `backoff_max`, and for this many times as long at most when it happens again.
 const TIMES_MAX: u32 = 5;
 /// Counts of one window stop here: they are packed in 20 bits each.
@@ -47,7 +49,8 @@ impl Counts {
     }
 
     /// Whether one backend stands out from the others of its pool: half of its messages fail or more, and so do of
-    /// theirs at most half as large a share. Without enough messages on either side there is nothing to compare.
+    /// theirs at most half as large a share, and chance is no likely cause. Without enough messages on either side there
+    /// is nothing to compare.
     #[must_use]
     pub fn stands_out_from(self, others: Counts) -> bool {
         let (mine, theirs) = (u64::from(self.failed), u64::from(others.failed));
@@ -55,6 +58,17 @@ impl Counts {
             && others.tried >= TRIED_MIN
             && mine * 2 >= u64::from(self.tried)
             && theirs * u64::from(self.tried) * 2 <= mine * u64::from(others.tried)
+            && self.is_significant(others)
+    }
+
+    /// Whether the two shares of failures differ by three standard errors (a test of two proportions). A sender of
+    /// messages that every backend fails on would otherwise make an outlier of the one that happens to get most of them.
+    fn is_significant(self, others: Counts) -> bool {
+        let [a, n, b, m] = [self.failed, self.tried, others.failed, others.tried].map(f64::from);
+        let (failed, tried) = (a + b, n + m);
+        // z² with the common share under the root, without its divisions.
+        let apart = (a * m - b * n).powi(2) * tried;
+        apart >= SIGMAS.powi(2) * n * m * failed * (tried - failed)
     }
 }
 
@@ -189,6 +203,10 @@ mod tests {
         for (mine, others, outlier) in [
             (counts(5, 5), counts(10, 0), true),
             (counts(50, 25), counts(100, 20), true),
+            (counts(5, 5), counts(5, 0), true),
+            // Chance, where all fail on some of what a stranger sends.
+            (counts(5, 3), counts(10, 2), false),
+            (counts(16, 8), counts(32, 8), false),
             // Too few to say.
             (counts(4, 4), counts(100, 0), false),
             (counts(50, 50), counts(4, 0), false),

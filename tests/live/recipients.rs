@@ -2,8 +2,18 @@
 //! that these have by default: Postfix ends a connection after 20 refusals and slows it down after 10 of them or 100
 //! RSETs, Exim ends it after 10 RSETs, Dovecot takes one recipient's answer at a time.
 
-use crate::{client::Client, dovecot::Dovecot, exim::Exim, harness::Gatepost, postfix::Postfix};
-use std::net::{Ipv4Addr, SocketAddr};
+use crate::{
+    backend::{Act, Backend, EXTENSIONS},
+    client::Client,
+    dovecot::Dovecot,
+    exim::Exim,
+    harness::{Gatepost, free_address},
+    postfix::Postfix,
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 const USERS: &str = "virtual_mailbox_maps = inline:{ {good0@example.net=all/} {good1@example.net=all/} \
                      {good2@example.net=all/} {members@example.net=all/} }\n\
@@ -115,6 +125,45 @@ fn delivers_a_list(gatepost: &Gatepost) {
     nothing_left_out(gatepost);
 }
 
+/// An address over which a backend gets into trouble that is not its own: a filter says 421 to it, or a look-up hangs.
+/// Honest mail passes meanwhile, so the backend works.
+fn bears_an_odd_address(engine: &str, trouble: fn() -> Act) {
+    let backend = Backend::start(free_address(), EXTENSIONS, move |_, command| match command
+        .contains("<odd@")
+    {
+        true => trouble(),
+        false => Act::Usual,
+    });
+    for recipients in ["verify", "accept"] {
+        let config = pool(backend.address, "smtp", recipients) + "[timeouts]\nbackend = \"2s\"\n";
+        let gatepost = Gatepost::start(engine, &config);
+        let honest_mail_passes = || {
+            let mut honest = Client::hello(gatepost.smtp);
+            let reply = honest.send("a@sender.example", &["b@example.net"], "x\r\n");
+            assert!(reply.starts_with("250"), "{reply}");
+        };
+        honest_mail_passes();
+        for _ in 0..2 {
+            let mut stranger = stranger(&gatepost);
+            stranger.expect("MAIL FROM:<x@sender.example>", "250");
+            if recipients == "accept" {
+                stranger.expect("RCPT TO:<odd@example.net>", "250");
+                stranger.expect("DATA", "354");
+                stranger.raw(b"Subject: x\r\n\r\nx\r\n.\r\n");
+            } else {
+                stranger.raw(b"RCPT TO:<odd@example.net>\r\n");
+            }
+            for _ in 0..20 {
+                honest_mail_passes();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let told = stranger.reply();
+            assert!(told.starts_with("451 4."), "{told}");
+        }
+        nothing_left_out(&gatepost);
+    }
+}
+
 /// `members@example.net` takes mail from amy alone.
 fn knows_members(gatepost: &Gatepost) {
     let mut client = Client::hello(gatepost.smtp);
@@ -151,6 +200,11 @@ crate::on_all_engines! {
         // It may have been full for a moment: it counts a connection until it has seen the end of that one's process.
         let mut others = log.lines().filter(|line| !line.contains("too many connections"));
         assert!(!others.any(|line| line.contains("too many")), "{log}");
+    }
+
+    fn trouble_over_one_address_leaves_no_backend_out(engine) {
+        bears_an_odd_address(engine, || Act::say("421 4.3.0 the filter has gone"));
+        bears_an_odd_address(engine, || Act::Hang);
     }
 
     fn dovecot_bears_a_stranger_and_a_list_with_dead_addresses(engine) {

@@ -86,6 +86,27 @@ fn a_421_under_way_ejects() {
 }
 
 #[test]
+fn a_421_of_a_backend_that_has_just_worked_is_about_its_message() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        deliver(&pools, pool).await;
+        peer.set(Mode::Refusing);
+        let fresh = pools.lease_fresh(pool, b"", &[], soon()).await;
+        let mut lease = fresh.unwrap();
+        let broken = carry(&mut lease).await.unwrap_err();
+        assert_eq!(broken.trouble, Trouble::Unavailable);
+        drop(lease);
+        assert!(view(&backends, &peer).up);
+        // In its greeting it is about the backend.
+        peer.set(Mode::Unavailable);
+        pools.lease_fresh(pool, b"", &[], soon()).await.unwrap_err();
+        assert!(!view(&backends, &peer).up);
+    });
+}
+
+#[test]
 fn with_all_ejected_the_least_bad_one_is_tried() {
     on_each_engine(|| async {
         let (one, two) = (Peer::new(), Peer::new());
