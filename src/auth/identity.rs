@@ -88,12 +88,12 @@ pub fn owns_from(account: &Account, rule: &SenderRule, header: &[u8]) -> bool {
     }
     let mut body = Vec::new();
     header::fields(header)
-        .filter(|field| field.is("from") || field.is("sender"))
+        .filter(|field| field.may_be("from") || field.may_be("sender"))
         .all(|field| {
             body.clear();
             field.unfold(&mut body);
             mailboxes::read(&body).is_some_and(|found| {
-                let enough = field.is("sender") || !found.mailboxes.is_empty();
+                let enough = field.may_be("sender") || !found.mailboxes.is_empty();
                 enough && found.all().all(|address| owns(account, rule, address))
             })
         })
@@ -202,6 +202,21 @@ mod tests {
             assert!(
                 !owns(&amy, &rule(SenderIdentity::Domain), address.as_bytes()),
                 "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_that_some_programs_take_for_from_counts() {
+        for name in ["FROM ", "From\0", "F\u{1}rom", "\u{feff}From", "Sender\0"] {
+            let owns = |address: &str| {
+                let header = format!("{name}: {address}\r\nFrom: amy@example.net\r\n\r\n");
+                owns_from(&amy(), &rule(SenderIdentity::Strict), header.as_bytes())
+            };
+            assert!(owns("amy@example.net"), "{name:?}");
+            assert!(
+                !owns("bob@example.net") && !owns("\r\n bob@example.net"),
+                "{name:?}"
             );
         }
     }

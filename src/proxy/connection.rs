@@ -43,6 +43,9 @@ pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
     };
     let end = session.run().await;
     session.finish(end);
+    // What follows is no session any more. A refused client that doesn't close would otherwise count until then, and its
+    // neighbours in the network would be refused for it. `place` stays: it bounds the descriptors.
+    session.peer.ticket = None;
     let Io { stream, .. } = session.io;
     match end.lingers {
         true => Box::pin(stream.close_lingering(LINGER_OCTETS, LINGER)).await,

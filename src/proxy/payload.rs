@@ -68,7 +68,9 @@ impl Survey {
             survey.found.look(&field);
             if field.is("Received") {
                 survey.received += 1;
-            } else if field.is("Authentication-Results") && results::claims(field.body, hostname) {
+            } else if field.may_be("Authentication-Results")
+                && results::claims(field.body, hostname)
+            {
                 survey.forged.push(field.span);
             }
         }

@@ -1,8 +1,9 @@
 //! The header section of a message (RFC 5322 §2.2), as a proxy has to take it: read, never repaired.
 //!
 //! The internet's headers are worse than their grammar, so nothing here fails. A line that is no field
-//! (an mbox `From ` line, a name with a space or a control character in it, a continuation of nothing) comes
-//! out as a [`Field`] with an empty name, and the next line is looked at by itself. Lines end at LF, with or
+//! (an mbox `From ` line, a name with a space in it, a continuation of nothing) comes out as a [`Field`] with an empty
+//! name, and the next line is looked at by itself. A name may hold octets that the grammar forbids: see
+//! [`Field::may_be`]. Lines end at LF, with or
 //! without CR before it: a bare newline never gets here from the wire, but files given to `explain` have
 //! them. Nothing is allocated but by [`Field::unfold`], into the caller's buffer.
 
@@ -25,6 +26,19 @@ impl Field<'_> {
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Whether a program may take it for a field with this name: it has the name, once the octets are left out that no
+    /// name may have (RFC 5322 §2.2). Programs drop NUL, a byte-order mark or characters that are not shown.
+    #[must_use]
+    pub fn may_be(&self, name: &str) -> bool {
+        if self.name.len() <= name.len() {
+            return self.is(name);
+        }
+        let shown = self.name.iter().filter(|octet| octet.is_ascii_graphic());
+        shown
+            .map(u8::to_ascii_lowercase)
+            .eq(name.bytes().map(|octet| octet.to_ascii_lowercase()))
     }
 
     /// Appends the body to `out` on one line (RFC 5322 §2.2.3: the line ends of folds go, their white space
@@ -139,10 +153,10 @@ fn strip(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Where the colon of a field stands: behind a name of printing ASCII, and perhaps blanks (RFC 5322 §4.5.8).
+/// Where the colon of a field stands: after a name without blanks, and perhaps blanks (RFC 5322 §4.5.8).
 fn name_end(line: &[u8]) -> Option<usize> {
     // A name is short: a search for the colon would take longer to begin than to find it.
-    let in_name = |octet: &u8| octet.is_ascii_graphic() && *octet != b':';
+    let in_name = |octet: &u8| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n' | b':');
     let name = line.iter().position(|octet| !in_name(octet))?;
     let blanks = line[name..]
         .iter()
@@ -252,11 +266,38 @@ mod tests {
             b" leading: x\r\nFrom a@b Mon Jan 1 00:00\r\n:nameless\r\nb\xe4d: x\r\nA:\r\nSubject:1";
         let found: Vec<Field<'_>> = fields(header).collect();
         let names: Vec<&[u8]> = found.iter().map(|field| field.name).collect();
-        assert_eq!(names, [&b""[..], b"", b"", b"", b"A", b"Subject"]);
+        assert_eq!(names, [&b""[..], b"", b"", b"b\xe4d", b"A", b"Subject"]);
         assert_eq!(found[4].body, b"");
         assert_eq!(found[5].body, b"1");
         assert_eq!(fields(b"").count(), 0);
         assert_eq!(fields(b"\r\nNo: field\r\n").count(), 0);
+    }
+
+    #[test]
+    fn a_name_with_octets_that_are_not_shown_may_be_the_name_without_them() {
+        for name in [
+            "From",
+            "FROM ",
+            "From\0",
+            "Fr\0om",
+            "\u{1}from",
+            "\u{feff}From",
+            "Fro\u{200b}m",
+            "From\u{7f}\t",
+        ] {
+            let header = format!("{name}: a\r\n b\r\nX: y\r\n");
+            let found: Vec<Field<'_>> = fields(header.as_bytes()).collect();
+            assert_eq!(found.len(), 2, "{name:?}");
+            assert!(found[0].may_be("from"), "{name:?}");
+            assert_eq!(unfolded(&found[0]), "a b");
+        }
+        for name in ["Fro", "Fromm", "From-", "X-From", "Fr\u{1}mo"] {
+            let header = format!("{name}: a\r\n");
+            assert!(
+                !fields(header.as_bytes()).any(|field| field.may_be("From")),
+                "{name:?}"
+            );
+        }
     }
 
     #[test]

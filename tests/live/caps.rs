@@ -171,6 +171,26 @@ crate::on_all_engines! {
         assert!(greeting.starts_with("421 4.7.0"), "{greeting}");
     }
 
+    fn refused_connections_take_no_place_of_their_network(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[policy.client_rate]\nsessions = 2\n[policy.prefix_rate]\nsessions = 5\n";
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + policy));
+        let from = |number| IpAddr::V4(Ipv4Addr::new(127, 0, 2, number));
+        let _held = [Client::hello_from(from(1), gatepost.smtp), Client::hello_from(from(1), gatepost.smtp)];
+        // They are told so, and don't close.
+        let mut refused: Vec<Client> = (0..20).map(|_| Client::silent_from(from(1), gatepost.smtp)).collect();
+        for client in &mut refused {
+            let greeting = client.reply();
+            assert!(greeting.starts_with("421 4.7.0"), "{greeting}");
+        }
+        // Long before their connections are given up.
+        let greeted = (0..10).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            Client::silent_from(from(2), gatepost.smtp).reply().starts_with("220 ")
+        });
+        assert!(greeted, "a neighbour is refused");
+    }
+
     fn a_client_that_shakes_hands_is_no_early_talker(engine) {
         let site = Implicit::start(engine, "greeting_delay = \"300ms\"", "");
         site.passes();

@@ -189,6 +189,7 @@ crate::on_all_engines! {
         let mut client = Client::hello(gatepost.smtp);
         let body = "A: 1\r\nAuthentication-Results: edge.example;\r\n\tspf=pass\r\nB: 2\r\nauthentication-results: other.example; spf=fail\r\n\
             Authentication-Results : (a\\) b) \"edge\\.EXAMPLE.\" 1; spf=pass\r\n\
+            Authentication-Results\0:\r\n edge.example; spf=pass\r\n\
             ARC-Authentication-Results: i=1; edge.example; spf=pass\r\n\r\nx\r\n";
         client.send("a@sender.example", &["b@example.net"], body);
         assert_eq!(

@@ -72,10 +72,84 @@ pub(super) fn run_length(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// How the octets of a word become text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Charset {
+    Known(&'static Encoding),
+    /// UTF-16 in either order, with a mark in front or without.
+    Utf16,
+    /// RFC 2152. Browsers don't know it any more, mail programs do.
+    Utf7,
+    /// Not known: its octets stay as they are, without NUL. Nearly all are ASCII where they look like it.
+    Unknown,
+}
+
+impl Charset {
+    fn of(name: &[u8]) -> Charset {
+        let has = |part: &[u8]| {
+            let mut windows = name.windows(part.len());
+            windows.any(|window| window.eq_ignore_ascii_case(part))
+        };
+        if has(b"utf-7") || has(b"utf7") {
+            return Charset::Utf7;
+        }
+        match Encoding::for_label(name) {
+            Some(known) if known == encoding_rs::UTF_16LE || known == encoding_rs::UTF_16BE => {
+                Charset::Utf16
+            }
+            // What browsers refuse to decode (ISO-2022-KR, HZ) mail programs decode, and it has ASCII in it.
+            Some(known) if known == encoding_rs::REPLACEMENT => Charset::Unknown,
+            Some(known) => Charset::Known(known),
+            None => Charset::Unknown,
+        }
+    }
+
+    fn decode(self, octets: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Charset::Known(charset) => {
+                let (text, _) = charset.decode_without_bom_handling(octets);
+                out.extend_from_slice(text.as_bytes());
+            }
+            Charset::Utf16 => {
+                let default = match octets.first() {
+                    Some(0) => encoding_rs::UTF_16BE,
+                    _ => encoding_rs::UTF_16LE,
+                };
+                let (text, ..) = default.decode(octets);
+                out.extend_from_slice(text.as_bytes());
+            }
+            Charset::Utf7 => utf7(octets, out),
+            Charset::Unknown => out.extend(octets.iter().filter(|octet| **octet != 0)),
+        }
+    }
+}
+
+/// RFC 2152 §3: `+` begins base64 of UTF-16, which ends before the first other octet; a `-` there is dropped; `+-` is `+`.
+fn utf7(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(plus) = memchr::memchr(b'+', rest) {
+        out.extend_from_slice(&rest[..plus]);
+        rest = &rest[plus + 1..];
+        let is_letter = |octet: &u8| octet.is_ascii_alphanumeric() || b"+/".contains(octet);
+        let end = rest.iter().position(|octet| !is_letter(octet));
+        let (letters, after) = rest.split_at(end.unwrap_or(rest.len()));
+        if letters.is_empty() {
+            out.push(b'+');
+        }
+        let whole = letters.len() - usize::from(letters.len() % 4 == 1);
+        let mut units = Vec::new();
+        let _ = BASE64.decode_vec(&letters[..whole], &mut units);
+        units.truncate(units.len() & !1);
+        let (shown, _) = encoding_rs::UTF_16BE.decode_without_bom_handling(&units);
+        out.extend_from_slice(shown.as_bytes());
+        rest = after.strip_prefix(b"-").unwrap_or(after);
+    }
+    out.extend_from_slice(rest);
+}
+
 /// One encoded word, its payload still encoded.
 struct Word<'a> {
-    /// `None`: a charset that is not known, whose octets stay as they are.
-    charset: Option<&'static Encoding>,
+    charset: Charset,
     is_base64: bool,
     payload: &'a [u8],
 }
@@ -101,7 +175,7 @@ impl<'a> Word<'a> {
             return None;
         }
         let word = Word {
-            charset: Encoding::for_label(name),
+            charset: Charset::of(name),
             is_base64,
             payload: &payload[..payload_end],
         };
@@ -148,22 +222,15 @@ fn quoted_printable(mut text: &[u8], out: &mut Vec<u8>) {
 }
 
 struct Run {
-    charset: Option<&'static Encoding>,
+    charset: Charset,
     octets: Vec<u8>,
 }
 
 impl Run {
     /// Writes what was gathered.
     fn finish(run: &mut Option<Run>, out: &mut Vec<u8>) {
-        let Some(Run { charset, octets }) = run.take() else {
-            return;
-        };
-        match charset {
-            Some(charset) => {
-                let (text, _) = charset.decode_without_bom_handling(&octets);
-                out.extend_from_slice(text.as_bytes());
-            }
-            None => out.extend_from_slice(&octets),
+        if let Some(Run { charset, octets }) = run.take() {
+            charset.decode(&octets, out);
         }
     }
 }
@@ -211,6 +278,14 @@ mod tests {
             ("=?utf-8?B?Y2Fmww==?= =?utf-8?B?qQ==?=", "café"),
             ("=?utf-8?Q?a?= =?iso-8859-1?Q?=E9?=", "aé"),
             ("=?x-unknown?Q?win?=", "win"),
+            ("=?utf-16?B?/v8AdwBpAG4=?=", "win"),
+            ("=?UTF-16BE?B?AHcAaQBu?=", "win"),
+            ("=?utf-16?B?dwBpAG4A?=", "win"),
+            ("=?utf-32be?B?AAAAdwAAAGkAAABu?=", "win"),
+            ("=?utf-7?Q?win+AEA-it?=", "win@it"),
+            ("=?unicode-1-1-utf-7?Q?1+-1+AOk?=", "1+1é"),
+            ("=?hz-gb-2312?Q?win?=", "win"),
+            ("=?iso-2022-kr?B?d2lu?=", "win"),
             ("=?utf-8?Q??=", ""),
             ("=?utf-8?Q?=?=", "="),
             ("=?utf-8?Q?=4?=", "=4"),
