@@ -24,14 +24,14 @@
 #![allow(clippy::unwrap_used)]
 
 use gatepost::smtp::{
-    Client, ClientError, ClientSettings, Envelope, Event, Load, Span, To,
-    client::{Abort, ClientState, StartTls, identity::Attributes},
+    BackendError, BackendSession, BackendSettings, Envelope, Event, Load, Span, To,
+    backend_session::{Abort, BackendState, StartTls, identity::Attributes},
     envelope::{BodyKind, MailParams, Notify, Path, Recipient, Ret},
 };
 use std::{fs, sync::Arc};
 
 struct Run<'a> {
-    client: Client,
+    client: BackendSession,
     /// What the backend has said and the client may see from now on; `hidden` bytes of it come later.
     input: Vec<u8>,
     hidden: usize,
@@ -60,7 +60,7 @@ impl Run<'_> {
             let step = self.client.step(&self.input[..visible], &mut self.out);
             self.input.drain(..step.consumed);
             if step.event != Event::Read {
-                self.over = self.client.state() == ClientState::Failed;
+                self.over = self.client.state() == BackendState::Failed;
                 return Some(self.show(step.event));
             }
             assert_eq!(step.consumed, visible, "Read, and bytes left");
@@ -84,7 +84,7 @@ impl Run<'_> {
             Event::Final(head) => ("Final".to_owned(), Some(head)),
             Event::FinalFor(at, head) => (format!("FinalFor {at}"), Some(head)),
             Event::Verified(head) => ("Verified".to_owned(), Some(head)),
-            Event::Failed(ClientError::Nonsense(error)) => (format!("Failed {error:?}"), None),
+            Event::Failed(BackendError::Nonsense(error)) => (format!("Failed {error:?}"), None),
             Event::Failed(error) => {
                 let name = format!("{error:?}");
                 let name = name.split('(').next().unwrap();
@@ -187,16 +187,16 @@ impl Run<'_> {
 }
 
 /// The word for a state in the dialogues.
-fn state_word(state: ClientState) -> &'static str {
+fn state_word(state: BackendState) -> &'static str {
     match state {
-        ClientState::Connecting => "connect",
-        ClientState::Idle => "idle",
-        ClientState::Open => "open",
-        ClientState::Committing => "commit",
-        ClientState::Over => "over",
-        ClientState::Resetting => "reset",
-        ClientState::Quitting => "quit",
-        ClientState::Failed => "failed",
+        BackendState::Connecting => "connect",
+        BackendState::Idle => "idle",
+        BackendState::Open => "open",
+        BackendState::Committing => "commit",
+        BackendState::Over => "over",
+        BackendState::Resetting => "reset",
+        BackendState::Quitting => "quit",
+        BackendState::Failed => "failed",
     }
 }
 
@@ -289,7 +289,7 @@ fn envelope(words: &str) -> (Envelope, Load, Option<Vec<usize>>) {
 }
 
 fn run(name: &str, dialogue: &str, split: &dyn Fn(usize) -> bool) -> usize {
-    let mut settings = ClientSettings::new("gate.example");
+    let mut settings = BackendSettings::new("gate.example");
     for option in options(dialogue) {
         match option {
             "lmtp" => settings.lmtp = true,
@@ -302,7 +302,11 @@ fn run(name: &str, dialogue: &str, split: &dyn Fn(usize) -> bool) -> usize {
         }
     }
     let first = options(dialogue).any(|option| option == "tls-first");
-    let start = if first { Client::over_tls } else { Client::new };
+    let start = if first {
+        BackendSession::over_tls
+    } else {
+        BackendSession::new
+    };
     let mut run = Run {
         client: start(Arc::new(settings)),
         input: Vec::new(),

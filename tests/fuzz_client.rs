@@ -7,8 +7,9 @@ use bolero::{TypeGenerator, check};
 use gatepost::{
     delivery::{Step, replies::reply_of},
     smtp::{
-        Client, ClientError, ClientSettings, Envelope, Event, Load, ReplyLimits, Span, To,
-        client::ClientState,
+        BackendError, BackendSession, BackendSettings, Envelope, Event, Load, ReplyLimits, Span,
+        To,
+        backend_session::BackendState,
         envelope::{MailParams, Path, Recipient},
         reply_parse::{Progress, ReplyReader},
     },
@@ -77,9 +78,9 @@ struct Outcome {
 }
 
 fn run(happenings: &[Happening], lmtp: bool, whole: bool) -> Outcome {
-    let mut settings = ClientSettings::new("gate.example");
+    let mut settings = BackendSettings::new("gate.example");
     settings.lmtp = lmtp;
-    let mut client = Client::new(Arc::new(settings));
+    let mut client = BackendSession::new(Arc::new(settings));
     let mut input = Vec::new();
     let (mut events, mut written, mut terminators) = (Vec::new(), Vec::new(), 0);
     for happening in happenings {
@@ -149,7 +150,7 @@ fn run(happenings: &[Happening], lmtp: bool, whole: bool) -> Outcome {
 }
 
 fn drive(
-    client: &mut Client,
+    client: &mut BackendSession,
     input: &mut Vec<u8>,
     said: &[u8],
     whole: bool,
@@ -166,7 +167,7 @@ fn drive(
             if events.last() != Some(&step.event) {
                 events.push(step.event);
             }
-            assert_eq!(client.state(), ClientState::Failed);
+            assert_eq!(client.state(), BackendState::Failed);
             input.clear();
             return;
         }
@@ -208,7 +209,7 @@ fn client() {
             all.extend_from_slice(happenings);
             let whole = run(&all, *lmtp, true);
             let single = run(&all, *lmtp, false);
-            let unasked = Event::Failed(ClientError::Unasked);
+            let unasked = Event::Failed(BackendError::Unasked);
             if !whole.events.contains(&unasked) && !single.events.contains(&unasked) {
                 assert_eq!(whole.events, single.events);
                 assert_eq!(whole.written, single.written);

@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use gatepost::smtp::{
-    Client, ClientSettings, Envelope, Event, Extensions, Load, Reply, Server, Span, Status, Tick,
-    To,
-    client::Abort,
+    BackendSession, BackendSettings, Envelope, Event, Extensions, Load, Reply, Server, Span,
+    Status, Tick, To,
+    backend_session::Abort,
     envelope::{BodyKind, MailParams, Notify, Path, Recipient, Ret},
     server::{Action, Answer, Question, Settings},
 };
@@ -42,7 +42,7 @@ struct Plan {
 }
 
 struct Joint {
-    client: Client,
+    client: BackendSession,
     server: Server,
     to_server: Vec<u8>,
     to_client: Vec<u8>,
@@ -56,12 +56,12 @@ struct Joint {
 }
 
 impl Joint {
-    fn new(extensions: Extensions, client: ClientSettings, grain: usize) -> Joint {
+    fn new(extensions: Extensions, client: BackendSettings, grain: usize) -> Joint {
         let mut settings = Settings::new("mx.example");
         settings.extensions = extensions;
         settings.limits.errors = 0;
         Joint {
-            client: Client::new(Arc::new(client)),
+            client: BackendSession::new(Arc::new(client)),
             server: Server::new(Arc::new(settings), Tick(1)),
             to_server: Vec::new(),
             to_client: Vec::new(),
@@ -342,7 +342,7 @@ proptest! {
                 extensions = extensions | extension;
             }
         }
-        let mut joint = Joint::new(extensions, ClientSettings::new("gate.example"), grain);
+        let mut joint = Joint::new(extensions, BackendSettings::new("gate.example"), grain);
         prop_assert_eq!(joint.next(&mut Vec::new()), Event::Ready);
         for plan in plans {
             let took = send(&mut joint, &plan);
@@ -382,7 +382,7 @@ fn messages_get_through_by_either_way() {
             b"no end",
         ),
     ] {
-        let mut joint = Joint::new(extensions, ClientSettings::new("gate.example"), 7);
+        let mut joint = Joint::new(extensions, BackendSettings::new("gate.example"), 7);
         assert_eq!(joint.next(&mut Vec::new()), Event::Ready);
         for piece in [1, 4, 100] {
             let plan = Plan {

@@ -7,7 +7,7 @@
 
 use gatepost::smtp::{
     Extensions, ReplyLimits,
-    client::capabilities,
+    backend_session::capabilities,
     command::{Command, Verb},
     params,
     path::{self, is_clean_utf8},

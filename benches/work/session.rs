@@ -9,7 +9,7 @@ use super::{
 use gatepost::{
     policy::At,
     smtp::{
-        Client, ClientSettings, Envelope, Event, Load, Reply, Span, Status, Tick, To,
+        BackendSession, BackendSettings, Envelope, Event, Load, Reply, Span, Status, Tick, To,
         envelope::{MailParams, Path, Recipient},
         server::{Action, Answer, Question, Server, Settings},
     },
@@ -122,12 +122,12 @@ impl Back {
     /// # Panics
     /// If it isn't.
     pub fn new(chunking: bool) -> Back {
-        let settings = ClientSettings {
+        let settings = BackendSettings {
             chunking,
-            ..ClientSettings::new("edge.ours.example")
+            ..BackendSettings::new("edge.ours.example")
         };
         let mut back = Back {
-            client: Client::new(Arc::new(settings)),
+            client: BackendSession::new(Arc::new(settings)),
             out: Vec::new(),
         };
         assert_eq!(back.hear(b"220 mx.ours.example ESMTP\r\n"), Event::Read);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     log::say,
     metrics::Counter,
-    smtp::{Extensions, ReplyHead, Status, client::Unsupported, envelope::BodyKind},
+    smtp::{Extensions, ReplyHead, Status, backend_session::Unsupported, envelope::BodyKind},
     upstream::{BackendId, Lease, LeaseError, Needs, Pools, Request, Tried},
 };
 use std::{ops::ControlFlow, rc::Rc};

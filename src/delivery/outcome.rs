@@ -1,7 +1,7 @@
 //! What came of a message: one value, made once, which says all that a reply, a log line or a bounce needs.
 
 use crate::{
-    smtp::{Tick, client::Unsupported},
+    smtp::{Tick, backend_session::Unsupported},
     upstream::{Backend, BackendReply, Broken, Lease, LeaseError, Trouble},
 };
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 
 use super::outcome::{Ending, Outcome, Step};
 use crate::{
-    smtp::{Envelope, Known, Reply, Status, client::Unsupported, envelope::BodyKind},
+    smtp::{Envelope, Known, Reply, Status, backend_session::Unsupported, envelope::BodyKind},
     upstream::{BackendReply, LeaseError, reply::start_of},
 };
 

@@ -13,8 +13,8 @@ use crate::{
     net::{CHUNK_MAX, now},
     smtp::{
         Envelope, Extensions, Tick,
+        backend_session::{Event, Load, To, Unsupported},
         body::BodyFacts,
-        client::{Event, Load, To, Unsupported},
     },
     upstream::{BackendReply, Broken, Lease, Origin, PoolId, Pools},
 };
@@ -258,7 +258,7 @@ impl Streaming {
         // The last piece before it is sent on may be one too many.
         let room = PIECE + CHUNK_MAX;
         let mut chunk = Vec::new();
-        match lease.client().sends_chunks() {
+        match lease.session().sends_chunks() {
             true => chunk.reserve_exact(room),
             false => lease.reserve(room),
         }
@@ -283,7 +283,7 @@ impl Streaming {
     }
 
     fn gather(&mut self, piece: &[u8], undotted: bool) -> Room {
-        let gathered = if self.lease.client().sends_chunks() {
+        let gathered = if self.lease.session().sends_chunks() {
             self.chunk.extend_from_slice(piece);
             self.chunk.len()
         } else {

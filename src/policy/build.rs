@@ -2,7 +2,7 @@
 
 use super::{
     Policy, Profile,
-    builder::{Builder, Fault, Wish},
+    builder::{Builder, Fault, RuleSettings},
     checks::{self, Check},
     facts::At,
     replies,
@@ -107,7 +107,7 @@ impl<'a> Builder<'a> {
         if !score.is_finite() || score < 0.0 {
             self.fault(key, "must be 0 (off) or more");
         }
-        let wish = Wish {
+        let settings = RuleSettings {
             then,
             score: 0.0,
             reply: None,
@@ -115,7 +115,7 @@ impl<'a> Builder<'a> {
         };
         let doc = "The scores of all checks have reached the threshold.";
         (score > 0.0)
-            .then(|| self.rule(key.to_string(), doc, key, wish, &replies::SCORE))
+            .then(|| self.rule(key.to_string(), doc, key, settings, &replies::SCORE))
             .flatten()
             .map(|rule| (score, rule))
     }

@@ -24,16 +24,16 @@ impl fmt::Display for Fault {
 
 /// What the configuration says of one rule, whichever table it stands in.
 #[derive(Clone, Copy)]
-pub struct Wish<'a> {
+pub struct RuleSettings<'a> {
     pub then: Then,
     pub score: f64,
     pub reply: Option<&'a str>,
     pub mode: Mode,
 }
 
-impl<'a> From<&'a config::Outcome> for Wish<'a> {
-    fn from(o: &'a config::Outcome) -> Wish<'a> {
-        Wish {
+impl<'a> From<&'a config::Outcome> for RuleSettings<'a> {
+    fn from(o: &'a config::Outcome) -> RuleSettings<'a> {
+        RuleSettings {
             then: o.then,
             score: o.score,
             reply: o.reply.as_deref(),
@@ -42,9 +42,9 @@ impl<'a> From<&'a config::Outcome> for Wish<'a> {
     }
 }
 
-impl<'a> From<&'a config::List> for Wish<'a> {
-    fn from(l: &'a config::List) -> Wish<'a> {
-        Wish {
+impl<'a> From<&'a config::List> for RuleSettings<'a> {
+    fn from(l: &'a config::List) -> RuleSettings<'a> {
+        RuleSettings {
             then: l.then,
             score: l.score,
             reply: l.reply.as_deref(),
@@ -53,9 +53,9 @@ impl<'a> From<&'a config::List> for Wish<'a> {
     }
 }
 
-impl<'a> From<&'a config::HeaderRule> for Wish<'a> {
-    fn from(r: &'a config::HeaderRule) -> Wish<'a> {
-        Wish {
+impl<'a> From<&'a config::HeaderRule> for RuleSettings<'a> {
+    fn from(r: &'a config::HeaderRule) -> RuleSettings<'a> {
+        RuleSettings {
             then: r.then,
             score: r.score,
             reply: r.reply.as_deref(),
@@ -93,10 +93,10 @@ impl<'a> Builder<'a> {
         name: String,
         doc: &'static str,
         key: &str,
-        wish: Wish<'_>,
+        settings: RuleSettings<'_>,
         defaults: &'static Defaults,
     ) -> Option<Rule> {
-        if wish.mode == Mode::Off {
+        if settings.mode == Mode::Off {
             return None;
         }
         let known = self.infos.iter().position(|info| info.name == name);
@@ -108,12 +108,12 @@ impl<'a> Builder<'a> {
                 format!("the name {name:?} is taken: logs and metrics need one of its own"),
             );
         }
-        let what = what(wish.then);
-        if !wish.score.is_finite() {
+        let what = what(settings.then);
+        if !settings.score.is_finite() {
             self.fault(key, "`score` must be a finite number");
         }
         let mut reply = defaults.of(what).reply();
-        if let Some(text) = wish.reply {
+        if let Some(text) = settings.reply {
             match parse_reply(text, what) {
                 Ok(custom) => reply = custom,
                 Err(why) => self.fault(key, why),
@@ -123,13 +123,17 @@ impl<'a> Builder<'a> {
         if known.is_none() {
             self.infos.push(CheckInfo { name, doc });
         }
-        let score = if what == What::Score { wish.score } else { 0.0 };
+        let score = if what == What::Score {
+            settings.score
+        } else {
+            0.0
+        };
         Some(Rule {
             id,
             what,
             score,
             reply,
-            shadow: wish.mode == Mode::Shadow,
+            shadow: settings.mode == Mode::Shadow,
         })
     }
 

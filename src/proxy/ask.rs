@@ -91,7 +91,7 @@ impl Session {
 
     /// XCLIENT: from here on the session is that of the client that it names.
     pub fn ask_client(&mut self) -> Answer {
-        let Some(named) = self.server.claims() else {
+        let Some(named) = self.server.xclient_attributes() else {
             return Answer::Accept;
         };
         let placeholder = Peer::new(self.peer.address, self.peer.port, None);

@@ -10,7 +10,7 @@ use crate::{
     delivery::{self, Outcome, Room, Streaming, replies::DOWN},
     metrics::Counter,
     net::now,
-    smtp::{Reply, Span, body::BodyFacts, client::Load, envelope::BodyKind, header},
+    smtp::{Reply, Span, backend_session::Load, body::BodyFacts, envelope::BodyKind, header},
     upstream::StreamPlace,
 };
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::{
     record::Refusal,
     smtp::{
         Reply, Status,
-        client::{Load, To},
+        backend_session::{Load, To},
         header,
         server::Answer,
     },

@@ -165,7 +165,9 @@ impl Session {
         // TLS with us, or that between the client and the proxy in front.
         let (tls, certificate) = match (self.io.stream.tls(), &peer.via) {
             // After XCLIENT the certificate is the proxy's, and the client another.
-            (Some(tls), _) if self.server.claims().is_some() => (Some(tls.version), &[][..]),
+            (Some(tls), _) if self.server.xclient_attributes().is_some() => {
+                (Some(tls.version), &[][..])
+            }
             (Some(tls), _) => (Some(tls.version), &*tls.peer_names),
             (None, Some(via)) => via.secured(),
             (None, None) => (None, &[][..]),
@@ -179,7 +181,8 @@ impl Session {
             listener: &listener.name,
             profile: self.listener,
             may_log_in: listener.auth.is_some()
-                || (listener.speaks_for_others(peer.address) && self.server.claims().is_none()),
+                || (listener.speaks_for_others(peer.address)
+                    && self.server.xclient_attributes().is_none()),
             trusted: peer.trusted,
             authenticated: known_as(&self.login, &self.server),
             tls,

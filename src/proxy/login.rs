@@ -95,5 +95,5 @@ pub(super) fn known_as<'a>(login: &'a Option<Box<Login>>, server: &'a Server) ->
 
 /// Who the client has authenticated as, by the word of XCLIENT.
 pub(super) fn claimed_login(server: &Server) -> Option<&str> {
-    std::str::from_utf8(server.claims()?.login.value()?).ok()
+    std::str::from_utf8(server.xclient_attributes()?.login.value()?).ok()
 }

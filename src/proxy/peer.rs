@@ -20,7 +20,7 @@ use crate::{
     proxy_protocol::{self, Header, Origin},
     smtp::{
         Tick,
-        server::{Answer, Claim, Claims, Phase},
+        server::{Answer, Phase, XclientAttributes, XclientValue},
     },
 };
 use std::{
@@ -77,17 +77,17 @@ impl Peer {
     }
 
     /// The client that a proxy names with XCLIENT, in place of this one.
-    pub fn replaced(self, named: &Claims, current: &Current) -> Peer {
+    pub fn replaced(self, named: &XclientAttributes, current: &Current) -> Peer {
         let address = match named.address {
-            Claim::Is(address) => address,
+            XclientValue::Is(address) => address,
             // An address that is unknown must not pass for the proxy's, which may be trusted.
-            Claim::Unknown => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Claim::Unsaid => self.address,
+            XclientValue::Unknown => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            XclientValue::Unsaid => self.address,
         };
         let port = match named.port {
-            Claim::Is(port) => port,
-            Claim::Unknown => 0,
-            Claim::Unsaid => self.port,
+            XclientValue::Is(port) => port,
+            XclientValue::Unknown => 0,
+            XclientValue::Unsaid => self.port,
         };
         // A second XCLIENT that adds a name speaks of the same client.
         let same = (address, port) == (self.address, self.port);

@@ -70,7 +70,7 @@ impl Session {
                 recorder.count(counter(facts), self.scope, 1);
                 let listener = &current.site.listeners[self.listener];
                 // After XCLIENT the certificate is the proxy's, and the client another.
-                if self.server.claims().is_none() {
+                if self.server.xclient_attributes().is_none() {
                     self.peer.trusted |= listener.trusts_certificate(&facts.peer_names);
                 }
                 self.server.trust(self.peer.trusted);

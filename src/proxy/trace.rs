@@ -5,7 +5,7 @@ use crate::{
     log::say,
     metrics::Counter,
     record::{Client, End, Findings, Front, Mail, Origin, Outcome, Record, Refusal, Tls, line},
-    smtp::server::{Answer, Claims, Phase},
+    smtp::server::{Answer, Phase, XclientAttributes},
 };
 
 /// A transaction is over: it got its final reply, or it ended without one, perhaps with its session (`end`).
@@ -136,11 +136,11 @@ pub(super) fn client(session: &Session) -> Client<'_> {
     }
 }
 
-fn origin(claims: &Claims) -> Origin<'_> {
+fn origin(attributes: &XclientAttributes) -> Origin<'_> {
     Origin {
-        address: claims.address.value().copied(),
-        name: claims.name.value().map(|name| &**name),
-        helo: claims.hello.value().map(|name| &**name),
-        id: claims.ident.value().map(|id| &**id),
+        address: attributes.address.value().copied(),
+        name: attributes.name.value().map(|name| &**name),
+        helo: attributes.hello.value().map(|name| &**name),
+        id: attributes.ident.value().map(|id| &**id),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     smtp::{
         Reply, Tick,
         body::BodyFacts,
-        server::{Answer, Claims},
+        server::{Answer, XclientAttributes},
     },
     upstream::{Backend, PoolId},
 };
@@ -45,7 +45,7 @@ pub(super) struct Transaction {
     /// The reverse-path, for the log: the core forgets it with RSET.
     pub sender: Vec<u8>,
     /// Where the message came from, by the word of XFORWARD.
-    pub forwarded: Option<Box<Claims>>,
+    pub forwarded: Option<Box<XclientAttributes>>,
     /// The recipients that were accepted.
     pub recipients: Recipients,
     /// What was refused on the way.

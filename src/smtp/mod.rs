@@ -1,6 +1,6 @@
 //! The pure protocol core: bytes to actions, answers to bytes.
 //!
-//! [`server`] is one side of a session, [`client`] the other; both are made of the same parts: command lines
+//! [`server`] is one side of a session, [`backend_session`] the other; both are made of the same parts: command lines
 //! ([`command`], [`path`], [`params`]), replies ([`reply`], [`reply_parse`]), bodies ([`data`], [`chunk`],
 //! [`stuff`], over [`scan`]), and the [`envelope`].
 //!
@@ -11,9 +11,9 @@
 //! Rejected: async parsers over a stream. They can be tested only through an executor, each await is a place
 //! where a timeout may cut a command in two, and the same code could not run backwards for the client side.
 
+pub mod backend_session;
 pub mod body;
 pub mod chunk;
-pub mod client;
 pub mod command;
 pub mod data;
 pub mod domain;
@@ -35,9 +35,11 @@ pub mod status;
 pub mod stuff;
 pub mod tick;
 
+pub use backend_session::capabilities::Capabilities;
+pub use backend_session::{
+    BackendError, BackendSession, BackendSettings, BackendStep, Event, Load, To, Unsupported,
+};
 pub use body::{BareNewline, BodyFacts};
-pub use client::capabilities::Capabilities;
-pub use client::{Client, ClientError, ClientSettings, ClientStep, Event, Load, To, Unsupported};
 pub use command::Verb;
 pub use envelope::Envelope;
 pub use extensions::Extensions;

@@ -5,7 +5,7 @@ use super::{
     names::{Directory, Learned},
     reload::Reloads,
     signals::{Signals, Wanted},
-    state::{State, Wish},
+    state::{Request, State},
     unavailable,
 };
 use crate::{
@@ -62,7 +62,7 @@ pub(super) struct Given {
 /// The control loop and its belongings.
 pub struct Control {
     state: Arc<State>,
-    inbox: mpsc::Receiver<Wish>,
+    inbox: mpsc::Receiver<Request>,
     reloads: Reloads,
     writer: Writer,
     phase: Phase,
@@ -84,7 +84,7 @@ impl Control {
             in_force,
             learned,
         } = given;
-        let (wishes, inbox) = mpsc::channel(16);
+        let (requests, inbox) = mpsc::channel(16);
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
         site.backends
             .changes()
@@ -100,7 +100,7 @@ impl Control {
             orders,
             rules: Mutex::default(),
             draining: AtomicBool::new(false),
-            wishes,
+            requests,
             ordering,
         };
         let state = Arc::new(state);
@@ -188,7 +188,7 @@ impl Control {
         outcome
     }
 
-    /// Signals and wishes, until every worker has ended or been told to. Errors: a worker is broken.
+    /// Signals and requests, until every worker has ended or been told to. Errors: a worker is broken.
     async fn watch(
         &mut self,
         mut signals: Signals,
@@ -210,9 +210,9 @@ impl Control {
                     }
                 },
                 Some(wish) = self.inbox.recv() => match wish {
-                    Wish::Reload(asker) => self.reload(Some(asker)),
-                    Wish::Drain if matches!(self.phase, Phase::Serving) => self.leave("POST /drain"),
-                    Wish::Drain => {}
+                    Request::Reload(asker) => self.reload(Some(asker)),
+                    Request::Drain if matches!(self.phase, Phase::Serving) => self.leave("POST /drain"),
+                    Request::Drain => {}
                 },
                 brought = self.reloads.next() => self.reloaded(brought, histograms.as_ref()),
                 () = self.phase.over() => match self.phase {

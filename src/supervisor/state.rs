@@ -22,7 +22,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the admin endpoint asks the control loop for.
-pub(super) enum Wish {
+pub(super) enum Request {
     /// Load the configuration again, and tell the outcome.
     Reload(oneshot::Sender<Result<String, String>>),
     /// Drain, then end.
@@ -43,7 +43,7 @@ pub(super) struct State {
     /// Which requests the admin endpoint lets in.
     pub rules: Mutex<Arc<Rules>>,
     pub draining: AtomicBool,
-    pub wishes: mpsc::Sender<Wish>,
+    pub requests: mpsc::Sender<Request>,
     /// What ACME is to do; a reload says it again.
     pub ordering: watch::Sender<config::Acme>,
 }
@@ -182,20 +182,23 @@ impl admin::Source for State {
     }
 
     fn reload(&self) -> Answer<Result<String, String>> {
-        let wishes = self.wishes.clone();
+        let requests = self.requests.clone();
         Box::pin(async move {
             let (give, take) = oneshot::channel();
             let gone = || String::from("the process is ending");
-            wishes.send(Wish::Reload(give)).await.map_err(|_| gone())?;
+            requests
+                .send(Request::Reload(give))
+                .await
+                .map_err(|_| gone())?;
             take.await.map_err(|_| gone())?
         })
     }
 
     fn drain(&self) -> Answer<Result<String, String>> {
-        let wishes = self.wishes.clone();
+        let requests = self.requests.clone();
         Box::pin(async move {
-            wishes
-                .send(Wish::Drain)
+            requests
+                .send(Request::Drain)
                 .await
                 .map_err(|_| "the process is ending already".to_string())?;
             Ok("draining".into())

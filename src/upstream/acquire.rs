@@ -239,7 +239,7 @@ impl Pools {
                     Trouble::Lost if conn.uses > 0 => trouble,
                     trouble => about_origin(conn, trouble),
                 };
-                if about == Trouble::Caller {
+                if about == Trouble::Origin {
                     self.recorder.count(Counter::IdentityRefused, scope, 1);
                 }
                 if let Some(said) = refusal(conn) {
@@ -354,7 +354,7 @@ impl Pools {
             Ok(opened) => opened,
             Err(error) => {
                 self.recorder.count(error.counter, scope, 1);
-                if error.trouble == Trouble::Caller {
+                if error.trouble == Trouble::Origin {
                     self.recorder.count(Counter::IdentityRefused, scope, 1);
                 }
                 self.failed(local, place, error.trouble, error.detail);

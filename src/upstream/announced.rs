@@ -62,7 +62,7 @@ impl Pool {
     /// at the end of the data, and there is one reply to the client: one.
     #[must_use]
     pub fn recipients_max(&self, now: Tick) -> u32 {
-        if self.client.lmtp {
+        if self.session.lmtp {
             return 1;
         }
         let limit = |backend: &Backend| {

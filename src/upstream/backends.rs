@@ -23,7 +23,7 @@ use crate::{
     config::{self, Config, Protocol},
     smtp::{
         Tick,
-        client::{ClientSettings, StartTls},
+        backend_session::{BackendSettings, StartTls},
     },
 };
 use std::{net::SocketAddr, sync::Arc};
@@ -140,8 +140,8 @@ impl Backends {
         self.pools[id.0 as usize] = Some(Arc::new(Pool {
             id,
             name: pool.name.clone(),
-            client: Arc::new(client_settings(config, pool, security::asks(pool))),
-            clear: Arc::new(client_settings(config, pool, StartTls::Never)),
+            session: Arc::new(session_settings(config, pool, security::asks(pool))),
+            clear: Arc::new(session_settings(config, pool, StartTls::Never)),
             security: material.security(i, pool, names, errors),
             rules: rules(&pool.health),
             balance: pool.balance,
@@ -271,7 +271,7 @@ impl Backends {
     /// Whether a pool speaks LMTP.
     #[must_use]
     pub fn is_lmtp(&self, id: PoolId) -> bool {
-        self.pool(id).is_some_and(|pool| pool.client.lmtp)
+        self.pool(id).is_some_and(|pool| pool.session.lmtp)
     }
 
     pub(super) fn wakers(&self) -> &Arc<WorkerWakers> {
@@ -355,12 +355,12 @@ fn identity(
     }
 }
 
-fn client_settings(config: &Config, pool: &config::Pool, starttls: StartTls) -> ClientSettings {
-    ClientSettings {
+fn session_settings(config: &Config, pool: &config::Pool, starttls: StartTls) -> BackendSettings {
+    BackendSettings {
         lmtp: pool.protocol == Protocol::Lmtp,
         chunking: pool.chunking,
         starttls,
-        ..ClientSettings::new(hello(config, pool))
+        ..BackendSettings::new(hello(config, pool))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     net::{Chunk, Stream, now},
     smtp::{
         Tick,
-        client::{Client, ClientError, Event, identity::Attributes},
+        backend_session::{BackendError, BackendSession, Event, identity::Attributes},
     },
     tls::Connector,
 };
@@ -34,14 +34,14 @@ const OWNED_IDLE: Duration = Duration::from_secs(5);
 /// A connection of this worker. Boxed for its life: it moves between pool and lease with each message.
 pub(super) struct Conn {
     pub(super) stream: Stream,
-    pub(super) client: Client,
+    pub(super) session: BackendSession,
     /// What the client wants to be sent.
     pub(super) out: Vec<u8>,
     /// Received, and used up to `used`.
     unread: Option<Chunk>,
     used: usize,
     /// Why the client is of no more use.
-    failure: Option<ClientError>,
+    failure: Option<BackendError>,
     /// The last moment that is known: a deadline counts from it. Set by what was received last, and anew after a wait
     /// for the client.
     pub(super) now: Tick,
@@ -60,11 +60,11 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(stream: Stream, client: Client, permit: Permit) -> Box<Conn> {
+    pub(super) fn new(stream: Stream, session: BackendSession, permit: Permit) -> Box<Conn> {
         let now = now();
         Box::new(Conn {
             stream,
-            client,
+            session,
             out: Vec::new(),
             unread: None,
             used: 0,
@@ -122,7 +122,7 @@ impl Conn {
 
     fn step(&mut self) -> Event {
         let input = self.unread.as_deref().unwrap_or_default();
-        let step = self.client.step(&input[self.used..], &mut self.out);
+        let step = self.session.step(&input[self.used..], &mut self.out);
         self.used += step.consumed;
         if self.unread.as_ref().is_some_and(|c| self.used >= c.len()) {
             self.unread = None;
@@ -144,21 +144,21 @@ impl Conn {
     ) -> Result<Option<Counter>, Trouble> {
         match (pool.identity, origin) {
             (PoolIdentity::Xforward, Some(origin)) => {
-                let offered = origin.with_facts(|facts| self.client.forward(facts));
+                let offered = origin.with_facts(|facts| self.session.forward(facts));
                 return Ok(Some(match offered {
                     true => Counter::IdentityTold,
                     false => Counter::IdentityUnoffered,
                 }));
             }
             (PoolIdentity::Xforward, None) => {
-                self.client.forward(&[]);
+                self.session.forward(&[]);
             }
             (PoolIdentity::Xclient, Some(origin)) => {
                 if self.owner.as_ref().is_some_and(|owner| owner.is(origin)) {
                     return Ok(None);
                 }
                 let begun = origin
-                    .with_facts(|facts| self.client.introduce(facts, origin.hello, &mut self.out));
+                    .with_facts(|facts| self.session.introduce(facts, origin.hello, &mut self.out));
                 if !begun {
                     return Ok(Some(Counter::IdentityUnoffered));
                 }
@@ -197,8 +197,8 @@ impl Conn {
     pub(super) async fn secure(&mut self, connector: &Connector, due: Tick) -> io::Result<()> {
         self.stream.set_deadline(due);
         self.stream.connect_tls(connector).await?;
-        if !self.client.is_secured() {
-            self.client.secured(&mut self.out);
+        if !self.session.is_secured() {
+            self.session.secured(&mut self.out);
         }
         Ok(())
     }
@@ -211,15 +211,15 @@ impl Conn {
     }
 
     /// What the backend said or did that no SMTP server should.
-    pub(super) fn failure(&self) -> Option<ClientError> {
+    pub(super) fn failure(&self) -> Option<BackendError> {
         self.failure
     }
 
     /// What the backend said where that made the connection fail: its refusal in the greeting or to EHLO, or its 421.
     pub(super) fn last_words(&self) -> Option<String> {
         match self.failure? {
-            ClientError::Greeting(_) | ClientError::Hello(_) | ClientError::Closing(_) => {
-                Some(BackendReply::from(self.client.reply()).to_string())
+            BackendError::Greeting(_) | BackendError::Hello(_) | BackendError::Closing(_) => {
+                Some(BackendReply::from(self.session.reply()).to_string())
             }
             _ => None,
         }
@@ -227,7 +227,7 @@ impl Conn {
 
     /// Nothing is under way, unread or unsent: it may serve another transaction.
     pub(super) fn is_clean(&self) -> bool {
-        self.client.is_clean() && self.unread.is_none() && self.out.is_empty()
+        self.session.is_clean() && self.unread.is_none() && self.out.is_empty()
     }
 
     /// All that it has received was used.
@@ -237,7 +237,7 @@ impl Conn {
 
     /// Why it may not serve another transaction though it is clean; `None` where it may.
     pub(super) fn is_spent(&self, pool: &Pool, now: Tick) -> Option<Counter> {
-        let offered = self.client.capabilities().messages_max;
+        let offered = self.session.capabilities().messages_max;
         let worn = |max: u32| max > 0 && self.uses >= max;
         let over = |limit: Duration, from: Tick| !limit.is_zero() && now.since(from) >= limit;
         if self.strain.is_worn() {
@@ -267,7 +267,7 @@ impl Conn {
     /// end, and the connection that takes this one's place doesn't come while the backend still counts this
     /// one, also where a waiter gets the permit.
     pub(super) async fn quit(mut self: Box<Self>) {
-        self.client.quit(&mut self.out);
+        self.session.quit(&mut self.out);
         let due = now().after(GOODBYE);
         if self.flush(due).await.is_ok() {
             let _ = self.next(due).await;
@@ -287,7 +287,7 @@ impl Conn {
     /// Takes in what another worker handed over.
     pub(super) fn unpack(handover: Handover) -> io::Result<Box<Conn>> {
         let stream = Stream::from_fd(handover.fd)?;
-        let mut conn = Conn::new(stream, handover.client, handover.permit);
+        let mut conn = Conn::new(stream, handover.session, handover.permit);
         conn.born = handover.born;
         conn.uses = handover.uses;
         conn.taken = handover.taken;
@@ -300,7 +300,7 @@ impl Conn {
     pub(super) fn pack(self: Box<Self>) -> Result<Box<Handover>, Box<Conn>> {
         let Conn {
             stream,
-            client,
+            session,
             out,
             unread,
             used,
@@ -317,7 +317,7 @@ impl Conn {
         match stream.into_fd() {
             Ok(fd) => Ok(Box::new(Handover {
                 fd,
-                client,
+                session,
                 born,
                 uses,
                 taken,
@@ -327,7 +327,7 @@ impl Conn {
             })),
             Err(stream) => Err(Box::new(Conn {
                 stream,
-                client,
+                session,
                 out,
                 unread,
                 used,
@@ -358,7 +358,7 @@ pub(super) fn fitness(
         (Some(_), _) if kind != PoolIdentity::Xclient => return None,
         (Some(_), Some(_)) => {
             // A backend that no longer offers XCLIENT can't be told of another client.
-            let offered = conn.client.capabilities().xclient;
+            let offered = conn.session.capabilities().xclient;
             (offered != Attributes::default()).then_some(Fitness::Another)?
         }
         // Rather not: it would be missed by the next question.
@@ -373,7 +373,7 @@ pub(super) fn fitness(
 /// may not say XCLIENT).
 pub(super) fn refusal(conn: &Conn) -> Option<BackendReply> {
     match conn.failure() {
-        Some(ClientError::Caller(head)) if head.code == 554 => Some(conn.client.reply().into()),
+        Some(BackendError::Origin(head)) if head.code == 554 => Some(conn.session.reply().into()),
         _ => None,
     }
 }
@@ -397,13 +397,13 @@ fn trouble_of(error: &io::Error) -> Trouble {
 }
 
 /// What a failure of the protocol says about the backend.
-fn blame(error: ClientError) -> Trouble {
+fn blame(error: BackendError) -> Trouble {
     match error {
-        ClientError::Greeting(_) | ClientError::Hello(_) | ClientError::Closing(_) => {
+        BackendError::Greeting(_) | BackendError::Hello(_) | BackendError::Closing(_) => {
             Trouble::Unavailable
         }
-        ClientError::NoTls | ClientError::TlsRefused(_) => Trouble::Tls,
-        ClientError::Caller(_) => Trouble::Caller,
+        BackendError::NoTls | BackendError::TlsRefused(_) => Trouble::Tls,
+        BackendError::Origin(_) => Trouble::Origin,
         _ => Trouble::Nonsense,
     }
 }

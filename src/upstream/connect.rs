@@ -15,7 +15,7 @@ use crate::{
     net::{Stream, now},
     smtp::{
         Tick,
-        client::{Client, ClientError, Event},
+        backend_session::{BackendError, BackendSession, Event},
     },
 };
 use std::{
@@ -106,18 +106,18 @@ async fn attempt(
             });
         }
     };
-    let client = match secures {
-        true if pool.security.implicit => Client::over_tls(Arc::clone(&pool.client)),
-        true => Client::new(Arc::clone(&pool.client)),
-        false => Client::new(Arc::clone(&pool.clear)),
+    let session = match secures {
+        true if pool.security.implicit => BackendSession::over_tls(Arc::clone(&pool.session)),
+        true => BackendSession::new(Arc::clone(&pool.session)),
+        false => BackendSession::new(Arc::clone(&pool.clear)),
     };
-    let mut conn = Conn::new(stream, client, permit);
+    let mut conn = Conn::new(stream, session, permit);
     let mut handshake = None;
     let begun = begin(pool, &mut conn, origin, &mut handshake, due).await;
     match begun {
         Ok(()) => {
             let backend = conn.permit.backend();
-            backend.seen.set(conn.client.capabilities());
+            backend.seen.set(conn.session.capabilities());
             backend.greeted_at.store(now().0, Relaxed);
             backend
                 .budget
@@ -148,7 +148,7 @@ async fn begin(
     due: Tick,
 ) -> Result<(), Trouble> {
     conn.announce(pool, origin, due).await?;
-    let mut secures = conn.client.is_secured();
+    let mut secures = conn.session.is_secured();
     loop {
         if std::mem::take(&mut secures) {
             // Where a second connection may follow, half of the time that is left is for this one.
@@ -179,8 +179,8 @@ async fn begin(
 /// more are opened for now. What it says of a client that it was told of may be about that client.
 fn is_at_its_limit(conn: &Conn) -> bool {
     let head = match conn.failure() {
-        Some(ClientError::Greeting(head) | ClientError::Hello(head)) => head,
-        Some(ClientError::Closing(head)) => head,
+        Some(BackendError::Greeting(head) | BackendError::Hello(head)) => head,
+        Some(BackendError::Closing(head)) => head,
         _ => return false,
     };
     let backend = conn.permit.backend();
@@ -194,7 +194,7 @@ fn is_at_its_limit(conn: &Conn) -> bool {
         return greeted != Tick::default() && now().since(greeted) < GREETED_LATELY;
     }
     if backend.budget.learn(working, now()) {
-        let said = BackendReply::from(conn.client.reply());
+        let said = BackendReply::from(conn.session.reply());
         let label = &backend.label;
         say!(
             Info,
@@ -208,7 +208,7 @@ fn is_at_its_limit(conn: &Conn) -> bool {
 pub(super) fn about_origin(conn: &Conn, trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Lost | Trouble::Unavailable | Trouble::Nonsense if conn.owner.is_some() => {
-            Trouble::Caller
+            Trouble::Origin
         }
         trouble => trouble,
     }
@@ -245,7 +245,7 @@ fn counter_of(conn: &Conn, trouble: Trouble) -> Counter {
     match (trouble, conn.failure()) {
         (Trouble::Tls, _) => Counter::ConnectTls,
         (Trouble::Timeout, _) => Counter::ConnectTimeout,
-        (Trouble::Unavailable, Some(ClientError::Hello(_))) => Counter::ConnectHello,
+        (Trouble::Unavailable, Some(BackendError::Hello(_))) => Counter::ConnectHello,
         (Trouble::Unavailable, _) => Counter::ConnectGreeting,
         (Trouble::Nonsense, _) => Counter::ConnectProtocol,
         _ => Counter::ConnectRefused,

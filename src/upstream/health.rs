@@ -30,7 +30,7 @@ pub enum Trouble {
     Tls,
     /// It would not have the client that it was told of, or not be told. That is about the client as like as not, so
     /// a client can't get a backend ejected by it.
-    Caller,
+    Origin,
     /// It fails most of its messages while the others of its pool take theirs.
     Outlier,
     /// It has as many connections of ours as it takes. No fault of the backend's.
@@ -43,7 +43,7 @@ impl Trouble {
     /// Whether it says something of the backend.
     #[must_use]
     pub const fn counts(self) -> bool {
-        !matches!(self, Trouble::Ours | Trouble::Caller | Trouble::Full)
+        !matches!(self, Trouble::Ours | Trouble::Origin | Trouble::Full)
     }
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Trouble {
             Trouble::Unavailable => "it said that it is not available",
             Trouble::Nonsense => "what it said is not SMTP",
             Trouble::Tls => "TLS with it can't be had",
-            Trouble::Caller => "it refused the client that it was told of",
+            Trouble::Origin => "it refused the client that it was told of",
             Trouble::Outlier => {
                 "it fails most of its messages while the others of its pool take theirs"
             }
@@ -180,7 +180,7 @@ impl Health {
         came_back
     }
 
-    /// Claims the probe that is due: of all workers that look, one gets true.
+    /// XclientAttributes the probe that is due: of all workers that look, one gets true.
     pub fn claim_probe(&self, now: Tick, rules: &Rules) -> bool {
         let due = self.probe_at.load(SeqCst);
         // The claim holds for as long as the probe can take; its result sets the true time.

@@ -23,7 +23,9 @@ use crate::{
     net,
     smtp::{
         Capabilities, Envelope, Status, Tick,
-        client::{Abort, Client, ClientError, ClientState, Event, Load, To, Unsupported},
+        backend_session::{
+            Abort, BackendError, BackendSession, BackendState, Event, Load, To, Unsupported,
+        },
         envelope::Path,
         reply_parse::{ReplyHead, ReplyRef},
     },
@@ -131,41 +133,41 @@ impl Lease {
     /// What the backend offers on this connection.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {
-        self.conn().client.capabilities()
+        self.conn().session.capabilities()
     }
 
     /// The protocol machine, to be asked.
     #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.conn().client
+    pub fn session(&self) -> &BackendSession {
+        &self.conn().session
     }
 
     /// The reply that the last event came from.
     #[must_use]
     pub fn reply(&self) -> ReplyRef<'_> {
-        self.conn().client.reply()
+        self.conn().session.reply()
     }
 
-    /// Writes the envelope for sending: see [`Client::open`].
+    /// Writes the envelope for sending: see [`BackendSession::open`].
     ///
     /// # Errors
     /// The backend can't take the message; nothing was written, the lease is as it was.
     pub fn open(&mut self, envelope: &Envelope, to: To<'_>, load: Load) -> Result<(), Unsupported> {
         let conn = self.conn_mut();
-        conn.client.open(envelope, to, load, &mut conn.out)?;
+        conn.session.open(envelope, to, load, &mut conn.out)?;
         conn.uses += 1;
         Ok(())
     }
 
-    /// Whether [`Lease::body`] may be called now: see [`Client::takes_body`].
+    /// Whether [`Lease::body`] may be called now: see [`BackendSession::takes_body`].
     #[must_use]
     pub fn takes_body(&self) -> bool {
-        self.conn().client.takes_body()
+        self.conn().session.takes_body()
     }
 
-    /// Whether no line of the body begins with a dot: see [`Client::undotted`].
+    /// Whether no line of the body begins with a dot: see [`BackendSession::undotted`].
     pub fn undotted(&mut self, none: bool) {
-        self.conn_mut().client.undotted(none);
+        self.conn_mut().session.undotted(none);
     }
 
     /// Makes room for so many octets that are written for sending.
@@ -183,10 +185,10 @@ impl Lease {
     /// write with it.
     pub fn body(&mut self, pieces: &[&[u8]], last: bool) {
         let conn = self.conn_mut();
-        conn.client.body(pieces, last, &mut conn.out);
+        conn.session.body(pieces, last, &mut conn.out);
     }
 
-    /// Writes the question whether the backend takes a recipient from a sender: see [`Client::verify`].
+    /// Writes the question whether the backend takes a recipient from a sender: see [`BackendSession::verify`].
     ///
     /// # Errors
     /// The backend can't be asked; nothing was written.
@@ -194,7 +196,8 @@ impl Lease {
         let utf8 = !recipient.whole.is_ascii() || !sender.is_ascii();
         self.asks = true;
         let conn = self.conn_mut();
-        conn.client.verify(sender, recipient, utf8, &mut conn.out)?;
+        conn.session
+            .verify(sender, recipient, utf8, &mut conn.out)?;
         conn.uses += 1;
         Ok(())
     }
@@ -203,8 +206,8 @@ impl Lease {
     #[must_use]
     pub fn farewell(&self) -> Option<BackendReply> {
         let conn = self.conn();
-        let closing = matches!(conn.failure(), Some(ClientError::Closing(_)));
-        closing.then(|| conn.client.reply().into())
+        let closing = matches!(conn.failure(), Some(BackendError::Closing(_)));
+        closing.then(|| conn.session.reply().into())
     }
 
     /// Whether the connection can be relied on to carry this message: it is fresh, or the backend has taken as many
@@ -270,7 +273,7 @@ impl Lease {
                 return;
             }
             Event::Recipient(_, head) => {
-                let taken = self.client().accepted().count();
+                let taken = self.session().accepted().count();
                 // A bare 452 is also said of one full mailbox: it takes two in a row.
                 let sure = head.status != Status::NONE || self.too_many_once;
                 self.too_many_once = is_too_many(head);
@@ -308,15 +311,15 @@ impl Lease {
 
     fn due(&self) -> Tick {
         let waits = &self.local.pool.waits;
-        self.now().after(match self.conn().client.state() {
-            ClientState::Committing => waits.commit,
+        self.now().after(match self.conn().session.state() {
+            BackendState::Committing => waits.commit,
             _ => waits.reply,
         })
     }
 
     fn broke(&mut self, trouble: Trouble) -> Broken {
         self.broken = true;
-        let uncertain = self.conn().client.is_uncertain();
+        let uncertain = self.conn().session.is_uncertain();
         Broken {
             trouble,
             backend: self.backend().id,
@@ -367,7 +370,7 @@ impl Lease {
             pools.closed(Counter::ClosedFailed, local.scopes[place]);
         } else if conn.is_clean() {
             pools.take_back(conn, local, place);
-        } else if conn.client.abort(&mut conn.out) == Abort::Reset {
+        } else if conn.session.abort(&mut conn.out) == Abort::Reset {
             pools.tidy(conn, local, place);
         } else {
             pools.closed(Counter::ClosedAborted, local.scopes[place]);

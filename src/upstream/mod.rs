@@ -2,7 +2,7 @@
 //!
 //! [`Backends`] is what all workers share: pools, backends, their budgets and health, routes, verified
 //! recipients. [`Pools`] is one worker's idle connections. A [`Lease`] is a connection borrowed for one
-//! transaction; it wraps the protocol machine (`smtp::client`) and the stream, and knows how it must end.
+//! transaction; it wraps the protocol machine (`smtp::backend_session`) and the stream, and knows how it must end.
 //!
 //! ```text
 //! route ─ domain → pool

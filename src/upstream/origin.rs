@@ -7,7 +7,7 @@
 
 use crate::{
     config::PoolIdentity,
-    smtp::client::identity::{Attributes, Facts},
+    smtp::backend_session::identity::{Attributes, Facts},
 };
 use std::net::{IpAddr, SocketAddr};
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{Balance, PoolIdentity},
-    smtp::{Tick, client::ClientSettings},
+    smtp::{Tick, backend_session::BackendSettings},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ pub struct Pool {
     /// Its name.
     pub name: String,
     /// What all its connections have in common.
-    pub client: Arc<ClientSettings>,
+    pub session: Arc<BackendSettings>,
     /// When a backend is left out.
     pub rules: Rules,
     /// How the next backend is picked.
@@ -52,7 +52,7 @@ pub struct Pool {
     /// Messages on one connection; 0: no limit.
     pub messages_max: u32,
     /// What connections that do without TLS where it's opportunistic have in common.
-    pub clear: Arc<ClientSettings>,
+    pub clear: Arc<BackendSettings>,
     /// How connections are secured.
     pub(super) security: Security,
     /// How its backends are told who the client is.

@@ -23,7 +23,7 @@ use crate::{
     config::PoolIdentity,
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{self, now},
-    smtp::{Tick, client::Event},
+    smtp::{Tick, backend_session::Event},
 };
 use rustc_hash::FxHashMap;
 use std::{

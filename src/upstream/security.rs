@@ -7,7 +7,7 @@
 use super::{balance, build_error::BuildError};
 use crate::{
     config::{self, PoolTls},
-    smtp::client::StartTls,
+    smtp::backend_session::StartTls,
     tls::{Back, Connector, Fault},
 };
 use std::path::Path;

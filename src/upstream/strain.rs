@@ -5,7 +5,7 @@
 //! `smtpd_hard_error_limit`); Exim ends it at the 12th RSET (`smtp_accept_max_nonmail`). The next message on it would
 //! pay for that, so a connection retires before. A message that is taken sets the counts of all of them to 0.
 
-use crate::smtp::client::Event;
+use crate::smtp::backend_session::Event;
 
 /// Refusals, and RSETs, after which a connection carries nothing more.
 const MAX: u32 = 8;

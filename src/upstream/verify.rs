@@ -31,7 +31,7 @@ use crate::{
     net::{self, now},
     smtp::{
         Extensions, Status, Tick,
-        client::{Event, Unsupported},
+        backend_session::{Event, Unsupported},
         envelope::Path,
         reply_parse::ReplyHead,
     },

@@ -4,7 +4,7 @@ use super::{Outcome, escape, reply, unescape};
 use gatepost::smtp::{
     Action, Answer, Question, Reply, Server, Span, Tick,
     command::Verb,
-    server::{Claim, Claims, Phase, Signals},
+    server::{Phase, Signals, XclientAttributes, XclientValue},
 };
 use std::collections::VecDeque;
 
@@ -140,7 +140,10 @@ impl Shell {
         let text = |bytes: &[u8]| escape(bytes);
         let (word, deed) = match question {
             Question::Connect => ("connect", "connect".to_string()),
-            Question::Client => ("client", format!("client {}", claims(self.server.claims()))),
+            Question::Client => (
+                "client",
+                format!("client {}", claims(self.server.xclient_attributes())),
+            ),
             Question::Hello => {
                 let hello = self.server.hello().expect("asked about");
                 ("hello", format!("hello {}", text(hello.name)))
@@ -220,12 +223,12 @@ impl Shell {
 }
 
 /// What XCLIENT said, in a line.
-fn claims(claims: Option<&Claims>) -> String {
-    fn part<T>(name: &str, claim: &Claim<T>, text: impl Fn(&T) -> String) -> String {
+fn claims(claims: Option<&XclientAttributes>) -> String {
+    fn part<T>(name: &str, claim: &XclientValue<T>, text: impl Fn(&T) -> String) -> String {
         match claim {
-            Claim::Unsaid => String::new(),
-            Claim::Unknown => format!(" {name}=?"),
-            Claim::Is(value) => format!(" {name}={}", text(value)),
+            XclientValue::Unsaid => String::new(),
+            XclientValue::Unknown => format!(" {name}=?"),
+            XclientValue::Is(value) => format!(" {name}={}", text(value)),
         }
     }
     let claims = claims.expect("asked about");

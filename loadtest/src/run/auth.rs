@@ -20,7 +20,7 @@ pub async fn authenticate(
     auth: &Auth,
     notes: &RefCell<Recorder>,
 ) -> Result<(), LinkError> {
-    if !link.client.capabilities().extensions.has(Extensions::AUTH) {
+    if !link.session.capabilities().extensions.has(Extensions::AUTH) {
         return Err(LinkError::NotOffered);
     }
     let begun = link.at;

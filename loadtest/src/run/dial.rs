@@ -11,7 +11,7 @@ use crate::tls::Mode;
 use gatepost::{
     net::{self, Stream},
     proxy_protocol,
-    smtp::{Client, Event},
+    smtp::{BackendSession, Event},
 };
 use ipnet::IpNet;
 use std::{
@@ -62,8 +62,8 @@ pub async fn dial(plan: &Plan, call: Call, notes: &RefCell<Recorder>) -> Result<
         notes.step(Step::Connect, at.micros_since(begun));
         notes.totals().connections += 1;
     }
-    let client = Client::new(Arc::clone(&plan.client));
-    let mut link = Link::new(stream, client, plan.timeout, at);
+    let session = BackendSession::new(Arc::clone(&plan.session));
+    let mut link = Link::new(stream, session, plan.timeout, at);
     if let Some((version, network)) = plan.proxy {
         let port = 1024 + (call.count % 60_000) as u16;
         let client = SocketAddr::new(pick(network, call.count), port);
@@ -100,7 +100,7 @@ async fn ready(
         let asked = link.ask_for_tls().await;
         asked.map_err(|failure| (Step::StartTls, failure))?;
         secure(link, plan, call, notes).await?;
-        link.greet_anew(Client::new(Arc::clone(&plan.client)));
+        link.greet_anew(BackendSession::new(Arc::clone(&plan.session)));
         hello(link, Step::Hello, notes).await?;
     }
     match plan.auth.as_ref().filter(|auth| auth.is_due(call.count)) {
@@ -144,7 +144,7 @@ async fn hello(link: &mut Link, from: Step, notes: &RefCell<Recorder>) -> Result
                 notes.borrow_mut().step(Step::Hello, link.waited());
                 return Ok(());
             }
-            Event::Failed(error) => return Err((step, LinkError::Client(error))),
+            Event::Failed(error) => return Err((step, LinkError::Backend(error))),
             _ => {}
         }
         if step == Step::Greeting && !link.out.is_empty() {

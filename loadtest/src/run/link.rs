@@ -9,7 +9,7 @@ use super::{
 use gatepost::{
     net::{self, Chunk, Stream},
     smtp::{
-        Client, ClientError, Event, Extensions, ReplyLimits, Tick,
+        BackendError, BackendSession, Event, Extensions, ReplyLimits, Tick,
         reply_parse::{Progress, ReplyHead, ReplyReader},
     },
     tls::Connector,
@@ -33,7 +33,7 @@ pub enum LinkError {
     /// What the kernel said; a deadline, too.
     Io(io::Error),
     /// What the server said, or that it made no sense.
-    Client(ClientError),
+    Backend(BackendError),
     /// A reply of refusal to what the protocol machine has no part in.
     Refused(ReplyHead),
     /// STARTTLS or AUTH is wanted, and not offered.
@@ -53,7 +53,7 @@ impl LinkError {
         match self {
             LinkError::Lost => Fault::Words("connection lost"),
             LinkError::Io(error) => Fault::Words(words(error)),
-            LinkError::Client(error) => match error.head() {
+            LinkError::Backend(error) => match error.head() {
                 Some(head) if !head.is_positive() => Fault::Reply(head),
                 _ => Fault::Words(error.as_str()),
             },
@@ -80,7 +80,7 @@ pub struct Pace {
 pub struct Link {
     stream: Stream,
     /// The protocol.
-    pub client: Client,
+    pub session: BackendSession,
     /// What is to be sent.
     pub out: Vec<u8>,
     unread: Option<Chunk>,
@@ -99,10 +99,10 @@ pub struct Link {
 impl Link {
     /// A connection that stands, at this moment.
     #[must_use]
-    pub fn new(stream: Stream, client: Client, timeout: Duration, at: Tick) -> Link {
+    pub fn new(stream: Stream, session: BackendSession, timeout: Duration, at: Tick) -> Link {
         Link {
             stream,
-            client,
+            session,
             out: Vec::new(),
             unread: None,
             used: 0,
@@ -130,7 +130,7 @@ impl Link {
     /// One step of the protocol with what was received.
     pub fn step(&mut self) -> Event {
         let input = self.unread.as_deref().unwrap_or_default();
-        let step = self.client.step(&input[self.used..], &mut self.out);
+        let step = self.session.step(&input[self.used..], &mut self.out);
         self.used += step.consumed;
         if self
             .unread
@@ -151,7 +151,7 @@ impl Link {
         loop {
             match self.step() {
                 Event::Read => self.turn().await?,
-                Event::Failed(error) => return Err(LinkError::Client(error)),
+                Event::Failed(error) => return Err(LinkError::Backend(error)),
                 event => return Ok(event),
             }
         }
@@ -230,7 +230,7 @@ impl Link {
     /// # Errors
     /// The connection is of no more use.
     pub async fn reset(&mut self) -> Result<(), LinkError> {
-        self.client.reset(&mut self.out);
+        self.session.reset(&mut self.out);
         while self.next().await? != Event::Reset {}
         Ok(())
     }
@@ -241,7 +241,7 @@ impl Link {
     /// It is not offered, or refused; or there are octets behind the reply, which would be read as if they had come over
     /// TLS; or the connection is of no more use.
     pub async fn ask_for_tls(&mut self) -> Result<(), LinkError> {
-        let offered = self.client.capabilities().extensions;
+        let offered = self.session.capabilities().extensions;
         if !offered.has(Extensions::STARTTLS) {
             return Err(LinkError::NotOffered);
         }
@@ -254,9 +254,9 @@ impl Link {
 
     /// Goes on with a client that knows nothing of what was said in the clear (RFC 3207 §4.2): its next word is EHLO,
     /// as if it had just been greeted.
-    pub fn greet_anew(&mut self, client: Client) {
-        self.client = client;
-        self.client.step(b"220 TLS\r\n", &mut self.out);
+    pub fn greet_anew(&mut self, session: BackendSession) {
+        self.session = session;
+        self.session.step(b"220 TLS\r\n", &mut self.out);
     }
 
     /// Shakes hands, once all that was written is sent; whether a session was resumed, and how long it took in
@@ -293,8 +293,8 @@ impl Link {
             match replies.read(&input) {
                 Ok(Progress::More) => {}
                 Ok(Progress::Done(used)) if used == input.len() => return Ok(replies.reply().head),
-                Ok(Progress::Done(_)) => return Err(LinkError::Client(ClientError::Unasked)),
-                Err(error) => return Err(LinkError::Client(ClientError::Nonsense(error))),
+                Ok(Progress::Done(_)) => return Err(LinkError::Backend(BackendError::Unasked)),
+                Err(error) => return Err(LinkError::Backend(BackendError::Nonsense(error))),
             }
         }
     }
@@ -307,7 +307,7 @@ impl Link {
                 if chunk.starts_with(b"421") {
                     LinkError::Closing
                 } else {
-                    LinkError::Client(ClientError::Unasked)
+                    LinkError::Backend(BackendError::Unasked)
                 }
             }
             Ok(None) => LinkError::Lost,
@@ -319,7 +319,7 @@ impl Link {
     pub async fn quit(mut self) {
         self.timeout = self.timeout.min(GOODBYE);
         self.pace = None;
-        self.client.quit(&mut self.out);
+        self.session.quit(&mut self.out);
         while self.next().await.is_ok_and(|event| event != Event::Bye) {}
     }
 }

@@ -1,7 +1,7 @@
 //! Sends mail: open loop or closed loop.
 //!
 //! ```text
-//! settings (flags, scenario) → plan → execute ─ worker (a thread) ─ session ─ dial, send ─ link ─ net, smtp::client
+//! settings (flags, scenario) → plan → execute ─ worker (a thread) ─ session ─ dial, send ─ link ─ net, smtp::backend_session
 //!                              shape, payload     arrivals, alarm     dispatcher      record, outcomes → gather → result
 //! ```
 //!

@@ -12,7 +12,7 @@ use crate::ledger::MESSAGES_MAX;
 use gatepost::{
     config::{Io, Size, Time},
     net,
-    smtp::client::ClientSettings,
+    smtp::backend_session::BackendSettings,
 };
 use ipnet::IpNet;
 use std::{
@@ -89,7 +89,7 @@ pub struct Plan {
     /// Messages of a session; `u32::MAX` for no limit.
     pub per_session: u32,
     /// What all clients have in common.
-    pub client: Arc<ClientSettings>,
+    pub session: Arc<BackendSettings>,
     /// Where connections come from.
     pub source: Option<IpNet>,
     /// What is said before the greeting, and of whom.
@@ -162,11 +162,11 @@ impl Plan {
                 Some(Many::Count(count)) => count,
                 Some(Many::All) | None => u32::MAX,
             },
-            client: Arc::new(ClientSettings {
+            session: Arc::new(BackendSettings {
                 lmtp: said.lmtp == Some(true),
                 chunking: said.chunking != Some(Extension::Off),
                 pipelining: said.pipelining != Some(Extension::Off),
-                ..ClientSettings::new(said.hello.as_deref().unwrap_or_default())
+                ..BackendSettings::new(said.hello.as_deref().unwrap_or_default())
             }),
             source: said.source,
             proxy: said.proxy_header.map(|version| (version, proxy_from)),

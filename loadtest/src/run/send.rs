@@ -6,7 +6,7 @@ use super::{
     record::{End, Fault, Outcome, Recorder, Step},
 };
 use gatepost::smtp::{
-    Envelope, Event, Load, ReplyHead, Tick, To, Unsupported, client::ClientState,
+    Envelope, Event, Load, ReplyHead, Tick, To, Unsupported, backend_session::BackendState,
 };
 use std::cell::RefCell;
 
@@ -61,7 +61,7 @@ pub async fn send(link: &mut Link, letter: &Letter<'_>, notes: &RefCell<Recorder
     };
     let begun = link.at;
     if let Err(why) = link
-        .client
+        .session
         .open(letter.envelope, To::All, load, &mut link.out)
     {
         let fault = Fault::Words(unsupported(why));
@@ -147,7 +147,7 @@ impl Dialogue<'_> {
                 }
             }
             Event::Go => {
-                if !self.link.client.chunks() {
+                if !self.link.session.chunks() {
                     self.notes.borrow_mut().step(Step::Data, self.link.waited());
                 }
                 self.awaited = Step::Body;
@@ -160,7 +160,7 @@ impl Dialogue<'_> {
                 } else {
                     self.note(Step::Body, head);
                 }
-                if !self.link.client.awaits_reply() {
+                if !self.link.session.awaits_reply() {
                     return Some(self.end_lmtp());
                 }
             }
@@ -227,7 +227,7 @@ impl Dialogue<'_> {
     async fn body(&mut self) -> Result<(), LinkError> {
         let body = self.letter.body();
         let whole = self.letter.leave.is_none();
-        while self.sent != Some(body.len()) && self.link.client.takes_body() {
+        while self.sent != Some(body.len()) && self.link.session.takes_body() {
             let from = self.sent.unwrap_or(0);
             let to = body.len().min(from + PIECE);
             let stamp = match self.sent {
@@ -239,8 +239,8 @@ impl Dialogue<'_> {
             };
             let last = to == body.len();
             let pieces = [stamp, &body[from..to]];
-            let Link { client, out, .. } = &mut *self.link;
-            client.body(&pieces, last && whole, out);
+            let Link { session, out, .. } = &mut *self.link;
+            session.body(&pieces, last && whole, out);
             self.sent = Some(to);
             if !last {
                 self.link.flush().await?;
@@ -268,7 +268,7 @@ impl Dialogue<'_> {
         let end = match (failure, failure.fault()) {
             // Not all of it was sent, whatever the client was told to send.
             (LinkError::Cut, _) => End::Aborted,
-            _ if self.link.client.is_uncertain() => End::Uncertain,
+            _ if self.link.session.is_uncertain() => End::Uncertain,
             (_, Fault::Reply(head)) => End::refused(head),
             (_, Fault::Words(_)) => End::Failed,
         };
@@ -293,10 +293,10 @@ pub enum Rest {
 /// Looks at a connection behind a message.
 #[must_use]
 pub fn rest(link: &Link, outcome: &Outcome) -> Rest {
-    match link.client.state() {
+    match link.session.state() {
         _ if matches!(outcome.end, End::Aborted | End::Uncertain) => Rest::Dead,
-        ClientState::Idle if link.client.is_clean() => Rest::Ready,
-        ClientState::Over => Rest::Soiled,
+        BackendState::Idle if link.session.is_clean() => Rest::Ready,
+        BackendState::Over => Rest::Soiled,
         _ => Rest::Dead,
     }
 }

@@ -136,7 +136,7 @@ impl Session {
             return false;
         };
         dispatcher.note_end(message, &outcome, link.at);
-        let unsent = outcome == Outcome::FAILED && link.client.is_clean();
+        let unsent = outcome == Outcome::FAILED && link.session.is_clean();
         self.link = self.tidy(link, &outcome).await.map(|link| (link, open));
         !unsent
     }
@@ -144,7 +144,7 @@ impl Session {
     /// Ends a connection that has carried enough, and cleans one that a refusal has soiled.
     async fn tidy(&self, mut link: Link, outcome: &Outcome) -> Option<Link> {
         link.carried += 1;
-        let offered = link.client.capabilities().messages_max;
+        let offered = link.session.capabilities().messages_max;
         let limit = match offered {
             0 => self.dispatcher.plan().per_session,
             offered => offered.min(self.dispatcher.plan().per_session),

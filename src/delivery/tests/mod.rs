@@ -13,7 +13,7 @@ use crate::{
     net::{self, now},
     smtp::{
         BodyFacts, Envelope, Span,
-        client::{Load, To, Unsupported},
+        backend_session::{Load, To, Unsupported},
         envelope::{MailParams, Path, Recipient},
     },
     upstream::{Backends, LeaseError, PoolId, Pools, Trouble},

@@ -3,7 +3,7 @@
 
 use super::{Check, Whom};
 use crate::{
-    config::{Mode, Rate as Wish, Then},
+    config::{Mode, Rate as RateSettings, Then},
     policy::{
         At, Facts, HitKind, SessionCounts, Shared, What,
         builder::{self, Builder},
@@ -68,55 +68,56 @@ pub fn prefix(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
 }
 
 pub fn sender(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
-    let wish = &builder.config.sender_rate;
-    if wish.sessions > 0 || wish.connections > 0 {
+    let settings = &builder.config.sender_rate;
+    if settings.sessions > 0 || settings.connections > 0 {
         builder.fault(
             "sender_rate",
             "a sender has no `sessions` and no `connections`, only a client has",
         );
     }
     let doc = "The sender's domain is above one of its limits.";
-    build(builder, "sender_rate", doc, wish, Owner::Sender)
+    build(builder, "sender_rate", doc, settings, Owner::Sender)
 }
 
 fn build(
     builder: &mut Builder<'_>,
     name: &str,
     doc: &'static str,
-    wish: &Wish,
+    settings: &RateSettings,
     owner: Owner,
 ) -> Option<Arc<dyn Check>> {
-    let per = wish.per.0;
+    let per = settings.per.0;
     let limits = [
-        Limit::new(wish.connections.into(), per),
-        Limit::new(wish.messages.into(), per),
-        Limit::new(wish.recipients.into(), per),
-        Limit::new(wish.bytes.0, per),
+        Limit::new(settings.connections.into(), per),
+        Limit::new(settings.messages.into(), per),
+        Limit::new(settings.recipients.into(), per),
+        Limit::new(settings.bytes.0, per),
     ];
-    if wish.mode == Mode::Off || (wish.sessions == 0 && limits.iter().all(Option::is_none)) {
+    if settings.mode == Mode::Off || (settings.sessions == 0 && limits.iter().all(Option::is_none))
+    {
         return None;
     }
-    if matches!(wish.then, Then::Accept | Then::Score) {
+    if matches!(settings.then, Then::Accept | Then::Score) {
         builder.fault(name, "a rate can only `defer`, `reject` or `close`");
     }
     if per.is_zero() {
         builder.fault(name, "`per` must be longer than nothing");
     }
-    let reply = wish.reply.as_deref();
-    let outcome = builder::Wish {
-        then: wish.then,
+    let reply = settings.reply.as_deref();
+    let outcome = builder::RuleSettings {
+        then: settings.then,
         score: 0.0,
         reply,
-        mode: wish.mode,
+        mode: settings.mode,
     };
     let rule = builder.rule(name.to_string(), doc, name, outcome, &replies::RATE)?;
-    let greeting = (reply.is_none() && wish.then == Then::Defer)
+    let greeting = (reply.is_none() && settings.then == Then::Defer)
         .then(|| replies::TOO_MANY_CONNECTIONS.reply());
     Some(Arc::new(RateCheck {
         rule,
         greeting,
         owner,
-        sessions: wish.sessions,
+        sessions: settings.sessions,
         limits,
     }))
 }

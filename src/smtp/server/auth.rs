@@ -102,8 +102,8 @@ impl Server {
     /// Whether the client must still authenticate before it mails. One whose login a proxy has told has done so.
     pub(super) fn lacks_auth(&self) -> bool {
         let claimed = || {
-            self.claims()
-                .is_some_and(|claims| claims.login.value().is_some())
+            self.xclient_attributes()
+                .is_some_and(|xclient| xclient.login.value().is_some())
         };
         self.settings.auth.required && !self.trusted && !self.is_authenticated() && !claimed()
     }

@@ -2,8 +2,8 @@
 
 use super::{
     Answer, Server, State,
-    claims::{XCLIENT, XFORWARD},
     interface::Question,
+    xclient::{XCLIENT, XFORWARD},
 };
 use crate::decimal::push_decimal;
 use crate::smtp::{

@@ -117,7 +117,7 @@ pub enum Action {
 pub enum Question {
     /// May it connect? `Refuse` greets with that reply, and then only QUIT gets anywhere (RFC 5321 §3.1).
     Connect,
-    /// May this client connect, of whom a proxy speaks with XCLIENT ([`Server::claims`](super::Server::claims))? The
+    /// May this client connect, of whom a proxy speaks with XCLIENT ([`Server::xclient_attributes`](super::Server::xclient))? The
     /// answer is as for `Connect`, and the session as new. [`Server::hello`](super::Server::hello) is there where the
     /// proxy named it, and not asked about again.
     Client,

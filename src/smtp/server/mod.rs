@@ -20,7 +20,6 @@
 //! question. All of it is in the envelope, checked, when the question is asked.
 
 mod auth;
-mod claims;
 mod clock;
 mod commands;
 mod facts;
@@ -28,11 +27,12 @@ mod hello;
 mod interface;
 mod line;
 mod transfer;
+mod xclient;
 
 pub use auth::Said;
-pub use claims::{Claim, Claims};
 pub use facts::{Hello, Phase, Signals, Tally};
 pub use interface::{Action, Answer, Auth, Interrupt, Question, Settings, Step};
+pub use xclient::{XclientAttributes, XclientValue};
 
 use super::{
     body::BodyFacts,
@@ -111,10 +111,10 @@ pub struct Server {
     channel: Channel,
     /// XCLIENT and XFORWARD, as far as this client may say them.
     granted: Extensions,
-    claims: Option<Box<Claims>>,
+    xclient: Option<Box<XclientAttributes>>,
     /// The last command was an XCLIENT: another goes on with it.
     claiming: bool,
-    forwarded: Option<Box<Claims>>,
+    forwarded: Option<Box<XclientAttributes>>,
     login: Login,
     /// The client needs no AUTH where others do.
     trusted: bool,
@@ -148,7 +148,7 @@ impl Server {
             denied: false,
             channel: Channel::Clear,
             granted: Extensions::NONE,
-            claims: None,
+            xclient: None,
             forwarded: None,
             claiming: false,
             login: Login::No,

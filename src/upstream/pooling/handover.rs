@@ -5,13 +5,13 @@ use super::{
     budget::Permit,
     queue::Grant,
 };
-use crate::smtp::{Tick, client::Client};
+use crate::smtp::{Tick, backend_session::BackendSession};
 use std::{fmt, io::Write, net::TcpStream, os::fd::OwnedFd};
 
 /// An idle connection on its way to another worker. Clean, with nothing unread or unsent.
 pub struct Handover {
     pub(in crate::upstream) fd: OwnedFd,
-    pub(in crate::upstream) client: Client,
+    pub(in crate::upstream) session: BackendSession,
     pub(in crate::upstream) born: Tick,
     pub(in crate::upstream) uses: u32,
     pub(in crate::upstream) taken: u32,

@@ -17,7 +17,7 @@ use crate::{
     net::{self, Engine, now},
     smtp::{
         Envelope, Span, Status, Tick,
-        client::{Event, Load, To},
+        backend_session::{Event, Load, To},
         envelope::{MailParams, Path, Recipient},
         reply_parse::ReplyHead,
     },

@@ -5,26 +5,26 @@ use super::{
         Capabilities,
         reply_parse::{Progress, ReplyHead},
     },
-    COMMANDS_MAX, Client, ClientError, ClientStep, Event, Phase, capabilities,
+    BackendError, BackendSession, BackendStep, COMMANDS_MAX, Event, Phase, capabilities,
     transaction::{Awaited, Body, Kind},
 };
 
-impl Client {
+impl BackendSession {
     /// Takes a prefix of the input, appends what may be sent now, and says what it means.
     ///
     /// Any split of the input gives the same events, with one exception: bytes behind the last reply that
-    /// was awaited are [`ClientError::Unasked`] only where they are seen together with it.
-    pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> ClientStep {
+    /// was awaited are [`BackendError::Unasked`] only where they are seen together with it.
+    pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> BackendStep {
         let mut consumed = 0;
         loop {
             let rest = &input[consumed..];
             if let Some(event) = self.proceed(rest.is_empty(), out) {
-                return ClientStep { consumed, event };
+                return BackendStep { consumed, event };
             }
             let event = match self.replies.read(rest) {
-                Err(error) => Some(self.fail(ClientError::Nonsense(error))),
+                Err(error) => Some(self.fail(BackendError::Nonsense(error))),
                 Ok(Progress::More) => {
-                    return ClientStep {
+                    return BackendStep {
                         consumed: input.len(),
                         event: Event::Read,
                     };
@@ -38,12 +38,12 @@ impl Client {
                 }
             };
             if let Some(event) = event {
-                return ClientStep { consumed, event };
+                return BackendStep { consumed, event };
             }
         }
     }
 
-    pub(super) fn fail(&mut self, error: ClientError) -> Event {
+    pub(super) fn fail(&mut self, error: BackendError) -> Event {
         self.phase = Phase::Failed(error);
         Event::Failed(error)
     }
@@ -62,10 +62,10 @@ impl Client {
     fn proceed(&mut self, quiet: bool, out: &mut Vec<u8>) -> Option<Event> {
         match self.phase {
             Phase::Failed(error) => return Some(Event::Failed(error)),
-            Phase::Idle if !quiet => return Some(self.fail(ClientError::Unasked)),
-            Phase::Handshake if !quiet => return Some(self.fail(ClientError::Injected)),
+            Phase::Idle if !quiet => return Some(self.fail(BackendError::Unasked)),
+            Phase::Handshake if !quiet => return Some(self.fail(BackendError::Injected)),
             Phase::Transaction if self.transaction.refused_untold() => return Some(Event::Refused),
-            _ if self.ahead && !quiet => return Some(self.fail(ClientError::Unasked)),
+            _ if self.ahead && !quiet => return Some(self.fail(BackendError::Unasked)),
             Phase::Transaction => {}
             _ => return None,
         }
@@ -83,11 +83,11 @@ impl Client {
             Phase::Introduce => self.hear_introduced(head, quiet, out),
             Phase::Transaction => self.hear_answer(head, quiet),
             Phase::Quit => {
-                self.phase = Phase::Failed(ClientError::Closing(head));
+                self.phase = Phase::Failed(BackendError::Closing(head));
                 Some(Event::Bye)
             }
-            Phase::Idle => Some(self.fail(ClientError::Unasked)),
-            Phase::Handshake => Some(self.fail(ClientError::Injected)),
+            Phase::Idle => Some(self.fail(BackendError::Unasked)),
+            Phase::Handshake => Some(self.fail(BackendError::Injected)),
             Phase::Failed(error) => Some(Event::Failed(error)),
         }
     }
@@ -96,19 +96,19 @@ impl Client {
     fn hear_hello(&mut self, head: ReplyHead, quiet: bool, out: &mut Vec<u8>) -> Option<Event> {
         let lmtp = self.settings.lmtp;
         match (self.phase, head.code / 100) {
-            (_, 3) => return Some(self.fail(ClientError::Unexpected(head))),
+            (_, 3) => return Some(self.fail(BackendError::Unexpected(head))),
             (Phase::Greeting, 2) => self.phase = Phase::Ehlo,
-            (Phase::Greeting, _) => return Some(self.fail(ClientError::Greeting(head))),
+            (Phase::Greeting, _) => return Some(self.fail(BackendError::Greeting(head))),
             (Phase::Ehlo, 2) => {
                 self.capabilities = capabilities::parse(self.replies.reply().text());
                 return self.after_hello(quiet, out);
             }
             (Phase::Ehlo, 5) if !lmtp => self.phase = Phase::Helo,
             (Phase::Helo, 2) => return self.after_hello(quiet, out),
-            _ => return Some(self.fail(ClientError::Hello(head))),
+            _ => return Some(self.fail(BackendError::Hello(head))),
         }
         if !quiet {
-            return Some(self.fail(ClientError::Unasked));
+            return Some(self.fail(BackendError::Unasked));
         }
         self.say_hello(out);
         None
@@ -135,10 +135,10 @@ impl Client {
             || (awaited == Awaited::Nothing && self.transaction.is_in_body());
         if head.code == 421 && !in_body {
             self.transaction.refused = true;
-            return Some(self.fail(ClientError::Closing(head)));
+            return Some(self.fail(BackendError::Closing(head)));
         }
         if head.code / 100 == 3 && awaited != Awaited::Data {
-            return Some(self.fail(ClientError::Unexpected(head)));
+            return Some(self.fail(BackendError::Unexpected(head)));
         }
         match awaited {
             Awaited::Forward => {
@@ -154,7 +154,7 @@ impl Client {
                 self.phase = Phase::Idle;
                 Some(Event::Reset)
             }
-            Awaited::Rset => Some(self.fail(ClientError::Reset(head))),
+            Awaited::Rset => Some(self.fail(BackendError::Reset(head))),
             // An early refusal. DATA can't be left without closing, and with BDAT nothing was asked.
             Awaited::Nothing if in_body && !head.is_positive() => {
                 self.transaction.refused = true;
@@ -162,16 +162,16 @@ impl Client {
                 self.leave(head);
                 Some(Event::Final(head))
             }
-            Awaited::Nothing => Some(self.fail(ClientError::Unasked)),
+            Awaited::Nothing => Some(self.fail(BackendError::Unasked)),
         }
     }
 
     /// After the event under way, the connection is of no more use.
     fn leave(&mut self, head: ReplyHead) {
         self.phase = Phase::Failed(if head.code == 421 {
-            ClientError::Closing(head)
+            BackendError::Closing(head)
         } else {
-            ClientError::OutOfStep
+            BackendError::OutOfStep
         });
     }
 
@@ -206,20 +206,20 @@ impl Client {
         t.answered += 1;
         match head.code {
             // The first digit says it (RFC 5321 §4.2.1): another 3yz than 354 is a go-ahead too.
-            300..400 if t.muted => Some(self.fail(ClientError::OutOfStep)),
+            300..400 if t.muted => Some(self.fail(BackendError::OutOfStep)),
             // An empty body would be a message to some readers of the RFC, so none is sent.
             300..400 if t.refused => {
                 t.told = true;
                 self.leave(head);
                 Some(Event::Refused)
             }
-            300..400 if !quiet => Some(self.fail(ClientError::Unasked)),
+            300..400 if !quiet => Some(self.fail(BackendError::Unasked)),
             300..400 => {
                 t.body = Body::Due;
                 Some(Event::Go)
             }
             400.. => self.refuse(head),
-            _ => Some(self.fail(ClientError::Unexpected(head))),
+            _ => Some(self.fail(BackendError::Unexpected(head))),
         }
     }
 
@@ -229,7 +229,7 @@ impl Client {
         let t = &mut self.transaction;
         if t.refused || t.muted {
             let closing = head.code == 421;
-            return closing.then(|| self.fail(ClientError::Closing(head)));
+            return closing.then(|| self.fail(BackendError::Closing(head)));
         }
         t.refused = true;
         t.told = true;
@@ -264,13 +264,13 @@ impl Client {
                 return self.refuse(head);
             }
             if t.refused {
-                return Some(self.fail(ClientError::Unexpected(head)));
+                return Some(self.fail(BackendError::Unexpected(head)));
             }
             self.phase = Phase::Idle;
             return Some(Event::Final(head));
         }
         let Some((place, done)) = t.next_final() else {
-            return Some(self.fail(ClientError::Unexpected(head)));
+            return Some(self.fail(BackendError::Unexpected(head)));
         };
         t.told |= !head.is_positive();
         if done {

@@ -4,7 +4,7 @@ use super::super::reply_parse::{ReplyError, ReplyHead};
 
 /// Why a connection is of no more use. The backend is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientError {
+pub enum BackendError {
     /// What it says is no reply.
     Nonsense(ReplyError),
     /// It refused at the greeting.
@@ -19,7 +19,7 @@ pub enum ClientError {
     /// words (response injection, the twin of CVE-2011-0411).
     Injected,
     /// It refused XCLIENT: us, or the client that it was told of.
-    Caller(ReplyHead),
+    Origin(ReplyHead),
     /// 421: it closes the connection (RFC 5321 §3.8).
     Closing(ReplyHead),
     /// It spoke though nothing had been asked.
@@ -33,42 +33,42 @@ pub enum ClientError {
     OutOfStep,
 }
 
-impl ClientError {
+impl BackendError {
     /// A few words for a log line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            ClientError::Nonsense(error) => error.as_str(),
-            ClientError::Greeting(_) => "refused at the greeting",
-            ClientError::Hello(_) => "refused EHLO",
-            ClientError::NoTls => "offers no STARTTLS",
-            ClientError::TlsRefused(_) => "refused STARTTLS",
-            ClientError::Injected => "bytes behind the reply to STARTTLS",
-            ClientError::Caller(_) => "refused XCLIENT",
-            ClientError::Closing(_) => "closes the connection",
-            ClientError::Unasked => "spoke unasked",
-            ClientError::Unexpected(_) => "an answer that makes no sense",
-            ClientError::Reset(_) => "refused RSET",
-            ClientError::OutOfStep => "left in the middle of a body",
+            BackendError::Nonsense(error) => error.as_str(),
+            BackendError::Greeting(_) => "refused at the greeting",
+            BackendError::Hello(_) => "refused EHLO",
+            BackendError::NoTls => "offers no STARTTLS",
+            BackendError::TlsRefused(_) => "refused STARTTLS",
+            BackendError::Injected => "bytes behind the reply to STARTTLS",
+            BackendError::Origin(_) => "refused XCLIENT",
+            BackendError::Closing(_) => "closes the connection",
+            BackendError::Unasked => "spoke unasked",
+            BackendError::Unexpected(_) => "an answer that makes no sense",
+            BackendError::Reset(_) => "refused RSET",
+            BackendError::OutOfStep => "left in the middle of a body",
         }
     }
 
-    /// The reply that was the reason, where there was one; its text is [`Client::reply`]'s.
+    /// The reply that was the reason, where there was one; its text is [`BackendSession::reply`]'s.
     #[must_use]
     pub fn head(self) -> Option<ReplyHead> {
         match self {
-            ClientError::Greeting(head)
-            | ClientError::Hello(head)
-            | ClientError::TlsRefused(head)
-            | ClientError::Caller(head)
-            | ClientError::Closing(head)
-            | ClientError::Unexpected(head)
-            | ClientError::Reset(head) => Some(head),
-            ClientError::Nonsense(_)
-            | ClientError::NoTls
-            | ClientError::Injected
-            | ClientError::Unasked
-            | ClientError::OutOfStep => None,
+            BackendError::Greeting(head)
+            | BackendError::Hello(head)
+            | BackendError::TlsRefused(head)
+            | BackendError::Origin(head)
+            | BackendError::Closing(head)
+            | BackendError::Unexpected(head)
+            | BackendError::Reset(head) => Some(head),
+            BackendError::Nonsense(_)
+            | BackendError::NoTls
+            | BackendError::Injected
+            | BackendError::Unasked
+            | BackendError::OutOfStep => None,
         }
     }
 }

@@ -13,14 +13,14 @@
 //! are the same code. DATA ends the script; BDAT chunks (RFC 3030) follow it without waiting.
 //!
 //! What the caller may rely on:
-//! - Call [`Client::step`] until [`Event::Read`], then send `out` in one write. Replies that nothing asked
+//! - Call [`BackendSession::step`] until [`Event::Read`], then send `out` in one write. Replies that nothing asked
 //!   for are an error, also those that came in the same segment ahead of what would have asked for them.
-//! - An event borrows nothing; [`Client::reply`] has the text until the next step.
+//! - An event borrows nothing; [`BackendSession::reply`] has the text until the next step.
 //! - A transaction that was opened ends with `Final`, with a `FinalFor` for each accepted recipient (LMTP,
-//!   the last one leaves [`Client::awaits_reply`] false), with `Refused`, or with `Failed`. It may be left
-//!   at any time by [`Client::abort`].
+//!   the last one leaves [`BackendSession::awaits_reply`] false), with `Refused`, or with `Failed`. It may be left
+//!   at any time by [`BackendSession::abort`].
 //! - RSET is written only where it is needed: not after a positive final reply, but after everything else.
-//!   Only [`Client::is_clean`] says that a connection may be pooled, and only where the shell holds no
+//!   Only [`BackendSession::is_clean`] says that a connection may be pooled, and only where the shell holds no
 //!   unread byte of it.
 //!
 //! Rejected: events that lend the reply (a loop that returns one of them is not accepted by today's
@@ -38,7 +38,7 @@ mod secure;
 mod tests;
 mod transaction;
 
-pub use error::ClientError;
+pub use error::BackendError;
 
 use super::{
     Capabilities,
@@ -58,7 +58,7 @@ pub const CHUNKS_MAX: usize = 32;
 
 /// What all connections of one pool have in common.
 #[derive(Clone, Debug)]
-pub struct ClientSettings {
+pub struct BackendSettings {
     /// The name in EHLO.
     pub hello: String,
     /// LMTP: LHLO, and a final reply for each recipient.
@@ -73,11 +73,11 @@ pub struct ClientSettings {
     pub replies: ReplyLimits,
 }
 
-impl ClientSettings {
+impl BackendSettings {
     /// SMTP, with all that the backend offers.
     #[must_use]
-    pub fn new(hello: &str) -> ClientSettings {
-        ClientSettings {
+    pub fn new(hello: &str) -> BackendSettings {
+        BackendSettings {
             hello: hello.to_owned(),
             lmtp: false,
             chunking: true,
@@ -102,7 +102,7 @@ pub enum StartTls {
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientStep {
+pub struct BackendStep {
     /// So many bytes of the input are done with.
     pub consumed: usize,
     /// What to do, or to know, now.
@@ -115,9 +115,9 @@ pub enum Event {
     /// All of the input is used: send what is in `out`, then read.
     Read,
     /// The backend waits for a TLS handshake, and nothing that it said is unread: do it, then call
-    /// [`Client::secured`].
+    /// [`BackendSession::secured`].
     StartTls,
-    /// The session is open: [`Client::capabilities`] are known.
+    /// The session is open: [`BackendSession::capabilities`] are known.
     Ready,
     /// The answer to MAIL.
     Sender(ReplyHead),
@@ -135,7 +135,7 @@ pub enum Event {
     /// Nothing of the transaction was accepted: MAIL was refused, or each recipient. All of that has been
     /// told before.
     Refused,
-    /// The answer to [`Client::verify`]; [`Event::Reset`] follows. A refused MAIL is told as
+    /// The answer to [`BackendSession::verify`]; [`Event::Reset`] follows. A refused MAIL is told as
     /// [`Event::Sender`] and says nothing about the recipient.
     Verified(ReplyHead),
     /// The connection is clean.
@@ -143,7 +143,7 @@ pub enum Event {
     /// The backend said goodbye: close.
     Bye,
     /// The connection is of no more use: close. Said again at each step.
-    Failed(ClientError),
+    Failed(BackendError),
 }
 
 /// Why a backend can't take a message; nothing was sent. The enhanced codes are the caller's to say.
@@ -197,7 +197,7 @@ pub enum Abort {
 
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientState {
+pub enum BackendState {
     /// Before [`Event::Ready`].
     Connecting,
     /// Clean, and nothing is awaited.
@@ -231,14 +231,14 @@ enum Phase {
     Idle,
     Transaction,
     Quit,
-    Failed(ClientError),
+    Failed(BackendError),
 }
 
 /// One connection to a backend, seen from its client side. Its memory is bounded by the reply limits and
 /// the largest envelope of late.
 #[derive(Clone, Debug)]
-pub struct Client {
-    settings: Arc<ClientSettings>,
+pub struct BackendSession {
+    settings: Arc<BackendSettings>,
     replies: ReplyReader,
     capabilities: Capabilities,
     phase: Phase,
@@ -251,11 +251,11 @@ pub struct Client {
     transaction: Transaction,
 }
 
-impl Client {
+impl BackendSession {
     /// A client that waits for the greeting.
     #[must_use]
-    pub fn new(settings: Arc<ClientSettings>) -> Client {
-        Client {
+    pub fn new(settings: Arc<BackendSettings>) -> BackendSession {
+        BackendSession {
             replies: ReplyReader::new(settings.replies),
             settings,
             capabilities: Capabilities::default(),
@@ -354,17 +354,17 @@ impl Client {
 
     /// Where the client is.
     #[must_use]
-    pub fn state(&self) -> ClientState {
+    pub fn state(&self) -> BackendState {
         match self.phase {
             Phase::Greeting
             | Phase::Ehlo
             | Phase::Helo
             | Phase::StartTls
             | Phase::Handshake
-            | Phase::Introduce => ClientState::Connecting,
-            Phase::Idle => ClientState::Idle,
-            Phase::Quit => ClientState::Quitting,
-            Phase::Failed(_) => ClientState::Failed,
+            | Phase::Introduce => BackendState::Connecting,
+            Phase::Idle => BackendState::Idle,
+            Phase::Quit => BackendState::Quitting,
+            Phase::Failed(_) => BackendState::Failed,
             Phase::Transaction => self.transaction.state(),
         }
     }
@@ -378,7 +378,7 @@ impl Client {
     /// Nothing is awaited and the connection works: it is clean, or RSET would make it so.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.state(), ClientState::Idle | ClientState::Over) && !self.awaits_reply()
+        matches!(self.state(), BackendState::Idle | BackendState::Over) && !self.awaits_reply()
     }
 
     /// Whether the backend owes a reply.
@@ -404,7 +404,7 @@ impl Client {
     }
 
     /// Whether the backend may have taken the message, though it has not said so: then it is never sent
-    /// again by itself. Unlike [`Client::terminator_sent`] this knows of a MAIL or of recipients that were
+    /// again by itself. Unlike [`BackendSession::terminator_sent`] this knows of a MAIL or of recipients that were
     /// refused, and of 421, while the body had been sent ahead.
     #[must_use]
     pub fn is_uncertain(&self) -> bool {

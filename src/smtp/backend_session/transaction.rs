@@ -5,7 +5,7 @@
 
 use super::{
     super::{Capabilities, envelope::Envelope, reply_parse::ReplyHead, stuff::Stuff},
-    CHUNKS_MAX, ClientState, Unsupported, commands,
+    BackendState, CHUNKS_MAX, Unsupported, commands,
     identity::Introduction,
 };
 
@@ -164,22 +164,22 @@ impl Transaction {
         self.recipients.is_empty()
     }
 
-    pub(super) fn state(&self) -> ClientState {
+    pub(super) fn state(&self) -> BackendState {
         match self {
             Transaction {
                 body: Body::Ended, ..
-            } => ClientState::Committing,
+            } => BackendState::Committing,
             Transaction {
                 kind: Kind::Probe,
                 muted: false,
                 ..
-            } => ClientState::Open,
+            } => BackendState::Open,
             Transaction {
                 rset: Rset::Wanted | Rset::Sent,
                 ..
-            } => ClientState::Resetting,
-            Transaction { told: true, .. } => ClientState::Over,
-            _ => ClientState::Open,
+            } => BackendState::Resetting,
+            Transaction { told: true, .. } => BackendState::Over,
+            _ => BackendState::Open,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::{
     super::{extensions::Extensions, reply_parse::ReplyHead},
-    Client, ClientError, Event, Phase,
+    BackendError, BackendSession, Event, Phase,
 };
 use std::ops::BitOr;
 
@@ -130,7 +130,7 @@ impl Introduction {
     }
 }
 
-impl Client {
+impl BackendSession {
     /// Tells the backend by XCLIENT that the session is this client's, and says EHLO anew, as the client where its name
     /// can be said ([`Event::Ready`] follows). False, and nothing is written, where the backend doesn't offer it, or
     /// the connection isn't clean. A connection may be introduced again, for another client.
@@ -153,7 +153,7 @@ impl Client {
         true
     }
 
-    /// From now on each [`Client::open`] tells by XFORWARD, ahead of MAIL, that the message is from this client. False
+    /// From now on each [`BackendSession::open`] tells by XFORWARD, ahead of MAIL, that the message is from this client. False
     /// where the backend doesn't offer it. No facts end it.
     pub fn forward(&mut self, facts: &Facts<'_>) -> bool {
         let offered = self.capabilities.xforward;
@@ -185,13 +185,13 @@ impl Client {
         out: &mut Vec<u8>,
     ) -> Option<Event> {
         if head.code == 421 {
-            return Some(self.fail(ClientError::Closing(head)));
+            return Some(self.fail(BackendError::Closing(head)));
         }
         if head.code / 100 != 2 {
-            return Some(self.fail(ClientError::Caller(head)));
+            return Some(self.fail(BackendError::Origin(head)));
         }
         if !quiet {
-            return Some(self.fail(ClientError::Unasked));
+            return Some(self.fail(BackendError::Unasked));
         }
         match self.introduction.as_mut().and_then(|i| i.next_line()) {
             Some(line) => out.extend_from_slice(line),

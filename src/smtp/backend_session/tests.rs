@@ -173,9 +173,9 @@ impl Model {
     }
 }
 
-/// Client and model, joined. Replies reach the client in pieces of `grain` bytes.
+/// BackendSession and model, joined. Replies reach the client in pieces of `grain` bytes.
 struct Joint {
-    client: Client,
+    client: BackendSession,
     model: Model,
     out: Vec<u8>,
     coming: Vec<u8>,
@@ -310,7 +310,7 @@ proptest! {
             1..4,
         ),
     ) {
-        let mut settings = ClientSettings::new("gate.example");
+        let mut settings = BackendSettings::new("gate.example");
         settings.lmtp = lmtp;
         let model = Model {
             lmtp, pipelining, chunking, moods,
@@ -318,7 +318,7 @@ proptest! {
             body: Vec::new(), in_data: false, broken: false, closed: false, delivered: Vec::new(),
         };
         let mut joint = Joint {
-            client: Client::new(Arc::new(settings)), model, out: Vec::new(),
+            client: BackendSession::new(Arc::new(settings)), model, out: Vec::new(),
             coming: b"220 mx\r\n".to_vec(), seen: 0, grain,
         };
         prop_assert_eq!(joint.next(), Event::Ready);
@@ -333,7 +333,7 @@ proptest! {
             let (took, goes_on) = transact(&mut joint, &plan);
             if joint.client.is_uncertain() {
                 // Left after LAST had been sent ahead: it knows that it doesn't know.
-                prop_assert!(!goes_on && joint.client.state() == ClientState::Failed);
+                prop_assert!(!goes_on && joint.client.state() == BackendState::Failed);
                 break;
             }
             let wanted = if took.is_empty() { vec![] } else { vec![(took, body)] };
@@ -348,9 +348,9 @@ proptest! {
 
 #[test]
 fn a_message_in_steady_state_allocates_nothing() {
-    let mut settings = ClientSettings::new("gate.example");
+    let mut settings = BackendSettings::new("gate.example");
     settings.chunking = false;
-    let mut client = Client::new(Arc::new(settings));
+    let mut client = BackendSession::new(Arc::new(settings));
     let mut out = Vec::with_capacity(4096);
     let _ = client.step(b"220 mx\r\n", &mut out);
     let _ = client.step(b"250-mx\r\n250 PIPELINING\r\n", &mut out);
@@ -361,7 +361,7 @@ fn a_message_in_steady_state_allocates_nothing() {
             .open(&envelope(3), To::All, Load::default(), &mut out)
             .unwrap();
         let mut replies = &b"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"[..];
-        while client.state() == ClientState::Open && !client.takes_body() {
+        while client.state() == BackendState::Open && !client.takes_body() {
             replies = &replies[client.step(replies, &mut out).consumed..];
         }
         client.body(&[b"a line\r\n"], true, &mut out);

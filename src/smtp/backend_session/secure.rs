@@ -6,17 +6,17 @@
 
 use super::{
     super::{extensions::Extensions, reply_parse::ReplyHead},
-    Client, ClientError, ClientSettings, Event, Phase, StartTls,
+    BackendError, BackendSession, BackendSettings, Event, Phase, StartTls,
 };
 use std::sync::Arc;
 
-impl Client {
+impl BackendSession {
     /// A client on a connection that speaks TLS from its first byte (RFC 8314 §3), after the handshake.
     #[must_use]
-    pub fn over_tls(settings: Arc<ClientSettings>) -> Client {
-        Client {
+    pub fn over_tls(settings: Arc<BackendSettings>) -> BackendSession {
+        BackendSession {
             secured: true,
-            ..Client::new(settings)
+            ..BackendSession::new(settings)
         }
     }
 
@@ -29,7 +29,7 @@ impl Client {
     /// The handshake that [`Event::StartTls`] asked for has succeeded: says EHLO anew.
     pub fn secured(&mut self, out: &mut Vec<u8>) {
         if self.phase != Phase::Handshake {
-            self.fail(ClientError::OutOfStep);
+            self.fail(BackendError::OutOfStep);
             return;
         }
         self.secured = true;
@@ -44,8 +44,8 @@ impl Client {
             _ if self.secured => {}
             StartTls::Never => {}
             StartTls::IfOffered if !offered => {}
-            StartTls::Always if !offered => return Some(self.fail(ClientError::NoTls)),
-            _ if !quiet => return Some(self.fail(ClientError::Unasked)),
+            StartTls::Always if !offered => return Some(self.fail(BackendError::NoTls)),
+            _ if !quiet => return Some(self.fail(BackendError::Unasked)),
             _ => {
                 out.extend_from_slice(b"STARTTLS\r\n");
                 self.phase = Phase::StartTls;
@@ -59,20 +59,20 @@ impl Client {
     /// The answer to STARTTLS (RFC 3207 §4).
     pub(super) fn hear_starttls(&mut self, head: ReplyHead, quiet: bool) -> Event {
         match head.code {
-            220 if !quiet => self.fail(ClientError::Injected),
+            220 if !quiet => self.fail(BackendError::Injected),
             220 => {
                 self.phase = Phase::Handshake;
                 Event::StartTls
             }
-            421 => self.fail(ClientError::Closing(head)),
+            421 => self.fail(BackendError::Closing(head)),
             400.. if self.settings.starttls == StartTls::Always => {
-                self.fail(ClientError::TlsRefused(head))
+                self.fail(BackendError::TlsRefused(head))
             }
             400.. => {
                 self.phase = Phase::Idle;
                 Event::Ready
             }
-            _ => self.fail(ClientError::Unexpected(head)),
+            _ => self.fail(BackendError::Unexpected(head)),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The body on its way out, and the ways to leave a transaction.
 
 use super::{
-    Abort, Client, ClientError, Phase,
+    Abort, BackendError, BackendSession, Phase,
     transaction::{Kind, Transaction},
 };
 use crate::decimal::push_decimal;
 
-impl Client {
-    /// Whether [`Client::body`] may be called: at once after `open` where the body goes by BDAT with
+impl BackendSession {
+    /// Whether [`BackendSession::body`] may be called: at once after `open` where the body goes by BDAT with
     /// PIPELINING, else after [`super::Event::Go`]. It is false while too many chunks are unanswered, and
     /// without PIPELINING until each has been.
     #[must_use]
@@ -24,7 +24,7 @@ impl Client {
         self.transaction.undotted = none;
     }
 
-    /// Whether the body of this transaction goes by BDAT: each call of [`Client::body`] then is a chunk.
+    /// Whether the body of this transaction goes by BDAT: each call of [`BackendSession::body`] then is a chunk.
     #[must_use]
     pub fn sends_chunks(&self) -> bool {
         self.transaction.chunks
@@ -36,14 +36,14 @@ impl Client {
     /// The payload is canonical: lines end in CRLF. A payload that doesn't end in CRLF (it may come by
     /// BDAT) gets one where it goes by DATA, which can't be ended otherwise.
     ///
-    /// A body that comes before [`Client::takes_body`] fails the connection: what is lost must show.
+    /// A body that comes before [`BackendSession::takes_body`] fails the connection: what is lost must show.
     pub fn body(&mut self, pieces: &[&[u8]], last: bool, out: &mut Vec<u8>) {
         if self.phase != Phase::Transaction || !self.transaction.is_live() {
             return;
         }
         if !self.transaction.chunks {
             if !self.takes_body() {
-                self.fail(ClientError::OutOfStep);
+                self.fail(BackendError::OutOfStep);
                 return;
             }
             let Transaction {
@@ -66,7 +66,7 @@ impl Client {
             return;
         }
         if self.transaction.is_committing() || !self.transaction.takes_chunk(self.pipelines()) {
-            self.fail(ClientError::OutOfStep);
+            self.fail(BackendError::OutOfStep);
             return;
         }
         out.extend_from_slice(b"BDAT ");
@@ -85,7 +85,7 @@ impl Client {
         match self.phase {
             Phase::Transaction => {
                 if !self.transaction.abandon() {
-                    self.fail(ClientError::OutOfStep);
+                    self.fail(BackendError::OutOfStep);
                     return Abort::Close;
                 }
             }
@@ -96,7 +96,7 @@ impl Client {
             }
             Phase::Failed(_) => return Abort::Close,
             _ => {
-                self.fail(ClientError::OutOfStep);
+                self.fail(BackendError::OutOfStep);
                 return Abort::Close;
             }
         }
@@ -117,7 +117,7 @@ impl Client {
             out.extend_from_slice(b"QUIT\r\n");
             self.phase = Phase::Quit;
         } else {
-            self.fail(ClientError::OutOfStep);
+            self.fail(BackendError::OutOfStep);
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) const XFORWARD: &[u8] = b"XFORWARD NAME ADDR PORT PROTO HELO IDENT SO
 
 /// A value, as far as it was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Claim<T> {
+pub enum XclientValue<T> {
     /// Nothing was said of it.
     #[default]
     Unsaid,
@@ -33,13 +33,13 @@ pub enum Claim<T> {
     Is(T),
 }
 
-impl<T> Claim<T> {
+impl<T> XclientValue<T> {
     /// The value, where it was told.
     #[must_use]
     pub fn value(&self) -> Option<&T> {
         match self {
-            Claim::Is(value) => Some(value),
-            Claim::Unsaid | Claim::Unknown => None,
+            XclientValue::Is(value) => Some(value),
+            XclientValue::Unsaid | XclientValue::Unknown => None,
         }
     }
 }
@@ -47,38 +47,38 @@ impl<T> Claim<T> {
 /// What a proxy said of its client. Texts are clean UTF-8 of at most 255 octets; those that stand in Received fields
 /// and log lines have the characters that would mean something there replaced, as a HELO name has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims {
+pub struct XclientAttributes {
     /// NAME: the client's host name.
-    pub name: Claim<Box<[u8]>>,
+    pub name: XclientValue<Box<[u8]>>,
     /// ADDR: the client's address.
-    pub address: Claim<IpAddr>,
+    pub address: XclientValue<IpAddr>,
     /// PORT: the client's port.
-    pub port: Claim<u16>,
+    pub port: XclientValue<u16>,
     /// PROTO: ESMTP rather than SMTP.
-    pub esmtp: Claim<bool>,
+    pub esmtp: XclientValue<bool>,
     /// HELO: the client's name in HELO or EHLO.
-    pub hello: Claim<Box<[u8]>>,
+    pub hello: XclientValue<Box<[u8]>>,
     /// LOGIN: who the client has authenticated as. XCLIENT alone.
-    pub login: Claim<Box<[u8]>>,
+    pub login: XclientValue<Box<[u8]>>,
     /// DESTADDR: where the client connected to. XCLIENT alone.
-    pub server_address: Claim<IpAddr>,
+    pub server_address: XclientValue<IpAddr>,
     /// DESTPORT. XCLIENT alone.
-    pub server_port: Claim<u16>,
+    pub server_port: XclientValue<u16>,
     /// IDENT: the message's id at the sender. XFORWARD alone.
-    pub ident: Claim<Box<[u8]>>,
+    pub ident: XclientValue<Box<[u8]>>,
     /// SOURCE: the message came from another host rather than this one. XFORWARD alone.
-    pub remote: Claim<bool>,
+    pub remote: XclientValue<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum AttributeCommand {
     XClient,
     XForward,
 }
 
-impl Claims {
+impl XclientAttributes {
     /// Adds the attributes of one command; `None` where any of them is wrong.
-    fn read(&mut self, text: &[u8], kind: Kind) -> Option<()> {
+    fn read(&mut self, text: &[u8], kind: AttributeCommand) -> Option<()> {
         let mut words = text.split(|byte| is_blank(*byte));
         let mut words = words.by_ref().filter(|word| !word.is_empty()).peekable();
         words.peek()?;
@@ -95,8 +95,8 @@ impl Claims {
         Some(())
     }
 
-    fn set(&mut self, name: &[u8], value: &[u8], kind: Kind) -> Option<()> {
-        let client = kind == Kind::XClient;
+    fn set(&mut self, name: &[u8], value: &[u8], kind: AttributeCommand) -> Option<()> {
+        let client = kind == AttributeCommand::XClient;
         match name {
             b"NAME" => self.name = known(value, tame)?,
             b"ADDR" => self.address = known(value, address)?,
@@ -136,12 +136,12 @@ fn login<'a>(text: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
 }
 
 /// A value, or that there is none.
-fn known<T>(value: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<Claim<T>> {
+fn known<T>(value: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<XclientValue<T>> {
     let unknown = [&b"[UNAVAILABLE]"[..], b"[TEMPUNAVAIL]"];
     if unknown.iter().any(|word| value.eq_ignore_ascii_case(word)) {
-        return Some(Claim::Unknown);
+        return Some(XclientValue::Unknown);
     }
-    read(value).map(Claim::Is)
+    read(value).map(XclientValue::Is)
 }
 
 fn tame(value: &[u8]) -> Option<Box<[u8]>> {
@@ -177,12 +177,12 @@ impl Server {
 
     /// What XCLIENT has said of the client; asked about with [`Question::Client`].
     #[must_use]
-    pub fn claims(&self) -> Option<&Claims> {
-        self.claims.as_deref()
+    pub fn xclient_attributes(&self) -> Option<&XclientAttributes> {
+        self.xclient.as_deref()
     }
 
     /// What XFORWARD has said of the next message, which is thereby told.
-    pub fn take_forwarded(&mut self) -> Option<Box<Claims>> {
+    pub fn take_forwarded(&mut self) -> Option<Box<XclientAttributes>> {
         self.forwarded.take()
     }
 
@@ -202,36 +202,37 @@ impl Server {
             self.refuse_known(known, out);
             return;
         }
-        let mut claims = self.claims.clone().unwrap_or_default();
+        let mut xclient = self.xclient.clone().unwrap_or_default();
         if !self.claiming {
-            *claims = Claims {
-                address: claims.address,
-                port: claims.port,
-                server_address: claims.server_address,
-                server_port: claims.server_port,
-                ..Claims::default()
+            *xclient = XclientAttributes {
+                address: xclient.address,
+                port: xclient.port,
+                server_address: xclient.server_address,
+                server_port: xclient.server_port,
+                ..XclientAttributes::default()
             };
         }
-        if claims.read(arguments, Kind::XClient).is_none() {
+        if xclient.read(arguments, AttributeCommand::XClient).is_none() {
             self.refuse_known(&replies::CLAIM_SYNTAX, out);
             return;
         }
-        self.begin_anew(&claims);
-        self.claims = Some(claims);
+        self.begin_anew(&xclient);
+        self.xclient = Some(xclient);
         self.claiming = true;
         self.state = State::Asked(Question::Client);
     }
 
     /// The session is another client's: as new, but for what the connection is (TLS, who may speak for others).
-    fn begin_anew(&mut self, claims: &Claims) {
+    fn begin_anew(&mut self, xclient: &XclientAttributes) {
         self.reset();
         self.login = Login::No;
         self.greeted.text.clear();
         // Postfix takes MAIL at once behind an XCLIENT that named HELO.
-        if let Some(hello) = claims.hello.value() {
+        if let Some(hello) = xclient.hello.value() {
             self.greeted.text.extend_from_slice(hello);
         }
-        self.greeted.esmtp = claims.esmtp != Claim::Is(false) && !self.greeted.text.is_empty();
+        self.greeted.esmtp =
+            xclient.esmtp != XclientValue::Is(false) && !self.greeted.text.is_empty();
         self.forwarded = None;
         self.signals = super::Signals::NONE;
         self.tally = Tally {
@@ -246,12 +247,15 @@ impl Server {
             self.refuse_known(known, out);
             return;
         }
-        let mut claims = self.forwarded.clone().unwrap_or_default();
-        if claims.read(arguments, Kind::XForward).is_none() {
+        let mut forwarded = self.forwarded.clone().unwrap_or_default();
+        if forwarded
+            .read(arguments, AttributeCommand::XForward)
+            .is_none()
+        {
             self.refuse_known(&replies::CLAIM_SYNTAX, out);
             return;
         }
-        self.forwarded = Some(claims);
+        self.forwarded = Some(forwarded);
         out.extend_from_slice(wire::OK);
     }
 }
@@ -260,30 +264,30 @@ impl Server {
 mod tests {
     use super::*;
 
-    fn read(text: &str, kind: Kind) -> Option<Claims> {
-        let mut claims = Claims::default();
-        claims.read(text.as_bytes(), kind).map(|()| claims)
+    fn read(text: &str, kind: AttributeCommand) -> Option<XclientAttributes> {
+        let mut xclient = XclientAttributes::default();
+        xclient.read(text.as_bytes(), kind).map(|()| xclient)
     }
 
     #[test]
     fn attributes_of_a_client() {
         let text = "name=spike.example ADDR=IPV6:::FFFF:192.0.2.7 PORT=0  PROTO=smtp HELO=a(b) \
             LOGIN=bob+40example.net DESTADDR=[unavailable] DESTPORT=[TEMPUNAVAIL]";
-        let claims = read(text, Kind::XClient).expect("sound");
-        let expected = Claims {
-            name: Claim::Is((*b"spike.example").into()),
-            address: Claim::Is(IpAddr::from([192, 0, 2, 7])),
-            port: Claim::Is(0),
-            esmtp: Claim::Is(false),
-            hello: Claim::Is((*b"a?b?").into()),
-            login: Claim::Is((*b"bob@example.net").into()),
-            server_address: Claim::Unknown,
-            server_port: Claim::Unknown,
-            ..Claims::default()
+        let xclient = read(text, AttributeCommand::XClient).expect("sound");
+        let expected = XclientAttributes {
+            name: XclientValue::Is((*b"spike.example").into()),
+            address: XclientValue::Is(IpAddr::from([192, 0, 2, 7])),
+            port: XclientValue::Is(0),
+            esmtp: XclientValue::Is(false),
+            hello: XclientValue::Is((*b"a?b?").into()),
+            login: XclientValue::Is((*b"bob@example.net").into()),
+            server_address: XclientValue::Unknown,
+            server_port: XclientValue::Unknown,
+            ..XclientAttributes::default()
         };
-        assert_eq!(claims, expected);
-        let forward = read("IDENT=4bXyz SOURCE=LOCAL", Kind::XForward).expect("sound");
-        assert_eq!(forward.remote, Claim::Is(false));
+        assert_eq!(xclient, expected);
+        let forward = read("IDENT=4bXyz SOURCE=LOCAL", AttributeCommand::XForward).expect("sound");
+        assert_eq!(forward.remote, XclientValue::Is(false));
     }
 
     #[test]
@@ -296,12 +300,12 @@ mod tests {
             ("amy+2@example.net", "amy+2@example.net"),
             ("amy+2b@example.net", "amy+2b@example.net"),
         ] {
-            let claims = read(&format!("LOGIN={text}"), Kind::XClient).expect(text);
-            assert_eq!(claims.login, Claim::Is(login.as_bytes().into()));
+            let xclient = read(&format!("LOGIN={text}"), AttributeCommand::XClient).expect(text);
+            assert_eq!(xclient.login, XclientValue::Is(login.as_bytes().into()));
         }
         for text in ["", "a+0Db", "a+FFb", "\u{e9}", "a\u{1}"] {
             assert_eq!(
-                read(&format!("LOGIN={text}"), Kind::XClient),
+                read(&format!("LOGIN={text}"), AttributeCommand::XClient),
                 None,
                 "{text}"
             );
@@ -330,7 +334,7 @@ mod tests {
             "NAME=\u{e9}",
             "NAME=ok ADDR=x",
         ] {
-            assert_eq!(read(text, Kind::XClient), None, "{text}");
+            assert_eq!(read(text, AttributeCommand::XClient), None, "{text}");
         }
         for (login, value) in [
             ("bob+tag@d", "bob+tag@d"),
@@ -339,16 +343,26 @@ mod tests {
             ("bob=x@d", "bob=x@d"),
             ("bob+7fb+ff", "bob+7fb+ff"),
         ] {
-            let claims = read(&format!("LOGIN={login}"), Kind::XClient).expect("sound");
-            assert_eq!(claims.login, Claim::Is(value.as_bytes().into()));
+            let xclient =
+                read(&format!("LOGIN={login}"), AttributeCommand::XClient).expect("sound");
+            assert_eq!(xclient.login, XclientValue::Is(value.as_bytes().into()));
         }
         for text in ["LOGIN=a+0Ab+ff", "LOGIN="] {
-            assert_eq!(read(text, Kind::XClient), None, "{text}");
+            assert_eq!(read(text, AttributeCommand::XClient), None, "{text}");
         }
-        assert_eq!(read("LOGIN=bob", Kind::XForward), None);
-        assert!(read(&format!("NAME={}", "x".repeat(255)), Kind::XClient).is_some());
+        assert_eq!(read("LOGIN=bob", AttributeCommand::XForward), None);
+        assert!(
+            read(
+                &format!("NAME={}", "x".repeat(255)),
+                AttributeCommand::XClient
+            )
+            .is_some()
+        );
         assert_eq!(
-            read(&format!("NAME={}", "x".repeat(256)), Kind::XClient),
+            read(
+                &format!("NAME={}", "x".repeat(256)),
+                AttributeCommand::XClient
+            ),
             None
         );
     }
