@@ -111,7 +111,7 @@ impl Front {
 
 /// The client's side of a session with a backend.
 pub struct Back {
-    client: Client,
+    client: BackendSession,
     /// What it has to say.
     pub out: Vec<u8>,
 }

@@ -1,6 +1,6 @@
 //! Asks all workers at once and makes one view of their answers.
 
-use super::source::Source;
+use super::source::AdminSource;
 use crate::metrics::{Registry, Snapshot, View};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +13,7 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks the workers of a source. Share it: a stalled worker is shown with its last answer to any request.
 pub struct Collector {
-    source: Arc<dyn Source>,
+    source: Arc<dyn AdminSource>,
     registry: Arc<Registry>,
     last: Mutex<Vec<Arc<Snapshot>>>,
 }
@@ -21,7 +21,7 @@ pub struct Collector {
 impl Collector {
     /// A collector of what the workers of `source` record in `registry`.
     #[must_use]
-    pub fn new(source: Arc<dyn Source>, registry: Arc<Registry>) -> Arc<Collector> {
+    pub fn new(source: Arc<dyn AdminSource>, registry: Arc<Registry>) -> Arc<Collector> {
         Arc::new(Collector {
             source,
             registry,
@@ -31,7 +31,7 @@ impl Collector {
 
     /// The process that is asked.
     #[must_use]
-    pub fn source(&self) -> &Arc<dyn Source> {
+    pub fn source(&self) -> &Arc<dyn AdminSource> {
         &self.source
     }
 

@@ -5,7 +5,7 @@
 //! holds few connections, small requests and short waits. A second socket may show what is measured to others
 //! ([`Door::Public`]): what changes state doesn't exist there.
 //!
-//! It must not know what a worker or a backend is. It asks a [`Source`], which the supervisor provides; a worker that does
+//! It must not know what a worker or a backend is. It asks a [`AdminSource`], which the supervisor provides; a worker that does
 //! not answer within a second is reported as stalled and the rest is shown.
 //!
 //! Rejected: serving HTTP from the workers (a scrape would sit between two messages); shared histograms
@@ -23,7 +23,7 @@ pub use histograms::Histograms;
 pub use routes::Door;
 pub use rules::Rules;
 pub use server::{bind, exposure, serve};
-pub use source::{Answer, BackendStatus, PoolStatus, Source, Status};
+pub use source::{AdminSource, Answer, BackendStatus, PoolStatus, Status};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The process, seen from the admin endpoint. The supervisor implements it, with mailboxes. A future that is dropped (its
 /// worker took too long) must do no harm.
-pub trait Source: Send + Sync + 'static {
+pub trait AdminSource: Send + Sync + 'static {
     /// How many workers there are; they are numbered from 0.
     fn workers(&self) -> usize;
 

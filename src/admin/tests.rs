@@ -31,7 +31,7 @@ struct Fake {
     rules: Mutex<Arc<Rules>>,
 }
 
-impl Source for Fake {
+impl AdminSource for Fake {
     fn workers(&self) -> usize {
         2
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use gatepost::{
     admin,
-    config::{Loaded, Source},
+    config::{ConfigSource, Loaded},
 };
 use std::{path::Path, process::ExitCode};
 
@@ -18,7 +18,7 @@ Examples:
 Prints every error it finds with file, line and what to write instead, and exits with 78 if there are any.";
 
 /// Prints every error in the configuration.
-pub fn check(source: &Source) -> ExitCode {
+pub fn check(source: &ConfigSource) -> ExitCode {
     match load(source, complain) {
         Err(code) => code,
         Ok(loaded) if !token_is_sound(&loaded) => exit::CONFIG.into(),

@@ -3,7 +3,7 @@
 use super::output::exit;
 use clap::Args;
 use gatepost::{
-    config::{AdminListen, Io, Loaded, Overrides, Problem, Recipients, Source, Workers},
+    config::{AdminListen, ConfigSource, Io, Loaded, Overrides, Problem, Recipients, Workers},
     supervisor,
 };
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -50,7 +50,7 @@ pub struct Flags {
 impl Flags {
     /// The same as the configuration knows it.
     #[must_use]
-    pub fn source(self) -> Source {
+    pub fn source(self) -> ConfigSource {
         let flags = !(self.listen.is_empty() && self.backend.is_empty() && self.domain.is_empty());
         let alone = self.file.is_none() && flags;
         let file = if alone {
@@ -70,7 +70,7 @@ impl Flags {
             log: self.log,
             alone,
         };
-        Source { file, overrides }
+        ConfigSource { file, overrides }
     }
 }
 
@@ -78,7 +78,7 @@ impl Flags {
 ///
 /// # Errors
 /// The exit code, where the configuration has errors; they were told.
-pub fn load(source: &Source, tell: fn(&str)) -> Result<Loaded, ExitCode> {
+pub fn load(source: &ConfigSource, tell: fn(&str)) -> Result<Loaded, ExitCode> {
     let (result, problems) = match supervisor::examine::load(source) {
         Ok(mut loaded) => {
             let warnings = std::mem::take(&mut loaded.warnings);
@@ -114,7 +114,7 @@ mod tests {
     use crate::cli::{Cli, Command};
     use clap::Parser;
 
-    fn source(line: &str) -> Source {
+    fn source(line: &str) -> ConfigSource {
         match Cli::try_parse_from(line.split(' ')).unwrap().command {
             Command::Run(flags) | Command::Check(flags) => flags.source(),
             _ => unreachable!("only these two are asked for"),

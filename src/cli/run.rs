@@ -2,7 +2,7 @@
 
 use super::{load::load, output::exit};
 use gatepost::{
-    config::Source,
+    config::ConfigSource,
     log,
     supervisor::{Process, RunError},
 };
@@ -20,7 +20,7 @@ Examples:
 Each flag is a key of the file; `gatepost config reference` explains them. SIGHUP reloads, SIGTERM drains.";
 
 /// Runs the proxy until it is told to end.
-pub fn run(source: Source) -> ExitCode {
+pub fn run(source: ConfigSource) -> ExitCode {
     // Nothing that is said from here on waits for a reader of standard error.
     log::queue_up();
     let code = serve(source);
@@ -28,7 +28,7 @@ pub fn run(source: Source) -> ExitCode {
     code
 }
 
-fn serve(source: Source) -> ExitCode {
+fn serve(source: ConfigSource) -> ExitCode {
     let process = match Process::begin() {
         Ok(process) => process,
         Err(why) => return failed(&why),

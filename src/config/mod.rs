@@ -33,7 +33,7 @@ pub use difference::{InForce, difference};
 pub use file::open_file;
 pub use overrides::Overrides;
 use parse::lay_over;
-pub use parse::{Loaded, Source, load, named_secrets, parse};
+pub use parse::{ConfigSource, Loaded, load, named_secrets, parse};
 pub use problem::{Problem, Severity};
 pub use reference::{reference, schema_text, show};
 pub use schema::*;

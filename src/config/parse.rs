@@ -51,14 +51,14 @@ impl Loaded {
 
 /// Where a configuration comes from; a reload loads it again.
 #[derive(Clone, Debug, Default)]
-pub struct Source {
+pub struct ConfigSource {
     /// The file; `-` for standard input, `None` when flags say everything.
     pub file: Option<PathBuf>,
     /// What the command line says, over the file.
     pub overrides: Overrides,
 }
 
-impl Source {
+impl ConfigSource {
     /// Reads and checks.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Source {
 /// # Errors
 /// Every problem that was found.
 pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
-    Source {
+    ConfigSource {
         file: Some(file.into()),
         overrides: Overrides::default(),
     }

@@ -84,7 +84,7 @@ pub(super) fn is_memory(error: &io::Error) -> bool {
 
 /// What stands in the way of io_uring.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct EngineRefusal {
     /// What was asked of the kernel.
     pub(super) step: &'static str,
     pub(super) error: io::Error,
@@ -92,10 +92,10 @@ pub(super) struct Refusal {
     pub(super) given: Option<(usize, usize)>,
 }
 
-impl Refusal {
+impl EngineRefusal {
     /// What a single ring met.
-    pub(super) fn new(step: &'static str, error: io::Error) -> Refusal {
-        Refusal {
+    pub(super) fn new(step: &'static str, error: io::Error) -> EngineRefusal {
+        EngineRefusal {
             step,
             error,
             given: None,
@@ -104,10 +104,13 @@ impl Refusal {
 }
 
 /// Builds the rings of all workers with `build`, and lets them go again: the first that the kernel refuses.
-pub(super) fn try_all<T>(workers: usize, build: impl Fn() -> io::Result<T>) -> Result<(), Refusal> {
+pub(super) fn try_all<T>(
+    workers: usize,
+    build: impl Fn() -> io::Result<T>,
+) -> Result<(), EngineRefusal> {
     let mut held = Vec::new();
     for given in 0..workers {
-        held.push(build().map_err(|error| Refusal {
+        held.push(build().map_err(|error| EngineRefusal {
             step: "setup",
             error,
             given: Some((given, workers)),

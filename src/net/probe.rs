@@ -4,7 +4,7 @@
 //! tried first and every refusal gets a reason that an operator can act on.
 
 use super::{
-    engine::{Engine, Refusal, Setup, is_memory, patiently},
+    engine::{Engine, EngineRefusal, Setup, is_memory, patiently},
     ring, uring,
 };
 use crate::config::Io;
@@ -26,7 +26,7 @@ pub struct Choice {
 /// # Errors
 /// `ring` or `uring` was insisted on and the kernel refuses it: the reason, and what to do.
 pub fn probe(io: Io, workers: usize) -> Result<Choice, String> {
-    let is_memory = |refusal: &Refusal| is_memory(&refusal.error);
+    let is_memory = |refusal: &EngineRefusal| is_memory(&refusal.error);
     choose(
         io,
         || {
@@ -42,8 +42,8 @@ pub fn probe(io: Io, workers: usize) -> Result<Choice, String> {
 
 fn choose(
     io: Io,
-    try_ring: impl Fn() -> Result<(), Refusal>,
-    try_uring: impl Fn(Setup) -> Result<(), Refusal>,
+    try_ring: impl Fn() -> Result<(), EngineRefusal>,
+    try_uring: impl Fn(Setup) -> Result<(), EngineRefusal>,
 ) -> Result<Choice, String> {
     let choice = |engine, why: &str| Choice {
         engine,
@@ -72,7 +72,7 @@ fn insisted(wanted: &str, why: &str) -> String {
 }
 
 /// tokio-uring with the best flags that this kernel takes.
-fn climb(try_uring: impl Fn(Setup) -> Result<(), Refusal>) -> Result<Choice, String> {
+fn climb(try_uring: impl Fn(Setup) -> Result<(), EngineRefusal>) -> Result<Choice, String> {
     let mut refusal = None;
     for setup in Setup::LADDER {
         match try_uring(setup) {
@@ -100,8 +100,8 @@ fn climb(try_uring: impl Fn(Setup) -> Result<(), Refusal>) -> Result<Choice, Str
 }
 
 /// In words that say what to do. `least` is the kernel that has all that is needed.
-fn explain(refusal: &Refusal, least: &str) -> String {
-    let Refusal { step, error, given } = refusal;
+fn explain(refusal: &EngineRefusal, least: &str) -> String {
+    let EngineRefusal { step, error, given } = refusal;
     let reason = reason(step, error, least);
     match given {
         Some((given, workers)) => {
@@ -143,8 +143,8 @@ fn locked_memory() -> String {
 }
 
 /// Builds a small ring and tries what tokio-uring and we on it depend on; the ring is gone when this returns.
-fn try_uring(setup: Setup) -> Result<(), Refusal> {
-    let refuse = |step| move |error| Refusal::new(step, error);
+fn try_uring(setup: Setup) -> Result<(), EngineRefusal> {
+    let refuse = |step| move |error| EngineRefusal::new(step, error);
     let mut builder = IoUring::builder();
     setup.apply(&mut builder);
     let mut ring: IoUring = builder.build(8).map_err(refuse("setup"))?;
@@ -160,7 +160,7 @@ fn try_uring(setup: Setup) -> Result<(), Refusal> {
     ];
     if !needed.into_iter().all(|code| probe.is_supported(code)) {
         let error = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-        return Err(Refusal::new("socket operations", error));
+        return Err(EngineRefusal::new("socket operations", error));
     }
     // Stopping a listener cancels by descriptor, which came last (5.19). Nothing is there to be cancelled: ENOENT.
     let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(0))).build();
@@ -171,7 +171,7 @@ fn try_uring(setup: Setup) -> Result<(), Refusal> {
     match ring.completion().next().map_or(0, |done| done.result()) {
         result if result == -libc::EINVAL => {
             let error = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-            Err(Refusal::new("cancel by descriptor", error))
+            Err(EngineRefusal::new("cancel by descriptor", error))
         }
         _ => Ok(()),
     }
@@ -183,8 +183,8 @@ mod tests {
     use super::*;
     use crate::net::engine::try_all;
 
-    fn refusal(errno: i32) -> Refusal {
-        Refusal::new("setup", io::Error::from_raw_os_error(errno))
+    fn refusal(errno: i32) -> EngineRefusal {
+        EngineRefusal::new("setup", io::Error::from_raw_os_error(errno))
     }
 
     fn choose_refused(io: Io, errno: i32) -> Result<Choice, String> {

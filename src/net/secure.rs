@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     threads::Threads,
-    tls::{Acceptor, Connector, Facts},
+    tls::{Acceptor, Connector, TlsFacts},
 };
 use rustls::Connection;
 use std::{
@@ -48,13 +48,13 @@ impl Stream {
     /// As `accept_tls`; a certificate that does not pass is `InvalidData` too.
     pub async fn connect_tls(&mut self, connector: &Connector) -> io::Result<()> {
         // A server's certificate was verified by the connector, or is not to be.
-        let facts = |connection: &Connection| Facts::of(connection, |_| true);
+        let facts = |connection: &Connection| TlsFacts::of(connection, |_| true);
         self.handshake(connector.begin(), facts).await
     }
 
     /// What the handshake brought, where the stream speaks TLS.
     #[must_use]
-    pub fn tls(&self) -> Option<&Facts> {
+    pub fn tls(&self) -> Option<&TlsFacts> {
         self.tls.as_ref().map(|tls| &tls.facts)
     }
 
@@ -62,7 +62,7 @@ impl Stream {
     async fn handshake(
         &mut self,
         connection: Result<Connection, rustls::Error>,
-        facts: impl FnOnce(&Connection) -> Facts,
+        facts: impl FnOnce(&Connection) -> TlsFacts,
     ) -> io::Result<()> {
         if self.tls.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());

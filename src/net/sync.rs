@@ -1,4 +1,4 @@
-//! A moment that other tasks of the same worker wait for ([`Event`]).
+//! A moment that other tasks of the same worker wait for ([`Latch`]).
 //!
 //! Single-threaded and independent of the engine: plain wakers in plain cells. The future may be dropped at any time, so
 //! it may be given a limit with [`super::timeout_at`].
@@ -13,7 +13,7 @@ use std::{
 
 /// Something that happens once, for any number of tasks that wait for it: the end of a run.
 #[derive(Clone, Default)]
-pub struct Event(Rc<State>);
+pub struct Latch(Rc<State>);
 
 #[derive(Default)]
 struct State {
@@ -22,11 +22,11 @@ struct State {
     waiting: RefCell<Vec<Waker>>,
 }
 
-impl Event {
+impl Latch {
     /// One that has not happened.
     #[must_use]
-    pub fn new() -> Event {
-        Event::default()
+    pub fn new() -> Latch {
+        Latch::default()
     }
 
     /// It happens: the tasks that wait go on, and those that come later do not wait.
@@ -54,9 +54,9 @@ impl Event {
     }
 }
 
-impl fmt::Debug for Event {
+impl fmt::Debug for Latch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Event({})", self.0.set.get())
+        write!(f, "Latch({})", self.0.set.get())
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn an_event_wakes_each_waiting_task_once_and_later_tasks_do_not_wait() {
-        let (one, other, event) = (Arc::default(), Arc::default(), Event::new());
+        let (one, other, event) = (Arc::default(), Arc::default(), Latch::new());
         let mut first = pin!(event.wait());
         let mut second = pin!(event.wait());
         assert!(poll(first.as_mut(), &one).is_pending());

@@ -1,7 +1,7 @@
 //! TLS of a stream, without the stream: rustls's state, what waits to be decrypted, and where in a record the input stands.
 
 use super::{buffer::Filling, sys};
-use crate::tls::Facts;
+use crate::tls::TlsFacts;
 use rustls::{Connection, ProtocolVersion};
 use std::io::{self, BufRead, Read};
 
@@ -14,7 +14,7 @@ const FINISHED_MAX: usize = 160;
 /// What a stream that speaks TLS owns beside its socket.
 pub(super) struct Tls {
     pub(super) connection: Connection,
-    pub(super) facts: Facts,
+    pub(super) facts: TlsFacts,
     /// Ciphertext that no plaintext has been made of yet.
     pub(super) rest: Vec<u8>,
     records: Records,
@@ -40,7 +40,7 @@ impl Tls {
         // What one send encrypts is limited by `secure::SEND_MAX`.
         connection.set_buffer_limit(None);
         Tls {
-            facts: Facts::default(),
+            facts: TlsFacts::default(),
             connection,
             rest: Vec::new(),
             records: Records::default(),

@@ -12,7 +12,7 @@
 
 use super::{
     buffer::Chunk,
-    engine::{Refusal, Setup, is_memory, patiently, try_all},
+    engine::{EngineRefusal, Setup, is_memory, patiently, try_all},
     host,
     socket::Socket,
     sys::{self, Address},
@@ -66,7 +66,7 @@ fn flags(setup: Setup) -> io_uring::Builder {
 }
 
 /// Builds the rings of so many workers, all at once; all of it is gone when this returns, or some milliseconds later.
-pub(super) fn try_rings(setup: Setup, workers: usize) -> Result<(), Refusal> {
+pub(super) fn try_rings(setup: Setup, workers: usize) -> Result<(), EngineRefusal> {
     try_all(workers, || -> io::Result<IoUring> {
         flags(setup).build(ENTRIES)
     })

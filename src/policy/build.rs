@@ -2,7 +2,7 @@
 
 use super::{
     Policy, Profile,
-    builder::{Builder, Fault, RuleSettings},
+    builder::{Builder, PolicyFault, RuleSettings},
     checks::{self, Check},
     facts::At,
     replies,
@@ -17,7 +17,7 @@ impl Policy {
     ///
     /// # Errors
     /// Every mistake that was found, not only the first.
-    pub fn build(config: &config::Policy, hostname: &str) -> Result<Policy, Vec<Fault>> {
+    pub fn build(config: &config::Policy, hostname: &str) -> Result<Policy, Vec<PolicyFault>> {
         Policy::build_all(std::slice::from_ref(config), hostname)
     }
 
@@ -26,7 +26,10 @@ impl Policy {
     ///
     /// # Errors
     /// Every mistake that was found, not only the first.
-    pub fn build_all(configs: &[config::Policy], hostname: &str) -> Result<Policy, Vec<Fault>> {
+    pub fn build_all(
+        configs: &[config::Policy],
+        hostname: &str,
+    ) -> Result<Policy, Vec<PolicyFault>> {
         let Some(first) = configs.first() else {
             return Policy::build(&config::Policy::default(), hostname);
         };

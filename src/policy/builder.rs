@@ -9,14 +9,14 @@ use std::{fmt, sync::Arc};
 
 /// One mistake in `[policy]`. Shown as `client_list "bad": blocklist.txt:17: "300.1.1.1" is neither …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct PolicyFault {
     /// Where in the configuration, below `policy`: `client_list "bad"`, `helo.ours`.
     pub key: String,
     /// What is wrong, and with files where: `blocklist.txt:17: …`.
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PolicyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.message)
     }
@@ -71,13 +71,13 @@ pub(super) struct Builder<'a> {
     pub infos: Vec<CheckInfo>,
     /// Names of the profile that is being made.
     pub taken: Vec<CheckId>,
-    pub faults: Vec<Fault>,
+    pub faults: Vec<PolicyFault>,
 }
 
 impl<'a> Builder<'a> {
     /// Reports a mistake.
     pub fn fault(&mut self, key: &str, message: impl Into<String>) {
-        let fault = Fault {
+        let fault = PolicyFault {
             key: key.to_string(),
             message: message.into(),
         };

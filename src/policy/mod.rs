@@ -52,7 +52,7 @@ mod rule;
 mod testing;
 mod verdict;
 
-pub use builder::Fault;
+pub use builder::PolicyFault;
 pub use facts::{At, Breaches, Facts, Signals};
 pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};

@@ -5,7 +5,7 @@ use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, initgroups, setgid, s
 use std::ffi::CString;
 
 /// Who the process is to be.
-pub struct Identity {
+pub struct UserIdentity {
     user: User,
     group: Gid,
     /// `process.group` was said: that group alone.
@@ -16,7 +16,7 @@ pub struct Identity {
 ///
 /// # Errors
 /// There is no such user or group, or the process can't become it.
-pub fn wanted(process: &Process) -> Result<Option<Identity>, String> {
+pub fn wanted(process: &Process) -> Result<Option<UserIdentity>, String> {
     if process.user.is_empty() {
         return match process.group.is_empty() {
             true => Ok(None),
@@ -50,7 +50,7 @@ pub fn wanted(process: &Process) -> Result<Option<Identity>, String> {
         let why = format!("only root can become it, and this is uid {}", geteuid());
         return Err(missing("user", &process.user, why));
     }
-    Ok(Some(Identity {
+    Ok(Some(UserIdentity {
         user,
         group,
         alone: !process.group.is_empty(),
@@ -63,7 +63,7 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-impl Identity {
+impl UserIdentity {
     /// Becomes it. Every thread of the process does (the C library sees to that), and there is no way back.
     ///
     /// # Errors

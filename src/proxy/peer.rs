@@ -17,7 +17,7 @@ use crate::{
     metrics::Counter,
     net::{Stream, now},
     policy::{CheckId, Judgement, SessionTicket},
-    proxy_protocol::{self, Header, Origin},
+    proxy_protocol::{self, Header, ProxiedOrigin},
     smtp::{
         Tick,
         server::{Answer, Phase, XclientAttributes, XclientValue},
@@ -117,7 +117,7 @@ pub(super) struct Via {
     /// The proxy's address.
     pub proxy: IpAddr,
     /// What its PROXY header said.
-    pub origin: Option<Origin>,
+    pub origin: Option<ProxiedOrigin>,
 }
 
 impl Via {
@@ -128,7 +128,7 @@ impl Via {
     }
 
     /// What it speaks.
-    fn tls(&self) -> Option<&proxy_protocol::Tls> {
+    fn tls(&self) -> Option<&proxy_protocol::ProxiedTls> {
         self.origin.as_ref()?.tls.as_ref()
     }
 
@@ -156,7 +156,7 @@ enum Refusal {
     /// It ended, or fell silent, before the header was whole.
     Unfinished(&'static str),
     /// What came is no header.
-    Fault(proxy_protocol::Fault),
+    Fault(proxy_protocol::HeaderFault),
 }
 
 impl fmt::Display for Refusal {

@@ -14,7 +14,7 @@ use crate::{
         Tick,
         server::{Answer, Phase, Question},
     },
-    tls::{self, Facts},
+    tls::{self, TlsFacts},
 };
 use std::{io, rc::Rc};
 
@@ -105,7 +105,7 @@ impl Session {
     }
 }
 
-fn counter(facts: &Facts) -> Counter {
+fn counter(facts: &TlsFacts) -> Counter {
     match (facts.resumed, facts.version) {
         (false, "TLSv1.3") => Counter::HandshakeFull13,
         (false, _) => Counter::HandshakeFull12,

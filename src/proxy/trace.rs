@@ -4,7 +4,9 @@ use super::{login::claimed_login, session::Session, transaction::Transaction};
 use crate::{
     log::say,
     metrics::Counter,
-    record::{Client, End, Findings, Front, Mail, Origin, Outcome, Record, Refusal, Tls, line},
+    record::{
+        Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal, Tls, line,
+    },
     smtp::server::{Answer, Phase, XclientAttributes},
 };
 
@@ -136,8 +138,8 @@ pub(super) fn client(session: &Session) -> Client<'_> {
     }
 }
 
-fn origin(attributes: &XclientAttributes) -> Origin<'_> {
-    Origin {
+fn origin(attributes: &XclientAttributes) -> ForwardedOrigin<'_> {
+    ForwardedOrigin {
         address: attributes.address.value().copied(),
         name: attributes.name.value().map(|name| &**name),
         helo: attributes.hello.value().map(|name| &**name),

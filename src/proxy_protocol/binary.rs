@@ -1,6 +1,8 @@
 //! Version 2: binary, with a list of further facts behind the addresses (§2.2).
 
-use super::{BINARY_MAX, Fault, Header, Origin, Tls, WORD_MAX, begins, canonical};
+use super::{
+    BINARY_MAX, Header, HeaderFault, ProxiedOrigin, ProxiedTls, WORD_MAX, begins, canonical,
+};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -22,9 +24,9 @@ mod kind {
 const SPEAKS_TLS: u8 = 1;
 const SHOWED_CERTIFICATE: u8 = 2 | 4;
 
-pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, Fault> {
+pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, HeaderFault> {
     if !begins(bytes, SIGNATURE) {
-        return Err(Fault::Missing);
+        return Err(HeaderFault::Missing);
     }
     let (family, local) = match bytes.get(12..14) {
         None => return version(bytes.get(12)).map(|_| None),
@@ -35,7 +37,7 @@ pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, Fault> {
     };
     let length = FIXED + usize::from(u16::from_be_bytes([length[0], length[1]]));
     if length > BINARY_MAX {
-        return Err(Fault::TooLong);
+        return Err(HeaderFault::TooLong);
     }
     let Some(whole) = bytes.get(..length) else {
         return Ok(None);
@@ -49,18 +51,18 @@ pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, Fault> {
 }
 
 /// Whether it is LOCAL. `None` is an octet that hasn't come.
-fn version(octet: Option<&u8>) -> Result<bool, Fault> {
+fn version(octet: Option<&u8>) -> Result<bool, HeaderFault> {
     match octet {
         None | Some(0x21) => Ok(false),
         Some(0x20) => Ok(true),
-        Some(octet) if octet >> 4 == 2 => Err(Fault::Broken("command")),
-        Some(_) => Err(Fault::Broken("version")),
+        Some(octet) if octet >> 4 == 2 => Err(HeaderFault::Broken("command")),
+        Some(_) => Err(HeaderFault::Broken("version")),
     }
 }
 
-fn origin(whole: &[u8], family: u8) -> Result<Option<Origin>, Fault> {
+fn origin(whole: &[u8], family: u8) -> Result<Option<ProxiedOrigin>, HeaderFault> {
     let body = &whole[FIXED..];
-    let short = Fault::Broken("addresses cut short");
+    let short = HeaderFault::Broken("addresses cut short");
     let (client, server, rest) = match family {
         0x11 => {
             let (at, rest) = body.split_first_chunk::<12>().ok_or(short)?;
@@ -88,9 +90,9 @@ fn origin(whole: &[u8], family: u8) -> Result<Option<Origin>, Fault> {
         }
         // Unspecified; a UNIX socket: no address that says anything here.
         0x00 | 0x31 => return Ok(None),
-        _ => return Err(Fault::Broken("family")),
+        _ => return Err(HeaderFault::Broken("family")),
     };
-    let mut origin = Origin {
+    let mut origin = ProxiedOrigin {
         client: canonical(client),
         server: canonical(server),
         tls: None,
@@ -110,11 +112,11 @@ fn origin(whole: &[u8], family: u8) -> Result<Option<Origin>, Fault> {
     Ok(Some(origin))
 }
 
-fn tls(value: &[u8]) -> Result<Option<Tls>, Fault> {
+fn tls(value: &[u8]) -> Result<Option<ProxiedTls>, HeaderFault> {
     let ([client, verify @ ..], facts) = value
         .split_first_chunk::<5>()
-        .ok_or(Fault::Broken("TLS facts cut short"))?;
-    let mut tls = Tls::default();
+        .ok_or(HeaderFault::Broken("TLS facts cut short"))?;
+    let mut tls = ProxiedTls::default();
     // Zero: the certificate was looked at and found good, or there was none.
     let verified = *verify == [0; 4] && client & SHOWED_CERTIFICATE != 0;
     for fact in Facts(facts) {
@@ -140,7 +142,7 @@ fn word(value: &[u8]) -> Option<Box<str>> {
 struct Facts<'a>(&'a [u8]);
 
 impl<'a> Iterator for Facts<'a> {
-    type Item = Result<(u8, &'a [u8]), Fault>;
+    type Item = Result<(u8, &'a [u8]), HeaderFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -157,15 +159,15 @@ impl<'a> Iterator for Facts<'a> {
             }
             None => {
                 self.0 = &[];
-                Err(Fault::Broken("facts cut short"))
+                Err(HeaderFault::Broken("facts cut short"))
             }
         })
     }
 }
 
 /// Holds the header against the checksum in it, which was taken with its own four octets as zeros (§2.2.3).
-fn checksum(whole: &[u8], value: &[u8]) -> Result<(), Fault> {
-    let wrong = Fault::Broken("checksum");
+fn checksum(whole: &[u8], value: &[u8]) -> Result<(), HeaderFault> {
+    let wrong = HeaderFault::Broken("checksum");
     let told: [u8; 4] = value.try_into().map_err(|_| wrong)?;
     // Where the value stands in the whole.
     let at = value.as_ptr() as usize - whole.as_ptr() as usize;

@@ -32,18 +32,18 @@ pub struct Header {
     pub length: usize,
     /// Whose connection it is. `None`: the proxy speaks for itself (LOCAL), or doesn't know (UNKNOWN): the connection's
     /// own address counts.
-    pub origin: Option<Origin>,
+    pub origin: Option<ProxiedOrigin>,
 }
 
 /// Who is behind the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct ProxiedOrigin {
     /// The client. An IPv4 one is never shown as an IPv6-mapped one.
     pub client: SocketAddr,
     /// Where it connected to.
     pub server: SocketAddr,
     /// What the proxy says of the client's TLS, where it ended it.
-    pub tls: Option<Tls>,
+    pub tls: Option<ProxiedTls>,
     /// The application protocol that was agreed on.
     pub alpn: Option<Box<str>>,
     /// The server's name as the client asked for it (SNI).
@@ -52,7 +52,7 @@ pub struct Origin {
 
 /// TLS between the client and the proxy (§2.2.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
+pub struct ProxiedTls {
     /// `TLSv1.3`.
     pub version: Option<Box<str>>,
     /// `TLS_AES_256_GCM_SHA384`, or OpenSSL's name.
@@ -63,7 +63,7 @@ pub struct Tls {
 
 /// Why bytes are no header, and never will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum HeaderFault {
     /// They don't begin like one.
     Missing,
     /// It is longer than may be.
@@ -72,12 +72,12 @@ pub enum Fault {
     Broken(&'static str),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for HeaderFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Missing => f.write_str("missing"),
-            Fault::TooLong => f.write_str("too long"),
-            Fault::Broken(what) => write!(f, "broken: {what}"),
+            HeaderFault::Missing => f.write_str("missing"),
+            HeaderFault::TooLong => f.write_str("too long"),
+            HeaderFault::Broken(what) => write!(f, "broken: {what}"),
         }
     }
 }
@@ -86,12 +86,12 @@ impl fmt::Display for Fault {
 ///
 /// # Errors
 /// They can't become a header any more.
-pub fn look(bytes: &[u8]) -> Result<Option<Header>, Fault> {
+pub fn look(bytes: &[u8]) -> Result<Option<Header>, HeaderFault> {
     match bytes.first() {
         None => Ok(None),
         Some(b'P') => text::look(bytes),
         Some(b'\r') => binary::look(bytes),
-        Some(_) => Err(Fault::Missing),
+        Some(_) => Err(HeaderFault::Missing),
     }
 }
 

@@ -25,7 +25,7 @@ fn grown(bytes: &[u8], length: usize) -> Header {
 }
 
 /// The fault, and after how many octets it is told.
-fn fault(bytes: &[u8]) -> (usize, Fault) {
+fn fault(bytes: &[u8]) -> (usize, HeaderFault) {
     for end in 0..=bytes.len() {
         match look(&bytes[..end]) {
             Ok(None) => {}
@@ -68,18 +68,18 @@ fn text_headers() {
     assert_eq!(longest.len(), TEXT_MAX);
     grown(&longest, TEXT_MAX);
     let over = [&b"PROXY UNKNOWN "[..], &[b'x'; 92], b"\r\n"].concat();
-    assert_eq!(fault(&over), (TEXT_MAX, Fault::TooLong));
+    assert_eq!(fault(&over), (TEXT_MAX, HeaderFault::TooLong));
 }
 
 #[test]
 fn text_that_is_no_header_is_told_at_once() {
-    assert_eq!(fault(b"EHLO client.example\r\n"), (1, Fault::Missing));
-    assert_eq!(fault(b"POST / HTTP/1.1\r\n"), (2, Fault::Missing));
+    assert_eq!(fault(b"EHLO client.example\r\n"), (1, HeaderFault::Missing));
+    assert_eq!(fault(b"POST / HTTP/1.1\r\n"), (2, HeaderFault::Missing));
     assert_eq!(
         fault(b"PROXY\r\nTCP4 192.0.2.7 192.0.2.1 1 2\r\n"),
-        (6, Fault::Missing)
+        (6, HeaderFault::Missing)
     );
-    assert_eq!(fault(b"\x16\x03\x01\x02\x00"), (1, Fault::Missing));
+    assert_eq!(fault(b"\x16\x03\x01\x02\x00"), (1, HeaderFault::Missing));
     for line in [
         "PROXY TCP4 192.0.2.7 198.51.100.1 56324\r\n",
         "PROXY TCP4 192.0.2.7 198.51.100.1 56324 25 \r\n",
@@ -101,7 +101,7 @@ fn text_that_is_no_header_is_told_at_once() {
         "PROXY TCP4 192.0.2.7\r198.51.100.1 1 25\r\n",
     ] {
         assert!(
-            matches!(fault(line.as_bytes()), (_, Fault::Broken(_))),
+            matches!(fault(line.as_bytes()), (_, HeaderFault::Broken(_))),
             "{line}"
         );
     }
@@ -180,17 +180,17 @@ fn broken_binary_headers() {
         ),
     ] {
         let (told, fault) = fault(&header);
-        assert!(matches!(fault, Fault::Broken(_)), "{fault:?}");
+        assert!(matches!(fault, HeaderFault::Broken(_)), "{fault:?}");
         assert_eq!(told, after, "{fault}");
     }
     let at_most = binary(0x20, 0, &[0; BINARY_MAX - 16]);
     grown(&at_most, BINARY_MAX);
     assert_eq!(
         fault(&binary(0x20, 0, &[0; BINARY_MAX - 15])),
-        (16, Fault::TooLong)
+        (16, HeaderFault::TooLong)
     );
-    assert_eq!(fault(b"\r\n\r\n\0\r\nQUIT\r"), (12, Fault::Missing));
-    assert_eq!(fault(b"\r\nEHLO"), (3, Fault::Missing));
+    assert_eq!(fault(b"\r\n\r\n\0\r\nQUIT\r"), (12, HeaderFault::Missing));
+    assert_eq!(fault(b"\r\nEHLO"), (3, HeaderFault::Missing));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn facts_of_tls() {
     assert_eq!(tls.version.as_deref(), Some("TLSv1.3"));
     assert_eq!(tls.cipher.as_deref(), Some("TLS_AES_256_GCM_SHA384"));
     assert_eq!(tls.name.as_deref(), Some("relay.example"));
-    let name = |origin: Origin| origin.tls.and_then(|tls| tls.name);
+    let name = |origin: ProxiedOrigin| origin.tls.and_then(|tls| tls.name);
     assert_eq!(name(ssl(7, 1, b"relay.example")), None, "not verified");
     assert_eq!(name(ssl(1, 0, b"relay.example")), None, "no certificate");
     assert_eq!(name(ssl(7, 0, b"re\nlay")), None, "a control character");
@@ -244,7 +244,7 @@ fn a_checksum_is_held_against_the_header() {
     header[end - 4..].copy_from_slice(&sum.to_be_bytes());
     grown(&header, end);
     header[20] ^= 1;
-    assert_eq!(fault(&header), (end, Fault::Broken("checksum")));
+    assert_eq!(fault(&header), (end, HeaderFault::Broken("checksum")));
 }
 
 #[test]
@@ -269,7 +269,7 @@ proptest! {
     fn any_bytes(start in 0..3usize, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let start: &[u8] = [&b""[..], b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00"][start];
         let bytes = [start, &bytes].concat();
-        let mut settled: Option<Result<Option<Header>, Fault>> = None;
+        let mut settled: Option<Result<Option<Header>, HeaderFault>> = None;
         for end in 0..=bytes.len() {
             let seen = look(&bytes[..end]);
             if let Some(settled) = &settled {

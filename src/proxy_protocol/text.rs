@@ -1,6 +1,6 @@
 //! Version 1: one line of text (§2.1). Strict, since nothing but a proxy writes it.
 
-use super::{Fault, Header, Origin, TEXT_MAX, begins, canonical};
+use super::{Header, HeaderFault, ProxiedOrigin, TEXT_MAX, begins, canonical};
 use crate::decimal::parse_decimal;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -9,23 +9,23 @@ use std::{
 
 const START: &[u8] = b"PROXY ";
 
-pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, Fault> {
+pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, HeaderFault> {
     if !begins(bytes, START) {
-        return Err(Fault::Missing);
+        return Err(HeaderFault::Missing);
     }
     let head = &bytes[..bytes.len().min(TEXT_MAX)];
     let Some(end) = memchr::memchr2(b'\r', b'\n', head) else {
         return if head.len() < TEXT_MAX {
             Ok(None)
         } else {
-            Err(Fault::TooLong)
+            Err(HeaderFault::TooLong)
         };
     };
     match (head[end], head.get(end + 1)) {
         (b'\r', Some(b'\n')) => {}
         (b'\r', None) if head.len() < TEXT_MAX => return Ok(None),
-        (b'\r', None) => return Err(Fault::TooLong),
-        _ => return Err(Fault::Broken("end of line")),
+        (b'\r', None) => return Err(HeaderFault::TooLong),
+        _ => return Err(HeaderFault::Broken("end of line")),
     }
     Ok(Some(Header {
         length: end + 2,
@@ -34,7 +34,7 @@ pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, Fault> {
 }
 
 /// What stands behind `PROXY `.
-fn line(text: &[u8]) -> Result<Option<Origin>, Fault> {
+fn line(text: &[u8]) -> Result<Option<ProxiedOrigin>, HeaderFault> {
     let mut words = text.split(|octet| *octet == b' ');
     let addresses = match words.next() {
         // The rest of the line must be ignored (§2.1).
@@ -47,14 +47,14 @@ fn line(text: &[u8]) -> Result<Option<Origin>, Fault> {
             address::<Ipv6Addr>(words.next())?,
             address::<Ipv6Addr>(words.next())?,
         ],
-        _ => return Err(Fault::Broken("protocol")),
+        _ => return Err(HeaderFault::Broken("protocol")),
     };
     let ports = [port(words.next())?, port(words.next())?];
     if words.next().is_some() {
-        return Err(Fault::Broken("too many words"));
+        return Err(HeaderFault::Broken("too many words"));
     }
     let of = |at: usize| canonical(SocketAddr::new(addresses[at], ports[at]));
-    Ok(Some(Origin {
+    Ok(Some(ProxiedOrigin {
         client: of(0),
         server: of(1),
         tls: None,
@@ -63,16 +63,16 @@ fn line(text: &[u8]) -> Result<Option<Origin>, Fault> {
     }))
 }
 
-fn address<T: FromStr + Into<IpAddr>>(word: Option<&[u8]>) -> Result<IpAddr, Fault> {
+fn address<T: FromStr + Into<IpAddr>>(word: Option<&[u8]>) -> Result<IpAddr, HeaderFault> {
     word.and_then(|word| std::str::from_utf8(word).ok()?.parse::<T>().ok())
         .map(Into::into)
-        .ok_or(Fault::Broken("address"))
+        .ok_or(HeaderFault::Broken("address"))
 }
 
 /// Digits alone, without zeros in front (§2.1).
-fn port(word: Option<&[u8]>) -> Result<u16, Fault> {
+fn port(word: Option<&[u8]>) -> Result<u16, HeaderFault> {
     word.filter(|word| word.len() == 1 || !word.starts_with(b"0"))
         .and_then(parse_decimal)
         .and_then(|number| u16::try_from(number).ok())
-        .ok_or(Fault::Broken("port"))
+        .ok_or(HeaderFault::Broken("port"))
 }

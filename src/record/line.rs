@@ -4,7 +4,7 @@
 //! body, verdict and connection to a backend, the backend's part. `end=by@phase` is said where the session ended with
 //! this line. JSON has arrays, objects and numbers where logfmt has repeated fields and texts.
 
-use super::{Client, End, Findings, Front, Mail, Origin, Record, Refusal, Times, Tls};
+use super::{Client, End, Findings, ForwardedOrigin, Front, Mail, Record, Refusal, Times, Tls};
 use crate::{
     log::{
         Line,
@@ -123,7 +123,7 @@ fn front(tls: &Front<'_>, line: &mut Line<'_>) {
     }
 }
 
-fn origin(origin: &Origin<'_>, line: &mut Line<'_>) {
+fn origin(origin: &ForwardedOrigin<'_>, line: &mut Line<'_>) {
     if let Some(address) = origin.address {
         line.plain("origin", |out| push_address(address, out));
     }

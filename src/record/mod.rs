@@ -97,7 +97,7 @@ pub struct Mail<'a> {
     /// Its id.
     pub id: [u8; 13],
     /// Where the message came from before, by the word of XFORWARD.
-    pub origin: Option<Origin<'a>>,
+    pub origin: Option<ForwardedOrigin<'a>>,
     /// The reverse-path.
     pub sender: &'a [u8],
     /// The recipients that were accepted.
@@ -119,7 +119,7 @@ pub struct Mail<'a> {
 }
 
 /// Where a message came from before it came to the client that sends it.
-pub struct Origin<'a> {
+pub struct ForwardedOrigin<'a> {
     /// That client's address.
     pub address: Option<IpAddr>,
     /// Its host name.

@@ -8,7 +8,7 @@ use crate::{
     metrics::Registry,
     policy::Policy,
     proxy::Site,
-    tls::{Fault, Front},
+    tls::{Front, TlsFault},
     upstream::{Backends, Names},
 };
 use std::sync::{Arc, atomic::AtomicU32};
@@ -48,7 +48,7 @@ pub fn build_site(
             problems.extend(
                 faults
                     .iter()
-                    .map(|Fault { key, error }| format!("{key}: {error}")),
+                    .map(|TlsFault { key, error }| format!("{key}: {error}")),
             );
             problems.extend(auth.err().unwrap_or_default());
             return Err(problems);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     acme::{Acme, Install},
     admin::{self, Collector, Door, Histograms, Rules},
-    config::{InForce, Source},
+    config::{ConfigSource, InForce},
     http::Listener,
     log::{Writer, say},
     metrics::{Gauge, Registry, Scope},
@@ -52,7 +52,7 @@ enum Phase {
 /// What the process was started with.
 pub(super) struct Given {
     /// Where the configuration comes from.
-    pub source: Source,
+    pub source: ConfigSource,
     /// What a reload can't change.
     pub in_force: InForce,
     /// The names of the first configuration.

@@ -4,9 +4,9 @@
 
 use crate::{
     auth,
-    config::{Loaded, Problem, Severity, Source},
+    config::{ConfigSource, Loaded, Problem, Severity},
     process::user,
-    tls::{Fault, Front},
+    tls::{Front, TlsFault},
     upstream,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 /// Every problem that was found, warnings with them.
-pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
+pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
     let mut loaded = source.load()?;
     let (ending, mut faults) = match Front::build(&loaded.config, None) {
         Ok(front) => (front.ending(), Vec::new()),
@@ -27,7 +27,7 @@ pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
         .collect();
     let mut errors: Vec<Problem> = faults
         .into_iter()
-        .map(|Fault { key, error }| {
+        .map(|TlsFault { key, error }| {
             loaded.problem(Severity::Error, &key, error.problem, error.advice)
         })
         .collect();

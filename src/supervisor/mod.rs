@@ -26,7 +26,7 @@ use control::Given;
 use crate::{
     acme::Acme,
     admin::{self, Door},
-    config::{Config, InForce, LogFormat, Source, Workers},
+    config::{Config, ConfigSource, InForce, LogFormat, Workers},
     http::Listener,
     log::{self, Target, Writer, say},
     metrics::{Counter, Info, Registry, Scope},
@@ -109,7 +109,7 @@ impl Process {
     ///
     /// # Errors
     /// What keeps it from starting; see [`RunError`].
-    pub fn run(self, config: Config, source: Source) -> Result<(), RunError> {
+    pub fn run(self, config: Config, source: ConfigSource) -> Result<(), RunError> {
         let Process {
             runtime,
             mut signals,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     admin::Rules,
-    config::{self, Source},
+    config::{self, ConfigSource},
     log::say,
     metrics::{Counter, Scope},
     policy::Shared,
@@ -390,7 +390,7 @@ fn same_addresses(one: &Names, other: &Names) -> bool {
     addresses(one) == addresses(other)
 }
 
-fn load(source: &Source) -> Result<config::Config, String> {
+fn load(source: &ConfigSource) -> Result<config::Config, String> {
     let loaded = examine::load(source).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")

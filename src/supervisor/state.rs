@@ -4,7 +4,7 @@
 use super::{build, certificates, names::Directory};
 use crate::{
     admin::{self, Answer, BackendStatus, PoolStatus, Rules, Status},
-    config::{self, InForce, Source},
+    config::{self, ConfigSource, InForce},
     log::say,
     metrics::{Gauge, Kind, Registry, Scope, Snapshot},
     net::{mailbox::Sender, now},
@@ -31,7 +31,7 @@ pub(super) enum Request {
 
 /// What the control loop shares with the admin endpoint.
 pub(super) struct State {
-    pub source: Source,
+    pub source: ConfigSource,
     pub registry: Arc<Registry>,
     /// What a reload can't change.
     pub in_force: InForce,
@@ -125,7 +125,7 @@ impl State {
     }
 }
 
-impl admin::Source for State {
+impl admin::AdminSource for State {
     fn workers(&self) -> usize {
         self.orders.len()
     }

@@ -1,7 +1,7 @@
 //! A listener's side.
 
 use super::{
-    ALPN, Anchors, Error, Facts, Identity, Store, provider,
+    ALPN, Anchors, Error, Identity, Store, TlsFacts, provider,
     trust::{Optional, is_believed},
 };
 use crate::config::{ClientCertificates, TlsVersion};
@@ -89,8 +89,8 @@ impl Acceptor {
     }
 
     /// What a handshake that is over brought.
-    pub(crate) fn facts(&self, connection: &Connection) -> Facts {
-        Facts::of(connection, |chain| match &self.believes {
+    pub(crate) fn facts(&self, connection: &Connection) -> TlsFacts {
+        TlsFacts::of(connection, |chain| match &self.believes {
             Some(verifier) => is_believed(&**verifier, chain),
             None => true,
         })

@@ -2,7 +2,7 @@
 //!
 //! Messages and questions for passwords take the same, so that neither goes where the other would not.
 
-use super::{Anchors, Connector, Error, Fault, Half, Identity, Verify};
+use super::{Anchors, Connector, Error, Half, Identity, TlsFault, Verify};
 use crate::config::{Pool, PoolTls};
 use rustls::pki_types::ServerName;
 
@@ -18,14 +18,14 @@ impl Back {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn read(pool: &Pool) -> Result<Option<Back>, Vec<Fault>> {
+    pub fn read(pool: &Pool) -> Result<Option<Back>, Vec<TlsFault>> {
         if pool.tls == PoolTls::None {
             return Ok(None);
         }
         let mut faults = Vec::new();
         let mut wrong = |key: &str, error: Error| {
             let key = key.to_string();
-            faults.push(Fault { key, error });
+            faults.push(TlsFault { key, error });
         };
         let mut verify = Verify::Nothing;
         if pool.tls == PoolTls::Verify {
@@ -59,8 +59,8 @@ impl Back {
     pub fn connectors<'a>(
         &self,
         names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<Connector>, Fault> {
-        let fault = |error| Fault {
+    ) -> Result<Vec<Connector>, TlsFault> {
+        let fault = |error| TlsFault {
             key: "tls_name".into(),
             error,
         };

@@ -15,7 +15,7 @@ const NAME_MAX: usize = 255;
 
 /// What a handshake brought; on a stream that speaks TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct TlsFacts {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,
     /// The cipher suite, as IANA spells it.
@@ -30,13 +30,13 @@ pub struct Facts {
     pub exporter: Option<[u8; 32]>,
 }
 
-impl Facts {
+impl TlsFacts {
     /// Of a connection whose handshake is over.
     /// `believes` says whether a client's chain of certificates leads to an anchor; the names of others are not kept.
     pub(crate) fn of(
         connection: &Connection,
         believes: impl FnOnce(&[CertificateDer<'_>]) -> bool,
-    ) -> Facts {
+    ) -> TlsFacts {
         let version = connection.protocol_version();
         let (sni, peer_names) = match connection {
             Connection::Server(server) => (
@@ -49,7 +49,7 @@ impl Facts {
             ),
             Connection::Client(_) => (None, Vec::new()),
         };
-        Facts {
+        TlsFacts {
             version: match version {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 _ => "TLSv1.2",

@@ -2,7 +2,7 @@
 //! of the session tickets, which outlive a reload.
 
 use super::{
-    Acceptor, Anchors, Error, Half, Identity, Slot, Store,
+    Acceptor, Anchors, CertificateSlot, Error, Half, Identity, Store,
     acceptor::Terms,
     identity::{day, now},
 };
@@ -15,7 +15,7 @@ const SOON: i64 = 21 * 86_400;
 
 /// Something wrong, and the key of the configuration that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct TlsFault {
     /// Path of the key: `certificate[0].chain`.
     pub key: String,
     /// What is wrong.
@@ -49,9 +49,11 @@ impl Front {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn build(config: &Config, before: Option<&Front>) -> Result<Front, Vec<Fault>> {
+    pub fn build(config: &Config, before: Option<&Front>) -> Result<Front, Vec<TlsFault>> {
         let mut faults = Vec::new();
-        let slot = before.map_or_else(Slot::default, |before| before.store.slot().clone());
+        let slot = before.map_or_else(CertificateSlot::default, |before| {
+            before.store.slot().clone()
+        });
         let store = Arc::new(Store::with(read(config, &mut faults), slot));
         let mut front = Front {
             acceptors: Vec::with_capacity(config.listener.len()),
@@ -70,11 +72,11 @@ impl Front {
         }
     }
 
-    fn listener(&mut self, listener: &Listener, path: &str) -> Result<Option<Acceptor>, Fault> {
+    fn listener(&mut self, listener: &Listener, path: &str) -> Result<Option<Acceptor>, TlsFault> {
         if listener.tls == ListenerTls::None {
             return Ok(None);
         }
-        let fault = |key: &str, error| Fault {
+        let fault = |key: &str, error| TlsFault {
             key: format!("{path}.{key}"),
             error,
         };
@@ -169,12 +171,12 @@ impl Front {
 }
 
 /// The certificates of a configuration.
-fn read(config: &Config, faults: &mut Vec<Fault>) -> Vec<Identity> {
+fn read(config: &Config, faults: &mut Vec<TlsFault>) -> Vec<Identity> {
     let mut found = Vec::new();
     for (i, certificate) in config.certificate.iter().enumerate() {
         match identity(certificate) {
             Ok(identity) => found.push(identity),
-            Err((key, error)) => faults.push(Fault {
+            Err((key, error)) => faults.push(TlsFault {
                 key: format!("certificate[{i}].{key}"),
                 error,
             }),

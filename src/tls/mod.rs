@@ -1,5 +1,5 @@
 //! Certificates, keys and what becomes of them: a listener's side of TLS ([`Acceptor`]), a pool's ([`Connector`]), and
-//! what a handshake brought ([`Facts`]).
+//! what a handshake brought ([`TlsFacts`]).
 //!
 //! What it must not know: sockets, sessions, backends. It makes configurations of files; `net` runs the handshakes, and
 //! the rooms above decide which connections speak TLS.
@@ -21,10 +21,10 @@ pub use acceptor::Acceptor;
 pub use back::Back;
 pub use connector::{Connector, Verify, web};
 pub use error::{Error, failure};
-pub use facts::Facts;
-pub use front::{Fault, Front};
+pub use facts::TlsFacts;
+pub use front::{Front, TlsFault};
 pub use identity::{Half, Identity};
-pub use store::{Slot, Store};
+pub use store::{CertificateSlot, Store};
 pub use trust::{Anchors, unverified};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};

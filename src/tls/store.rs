@@ -13,9 +13,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 ///
 /// The lock is held for a copy of two pointers, once a handshake.
 #[derive(Clone, Debug, Default)]
-pub struct Slot(Arc<RwLock<Option<Identity>>>);
+pub struct CertificateSlot(Arc<RwLock<Option<Identity>>>);
 
-impl Slot {
+impl CertificateSlot {
     /// Puts one in, in the place of what is there: handshakes from now on get it.
     pub fn put(&self, identity: Identity) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
@@ -35,19 +35,19 @@ impl Slot {
 #[derive(Debug, Default)]
 pub struct Store {
     fixed: Vec<Identity>,
-    slot: Slot,
+    slot: CertificateSlot,
 }
 
 impl Store {
     /// With these; the first is for who asks for none or for a name that nobody has.
     #[must_use]
     pub fn new(fixed: Vec<Identity>) -> Store {
-        Store::with(fixed, Slot::default())
+        Store::with(fixed, CertificateSlot::default())
     }
 
     /// With these, and whatever is in the slot behind them.
     #[must_use]
-    pub fn with(fixed: Vec<Identity>, slot: Slot) -> Store {
+    pub fn with(fixed: Vec<Identity>, slot: CertificateSlot) -> Store {
         Store { fixed, slot }
     }
 
@@ -59,7 +59,7 @@ impl Store {
 
     /// What comes and is replaced.
     #[must_use]
-    pub fn slot(&self) -> &Slot {
+    pub fn slot(&self) -> &CertificateSlot {
         &self.slot
     }
 
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_put_into_the_slot_takes_the_place_of_its_elder_in_all_stores() {
-        let slot = Slot::default();
+        let slot = CertificateSlot::default();
         let alone = Store::with(Vec::new(), slot.clone());
         let behind = Store::with(vec![identity(&["mx.example.net"])], slot.clone());
         assert!(alone.choose(None, |_| true).is_none());

@@ -1,7 +1,7 @@
 //! All pools and routes of one configuration, shared by all workers, and how they are made of it.
 //!
 //! A reload builds a new one beside the old. A pool keeps its number by its name, and a backend whose
-//! [`Identity`] is as before keeps all its state; so a session that began under the old configuration may
+//! [`ConnectionIdentity`] is as before keeps all its state; so a session that began under the old configuration may
 //! use the numbers that it holds, and learns at worst that its pool is gone.
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     names::{self, Names, Place, Unresolved},
     pool::{Pool, Waits},
     pooling::{
-        backend::{Backend, BackendView, Identity},
+        backend::{Backend, BackendView, ConnectionIdentity},
         queue::{Queue, WorkerWakers},
     },
     route::{Route, RouteId, RouteTable},
@@ -343,8 +343,8 @@ fn identity(
     pool: &config::Pool,
     address: SocketAddr,
     security: SecurityIdentity,
-) -> Identity {
-    Identity {
+) -> ConnectionIdentity {
+    ConnectionIdentity {
         pool: pool.name.clone(),
         address,
         lmtp: pool.protocol == Protocol::Lmtp,

@@ -1,6 +1,6 @@
 //! Why a configuration's pools and routes can't be used.
 
-use crate::tls::Fault;
+use crate::tls::TlsFault;
 use std::fmt;
 
 /// Why the pools and routes of a configuration can't be used.
@@ -20,8 +20,8 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-impl From<Fault> for BuildError {
-    fn from(Fault { key, error }: Fault) -> BuildError {
+impl From<TlsFault> for BuildError {
+    fn from(TlsFault { key, error }: TlsFault) -> BuildError {
         let problem = error.to_string();
         BuildError { key, problem }
     }

@@ -1,6 +1,6 @@
 //! Questions that are under way on one worker: sessions that ask the same at the same time ask once.
 
-use super::{verification::Answer, verify_cache::Key};
+use super::{verification::Answer, verify_cache::RecipientKey};
 use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, RefCell},
@@ -27,7 +27,7 @@ pub(super) struct Flights {
 /// Ends a flight when the session that asks is done, or is gone without an answer.
 pub(super) struct Landing<'a> {
     flights: &'a Flights,
-    key: Key,
+    key: RecipientKey,
     pub(super) flight: Rc<Flight>,
 }
 
@@ -41,7 +41,7 @@ impl Drop for Landing<'_> {
 
 impl Flights {
     /// The flight of a key: `Err` is one that another session has begun.
-    pub(super) fn board(&self, key: Key) -> Result<Landing<'_>, Rc<Flight>> {
+    pub(super) fn board(&self, key: RecipientKey) -> Result<Landing<'_>, Rc<Flight>> {
         let mut by_key = self.by_key.borrow_mut();
         if let Some(flight) = by_key.get(key.as_bytes()) {
             return Err(Rc::clone(flight));

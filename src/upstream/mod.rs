@@ -78,7 +78,7 @@ pub use origin::Origin;
 pub use outlier::Counts;
 pub use pool::{Pool, Waits};
 pub use pooling::{
-    backend::{Backend, BackendView, Identity},
+    backend::{Backend, BackendView, ConnectionIdentity},
     budget::{Budget, Permit},
     streams::StreamPlace,
 };

@@ -6,7 +6,7 @@ use super::{
     pools::{Local, Pools},
     reply::BackendReply,
     verify::is_about_mailbox,
-    verify_cache::{Key, Known},
+    verify_cache::{Known, RecipientKey},
 };
 use crate::{
     net::now,
@@ -32,7 +32,7 @@ impl Pools {
             return None;
         }
         let local = self.local(pool)?;
-        let key = Key::pair(pool, sender, recipient, known_client(&local, client))?;
+        let key = RecipientKey::pair(pool, sender, recipient, known_client(&local, client))?;
         match verified.look(&key, now())? {
             Known::Bad(said) => {
                 if said.head.is_transient() {
@@ -62,7 +62,8 @@ impl Pools {
         said: &BackendReply,
         partly: bool,
     ) {
-        let (Some(local), Some(key)) = (self.local(pool), Key::new(pool, recipient)) else {
+        let (Some(local), Some(key)) = (self.local(pool), RecipientKey::new(pool, recipient))
+        else {
             return;
         };
         // Where no limit was learned of it, only the refusal itself can tell the sender to split the message.
@@ -79,7 +80,7 @@ impl Pools {
             verified.forget(&key);
         }
         let client = known_client(&local, client);
-        if partly && let Some(pair) = Key::pair(pool, sender, recipient, client) {
+        if partly && let Some(pair) = RecipientKey::pair(pool, sender, recipient, client) {
             let until = now().after(waits.verify_good);
             verified.learn_pair(&pair, Known::Bad(said.clone()), until);
         }

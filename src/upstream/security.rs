@@ -8,7 +8,7 @@ use super::{balance, build_error::BuildError};
 use crate::{
     config::{self, PoolTls},
     smtp::backend_session::StartTls,
-    tls::{Back, Connector, Fault},
+    tls::{Back, Connector, TlsFault},
 };
 use std::path::Path;
 
@@ -65,12 +65,12 @@ pub(super) struct Material {
 
 impl Material {
     /// Reads a pool's files. What is wrong with them is added to `faults`.
-    pub(super) fn read(i: usize, pool: &config::Pool, faults: &mut Vec<Fault>) -> Material {
+    pub(super) fn read(i: usize, pool: &config::Pool, faults: &mut Vec<TlsFault>) -> Material {
         let back = Back::read(pool).unwrap_or_else(|found| {
-            faults.extend(found.into_iter().map(|Fault { key, mut error }| {
+            faults.extend(found.into_iter().map(|TlsFault { key, mut error }| {
                 error.problem = format!("pool \"{}\": {}", pool.name, error.problem);
                 let key = format!("pool[{i}].{key}");
-                Fault { key, error }
+                TlsFault { key, error }
             }));
             None
         });
@@ -115,7 +115,7 @@ impl Material {
         let made = self.back.as_ref().map(|back| back.connectors(names));
         let connectors = made.unwrap_or(Ok(Vec::new())).unwrap_or_else(|fault| {
             let key = format!("pool[{i}].{}", fault.key);
-            errors.push(Fault { key, ..fault }.into());
+            errors.push(TlsFault { key, ..fault }.into());
             Vec::new()
         });
         Security {
@@ -128,7 +128,7 @@ impl Material {
 
 /// What is wrong with the files that the pools of a configuration name for TLS. No name is looked up for it.
 #[must_use]
-pub fn faults(config: &config::Config) -> Vec<Fault> {
+pub fn faults(config: &config::Config) -> Vec<TlsFault> {
     let mut faults = Vec::new();
     for (i, pool) in config.pool.iter().enumerate() {
         let _ = Material::read(i, pool, &mut faults);

@@ -23,7 +23,7 @@ use super::{
     select::Needs,
     tried::Tried,
     verification::{Answer, Verification},
-    verify_cache::{Key, Known},
+    verify_cache::{Known, RecipientKey},
 };
 use crate::{
     log::say,
@@ -46,7 +46,7 @@ struct Question<'a> {
     sender: &'a [u8],
     recipient: Path<'a>,
     /// What the answer is remembered under: the recipient, or the two together.
-    key: Key,
+    key: RecipientKey,
     /// It is asked with the message's own sender.
     own: bool,
     deadline: Tick,
@@ -103,7 +103,7 @@ impl Pools {
         recipient: Path<'_>,
         now: Tick,
     ) -> Option<(Counter, Verification)> {
-        let key = Key::new(local.pool.id, recipient)?;
+        let key = RecipientKey::new(local.pool.id, recipient)?;
         told(self.backends().verified().look(&key, now)?)
     }
 
@@ -116,7 +116,7 @@ impl Pools {
         deadline: Tick,
     ) -> (Counter, Verification) {
         let id = local.pool.id;
-        let Some(key) = Key::new(id, recipient) else {
+        let Some(key) = RecipientKey::new(id, recipient) else {
             return unknown();
         };
         let ours = local.pool.verify_sender.as_bytes();
@@ -137,7 +137,7 @@ impl Pools {
             }
         }
         // The longest paths have no key together. Their delivery will tell.
-        let Some(key) = Key::pair(id, sender, recipient, None) else {
+        let Some(key) = RecipientKey::pair(id, sender, recipient, None) else {
             return (Counter::VerifyMiss, Verification::Accepted);
         };
         let known = self.backends().verified().look(&key, now());
@@ -317,7 +317,7 @@ impl Pools {
             };
         }
         if is_about_mailbox(said.head.status) {
-            if let Some(key) = Key::new(local.pool.id, question.recipient) {
+            if let Some(key) = RecipientKey::new(local.pool.id, question.recipient) {
                 let until = now().after(waits.verify_bad);
                 verified.learn(&key, Known::Bad(said.clone()), until);
             }

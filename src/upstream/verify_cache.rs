@@ -43,19 +43,19 @@ pub enum Known {
 
 /// Pool and address: the domain in lower case and in A-labels, the local part as it came (RFC 5321 §2.4).
 #[derive(Clone, Copy)]
-pub struct Key {
+pub struct RecipientKey {
     bytes: [u8; KEY_MAX],
     len: usize,
 }
 
-impl Key {
+impl RecipientKey {
     /// `None` for an address that is longer than any can be.
     #[must_use]
-    pub fn new(pool: PoolId, recipient: Path<'_>) -> Option<Key> {
+    pub fn new(pool: PoolId, recipient: Path<'_>) -> Option<RecipientKey> {
         if recipient.whole.len() > PATH_MAX {
             return None;
         }
-        let mut key = Key {
+        let mut key = RecipientKey {
             bytes: [0; KEY_MAX],
             len: 4 + recipient.whole.len(),
         };
@@ -84,8 +84,8 @@ impl Key {
         sender: &[u8],
         recipient: Path<'_>,
         client: Option<IpAddr>,
-    ) -> Option<Key> {
-        let mut key = Key::new(pool, recipient)?;
+    ) -> Option<RecipientKey> {
+        let mut key = RecipientKey::new(pool, recipient)?;
         key.append(sender)?;
         match client.map(|client| client.to_canonical()) {
             None => {}
@@ -207,7 +207,7 @@ impl Cache {
 
     /// Remembers an answer for a key of a pair. Also one that is good stays with the refusals: a client chooses its
     /// senders, and pairs must not push out the recipients that are good for all of them.
-    pub fn learn_pair(&self, key: &Key, known: Known, until: Tick) {
+    pub fn learn_pair(&self, key: &RecipientKey, known: Known, until: Tick) {
         let mut shard = self.shard(key);
         let entry = Entry { known, until };
         shard.rest.learn(key.as_bytes(), entry, self.generation);
@@ -215,7 +215,7 @@ impl Cache {
         self.has_pairs.store(true, Relaxed);
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: &RecipientKey) -> MutexGuard<'_, Shard> {
         // Without a secret, unlike the hash of the maps: an attacker who aims at one shard makes that one forget sooner.
         let hash = FxBuildHasher.hash_one(key.as_bytes());
         let shard = &self.shards[hash as usize % SHARDS];
@@ -224,7 +224,7 @@ impl Cache {
 
     /// What is known of a recipient at this moment.
     #[must_use]
-    pub fn look(&self, key: &Key, now: Tick) -> Option<Known> {
+    pub fn look(&self, key: &RecipientKey, now: Tick) -> Option<Known> {
         let (bytes, most) = (key.as_bytes(), self.generation);
         let mut shard = self.shard(key);
         let good = shard.good.look(bytes, now, most);
@@ -232,7 +232,7 @@ impl Cache {
     }
 
     /// Remembers something until a moment.
-    pub fn learn(&self, key: &Key, known: Known, until: Tick) {
+    pub fn learn(&self, key: &RecipientKey, known: Known, until: Tick) {
         let mut shard = self.shard(key);
         let (good, rest) = {
             let Shard { good, rest } = &mut *shard;
@@ -247,7 +247,7 @@ impl Cache {
     }
 
     /// Forgets a recipient.
-    pub fn forget(&self, key: &Key) {
+    pub fn forget(&self, key: &RecipientKey) {
         let mut shard = self.shard(key);
         shard.good.forget(key.as_bytes());
         shard.rest.forget(key.as_bytes());
@@ -269,8 +269,8 @@ mod tests {
     use super::*;
     use crate::smtp::{Status, reply_parse::ReplyHead};
 
-    fn key(pool: u32, path: &[u8]) -> Key {
-        Key::new(PoolId(pool), Path::split(path)).expect("short")
+    fn key(pool: u32, path: &[u8]) -> RecipientKey {
+        RecipientKey::new(PoolId(pool), Path::split(path)).expect("short")
     }
 
     fn bad() -> Known {
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(look(2, b"Joe@example.net"), None);
         cache.learn(&key(1, b"POSTMASTER"), Known::Good, Tick(10));
         assert_eq!(look(1, b"Postmaster"), Some(Known::Good));
-        assert!(Key::new(PoolId(1), Path::split(&[b'a'; 257])).is_none());
+        assert!(RecipientKey::new(PoolId(1), Path::split(&[b'a'; 257])).is_none());
         let (letters, ascii) = ("a@Bücher.example", b"a@xn--bcher-KVA.example");
         let spelled = key(1, letters.as_bytes());
         assert_eq!(spelled.as_bytes(), key(1, ascii).as_bytes());
@@ -335,7 +335,7 @@ mod tests {
             let guess = format!("x{n}@example.net");
             cache.learn(&key(1, guess.as_bytes()), bad(), Tick(10));
             let path = Path::split(b"joe@example.net");
-            let pair = Key::pair(PoolId(1), guess.as_bytes(), path, None).expect("short");
+            let pair = RecipientKey::pair(PoolId(1), guess.as_bytes(), path, None).expect("short");
             cache.learn_pair(&pair, Known::Good, Tick(10));
         }
         assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));

@@ -1,7 +1,7 @@
 //! How a file, flags and defaults become one configuration, and what the program says of it.
 
 use crate::{ROOT, one, problems, with};
-use gatepost::config::{self, Config, Loaded, Overrides, Source};
+use gatepost::config::{self, Config, ConfigSource, Loaded, Overrides};
 use std::fs;
 
 #[test]
@@ -25,7 +25,7 @@ fn flags_alone_are_enough() {
         alone: true,
         ..Overrides::default()
     };
-    let Loaded { config, .. } = Source {
+    let Loaded { config, .. } = ConfigSource {
         file: None,
         overrides: flags,
     }
@@ -41,7 +41,7 @@ fn flags_alone_are_enough() {
         alone: true,
         ..Overrides::default()
     };
-    let found = Source {
+    let found = ConfigSource {
         file: None,
         overrides: flags,
     }

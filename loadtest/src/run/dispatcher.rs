@@ -9,7 +9,7 @@ use super::{
     record::{Outcome, Part, Recorder},
 };
 use gatepost::{
-    net::{self, sync::Event},
+    net::{self, sync::Latch},
     smtp::Tick,
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -194,7 +194,7 @@ pub struct Dispatcher {
     /// All messages have been released: a free session has nothing to wait for.
     released: Cell<bool>,
     /// No session is left.
-    pub done: Event,
+    pub done: Latch,
 }
 
 impl Dispatcher {
@@ -214,7 +214,7 @@ impl Dispatcher {
             over: Rc::default(),
             end: Cell::new(Tick::FAR),
             released: Cell::new(false),
-            done: Event::new(),
+            done: Latch::new(),
             shared,
         })
     }

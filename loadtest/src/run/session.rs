@@ -266,7 +266,7 @@ async fn connect(dispatcher: &Dispatcher) -> Option<Link> {
 pub async fn open_idle(dispatcher: &Rc<Dispatcher>, count: u32) {
     let left = Rc::new(Cell::new(count));
     let at_work = Rc::new(Cell::new(0));
-    let done = net::sync::Event::new();
+    let done = net::sync::Latch::new();
     for _ in 0..OPENERS.min(count) {
         let (dispatcher, left, at_work, done) = (
             Rc::clone(dispatcher),

@@ -9,7 +9,7 @@ use crate::{
     auth::{Attempt, Credential, Outcome},
     config::{Config, Credentials, Pool, PoolTls, Protocol},
     log::say,
-    tls::{Back, Connector, Fault},
+    tls::{Back, Connector, TlsFault},
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -69,7 +69,7 @@ impl Backend {
         let pool = config.pool.iter().find(|pool| pool.name == *name);
         let pool = pool.ok_or_else(|| format!("there is no pool \"{name}\""))?;
         let places = places(pool).map_err(|faults| {
-            let told = faults.iter().map(|Fault { key, error }| {
+            let told = faults.iter().map(|TlsFault { key, error }| {
                 format!("its pool \"{name}\" can't be asked: {key}: {error}")
             });
             told.collect::<Vec<_>>().join("; ")
@@ -209,7 +209,7 @@ impl Backend {
 }
 
 /// The backends of a pool, each with what a handshake with it begins with.
-fn places(pool: &Pool) -> Result<Vec<Place>, Vec<Fault>> {
+fn places(pool: &Pool) -> Result<Vec<Place>, Vec<TlsFault>> {
     let connectors = match Back::read(pool)? {
         Some(back) => {
             let names = pool.backends.iter().map(|b| Back::name(pool, b.host()));

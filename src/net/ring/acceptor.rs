@@ -3,7 +3,7 @@
 //! It is armed by the first call and goes on until it fails or is cancelled; what it got before that is never lost. The
 //! kernel gives no addresses with it, so each connection is asked for its peer.
 
-use super::reactor::{Done, Key, Operation, Reactor};
+use super::reactor::{Done, Operation, OperationKey, Reactor};
 use crate::net::{sys, worker::Worker};
 use io_uring::{opcode, types::Fd};
 use std::{
@@ -33,7 +33,7 @@ struct State {
     accepted: VecDeque<OwnedFd>,
     /// Why the accept ended, for who asks next.
     failed: Option<i32>,
-    armed: Option<Key>,
+    armed: Option<OperationKey>,
     cancelled: bool,
     /// Nobody will ask for connections any more.
     orphaned: bool,

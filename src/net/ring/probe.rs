@@ -6,7 +6,7 @@ use super::{
 };
 use crate::net::{
     clock::now,
-    engine::{Refusal, try_all},
+    engine::{EngineRefusal, try_all},
 };
 use io_uring::{Probe, opcode, types::Fd};
 use std::{
@@ -34,8 +34,8 @@ impl Operation for Witness {
 }
 
 /// Builds a ring, gives it buffers, and receives with it once; all of it is gone when this returns.
-pub(in crate::net) fn try_ring() -> Result<(), Refusal> {
-    let refuse = |step| move |error| Refusal::new(step, error);
+pub(in crate::net) fn try_ring() -> Result<(), EngineRefusal> {
+    let refuse = |step| move |error| EngineRefusal::new(step, error);
     let old = |step| refuse(step)(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     let small = build(8, 16).map_err(refuse("setup"))?;
     let mut probe = Probe::new();
@@ -72,7 +72,7 @@ pub(in crate::net) fn try_ring() -> Result<(), Refusal> {
 }
 
 /// Builds what so many workers need, all at once; all of it is gone when this returns, or some milliseconds later.
-pub(in crate::net) fn try_rings(workers: usize) -> Result<(), Refusal> {
+pub(in crate::net) fn try_rings(workers: usize) -> Result<(), EngineRefusal> {
     try_all(workers, Reactor::new)
 }
 

@@ -76,7 +76,7 @@ impl Done {
 
 /// Names an operation in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key(u64);
+pub(super) struct OperationKey(u64);
 
 /// The operations in flight. A generation is never zero, so no key is [`NOBODY`].
 #[derive(Default)]
@@ -86,7 +86,7 @@ struct Table {
 }
 
 impl Table {
-    fn insert(&mut self, operation: Rc<dyn Operation>) -> Key {
+    fn insert(&mut self, operation: Rc<dyn Operation>) -> OperationKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             u32::try_from(self.slots.len() - 1).expect("memory ends before four thousand million")
@@ -94,7 +94,7 @@ impl Table {
         let (generation, place) = &mut self.slots[slot as usize];
         *generation = generation.checked_add(1).unwrap_or(1);
         *place = Some(operation);
-        Key(u64::from(*generation) << 32 | u64::from(slot))
+        OperationKey(u64::from(*generation) << 32 | u64::from(slot))
     }
 
     /// Whom to tell; who is told for the last time is let go.
@@ -167,14 +167,14 @@ impl Reactor {
     }
 
     /// Queues an operation. What `entry` points to must be owned by `operation`.
-    pub(super) fn submit(&self, operation: Rc<dyn Operation>, entry: Entry) -> Key {
+    pub(super) fn submit(&self, operation: Rc<dyn Operation>, entry: Entry) -> OperationKey {
         let key = self.table.borrow_mut().insert(operation);
         self.push(entry.user_data(key.0));
         key
     }
 
     /// Asks for the end of an operation; its last completion comes in any case.
-    pub(super) fn cancel(&self, key: Key) {
+    pub(super) fn cancel(&self, key: OperationKey) {
         self.push(unanswered(opcode::AsyncCancel::new(key.0).build()));
     }
 

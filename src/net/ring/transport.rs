@@ -14,7 +14,7 @@
 
 use super::{
     buffers,
-    reactor::{Done, Key, Operation, Reactor},
+    reactor::{Done, Operation, OperationKey, Reactor},
 };
 use crate::net::{buffer::Chunk, socket::Socket, sys};
 use io_uring::{opcode, types::Fd};
@@ -67,7 +67,7 @@ struct State {
 
 #[derive(Clone, Copy)]
 struct Armed {
-    key: Key,
+    key: OperationKey,
     /// See [`Reactor::is_past`].
     round: u64,
     cancelled: bool,

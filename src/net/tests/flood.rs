@@ -122,7 +122,7 @@ fn who_sends_in_bulk_leaves_turns_to_the_others() {
         let (mut bulk, _) = listener.accept().await.unwrap().unwrap();
         bulk.set_deadline(soon());
         let got = Rc::new(Cell::new(0));
-        let (counted, all) = (Rc::clone(&got), sync::Event::new());
+        let (counted, all) = (Rc::clone(&got), sync::Latch::new());
         let over = all.clone();
         spawn(async move {
             // Compared as a whole: octet by octet takes seconds where tests are not optimised.

@@ -19,7 +19,7 @@ fn who_is_alone_is_heard_though_the_others_fell_silent() {
             }
         });
         let left = Rc::new(Cell::new(PAIRS - 1));
-        let all = sync::Event::new();
+        let all = sync::Latch::new();
         for _ in 1..PAIRS {
             let (left, all) = (Rc::clone(&left), all.clone());
             let (mut client, server) = pair().await;

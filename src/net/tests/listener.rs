@@ -10,7 +10,7 @@ fn stopping_ends_accept_but_not_the_other_holders_of_the_socket() {
         let other = bound.try_clone().unwrap();
         let mut listener = Listener::adopt(bound).unwrap();
         let stopper = listener.stopper();
-        let stopped = sync::Event::new();
+        let stopped = sync::Latch::new();
         let told = stopped.clone();
         spawn(async move {
             assert!(listener.accept().await.unwrap().is_none());

@@ -8,7 +8,7 @@ fn sleepers_wake_in_order_and_not_early() {
     on_each_engine(|| async {
         let start = now();
         let woken = Rc::new(RefCell::new(Vec::new()));
-        let last = sync::Event::new();
+        let last = sync::Latch::new();
         for wait in [40u64, 10, 70, 25] {
             let (woken, last) = (Rc::clone(&woken), last.clone());
             spawn(async move {
@@ -41,7 +41,7 @@ fn a_panic_ends_its_task_alone() {
             yield_now().await;
             panic!("this panic is part of the test");
         });
-        let after = sync::Event::new();
+        let after = sync::Latch::new();
         let set = after.clone();
         spawn(async move {
             sleep(Duration::from_millis(5)).await;

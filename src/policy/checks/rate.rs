@@ -9,7 +9,7 @@ use crate::{
         builder::{self, Builder},
         lists::lower,
         rates::{
-            key::Key,
+            key::RateKey,
             table::{Limit, Table},
         },
         replies,
@@ -129,7 +129,7 @@ impl RateCheck {
             return true;
         };
         let keys = || shared.keys(facts.keys, facts.client);
-        let admit = |table: &Table, key: Key| {
+        let admit = |table: &Table, key: RateKey| {
             table.admit_hashed(key.account(unit as u8), limit, cost, facts.now)
         };
         match self.owner {

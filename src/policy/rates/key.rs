@@ -38,7 +38,7 @@ pub fn prefix(ip: IpAddr) -> u128 {
 
 /// A key with its hash under a secret of this process: a keyed hash is dear, and one serves all accounts of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct RateKey {
     bits: u128,
     hash: u64,
 }
@@ -46,14 +46,14 @@ pub struct Key {
 /// Both keys of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keys {
-    pub(in crate::policy) client: Key,
-    pub(in crate::policy) prefix: Key,
+    pub(in crate::policy) client: RateKey,
+    pub(in crate::policy) prefix: RateKey,
 }
 
-impl Key {
-    fn new(bits: u128, secret: &RandomState) -> Key {
+impl RateKey {
+    fn new(bits: u128, secret: &RandomState) -> RateKey {
         let hash = secret.hash_one(bits);
-        Key { bits, hash }
+        RateKey { bits, hash }
     }
 
     /// Its hash.
@@ -71,7 +71,7 @@ impl Key {
     }
 }
 
-impl Hash for Key {
+impl Hash for RateKey {
     /// For a map that takes the hash as it is: [`Taken`].
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
@@ -82,8 +82,8 @@ impl Keys {
     /// Those of an address.
     pub fn of(ip: IpAddr, secret: &RandomState) -> Keys {
         Keys {
-            client: Key::new(address(ip), secret),
-            prefix: Key::new(prefix(ip), secret),
+            client: RateKey::new(address(ip), secret),
+            prefix: RateKey::new(prefix(ip), secret),
         }
     }
 

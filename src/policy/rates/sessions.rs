@@ -4,7 +4,7 @@
 //! An entry lives as long as a session holds it, so memory is bounded by the number of sessions. Touched
 //! twice a connection, hence locks (many, each held for one look-up) instead of something clever.
 
-use super::key::{Key, Keys, Taken};
+use super::key::{Keys, RateKey, Taken};
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
@@ -27,7 +27,7 @@ pub struct SessionCounts {
 /// One kind of key. Keys come from strangers, so their hash is a keyed one.
 struct Counts {
     // INV-LOCK
-    shards: Vec<Mutex<HashMap<Key, u32, BuildHasherDefault<Taken>>>>,
+    shards: Vec<Mutex<HashMap<RateKey, u32, BuildHasherDefault<Taken>>>>,
 }
 
 impl Default for Counts {
@@ -39,7 +39,10 @@ impl Default for Counts {
 }
 
 impl Counts {
-    fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u32, BuildHasherDefault<Taken>>> {
+    fn shard(
+        &self,
+        key: RateKey,
+    ) -> MutexGuard<'_, HashMap<RateKey, u32, BuildHasherDefault<Taken>>> {
         // The maps take bits from either end.
         let at = (key.hash() >> 32) as usize % SHARDS;
         // A count is a plain number: a panic elsewhere while the lock was held can't have torn it.
@@ -48,14 +51,14 @@ impl Counts {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn up(&self, key: Key) -> u32 {
+    fn up(&self, key: RateKey) -> u32 {
         let mut shard = self.shard(key);
         let count = shard.entry(key).or_insert(0);
         *count = count.saturating_add(1);
         *count
     }
 
-    fn down(&self, key: Key) {
+    fn down(&self, key: RateKey) {
         let mut shard = self.shard(key);
         if let Entry::Occupied(mut entry) = shard.entry(key) {
             *entry.get_mut() -= 1;

@@ -35,7 +35,7 @@ use std::{
 
 /// What makes two backends the same over a reload: connections are kept apart by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct ConnectionIdentity {
     /// The pool's name.
     pub pool: String,
     /// Where it is.
@@ -58,7 +58,7 @@ pub struct Backend {
     /// Its number.
     pub id: BackendId,
     /// What it is.
-    pub identity: Identity,
+    pub identity: ConnectionIdentity,
     /// Its name in metrics and logs: `pool/address`.
     pub label: String,
     /// Connections, over all workers.
@@ -100,7 +100,12 @@ const KEEPS_ALL: u32 = 1024;
 impl Backend {
     /// A backend that nothing is known of.
     #[must_use]
-    pub fn new(identity: Identity, weight: u32, connections: u32, queue: Arc<Queue>) -> Backend {
+    pub fn new(
+        identity: ConnectionIdentity,
+        weight: u32,
+        connections: u32,
+        queue: Arc<Queue>,
+    ) -> Backend {
         let label = format!("{}/{}", identity.pool, identity.address);
         // Of the address alone: renaming a pool moves no recipient.
         let seed = balance::hash(identity.address.to_string().as_bytes());
