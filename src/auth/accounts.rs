@@ -275,24 +275,9 @@ pub(super) fn sample() -> std::sync::Arc<Accounts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Mechanism;
-
-    fn attempt(user: &str, password: &str) -> Attempt {
-        Attempt {
-            listener: "submission".into(),
-            client: [192, 0, 2, 7].into(),
-            helo: Vec::new(),
-            secured: true,
-            mechanism: Mechanism::Plain,
-            credential: Credential::Password {
-                user: user.into(),
-                password: Secret::new(password.as_bytes()),
-            },
-        }
-    }
 
     fn granted(accounts: &Accounts, user: &str, password: &str) -> Option<String> {
-        match accounts.check(&attempt(user, password)) {
+        match accounts.check(&Attempt::plain(user, password)) {
             Outcome::Granted(account) => Some(account.name.to_string()),
             _ => None,
         }

@@ -19,6 +19,24 @@ pub struct Attempt {
     pub credential: Credential,
 }
 
+#[cfg(test)]
+impl Attempt {
+    /// A try with a password, for tests.
+    pub(super) fn plain(user: &str, password: &str) -> Attempt {
+        Attempt {
+            listener: "submission".into(),
+            client: [192, 0, 2, 7].into(),
+            helo: Vec::new(),
+            secured: true,
+            mechanism: Mechanism::Plain,
+            credential: Credential::Password {
+                user: user.into(),
+                password: Secret::new(password.as_bytes()),
+            },
+        }
+    }
+}
+
 /// A SASL mechanism that we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mechanism {

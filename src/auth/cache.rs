@@ -139,26 +139,17 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Mechanism, Secret};
-
-    fn attempt(user: &str, password: &str) -> Attempt {
-        Attempt {
-            listener: "submission".into(),
-            client: [192, 0, 2, 7].into(),
-            helo: Vec::new(),
-            secured: true,
-            mechanism: Mechanism::Plain,
-            credential: Credential::Password {
-                user: user.into(),
-                password: Secret::new(password.as_bytes()),
-            },
-        }
-    }
+    use crate::auth::Mechanism;
 
     #[test]
     fn an_answer_is_known_for_its_time_and_for_its_credential() {
         let cache = Cache::new().expect("random numbers");
-        let key = cache.key(1, "staff", JudgesBy::Credential, &attempt("amy", "secret"));
+        let key = cache.key(
+            1,
+            "staff",
+            JudgesBy::Credential,
+            &Attempt::plain("amy", "secret"),
+        );
         cache.put(key, &Outcome::Denied, Tick(0), Duration::from_secs(10));
         assert!(matches!(
             cache.get(&key, Tick(9_999_999)),
@@ -174,7 +165,7 @@ mod tests {
                 generation,
                 source,
                 JudgesBy::Credential,
-                &attempt(user, password),
+                &Attempt::plain(user, password),
             );
             assert!(cache.get(&other, Tick(0)).is_none());
         }
@@ -191,7 +182,7 @@ mod tests {
     #[test]
     fn a_remote_answer_holds_for_its_question_alone() {
         let cache = Cache::new().expect("random numbers");
-        let asked = attempt("amy", "secret");
+        let asked = Attempt::plain("amy", "secret");
         let others = [
             Attempt {
                 client: [192, 0, 2, 8].into(),

@@ -14,7 +14,7 @@
 //! - A waiting session owns no buffer, and what waits unread for a session has a limit.
 //! - A descriptor is closed when the last operation on it is over, and the peer sees that at once.
 //!
-//! Who names whom: an engine ([`epoll`], [`uring`], [`ring`]) knows the [`worker`] that it runs on and the [`socket`]s whose
+//! Which file imports which: an engine ([`epoll`], [`uring`], [`ring`]) knows the [`worker`] that it runs on and the [`socket`]s whose
 //! bytes it moves; [`stream`] and [`listener`] put the engines behind one type; [`run`] starts them. No two files name each
 //! other in a circle, but `ring/executor` and `ring/wake`, which say why.
 //!

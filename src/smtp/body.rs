@@ -84,6 +84,16 @@ pub enum Kind {
 }
 
 impl Piece {
+    /// How many octets of payload it holds.
+    #[inline]
+    pub(super) fn octets(&self) -> u64 {
+        match self.kind {
+            Kind::Payload(span) => span.len() as u64,
+            Kind::Insert(octets) => octets.len() as u64,
+            Kind::More | Kind::End => 0,
+        }
+    }
+
     pub(super) fn payload(start: usize, end: usize, consumed: usize) -> Piece {
         Piece {
             consumed,

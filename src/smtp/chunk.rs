@@ -8,7 +8,7 @@
 //! A BINARYMIME body (RFC 3030 §3) may hold bare newlines by right: scan it with [`BareNewline::Reject`] and
 //! don't look at that fact.
 
-use super::body::{BareNewline, BodyFacts, Kind, Piece, clip};
+use super::body::{BareNewline, BodyFacts, Piece, clip};
 use super::scan::{Engine, Tally, walk};
 
 /// Looks through the chunks of one message. One for each message, not for each chunk.
@@ -67,11 +67,7 @@ impl ChunkScan {
             BareNewline::Reject => self.advance::<false>(clip(input)),
             BareNewline::Normalize => self.advance::<true>(clip(input)),
         };
-        match piece.kind {
-            Kind::Payload(span) => self.tally.facts.size += span.len() as u64,
-            Kind::Insert(octets) => self.tally.facts.size += octets.len() as u64,
-            _ => {}
-        }
+        self.tally.facts.size += piece.octets();
         piece
     }
 
@@ -143,6 +139,7 @@ fn behind(octet: u8) -> At {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::body::Kind;
     use proptest::prelude::*;
 
     fn run(mode: BareNewline, engine: Engine, chunks: &[&[u8]]) -> (Vec<u8>, BodyFacts) {

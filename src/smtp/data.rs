@@ -8,7 +8,7 @@
 //! The machine holds back at most the two octets `.` and CR of a line that may turn out to be the end. All
 //! the rest is handed on as soon as it is seen, so the memory it needs is the size of [`DataScan`].
 
-use super::body::{BareNewline, BodyFacts, Kind, Piece, clip};
+use super::body::{BareNewline, BodyFacts, Piece, clip};
 use super::scan::{Engine, Tally, walk};
 
 /// Finds the end of a DATA body, and the payload in it. One for each message.
@@ -73,11 +73,7 @@ impl DataScan {
             BareNewline::Reject => self.advance::<false>(clip(input)),
             BareNewline::Normalize => self.advance::<true>(clip(input)),
         };
-        match piece.kind {
-            Kind::Payload(span) => self.tally.facts.size += span.len() as u64,
-            Kind::Insert(octets) => self.tally.facts.size += octets.len() as u64,
-            _ => {}
-        }
+        self.tally.facts.size += piece.octets();
         piece
     }
 
@@ -178,6 +174,7 @@ fn behind(octet: u8) -> At {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::body::Kind;
     use crate::smtp::stuff::Stuff;
     use proptest::prelude::*;
 

@@ -1,6 +1,7 @@
 //! The configuration from outside: the files that come with it, the manual, each kind of mistake.
 #![allow(clippy::unwrap_used)]
 
+mod credentials;
 mod reading;
 mod shipped;
 mod tables;

@@ -11,6 +11,7 @@ mod client;
 mod clients;
 mod control;
 mod credentials;
+mod credentials_http;
 mod credentials_tls;
 mod delivery;
 mod dovecot;

@@ -64,18 +64,7 @@ impl Drop for Server {
 
 /// Binds and serves. Errors: those of binding, with the address.
 pub(super) fn start(address: SocketAddr, shared: Arc<Shared>) -> io::Result<Server> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => " (another program listens there)",
-            io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
-            _ => "",
-        };
-        io::Error::new(
-            error.kind(),
-            format!("cannot listen for control on {address}: {error}{hint}"),
-        )
-    })?;
-    listener.set_nonblocking(true)?;
+    let listener = gatepost::http::bind("control", address, "; choose another")?;
     let address = listener.local_addr()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
