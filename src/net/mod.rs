@@ -3,7 +3,7 @@
 //! A worker is one thread with an engine ([`run_worker`]); on it live [`Listener`]s, [`Stream`]s, [`sleep`]s and tasks
 //! ([`spawn`]), none of which can leave the thread. Threads talk through [`mailbox`]es. Three engines stand behind the
 //! same types: a bare io_uring loop, io_uring through tokio-uring (with operations of our own), and epoll (tokio);
-//! [`probe`] finds out which this kernel allows.
+//! [`probe()`] finds out which this kernel allows.
 //!
 //! What it must not know: SMTP. It moves bytes and looks at none.
 //!
@@ -14,9 +14,9 @@
 //! - A waiting session owns no buffer, and what waits unread for a session has a limit.
 //! - A descriptor is closed when the last operation on it is over, and the peer sees that at once.
 //!
-//! Which file imports which: an engine ([`epoll`], [`uring`], [`ring`]) knows the [`worker`] that it runs on and the [`socket`]s whose
-//! bytes it moves; [`stream`] and [`listener`] put the engines behind one type; [`run`] starts them. No two files name each
-//! other in a circle, but `ring/executor` and `ring/wake`, which say why.
+//! Which file imports which: an engine (`epoll`, `uring`, `ring/`) knows the `worker` that it runs on and each `socket` whose
+//! bytes it moves; `stream` and `listener` put the engines behind one type; `run` starts them. No two files import each
+//! other in a circle, except `ring/executor` and `ring/wake`: `ring/mod.rs` says why.
 //!
 //! Rejected: a trait for engines with generic sessions over it. It would make every session two types and name the
 //! engine everywhere, to save a branch that is always predicted.
