@@ -1,7 +1,7 @@
 //! Threads beside the workers, for what computes longer than a worker's other sessions should wait: hashes of passwords,
 //! handshakes.
 //!
-//! Few threads and a bounded queue: whoever finds it full is told so. They share the cores with the workers, who go first:
+//! Few threads and a bounded queue: a caller that finds it full is told so. They share the cores with the workers, which go first:
 //! a worker has many sessions, and is back at rest within microseconds.
 
 use crossbeam::channel::{Sender, TrySendError, bounded};

@@ -23,7 +23,7 @@
 //! = start connect      begins before the greeting; without it the client is greeted and has said EHLO
 //! ```
 //!
-//! A file is a list of exchanges: the client's lines, then what must come of them. Input behind an
+//! A file is a list of exchanges: the client's lines, then what must come of them. Input after an
 //! expectation is sent only after it, so it is never pipelined with what stands before.
 
 mod transcript;

@@ -46,7 +46,7 @@ pub fn payload(size: usize) -> Vec<u8> {
     mail
 }
 
-/// The same as it comes behind DATA.
+/// The same as it comes after DATA.
 pub fn data(size: usize) -> Vec<u8> {
     let mut wire = Vec::new();
     stuff(&payload(size), &mut wire);

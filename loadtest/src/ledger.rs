@@ -3,7 +3,7 @@
 //!
 //! Recipients are counted, not copies: a proxy may carry one message to three recipients as one transaction or as
 //! three. What was acknowledged must arrive for each accepted recipient, once. What was not acknowledged may arrive:
-//! when a connection dies behind the final dot, nobody but the server knows (RFC 5321 §4.5.3.2.6, RFC 1047).
+//! when a connection dies after the final dot, only the server knows (RFC 5321 §4.5.3.2.6, RFC 1047).
 
 use crate::{result::Reconciliation, stamp::RunId};
 use serde::{Deserialize, Serialize};
@@ -17,11 +17,11 @@ pub enum Fate {
     /// Never begun, or left before its end on purpose (an aborted session): it must not arrive.
     #[default]
     Unsent,
-    /// The server said 250 behind the end: it must arrive, once for each accepted recipient.
+    /// The server said 250 after the end: it must arrive, once for each accepted recipient.
     Acknowledged,
     /// The server refused it, or all of its recipients: it should not arrive.
     Refused,
-    /// The connection failed behind the end and before the reply: it may have arrived.
+    /// The connection failed after the end and before the reply: it may have arrived.
     Uncertain,
 }
 

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(why) => {
-            // A closed pipe is nobody's fault.
+            // A closed pipe is not an error.
             let _ = why.print();
             // EX_USAGE of sysexits.h.
             return if why.use_stderr() {

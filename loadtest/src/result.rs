@@ -43,7 +43,7 @@ pub struct RunResult {
     pub knee: Option<Knee>,
     /// What the two records say of each other, where the sink could be asked.
     pub reconciliation: Option<Reconciliation>,
-    /// The proxy's own stages during the run (`/stages` behind minus before), where it could be asked.
+    /// The proxy's own stages during the run (`/stages` after minus before), where it could be asked.
     pub stages: Vec<StageResult>,
     /// Processes that were watched.
     pub processes: Vec<ProcessResult>,
@@ -84,7 +84,7 @@ pub struct Totals {
     pub deferred: u64,
     /// Refused with 5xx, the whole message.
     pub rejected: u64,
-    /// Connection lost behind the end of the message, before its reply.
+    /// Connection lost after the end of the message, before its reply.
     pub uncertain: u64,
     /// Ended by us on purpose.
     pub aborted: u64,

@@ -1,12 +1,12 @@
-//! The line that every message of a run carries: who it is, and the checksum of what follows.
+//! The line that every message of a run carries: its number, and the checksum of what follows.
 //!
 //! ```text
 //! X-Gatepost-Load: 1 00c0ffee00c0ffee 12345 9f86d081884c7d65 4096
-//!                  │ run              number sum             octets behind this line
+//!                  │ run              number sum             octets after this line
 //! ```
 //!
 //! It is the first line of the payload as it is sent. Proxies and MTAs put their own lines on top of it, so the sum
-//! covers what stands behind it: the rest of the header and the body. A server that changes anything there is told
+//! covers what stands after it: the rest of the header and the body. A server that changes anything there is told
 //! as *damaged*.
 
 use std::{fmt, str};
@@ -43,7 +43,7 @@ pub struct Stamp {
     pub run: RunId,
     /// The number of the message in its run, from 0 on.
     pub number: u32,
-    /// XXH3 (64 bits) of all octets behind the line, to the end of the payload.
+    /// XXH3 (64 bits) of all octets after the line, to the end of the payload.
     pub sum: u64,
     /// How many octets those are.
     pub octets: u64,
@@ -88,7 +88,7 @@ impl Stamp {
     }
 }
 
-/// The checksum of what stands behind a stamp.
+/// The checksum of what stands after a stamp.
 #[must_use]
 pub fn sum(octets: &[u8]) -> u64 {
     XxHash3_64::oneshot(octets)

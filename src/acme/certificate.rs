@@ -117,7 +117,7 @@ pub fn request(domains: &[String]) -> Result<(KeyPair, Vec<u8>), String> {
     Ok((key, request.der().to_vec()))
 }
 
-/// A certificate that nobody vouches for: an encrypted session is better than none, and most senders ask for no more.
+/// A self-signed certificate: an encrypted session is better than none, and most senders ask for no more.
 ///
 /// # Errors
 /// A domain is no name.

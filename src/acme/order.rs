@@ -99,7 +99,7 @@ fn told(problem: &instant_acme::Problem) -> String {
     text
 }
 
-/// An error with what is behind it: "client error (Connect)" helps nobody.
+/// An error with its causes: "client error (Connect)" alone says too little.
 fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();

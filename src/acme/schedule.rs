@@ -114,7 +114,7 @@ impl History {
         self.failures = self.failures.max(4);
     }
 
-    /// It went well, or somebody mended something: failures are forgotten, orders are not.
+    /// It went well, or an operator changed something: failures are forgotten, orders are not.
     pub fn forget_failures(&mut self) {
         self.failures = 0;
         self.failed = None;
@@ -177,7 +177,7 @@ mod tests {
         let mut history = History::default();
         let mut now = NOW;
         let mut made = Vec::new();
-        // Somebody reloads every ten seconds, which forgets failures.
+        // An operator reloads every ten seconds, which forgets failures.
         for _ in 0..5000 {
             if history.next(0, now) <= now {
                 history.ordered(now);

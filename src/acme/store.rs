@@ -70,7 +70,7 @@ impl Store {
             .mode();
         let empty = || fs::read_dir(&self.folder).is_ok_and(|mut all| all.next().is_none());
         if mode & 0o077 != 0 && empty() {
-            // Whoever made it made it for us.
+            // Another process made it first, for us.
             fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o700)).map_err(hint)?;
         } else if mode & 0o077 != 0 {
             say!(

@@ -241,7 +241,7 @@ impl Accounts {
     }
 
     /// SCRAM's verifier of this name. A name that has none gets one that no password fits and whose salt is the same each
-    /// time: a stranger must not see from it who exists.
+    /// time: a client must not see from it which accounts exist.
     #[must_use]
     pub fn scram(&self, name: &str) -> ScramKeys {
         if let Some(keys) = self.find(name).and_then(Entry::scram) {

@@ -88,7 +88,7 @@ pub enum Credential {
     },
 }
 
-/// Octets that nobody may see: left out by `Debug`, overwritten when dropped.
+/// Secret octets: left out by `Debug`, overwritten when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
@@ -99,7 +99,7 @@ impl Secret {
         Secret(octets.into())
     }
 
-    /// For the one who checks them.
+    /// For the code that checks them.
     #[must_use]
     pub fn octets(&self) -> &[u8] {
         &self.0
@@ -115,7 +115,7 @@ impl fmt::Debug for Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.fill(0);
-        // Else the compiler sees that nobody reads it again.
+        // Else the compiler sees that it is not read again.
         std::hint::black_box(&mut self.0);
     }
 }
@@ -125,13 +125,13 @@ impl Drop for Secret {
 pub enum Outcome {
     /// It is this account.
     Granted(Account),
-    /// It is not; which of name and password was wrong is nobody's business.
+    /// It is not; whether name or password was wrong is not told.
     Denied,
     /// The source can't say now; why, for our log and never for the client.
     Unavailable(String),
 }
 
-/// Who authenticated.
+/// The account that authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// The account's name.

@@ -296,7 +296,7 @@ fn unescaped(name: &str) -> String {
     name.replace("=2C", ",").replace("=3D", "=")
 }
 
-/// The token behind `Bearer` (RFC 6750 §2.1; any case, RFC 7235 §2.1), where that stands there.
+/// The token after `Bearer` (RFC 6750 §2.1; any case, RFC 7235 §2.1), where that stands there.
 fn bearer(text: &str) -> String {
     let token = match text.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token,

@@ -12,7 +12,7 @@ use aws_lc_rs::{constant_time, digest, hmac, pbkdf2, rand};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{borrow::Cow, fmt, num::NonZeroU32};
 
-/// Iterations of the verifiers that we make. Whoever steals the file has to go through them for each guess, and each
+/// Iterations of the verifiers that we make. A thief of the file has to compute them for each guess, and each
 /// client for each login.
 pub const ITERATIONS: u32 = 100_000;
 /// The most that a verifier may ask of a client.
@@ -67,7 +67,7 @@ fn prepared(password: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Octets that nobody can foresee. Errors: the system has none.
+/// Random octets. Errors: the system has none.
 pub fn random<const N: usize>() -> Result<[u8; N], String> {
     let mut octets = [0; N];
     rand::fill(&mut octets).map_err(|_| "no random numbers can be had".to_string())?;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 /// A network, or a lone address for the network of just that one. The error says what to write instead.
 ///
 /// # Errors
-/// If it is neither, or has bits set behind the prefix (`10.0.0.5/8`).
+/// If it is neither, or has bits set after the prefix (`10.0.0.5/8`).
 pub fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
@@ -214,7 +214,7 @@ pub fn regex(text: &str) -> Result<(), String> {
 }
 
 /// The entry of a line of a list file, without its comment; empty where there is none. A comment starts with `#`,
-/// or with `;` at the start or behind a blank, as in public block lists; behind a regular expression a blank comes
+/// or with `;` at the start or after a blank, as in public block lists; after a regular expression a blank comes
 /// before either.
 #[must_use]
 pub fn of_line(line: &str) -> &str {

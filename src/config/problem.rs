@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Severity {
     /// It does.
     Error,
-    /// It doesn't, but somebody should look.
+    /// It doesn't, but the operator should look.
     Warning,
 }
 

@@ -217,7 +217,7 @@ const EXTENSIONS: [(Extensions, Unsupported); 4] = [
     (Extensions::REQUIRETLS, Unsupported::RequireTls),
 ];
 
-/// What a backend must be able to take for this message. A stream of which nobody said how large it is goes to a backend
+/// What a backend must be able to take for this message. A stream of undeclared size goes to a backend
 /// that takes as much as any of the pool.
 fn needs_of(pools: &Pools, message: &Message<'_>) -> Needs {
     let (params, load) = (message.envelope.params(), message.load);

@@ -11,7 +11,7 @@
 //! replies ─ what a backend said → a reply of ours (the only conversion), and an outcome → the reply to the client
 //! ```
 //!
-//! What it must not know: sessions, policy, the log, where a body lies, and who reads the outcome. It neither remembers
+//! What it must not know: sessions, policy, the log, where a body lies, and its callers. It neither remembers
 //! refusals nor decides on a bounce.
 //!
 //! The rules that it holds: a message is never sent again once the end of its data went out and no reply came

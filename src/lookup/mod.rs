@@ -3,7 +3,7 @@
 //! It runs on the control thread's tokio runtime. Both files are read again once they have changed. Nothing is cached here:
 //! an [`Answer`] says how long it holds, and the caller looks again in time, or earlier where it has a reason to.
 //!
-//! It must not know who asks and what for.
+//! It must not know which room asks, and for which purpose.
 //!
 //! Rejected: `getaddrinfo` on threads. It tells no TTL, can't be given a time limit, and a thread of it that hangs delays
 //! the end of the process.

@@ -21,7 +21,7 @@ pub enum Kind {
     Certificate,
     /// The phase of a session. Label: `phase`.
     Phase,
-    /// Who ended a session and when: `who@phase`. Labels: `by`, `phase`.
+    /// The side that ended a session and when: `who@phase`. Labels: `by`, `phase`.
     End,
 }
 

@@ -1,7 +1,7 @@
 //! Received bytes, lent by the engine.
 //!
 //! A session that waits owns no buffer: one is taken when bytes are there, and goes back when the chunk is dropped.
-//! Chunks therefore should not be kept while waiting for somebody else.
+//! Chunks therefore should not be kept while waiting for another task.
 
 use super::{ring::Loan, sys};
 use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref, os::fd::BorrowedFd, rc::Rc};

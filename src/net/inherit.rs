@@ -1,4 +1,4 @@
-//! What the process got from who started it: listening sockets (`sd_listen_fds(3)`) and capabilities.
+//! What the process got from its parent: listening sockets (`sd_listen_fds(3)`) and capabilities.
 
 use super::listener::Bound;
 use std::{
@@ -20,7 +20,7 @@ pub fn inherited() -> io::Result<Vec<(String, Bound)>> {
     sd_notify::listen_fds_with_names()?
         .map(|(fd, name)| {
             // SAFETY: the descriptor is open (its flags have just been set), and ours alone: the manager passed it to
-            // this very process (LISTEN_PID), and nobody here takes it a second time.
+            // this very process (LISTEN_PID), and this process takes it only once.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             // As for those that we bind ourselves; inherited by what is accepted.
             socket2::SockRef::from(&fd).set_tcp_nodelay(true)?;

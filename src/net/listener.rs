@@ -1,4 +1,4 @@
-//! Listening sockets: bound once, by whoever supervises; accepted from by each worker.
+//! Listening sockets: bound once, by the supervisor; accepted from by each worker.
 
 use super::{engine::Engine, epoll, ring, stream::Stream, uring, worker::Worker};
 use socket2::{Domain, Protocol, Socket, Type};

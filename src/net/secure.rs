@@ -1,4 +1,4 @@
-//! TLS on a stream: handshakes, and what becomes of `recv` and `send` behind them.
+//! TLS on a stream: handshakes, and what becomes of `recv` and `send` after them.
 //!
 //! rustls is given what the engine received and says what to send; the reads, the sends tried at once, the deadlines and
 //! the close are those of a plain stream. Bounds: ciphertext is taken from the engine only when the session asks for more,
@@ -229,7 +229,7 @@ async fn greet_elsewhere(
     let bytes = bytes.to_vec();
     let given = helpers.run(move || {
         let result = tls.greet(&bytes);
-        // Nobody waits any more where the session has been dropped.
+        // The receiver is gone where the session has been dropped.
         let _ = reply.try_send((tls, result));
     });
     if let Err(job) = given

@@ -63,7 +63,7 @@ impl AsRawFd for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Before the descriptor is closed and its number belongs to somebody else.
+        // Before the descriptor is closed and its number belongs to another file.
         self.worker.deadlines.remove(self.slot);
     }
 }

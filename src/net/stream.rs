@@ -150,7 +150,7 @@ impl Stream {
         }
     }
 
-    /// Gives bytes back that were received and belong to somebody else: the next `recv` gives them again. For what
+    /// Gives bytes back that were received and belong to another reader: the next `recv` gives them again. For what
     /// comes before a protocol begins, and not while bytes that were given back are still there.
     pub fn unread(&mut self, bytes: &[u8]) {
         debug_assert!(self.unread.is_none(), "in the order in which they came");
@@ -272,7 +272,7 @@ impl Stream {
         self.io.socket().shutdown(Shutdown::Write);
     }
 
-    /// Closes at once. Bytes that the peer has sent and nobody has read make the kernel send a reset, which may
+    /// Closes at once. Bytes that the peer has sent and that were not read make the kernel send a reset, which may
     /// overtake the last reply: see [`Stream::close_lingering`]. Under TLS a close_notify goes before, which a mere drop
     /// spares: that is how a stream ends that was cut short.
     pub fn close(mut self) {
@@ -313,7 +313,7 @@ impl Stream {
     /// The bare descriptor, to hand an idle connection to another worker; [`Stream::from_fd`] takes it in there.
     ///
     /// # Errors
-    /// The stream itself, where a read is in flight, bytes are there that nobody has read, or it speaks TLS.
+    /// The stream itself, where a read is in flight, unread bytes are there, or it uses TLS.
     pub fn into_fd(self) -> Result<OwnedFd, Stream> {
         if self.unread.is_some() || self.tls.is_some() {
             return Err(self);

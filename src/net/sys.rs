@@ -140,7 +140,7 @@ pub(super) fn shutdown(fd: RawFd, how: std::net::Shutdown) {
     unsafe { libc::shutdown(fd, how) };
 }
 
-/// Where the kernel writes the address of who connected.
+/// Where the kernel writes the address of the peer.
 pub(super) struct Address {
     pub(super) storage: libc::sockaddr_storage,
     pub(super) len: libc::socklen_t,
@@ -196,13 +196,13 @@ pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAdd
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    // SAFETY: the kernel has just made this descriptor for us; it has no other owner.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let peer = address.get().ok_or(io::ErrorKind::InvalidData)?;
     Ok((fd, peer))
 }
 
-/// Who is at the other end.
+/// The peer's address.
 pub(super) fn peer(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let mut address = Address::new();
     // SAFETY: both places are valid for writing, and `len` says how large the first is.
@@ -223,14 +223,14 @@ pub(super) fn event() -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    // SAFETY: the kernel has just made this descriptor for us; it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Rings a bell.
 pub(super) fn ring(bell: BorrowedFd<'_>) {
     let one = 1u64;
-    // SAFETY: the kernel reads the eight octets of `one`. The count would overflow after more rings than anybody does.
+    // SAFETY: the kernel reads the eight octets of `one`. The count would overflow after more rings than can happen.
     unsafe { libc::write(bell.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
 }
 

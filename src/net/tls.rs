@@ -72,7 +72,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Must what is there to be sent leave now? Not behind the end of a handshake, where the peer waits for nothing of it
+    /// Must what is there to be sent leave now? Not after the end of a handshake, where the peer waits for nothing of it
     /// but the session's next words; a TLS 1.2 client does wait, for Finished.
     pub(super) fn must_send(&mut self) -> bool {
         if self.connection.is_handshaking() {

@@ -298,7 +298,7 @@ impl Acceptor {
             self.pending = None;
             match result {
                 Err(error) if sys::would_block(&error) => self.polls = true,
-                // Cancelled on behalf of somebody who shares the socket.
+                // Cancelled on behalf of another task that shares the socket.
                 Err(error) if is_passing(&error) && !self.cancelled => {}
                 other => return Poll::Ready(other),
             }
@@ -339,7 +339,7 @@ impl Drop for Acceptor {
         }
         self.cancel();
         if let Some(Pending::Accept(op)) = self.pending.take() {
-            // It may have got a connection, which nobody is there to serve.
+            // It may have got a connection, which no task is there to serve.
             host::spawn(async move { drop(finish_accept(op.await)) });
         }
     }
@@ -364,7 +364,7 @@ fn submit_accept(worker: &Rc<Worker>, fd: &Rc<OwnedFd>) -> InFlight<Accepting> {
 
 fn finish_accept(done: Done<Accepting>) -> io::Result<(OwnedFd, SocketAddr)> {
     let fd = done.result? as i32;
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    // SAFETY: the kernel has just made this descriptor for us; it has no other owner.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let peer = done.data.address.get().ok_or(io::ErrorKind::InvalidData)?;
     Ok((fd, peer))

@@ -24,7 +24,7 @@ pub(super) struct Worker {
     pub(super) timers: Timers,
     pub(super) deadlines: Deadlines,
     pub(super) pool: Rc<Pool>,
-    /// Who computes handshakes; where there is nobody, the worker itself.
+    /// The threads that compute handshakes; without them the worker does it itself.
     pub(super) helpers: OnceCell<Arc<Threads>>,
     /// There where it is the engine.
     ring: Option<Ring>,

@@ -69,14 +69,14 @@ pub struct Facts<'a> {
     pub listener: &'a str,
     /// Its place among those that the policy was built for ([`super::Policy::build_all`]).
     pub profile: usize,
-    /// The client may still say who it is, by AUTH or by XCLIENT: until MAIL it is not refused as a stranger.
+    /// The client may still authenticate, by AUTH or by XCLIENT: until MAIL it is not refused as an unknown one.
     pub may_log_in: bool,
     /// The client's address (where PROXY or XCLIENT names it: that one). An IPv4-mapped IPv6 address is taken
     /// for the IPv4 address that it is.
     pub client: IpAddr,
     /// The client is in one of the `trusted` networks.
     pub trusted: bool,
-    /// Who it has authenticated as.
+    /// The account that it has authenticated as.
     pub authenticated: Option<&'a str>,
     /// The version of TLS that it speaks: `TLSv1.3`.
     pub tls: Option<&'a str>,

@@ -11,7 +11,7 @@ const HITS_FOR_BODY: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u16);
 
-/// What kind of thing a hit found, for those who count by that.
+/// What kind of thing a hit found, for counters by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HitKind {
     /// What the client is, or what it sent.

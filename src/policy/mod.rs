@@ -14,7 +14,7 @@
 //!   has accepted.
 //! - **Rates and relay control** are not for clients that are trusted or have authenticated. A list's
 //!   `accept` never opens the relay and never lifts a rate.
-//! - **Message checks** (the proxy's own rules, recipient lists, header rules) are for everybody.
+//! - **Message checks** (the proxy's own rules, recipient lists, header rules) apply to every client.
 //!
 //! A client that authenticates, or that a proxy names with a login, was a stranger until then. What only strangers answer
 //! for is taken back: its hits go, and their scores with them. And it must get that far: where AUTH is offered or XCLIENT

@@ -24,7 +24,7 @@ use std::{
 /// How long an answer may take (a file on a network can be slow), and how long the next reader.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The keeper's process, which somebody has to wait for.
+/// The keeper's process, which has to be waited for.
 #[derive(Debug)]
 pub struct Keeper(Child);
 

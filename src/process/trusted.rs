@@ -1,4 +1,4 @@
-//! Opens a file as root whose path nobody but root can have laid.
+//! Opens a file as root whose path only root can have created.
 //!
 //! A path that leads through a folder of another user is that user's word: a link there, or a folder renamed, makes root
 //! read any file of the machine. So each folder on the way must be root's and closed to other writers, looked at by its
@@ -36,7 +36,7 @@ const STICKY: u32 = 0o1000;
 struct Folder {
     descriptor: OwnedFd,
     path: PathBuf,
-    /// Everybody may add entries.
+    /// Any user may add entries.
     shared: bool,
 }
 

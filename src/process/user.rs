@@ -4,7 +4,7 @@ use crate::{config::Process, net};
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, initgroups, setgid, setgroups, setuid};
 use std::ffi::CString;
 
-/// Who the process is to be.
+/// The user that the process becomes.
 pub struct UserIdentity {
     user: User,
     group: Gid,
@@ -87,7 +87,7 @@ impl UserIdentity {
     }
 }
 
-/// Gives up capabilities that somebody else than root was started with (`AmbientCapabilities`), once they have done
+/// Gives up capabilities that a user other than root was started with (`AmbientCapabilities`), once they have done
 /// their work. For the calling thread, and those that it starts.
 ///
 /// # Errors

@@ -245,7 +245,7 @@ impl Session {
                 by: "client",
                 phase: self.phase,
                 why: "quit",
-                // What was sent behind it may still be on its way: unread, it would reset the connection, and the
+                // What was sent after it may still be on its way: unread, it would reset the connection, and the
                 // 221 would be lost.
                 lingers: self.server.signals().has(Signals::PAST_QUIT),
             }

@@ -164,7 +164,7 @@ impl Context {
     }
 
     /// Hands the log lines over, sets the gauges that change too often to be set at each change, and ends a stream that
-    /// is too slow for those who wait. Called a few times a second.
+    /// is too slow while others wait. Called a few times a second.
     pub fn tick(&self) {
         let moment = now();
         self.dates.set(moment);

@@ -1,4 +1,4 @@
-//! Who a client has authenticated as, and what a listener says of AUTH.
+//! The account that a client authenticates as, and what a listener offers of AUTH.
 
 use crate::{
     auth::{Account, Exchange, Mechanism, SenderRule, Service, SourceId},
@@ -93,7 +93,7 @@ pub(super) fn known_as<'a>(login: &'a Option<Box<Login>>, server: &'a Server) ->
     name.or_else(|| claimed_login(server))
 }
 
-/// Who the client has authenticated as, by the word of XCLIENT.
+/// The account that the client has authenticated as, as XCLIENT said.
 pub(super) fn claimed_login(server: &Server) -> Option<&str> {
     std::str::from_utf8(server.xclient_attributes()?.login.value()?).ok()
 }

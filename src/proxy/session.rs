@@ -156,7 +156,7 @@ impl Session {
             && self.context.sessions.get() <= self.current.site.config.limits.sessions
     }
 
-    /// Who the client has authenticated as.
+    /// The account that the client has authenticated as.
     pub fn account(&self) -> Option<&Account> {
         account(&self.login, &self.server)
     }

@@ -52,7 +52,7 @@ pub struct Site {
     pub backends: Arc<Backends>,
     /// TLS with clients.
     pub front: Arc<Front>,
-    /// Who may send.
+    /// The sources of credentials.
     pub auth: Arc<Service>,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
@@ -83,7 +83,7 @@ pub struct ListenerSite {
     xclient: Vec<IpNet>,
     /// Networks whose clients may say XFORWARD.
     xforward: Vec<IpNet>,
-    /// Who speaks TLS.
+    /// Whether TLS is offered or required.
     pub tls: ListenerTls,
     /// Names in certificates whose clients are trusted, in lower case.
     pub client_trusted: Vec<Box<str>>,

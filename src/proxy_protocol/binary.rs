@@ -1,4 +1,4 @@
-//! Version 2: binary, with a list of further facts behind the addresses (§2.2).
+//! Version 2: binary, with a list of further facts after the addresses (§2.2).
 
 use super::{
     BINARY_MAX, Header, HeaderFault, ProxiedOrigin, ProxiedTls, WORD_MAX, begins, canonical,

@@ -1,13 +1,13 @@
 //! The PROXY protocol's header, read and written: versions 1 (text) and 2 (binary), with what version 2 tells of TLS.
 //!
 //! Reading is a pure function over the bytes that have come so far ([`look`]): it is asked again as more come, keeps
-//! nothing, and gives the same answer however they were cut. It must not know streams, networks or who may send a header.
+//! nothing, and gives the same answer however they were cut. It must not know streams, networks or which peers may send a header.
 //!
 //! Format: the PROXY protocol specification by HAProxy, §2. What it leaves to the receiver is decided here: a version 2
 //! header has [`BINARY_MAX`] octets at most, UDP on a TCP connection is an error, and a UNIX socket's address is none.
 //!
-//! Rejected: the `ppp` crate. Its text parser calls a header broken that was cut behind a blank (`… 1234 ` is no port),
-//! waits for more behind a lone CR, and takes `+25` for a port. It is the oracle of the tests instead.
+//! Rejected: the `ppp` crate. Its text parser calls a header broken that was cut after a blank (`… 1234 ` is no port),
+//! waits for more after a lone CR, and takes `+25` for a port. It is the oracle of the tests instead.
 
 mod binary;
 mod text;
@@ -20,7 +20,7 @@ use std::{fmt, net::SocketAddr};
 /// Octets of a version 1 header with its CRLF (§2.1).
 pub const TEXT_MAX: usize = 107;
 /// Octets of a version 2 header that are taken; addresses and the usual TLS facts have some 300. The format allows
-/// 65,551, and whoever sends as much before the first word is not a proxy in front of mail.
+/// 65,551, and a peer that sends that much first is not a mail proxy.
 pub const BINARY_MAX: usize = 4096;
 /// Octets of a text in a version 2 header that are kept.
 const WORD_MAX: usize = 255;
@@ -35,7 +35,7 @@ pub struct Header {
     pub origin: Option<ProxiedOrigin>,
 }
 
-/// Who is behind the proxy.
+/// The client that the proxy speaks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxiedOrigin {
     /// The client. An IPv4 one is never shown as an IPv6-mapped one.

@@ -33,7 +33,7 @@ pub(super) fn look(bytes: &[u8]) -> Result<Option<Header>, HeaderFault> {
     }))
 }
 
-/// What stands behind `PROXY `.
+/// What stands after `PROXY `.
 fn line(text: &[u8]) -> Result<Option<ProxiedOrigin>, HeaderFault> {
     let mut words = text.split(|octet| *octet == b' ');
     let addresses = match words.next() {

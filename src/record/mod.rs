@@ -57,7 +57,7 @@ pub struct Client<'a> {
     pub front: Option<Front<'a>>,
     /// The name in HELO or EHLO.
     pub helo: Option<&'a [u8]>,
-    /// Who it has authenticated as, by the word of XCLIENT.
+    /// The account that it has authenticated as, as XCLIENT said.
     pub login: Option<&'a str>,
     /// Mechanism and account of an authentication here.
     pub auth: Option<(&'a str, &'a str)>,

@@ -9,7 +9,7 @@
 
 use super::Span;
 
-/// What becomes of a CR without LF behind it, or an LF without CR before it (RFC 5321 §2.3.8 forbids both).
+/// What becomes of a CR without LF after it, or an LF without CR before it (RFC 5321 §2.3.8 forbids both).
 ///
 /// Neither ever ends a line of the protocol: only CRLF.CRLF ends DATA, whatever is chosen here
 /// (CVE-2023-51764 and its kin: one side took `LF.LF` for the end, the other did not).
@@ -20,13 +20,13 @@ pub enum BareNewline {
     Reject,
     /// Every bare CR and every bare LF becomes CRLF, each by itself: `\r\r\n` becomes two line ends, `\n\r`
     /// too. No octet is lost, and the rule needs no look-ahead. Dot-stuffing is removed *before* this, on
-    /// the lines that were lines on the wire: a dot behind a bare newline is payload, and whoever sends the
+    /// the lines that were lines on the wire: a dot after a bare newline is payload, and whoever sends the
     /// payload on stuffs it.
     Normalize,
 }
 
 /// A text line of this many octets with its CRLF has to be accepted (RFC 5321 §4.5.3.1.6), so no limit is
-/// below it, and nobody needs to know the lengths of such lines. That is half of the scan's speed.
+/// below it, and the lengths of such lines are not needed. That is half of the scan's speed.
 pub const LINE_STANDARD: usize = 1000;
 
 /// What is known of a body so far. Exact after each call of a scanner, for any split of the input.
@@ -44,10 +44,10 @@ pub struct BodyFacts {
     pub nuls: u64,
     /// An octet above 127 was seen: the body needs 8BITMIME (RFC 6152).
     pub eight_bit: bool,
-    /// A line of the payload begins with a dot. True of every BDAT body, where nobody looks for them. A dot behind a
+    /// A line of the payload begins with a dot. True of every BDAT body, which is not searched for them. A dot after a
     /// bare newline does not count.
     pub dotted: bool,
-    /// A bare CR or bare LF was seen on the wire. A CR counts once the octet behind it is known.
+    /// A bare CR or bare LF was seen on the wire. A CR counts once the octet after it is known.
     pub bare_newline: bool,
 }
 
@@ -75,7 +75,7 @@ pub enum Kind {
     /// These octets of the input are payload. Never empty; lies within `consumed`.
     Payload(Span),
     /// These octets are payload, and are not in the input: the half of a CRLF that a bare newline lacked,
-    /// or a CR that had been held back when the input before this one ended behind it.
+    /// or a CR that had been held back when the input before this one ended after it.
     Insert(&'static [u8]),
     /// The input is used up, nothing is left to hand on; call again with more.
     More,

@@ -72,7 +72,7 @@ impl ChunkScan {
     }
 
     /// Behind the last octet of the LAST chunk: a CR that stands there is bare after all. Returns the LF
-    /// to hand on behind it where that is to be mended.
+    /// to hand on after it where that is to be mended.
     pub fn finish(&mut self) -> Option<&'static [u8]> {
         if self.at != At::Cr {
             return None;

@@ -42,7 +42,7 @@ enum At {
 }
 
 impl DataScan {
-    /// For the first octet behind the 354 reply.
+    /// For the first octet after the 354 reply.
     #[must_use]
     pub fn new(mode: BareNewline) -> DataScan {
         DataScan::with_engine(mode, Engine::best())
@@ -81,7 +81,7 @@ impl DataScan {
         let mut start = 0; // of the payload not yet handed on
         let mut at = 0;
         while at < input.len() {
-            // Two octets of look-back tell the state, so the fast walk may begin behind them.
+            // Two octets of look-back tell the state, so the fast walk may begin after them.
             if at >= 2 && matches!(self.at, At::LineStart | At::Text | At::Cr) {
                 at = walk::<true, NORMALIZE>(self.engine, input, at, &mut self.tally);
                 self.at = match (input[at - 2], input[at - 1]) {
@@ -166,7 +166,7 @@ impl DataScan {
     }
 }
 
-/// The state behind an octet that is payload and completes no CRLF.
+/// The state after an octet that is payload and completes no CRLF.
 fn behind(octet: u8) -> At {
     if octet == b'\r' { At::Cr } else { At::Text }
 }
@@ -178,7 +178,7 @@ mod tests {
     use crate::smtp::stuff::Stuff;
     use proptest::prelude::*;
 
-    /// The payload, and what stands behind the end; `None` while there is no end.
+    /// The payload, and what stands after the end; `None` while there is no end.
     fn run(mode: BareNewline, pieces: &[&[u8]]) -> (Vec<u8>, BodyFacts, Option<Vec<u8>>) {
         let mut scan = DataScan::new(mode);
         let mut payload = Vec::new();

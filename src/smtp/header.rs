@@ -107,7 +107,7 @@ fn line(header: &[u8], from: usize) -> usize {
 /// How many fields an [`Index`] holds; most headers have fewer.
 const INDEXED: usize = 32;
 
-/// The fields of a header section, found once for all who look at them. It lies on the stack: behind the first
+/// The fields of a header section, found once for all readers. It lies on the stack: after the first
 /// [`INDEXED`] fields each reader walks by itself.
 #[derive(Clone, Debug)]
 pub struct Index<'a> {

@@ -38,7 +38,7 @@ pub struct Limits {
     /// Commands that do nothing before 421 and close; counted like `errors`. 0: no limit.
     pub junk: u32,
     /// Octets of a command line that is too long within which its CRLF must come: it is answered with 500
-    /// and the session goes on behind it. Without a CRLF in so many octets the session is closed.
+    /// and the session goes on after it. Without a CRLF in so many octets the session is closed.
     pub resync: u32,
 }
 

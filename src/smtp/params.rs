@@ -17,7 +17,7 @@ const ENVID_MAX: usize = 100;
 /// Octets of ORCPT (RFC 3461 §4.2).
 const ORCPT_MAX: usize = 500;
 
-/// What MAIL said behind its path. Text is as it came; empty is "not given".
+/// What MAIL said after its path. Text is as it came; empty is "not given".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MailText<'a> {
     /// SIZE, octets; 0 where not given. More than 64 bits hold is [`u64::MAX`].
@@ -36,7 +36,7 @@ pub struct MailText<'a> {
     pub auth: &'a [u8],
 }
 
-/// What RCPT said behind its path.
+/// What RCPT said after its path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RcptText<'a> {
     /// NOTIFY.
@@ -139,7 +139,7 @@ pub fn rcpt(text: &[u8], offered: Extensions, utf8: bool) -> Result<RcptText<'_>
     Ok(found)
 }
 
-/// The parameters: keyword, and the value behind its first `=`.
+/// The parameters: keyword, and the value after its first `=`.
 fn words(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -69,7 +69,7 @@ fn parse(text: &[u8]) -> Option<Parsed<'_>> {
 }
 
 /// Whether a path without brackets is a parameter of a command that lacks its path: `MAIL FROM: BODY=8BITMIME`. An address
-/// without a domain that looks like one is meant by nobody.
+/// without a domain that looks like one is not meant.
 fn is_parameter(path: Path<'_>) -> bool {
     let Some(equals) = memchr::memchr(b'=', path.local) else {
         let flags = [&b"SMTPUTF8"[..], b"REQUIRETLS"];
@@ -108,7 +108,7 @@ fn end_of_path(text: &[u8], bracketed: bool) -> Option<usize> {
     (!bracketed && !quoted).then_some(text.len())
 }
 
-/// The mailbox behind a source route, `@a,@b:user@c`.
+/// The mailbox after a source route, `@a,@b:user@c`.
 fn without_route(path: &[u8]) -> Option<&[u8]> {
     if path[0] != b'@' {
         return Some(path);

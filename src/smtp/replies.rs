@@ -102,7 +102,7 @@ replies! {
     AUTH_REQUIRED = 530 5,7,0 "Authentication required", "The listener's role is `submission`; the client has not authenticated and is in none of the `trusted` networks.", "Users switch authentication on in their mail program. Mail from other servers belongs to a listener with `role = \"mx\"`.";
     /// AUTH where there is none.
     AUTH_OFF = 503 5,5,1 "Authentication not enabled", "AUTH came where it is not configured.", "Use the submission service, or no authentication.";
-    /// XCLIENT or XFORWARD from just anybody.
+    /// XCLIENT or XFORWARD from an address that may not send it.
     CLAIM_DENIED = 550 5,7,0 "You may not speak for another client", "XCLIENT or XFORWARD came from an address outside the listener's xclient_from or xforward_from.", "Put the proxy's address there, if it is one of yours.";
     /// XCLIENT or XFORWARD in a transaction.
     CLAIM_IN_TRANSACTION = 503 5,5,1 "XCLIENT and XFORWARD come before MAIL", "XCLIENT or XFORWARD came while a transaction was open.", "Correct the proxy: it sends RSET first.";

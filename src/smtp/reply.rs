@@ -131,7 +131,7 @@ pub fn write_line(code: u16, status: Status, text: &str, more: bool, out: &mut V
     out.extend_from_slice(b"\r\n");
 }
 
-/// Takes blanks off the end of the line that begins at `start`, but not the one behind its code.
+/// Takes blanks off the end of the line that begins at `start`, but not the one after its code.
 fn trim_end(start: usize, out: &mut Vec<u8>) {
     while out.last() == Some(&b' ') && out.len() > start + 4 {
         out.pop();
@@ -171,7 +171,7 @@ impl Known {
         Reply::fixed(self.code, self.status, self.text)
     }
 
-    /// The reply with more text behind its own.
+    /// The reply with more text after its own.
     #[must_use]
     pub fn with(&self, detail: &str) -> Reply {
         Reply::owned(self.code, self.status, format!("{} {detail}", self.text))

@@ -111,8 +111,8 @@ impl Tally {
 
 /// Counts `bytes[from..]` up to the first octet that needs thought, and returns its place (or the length).
 ///
-/// With `DOTS` that is a dot behind an LF; with `STOP` the octet at which a bare newline shows: an LF
-/// without CR before it, or the octet behind a CR that is not an LF. Without `STOP` that is only noted.
+/// With `DOTS` that is a dot after an LF; with `STOP` the octet at which a bare newline shows: an LF
+/// without CR before it, or the octet after a CR that is not an LF. Without `STOP` that is only noted.
 ///
 /// # Panics
 /// If `from` is 0 or beyond the end: the octet before it must be there to be looked at.

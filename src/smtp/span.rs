@@ -1,4 +1,4 @@
-//! A place in somebody else's bytes.
+//! A place in bytes that are owned elsewhere.
 //!
 //! The core hands out spans, not borrowed slices: a slice would keep the input borrowed over the shell's
 //! next await, a span costs eight bytes and is looked up when it is used.

@@ -1,6 +1,6 @@
 //! The payload on its way into a DATA transfer: dots stuffed (RFC 5321 §4.5.2), the end added.
 //!
-//! A line begins at the start and behind CRLF, nowhere else: exactly the rule by which [`super::data`] takes
+//! A line begins at the start and after CRLF, nowhere else: exactly the rule by which [`super::data`] takes
 //! the dots off again. A payload with bare newlines is refused or mended before it gets here.
 
 use memchr::memmem::Finder;
@@ -74,7 +74,7 @@ impl Stuff {
         };
     }
 
-    /// Appends a piece of a payload in which no line begins with a dot, as whoever read it has seen.
+    /// Appends a piece of a payload in which no line begins with a dot, as its reader has found.
     pub fn append_undotted(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         debug_assert!(
             !(payload.windows(3).any(|three| three == b"\r\n.")
@@ -148,7 +148,7 @@ mod tests {
             (b"a\r\n", b"a\r\n.\r\n"),
             (b"\r\n.\r\n..\r\n", b"\r\n..\r\n...\r\n.\r\n"),
             (b"a.\r\n.b\r\n", b"a.\r\n..b\r\n.\r\n"),
-            (b"a\n.\n", b"a\n.\n\r\n.\r\n"), // no line begins behind a bare LF
+            (b"a\n.\n", b"a\n.\n\r\n.\r\n"), // no line begins after a bare LF
         ] {
             assert_eq!(stuffed(&[payload]), wire);
         }

@@ -35,7 +35,7 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
         let (key, why) = why.split_once(':').unwrap_or(("process.user", &*why));
         let key = key.split(' ').next().unwrap_or(key);
         let problem = |severity| loaded.problem(severity, key, why.trim().to_string(), None);
-        // The file may be checked by another user than the one who starts the service.
+        // The file may be checked by another user than the one that starts the service.
         match user::is_root() {
             true => errors.push(problem(Severity::Error)),
             false => warnings.push(problem(Severity::Warning)),

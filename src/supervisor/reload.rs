@@ -36,7 +36,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Threads that read a configuration at once: one, and those that hang in a read whose result nobody wants any more.
+/// Threads that read a configuration at once: one, and those that hang in a read whose result is no longer wanted.
 const READING_MAX: usize = 4;
 /// How long a reload waits for the workers to take what it brings.
 const APPLY_WAIT: Duration = Duration::from_secs(2);

@@ -133,7 +133,7 @@ impl admin::AdminSource for State {
     fn snapshot(&self, worker: usize) -> Answer<Option<Snapshot>> {
         let (give, take) = oneshot::channel();
         let order = Order::Snapshot(Box::new(move |snapshot| {
-            // Whoever asked may have lost patience.
+            // The asker may have given up.
             let _ = give.send(snapshot);
         }));
         let sent = self

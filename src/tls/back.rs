@@ -1,4 +1,4 @@
-//! TLS towards the backends of one pool: whom we believe, who we are, and a connector for each of them.
+//! TLS towards the backends of one pool: trust anchors, our own certificate, and a connector for each of them.
 //!
 //! Messages and questions for passwords take the same, so that neither goes where the other would not.
 

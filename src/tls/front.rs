@@ -26,7 +26,7 @@ pub struct TlsFault {
 #[derive(Debug)]
 pub struct Front {
     store: Arc<Store>,
-    /// By the number of the listener; `None` where nobody speaks TLS.
+    /// By the number of the listener; `None` where there is no TLS.
     acceptors: Vec<Option<Acceptor>>,
     tickets: Vec<Tickets>,
 }

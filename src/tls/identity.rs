@@ -21,7 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Octets of a file of certificates or keys at most.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Who we are to the other side: a certificate, those that vouch for it, and the key. Cheap to clone.
+/// Our identity for the other side: a certificate, those that vouch for it, and the key. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
     pub(super) certified: Arc<CertifiedKey>,
@@ -53,7 +53,7 @@ impl Identity {
         Identity::halves(chain, key).map_err(|(_, why)| why)
     }
 
-    /// The same for who means to use it now, and wants to know which file is wrong. A key that is another certificate's
+    /// The same for use now, with the file that is wrong. A key that is another certificate's
     /// is the wrong one.
     ///
     /// # Errors

@@ -39,13 +39,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// With these; the first is for who asks for none or for a name that nobody has.
+    /// With these; the first is for clients that ask for no name or for an unknown one.
     #[must_use]
     pub fn new(fixed: Vec<Identity>) -> Store {
         Store::with(fixed, CertificateSlot::default())
     }
 
-    /// With these, and whatever is in the slot behind them.
+    /// With these, and whatever is in the slot after them.
     #[must_use]
     pub fn with(fixed: Vec<Identity>, slot: CertificateSlot) -> Store {
         Store { fixed, slot }
@@ -153,7 +153,7 @@ mod tests {
             let last = store.all().pop().unwrap();
             assert!(Arc::ptr_eq(&last.certified, &newer.certified));
         }
-        // The file's come first, also for who asks for none.
+        // The file's come first, also for clients that ask for no name.
         assert_eq!(chosen(&behind, None), "mx.example.net");
         assert_eq!((alone.all().len(), behind.all().len()), (1, 2));
     }

@@ -1,4 +1,4 @@
-//! What happened to backends: told to whoever watches (the log), and the latest kept for who asks later.
+//! What happened to backends: told to the watcher (the log), and the latest kept for questions that come later.
 
 use super::{health::Trouble, pooling::backend::Backend};
 use crate::smtp::Tick;

@@ -55,7 +55,7 @@ pub(super) struct Conn {
     pub(super) strain: Strain,
     /// The client that the backend takes it for.
     pub(super) owner: Option<Box<Owner>>,
-    // Behind the stream: the descriptor is closed before the permit is somebody else's.
+    // Behind the stream: the descriptor is closed before the permit is given to another connection.
     pub(super) permit: Permit,
 }
 

@@ -55,7 +55,7 @@ pub struct Pool {
     pub clear: Arc<BackendSettings>,
     /// How connections are secured.
     pub(super) security: Security,
-    /// How its backends are told who the client is.
+    /// How its backends are told the client's identity.
     pub identity: PoolIdentity,
     /// The sender that recipients are asked about with; empty: the null sender.
     pub verify_sender: String,

@@ -135,7 +135,7 @@ impl Pools {
         }
     }
 
-    /// Whether the backends of a pool are told who the client is ([`super::Request::origin`]).
+    /// Whether the backends of a pool are told the client's identity ([`super::Request::origin`]).
     #[must_use]
     pub fn tells(&self, pool: PoolId) -> bool {
         let locals = self.locals.borrow();
@@ -332,7 +332,7 @@ impl Pools {
                 continue;
             }
             match conn.pack() {
-                // The first who waits gets it; where all have gone meanwhile it is closed.
+                // The first waiter gets it; where all have gone meanwhile it is closed.
                 Ok(handover) => handover.pass_on(),
                 // Dropping it drops its permit, and that is what the waiter gets.
                 Err(_) => self.closed(Counter::ClosedShed, local.scopes[place]),

@@ -95,7 +95,7 @@ impl RouteTable {
         (!any).then_some(found)
     }
 
-    /// The route of `<Postmaster>`, who has no domain (RFC 5321 §4.5.1): the first of the file.
+    /// The route of `<Postmaster>`, which has no domain (RFC 5321 §4.5.1): the first of the file.
     #[must_use]
     pub fn of_postmaster(&self) -> Option<&Route> {
         self.first.as_ref()

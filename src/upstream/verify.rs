@@ -311,7 +311,7 @@ impl Pools {
         }
         if !said.head.is_permanent() {
             return match said.head.status {
-                // About the mailbox: it holds whoever writes.
+                // About the mailbox: it holds for any sender.
                 Status(4, 2, _) => Answer::Final(Verification::Deferred(said)),
                 _ => Answer::BySender(said),
             };

@@ -4,7 +4,7 @@
 //! one is forgotten, while what is asked for again moves to the young. That is nearly "the least recently
 //! used goes first", for the price of two maps. A shard's lock is held for one look-up.
 //!
-//! Recipients that were taken have generations of their own: a stranger who guesses names fills the cache with
+//! Recipients that were taken have generations of their own: a client that guesses names fills the cache with
 //! refusals, and must not push out the recipients that mail really goes to.
 
 use super::{ids::PoolId, reply::BackendReply};
@@ -95,7 +95,7 @@ impl RecipientKey {
         Some(key)
     }
 
-    /// Appends octets behind a zero, which no path holds.
+    /// Appends octets after a zero, which no path holds.
     fn append(&mut self, octets: &[u8]) -> Option<()> {
         let from = self.len + 1;
         let place = self.bytes.get_mut(from..from + octets.len())?;

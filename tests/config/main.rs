@@ -17,7 +17,7 @@ fn problems(text: &str) -> Vec<Problem> {
     }
 }
 
-/// The least that a file needs, with more behind it.
+/// The least that a file needs, with more after it.
 fn with(more: &str) -> String {
     let least = "hostname = \"mx.example.net\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:2525\"]\n\
         [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.1:2600\"]\n[[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n";

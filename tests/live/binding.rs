@@ -67,7 +67,7 @@ impl Site {
         }
     }
 
-    /// A client behind the handshake and its EHLO, and what that offers.
+    /// A client after the handshake and its EHLO, and what that offers.
     fn secured(&self) -> (Secure, String) {
         let client = Client::hello(self.gate.smtp).secured(&self.authority.der(), NAME);
         greeted(client)

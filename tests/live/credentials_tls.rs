@@ -23,7 +23,7 @@ const MAY: &str = "smtpd_tls_security_level = may\n";
 
 const YES: &str = "amy: amy@a.example";
 
-/// A Postfix that offers AUTH under TLS alone, and the Dovecot behind it.
+/// A Postfix that offers AUTH under TLS alone, and its Dovecot.
 struct Mailboxes {
     postfix: Postfix,
     _dovecot: Dovecot,
@@ -243,7 +243,7 @@ fn where_it_is_opportunistic_a_password_goes_as_a_message_does() {
     }
 }
 
-/// Whoever stands between puts answers of his own behind the 220, to be read as the backend's after the handshake.
+/// An attacker on the path puts answers of his own after the 220, to be read as the backend's after the handshake.
 #[test]
 fn an_answer_behind_the_yes_lets_nobody_in() {
     let injected = "220 go\r\n250-backend.example\r\n250 AUTH PLAIN\r\n235 2.7.0 yes";

@@ -273,7 +273,7 @@ crate::on_all_engines! {
         assert!(backend.commands().iter().all(|(_, command)| !command.starts_with("EHLO")));
     }
 
-    /// Whatever a body looks like, behind the window or in it, the backend sees one message or none.
+    /// Whatever a body looks like, beyond the window or in it, the backend sees one message or none.
     fn nothing_is_smuggled_past_the_backend(engine) {
         let smuggled = "MAIL FROM:<evil@sender.example>\r\nRCPT TO:<b@example.net>\r\nDATA\r\nevil\r\n";
         let filler = "a line of a large message\r\n".repeat(20_000);

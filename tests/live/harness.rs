@@ -122,7 +122,7 @@ pub struct Gatepost {
 }
 
 impl Gatepost {
-    /// Starts it with one listener `mx`, an admin endpoint, `log.to` in its folder, and `config` behind
+    /// Starts it with one listener `mx`, an admin endpoint, `log.to` in its folder, and `config` after
     /// those: tables (`[[pool]]` …) as the test wants them; lines before the first table are top-level keys.
     pub fn start(engine: &str, config: &str) -> Gatepost {
         Gatepost::start_behind("", engine, config)

@@ -167,7 +167,7 @@ crate::on_all_engines! {
         client.expect("NOOP", "250");
     }
 
-    /// Whoever found it dead, core or proxy, in the window or behind it: the log says reject, and why.
+    /// Whoever found it dead, core or proxy, in the window or beyond it: the log says reject, and why.
     fn a_dead_body_is_logged_as_rejected(engine) {
         let backend = Backend::good(free_address());
         let gatepost = with_policy(engine, &backend, "[limits]\nwindow = \"8KiB\"\nheader = \"8KiB\"\n");

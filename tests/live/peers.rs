@@ -1,4 +1,4 @@
-//! Other people's programs on both sides: Postfix behind, swaks, Python and curl before.
+//! Other people's programs on both sides: Postfix as the backend, swaks, Python and curl as clients.
 
 use crate::{
     backend::{Act, Backend, EXTENSIONS},

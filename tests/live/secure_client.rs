@@ -1,4 +1,4 @@
-//! The client that sends just what it is told, behind a handshake.
+//! The client that sends just what it is told, after a handshake.
 
 use crate::client::Client;
 use rustls::{

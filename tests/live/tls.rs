@@ -80,7 +80,7 @@ impl Site {
         self.folder.path().join(name)
     }
 
-    /// `openssl s_client` with what it is to send: what it showed, standard error behind it.
+    /// `openssl s_client` with what it is to send: what it showed, standard error after it.
     pub fn openssl(&self, implicit: bool, arguments: &[&str], input: &str) -> String {
         let to = if implicit {
             self.implicit

@@ -276,7 +276,7 @@ crate::on_all_engines! {
         assert_eq!(backend.messages().len(), 1);
     }
 
-    /// Whoever stands between puts an answer of his own behind the 220, to be read as the backend's after the handshake.
+    /// An attacker on the path puts an answer of his own after the 220, to be read as the backend's after the handshake.
     fn an_answer_behind_the_yes_is_not_interpreted(engine) {
         for word in ["opportunistic", "required"] {
             let backend = tricky(|| Act::say("220 go\r\n250-backend.example\r\n250 CHUNKING"));

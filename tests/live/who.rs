@@ -15,7 +15,7 @@ use std::{
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 25\r\n";
 
-/// A version 2 header: command and family, and what stands behind the length.
+/// A version 2 header: command and family, and what stands after the length.
 pub fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).expect("short").to_be_bytes();
     [
@@ -40,7 +40,7 @@ pub const FROM_HERE: &str = "proxy_protocol_from = [\"127.0.0.0/8\"]";
 const BLOCKED: &str =
     "[[policy.client_list]]\nname = \"blocked\"\nentries = [\"203.0.113.0/24\"]\n";
 
-/// A connection that begins with these bytes, behind its greeting and EHLO.
+/// A connection that begins with these bytes, after its greeting and EHLO.
 pub fn introduced(address: SocketAddr, pieces: &[&[u8]]) -> Client {
     let mut client = Client::silent(address);
     for piece in pieces {
@@ -234,7 +234,7 @@ crate::on_all_engines! {
         assert!(client.send("plain@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
         gatepost.log_line(&["from=plain@sender.example", "client=127.", "via=127."]);
         let Some(python) = need("python3") else { return };
-        // HAProxy ends TLS, or passes it through behind its header.
+        // HAProxy ends TLS, or passes it through after its header.
         for (name, address) in [("tls", secured), ("through", through)] {
             let script = format!(
                 "import smtplib, ssl\ncontext = ssl._create_unverified_context()\n\

@@ -401,7 +401,7 @@ fn dependencies_are_licensed_for_us() {
     assert!(text.lines().count() > 100, "{text}");
     let mut bad = Vec::new();
     for (name, licence) in text.lines().filter_map(|line| line.split_once('\t')) {
-        // What was listed before has a mark behind it.
+        // What was listed before has a mark after it.
         let licence = licence.trim_end_matches("(*)").trim();
         // One of the alternatives must be fine, and of that every part.
         let plain = licence.replace(['(', ')'], " ");

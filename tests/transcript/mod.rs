@@ -36,7 +36,7 @@ pub struct Script {
     settings: Arc<Settings>,
     /// XCLIENT, XFORWARD.
     grant: Extensions,
-    /// Begins before the greeting; else behind a silent greeting and EHLO.
+    /// Begins before the greeting; else after a silent greeting and EHLO.
     from_connect: bool,
     exchanges: Vec<Exchange>,
     answers: VecDeque<(String, String)>,

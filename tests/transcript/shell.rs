@@ -102,7 +102,7 @@ impl Shell {
         }
     }
 
-    /// What the machine says that it refused, it wrote behind what it said so of before.
+    /// What the machine says that it refused, it wrote after what it said so of before.
     fn refused(&mut self, told: &Reply) {
         let mut written = Vec::new();
         told.write(&mut written);

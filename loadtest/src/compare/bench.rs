@@ -219,7 +219,7 @@ impl Bench {
         })
     }
 
-    /// The same work without anybody in the middle.
+    /// The same work without a proxy.
     ///
     /// # Errors
     /// The source failed.

@@ -4,7 +4,7 @@
 //! texts these words are replaced: `@address@` (where it listens), `@sink@`, `@sink_host@`, `@sink_port@` (the
 //! backend), `@spare@` (another free address), `@folder@` (its own, gone afterwards), `@user@` (who runs this),
 //! `@workers@`, `@connections@` (how many it can hold with the descriptors it has), `@variant@`, `@gatepost@`. In the
-//! folder lie `certificate.pem`, `key.pem` and `both.pem`, for who speaks TLS.
+//! folder lie `certificate.pem`, `key.pem` and `both.pem`, for peers with TLS.
 //!
 //! What only some works want stands below `when`: for `implicit` and `starttls` (the client speaks TLS) and `behind` (the
 //! backend does) it has words of the peer's own, which are empty in all other works. A peer that has no such entry can't
@@ -114,7 +114,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// PATH with the folders of system programs behind it.
+/// PATH with the folders of system programs after it.
 #[must_use]
 pub fn search_path() -> String {
     std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin"

@@ -1,4 +1,4 @@
-//! Who sends: our own source, in this process, or Postfix's smtp-source.
+//! The source: our own, in this process, or Postfix's smtp-source.
 
 use super::{
     peer::program,

@@ -228,7 +228,7 @@ impl Table {
         }
     }
 
-    /// Who the others are held against, in a word.
+    /// The name of the peer that the others are compared with.
     #[must_use]
     pub fn base(&self) -> &str {
         let first = self.rows.first().map_or("HAProxy", |row| &row.title);

@@ -6,7 +6,7 @@
 
 use crate::tls::Mode;
 
-/// Who sends, and who takes.
+/// The source and the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
     /// Our own source and sink, which verify each message.
@@ -112,7 +112,7 @@ pub struct Work {
     pub name: &'static str,
     /// As in the table.
     pub title: &'static str,
-    /// Who sends and takes.
+    /// The source and the backend.
     pub ends: Ends,
     /// What counts.
     pub measure: Measure,

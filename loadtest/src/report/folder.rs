@@ -1,4 +1,4 @@
-//! A run as files: written behind a run, read again by `gatepost-load report`.
+//! A run as files: written after a run, read again by `gatepost-load report`.
 
 use super::{histogram::histogram, run_page, text};
 use crate::{

@@ -81,12 +81,12 @@ pub fn latency_row(name: &str, latency: &Latency) -> Vec<String> {
     row
 }
 
-/// The heads of [`latency_row`]'s columns, behind the first.
+/// The heads of [`latency_row`]'s columns, after the first.
 pub const LATENCY_HEAD: [&str; 8] = [
     "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max",
 ];
 
-/// The steps of a message in the order they happen; unknown ones behind.
+/// The steps of a message in the order they happen; unknown ones after.
 #[must_use]
 pub fn steps(result: &RunResult) -> Vec<(&str, &Latency)> {
     const ORDER: [&str; 11] = [

@@ -21,7 +21,7 @@ pub struct Verdict {
     pub tone: Tone,
     /// The line.
     pub line: String,
-    /// A sentence for each number behind it that is not zero.
+    /// A sentence for each number after it that is not zero.
     pub details: Vec<String>,
 }
 

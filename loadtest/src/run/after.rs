@@ -20,7 +20,7 @@ const ANSWER_MAX: u64 = 1 << 30;
 /// for `settle` (a queue between us and it may take its time), and reconciles.
 ///
 /// # Errors
-/// Nobody answers there, or not with a tally: what, and where.
+/// No tally could be read there: the reason, and the address.
 pub fn reconciled(
     ledger: &Ledger,
     control: &str,

@@ -17,7 +17,7 @@ const CLOSEST: Duration = Duration::from_micros(200);
 /// How long the thread sleeps at most before it looks whether the run is over.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// Starts the thread. A wake comes with each message that is due; the mailbox closes behind the last.
+/// Starts the thread. A wake comes with each message that is due; the mailbox closes after the last.
 ///
 /// # Errors
 /// There is no thread to be had.

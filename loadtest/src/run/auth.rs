@@ -1,4 +1,4 @@
-//! AUTH behind EHLO (RFC 4954): a few lines and their replies, of which the protocol machine knows nothing.
+//! AUTH after EHLO (RFC 4954): a few lines and their replies, of which the protocol machine knows nothing.
 
 use super::{
     link::{Link, LinkError},
@@ -11,7 +11,7 @@ use gatepost::smtp::{
 };
 use std::cell::RefCell;
 
-/// Says who we are, and notes what it took.
+/// Authenticates, and notes the time that it took.
 ///
 /// # Errors
 /// The server refused, or the connection is of no more use.

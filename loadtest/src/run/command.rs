@@ -207,7 +207,7 @@ fn tell(args: &Args, result: &RunResult, ledger: &Ledger) -> Result<ExitCode, Fa
 fn say(text: &str) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()) {
-        // A closed pipe is nobody's fault.
+        // A closed pipe is not an error.
         Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err((exit::OUTPUT, why.to_string())),
         _ => Ok(ExitCode::SUCCESS),
     }

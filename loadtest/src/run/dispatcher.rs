@@ -179,7 +179,7 @@ pub struct Dispatcher {
     pub rng: RefCell<SmallRng>,
     /// Messages to come, in an open loop.
     arrivals: RefCell<Option<Arrivals>>,
-    /// The same, for who counts them.
+    /// The same, for the counter.
     counted: RefCell<Option<Arrivals>>,
     free: RefCell<Vec<Rc<Slot>>>,
     /// Sessions, connected or about to be; with those that trickle.
@@ -288,7 +288,7 @@ impl Dispatcher {
             if self.free.borrow().is_empty() && !room {
                 return;
             }
-            // Also behind the end: what was due before it and has a session is only as late as its wake.
+            // Also after the end: what was due before it and has a session is only as late as its wake.
             let due = self
                 .arrivals
                 .borrow_mut()

@@ -46,7 +46,7 @@ impl Pattern {
     }
 }
 
-/// Who sends to whom.
+/// Senders and recipients.
 #[derive(Clone, Debug)]
 pub struct Addresses(Arc<Patterns>);
 

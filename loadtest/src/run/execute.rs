@@ -155,7 +155,7 @@ fn result(plan: &Plan, gathered: Gathered, start: Tick, cpu: Duration) -> (RunRe
     (result, whole.numbers)
 }
 
-/// Between the workers and who asked for the run.
+/// Between the workers and the caller of the run.
 struct Conductor<'a> {
     shared: &'a Shared,
     hooks: &'a Hooks,
@@ -228,7 +228,7 @@ impl Conductor<'_> {
 
     fn show(&self, shown: Snapshot) {
         if let Some(progress) = &self.hooks.progress {
-            // Who does not look any more is not waited for.
+            // A caller that has gone is not waited for.
             let _ = progress.send(shown);
         }
     }

@@ -238,7 +238,7 @@ impl Link {
     /// Asks for TLS; the handshake is next.
     ///
     /// # Errors
-    /// It is not offered, or refused; or there are octets behind the reply, which would be read as if they had come over
+    /// It is not offered, or refused; or there are octets after the reply, which would be read as if they had come over
     /// TLS; or the connection is of no more use.
     pub async fn ask_for_tls(&mut self) -> Result<(), LinkError> {
         let offered = self.session.capabilities().extensions;

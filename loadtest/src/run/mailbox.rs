@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-/// Octets of all messages together; those behind are left out.
+/// Octets of all messages together; those after are left out.
 const OCTETS_MAX: usize = 1 << 30;
 
 /// Reads the messages, all lines ending in CRLF.

@@ -25,7 +25,7 @@ const MESSAGES_MAX: usize = 512;
 pub struct Template {
     /// What follows the stamp line: header and body, all lines ending in CRLF.
     pub rest: Box<[u8]>,
-    /// The stamp line of its first message, ahead of the number and behind it.
+    /// The stamp line of its first message, ahead of the number and after it.
     stamp: (Box<[u8]>, Box<[u8]>),
     /// Whether there are octets above 127.
     pub eight_bit: bool,
@@ -43,7 +43,7 @@ impl Template {
         };
         let mut line = Vec::new();
         stamp.write(&mut line);
-        // The word behind the version and the run.
+        // The word after the version and the run.
         let blanks = line.iter().enumerate().filter(|(_, c)| **c == b' ');
         let from = blanks
             .map(|(at, _)| at + 1)

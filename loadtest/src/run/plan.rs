@@ -96,7 +96,7 @@ pub struct Plan {
     pub proxy: Option<(ProxyVersion, IpNet)>,
     /// How TLS is spoken, if at all.
     pub tls: Option<Tls>,
-    /// Who sessions say they are, if anybody.
+    /// The account of sessions that authenticate.
     pub auth: Option<Auth>,
     /// How long each wait may take.
     pub timeout: Duration,
@@ -226,7 +226,7 @@ impl Plan {
     }
 }
 
-/// Fills in what nobody said.
+/// Fills in what was not set.
 fn filled(said: Settings) -> Result<Settings, String> {
     let closed = said.closed == Some(true);
     let own = [

@@ -25,7 +25,7 @@ fn record(histogram: &mut Histogram<u64>, micros: u64) {
 pub enum Step {
     /// Until the connection stands.
     Connect,
-    /// Until the server has said who it is.
+    /// Until the server has greeted.
     Greeting,
     /// EHLO.
     Hello,
@@ -47,7 +47,7 @@ pub enum Step {
     Body,
     /// From MAIL to the final reply.
     Service,
-    /// RSET behind a message that was refused.
+    /// RSET after a message that was refused.
     Reset,
     /// A message that trickled in, from its intended start to the final reply.
     Slow,
@@ -139,7 +139,7 @@ pub enum End {
     Deferred,
     /// 5xx.
     Rejected,
-    /// The connection was lost behind its end.
+    /// The connection was lost after its end.
     Uncertain,
     /// Left on purpose.
     Aborted,

@@ -20,7 +20,7 @@ pub struct Tls {
     resume: f64,
 }
 
-/// What stands behind the last colon of a target, and the brackets of an address, are not of its name.
+/// What stands after the last colon of a target, and the brackets of an address, are not of its name.
 fn host(target: &str) -> &str {
     let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
@@ -79,7 +79,7 @@ pub fn is_among(count: u32, share: f64) -> bool {
     due(f64::from(count) + 1.0) > due(f64::from(count))
 }
 
-/// Who a session says it is.
+/// The account of a session.
 #[derive(Clone)]
 pub struct Auth {
     mechanism: Mechanism,

@@ -279,18 +279,18 @@ impl Dialogue<'_> {
     }
 }
 
-/// What a connection is good for behind a message.
+/// What a connection is good for after a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
     /// Another one.
     Ready,
-    /// Another one behind RSET.
+    /// Another one after RSET.
     Soiled,
     /// Nothing.
     Dead,
 }
 
-/// Looks at a connection behind a message.
+/// Looks at a connection after a message.
 #[must_use]
 pub fn rest(link: &Link, outcome: &Outcome) -> Rest {
     match link.session.state() {

@@ -1,5 +1,5 @@
 //! What a run can be told: one list for flags and scenario files, so that each key is a flag of the same name and any
-//! flag overrides its key. What nobody says has its default in [`super::plan`].
+//! flag overrides its key. What is not set has its default in [`super::plan`].
 
 use super::{
     shape::{Burst, Ramp, Steps},
@@ -134,7 +134,7 @@ pub struct Settings {
     #[arg(long, value_name = "SHARE", help_heading = SECURITY)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_resume: Option<Share>,
-    /// Authenticate behind EHLO: plain or login.
+    /// Authenticate after EHLO: plain or login.
     #[arg(long, value_name = "MECHANISM", help_heading = SECURITY)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Mechanism>,
@@ -192,7 +192,7 @@ pub struct Settings {
     #[arg(long, value_name = "TEXT", help_heading = TROUBLE)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spam_phrase: Option<String>,
-    /// The share of messages that are left: behind RCPT, in the middle of the body, or before its end.
+    /// The share of messages that are left: after RCPT, in the middle of the body, or before its end.
     #[arg(long, value_name = "SHARE", help_heading = TROUBLE)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abort: Option<Share>,

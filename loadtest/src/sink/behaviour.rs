@@ -39,7 +39,7 @@ pub struct Behaviour {
     pub unknown: Pattern,
     /// What AUTH announces; none: there is no AUTH.
     pub auth: Mechanisms,
-    /// The account that AUTH lets in; empty: anybody.
+    /// The account that AUTH accepts; empty: any.
     pub account: Account,
     /// Whether MAIL gets 530 5.7.0 before AUTH.
     pub auth_required: bool,
@@ -93,7 +93,7 @@ pub struct Changes {
     /// Offer AUTH with these mechanisms: plain, login; `none` ends it
     #[arg(long, value_name = "NAME,…")]
     pub auth: Option<Mechanisms>,
-    /// Let only this account in (`user:password`) and answer others with 535 5.7.8; empty: anybody
+    /// Accept only this account (`user:password`) and answer others with 535 5.7.8; empty: any
     #[arg(long, value_name = "USER:PASSWORD")]
     pub account: Option<Account>,
     /// Refuse MAIL with 530 5.7.0 before AUTH

@@ -25,7 +25,7 @@ use std::{
 
 /// How often the end is looked for.
 const TICK: Duration = Duration::from_millis(50);
-/// How often people who watch are told.
+/// Time between two lines of progress.
 const TELL: Duration = Duration::from_secs(1);
 /// The last replies leave behind their counts: so long is waited after the last message.
 const LAST_REPLIES: Duration = Duration::from_millis(200);
@@ -225,7 +225,7 @@ fn wait(args: &Args, sink: &Handle, stop: &AtomicBool) -> bool {
     }
 }
 
-/// The line that is redrawn in place; hidden where stderr is no terminal, or nobody wants it.
+/// The line that is redrawn in place; hidden where stderr is no terminal, or with `--quiet`.
 fn progress(args: &Args) -> ProgressBar {
     let target = match args.quiet {
         true => ProgressDrawTarget::hidden(),
@@ -249,7 +249,7 @@ fn print(args: &Args, summary: &Summary) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Writes the tally of the last run to `path`, and those of others beside it, with the run behind the name.
+/// Writes the tally of the last run to `path`, and those of others beside it, with the run after the name.
 fn write_tallies(path: &Path, sink: &Handle) -> Result<(), String> {
     let runs = sink.runs();
     let Some((last, others)) = runs.split_last() else {

@@ -90,7 +90,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: Stream) {
         now: now(),
     };
     if connection.begin(open).await.is_ok() {
-        // However it ended, there is nobody to be told.
+        // However it ended, there is no client left to be told.
         let _ = connection.converse().await;
     }
     drop(leave);
@@ -132,7 +132,7 @@ impl Connection {
         self.stream.set_deadline(self.now.after(PATIENCE));
         let fate = plan.fate(Point::Handshake, &mut self.dice);
         if matches!(fate, Fate::Garble | Fate::Refuse(_)) {
-            // Behind the client's first words: ahead of them it would stand behind our last ones in the clear.
+            // After the client's first words: ahead of them it would stand after our last ones in the clear.
             self.stream.recv().await.ok().flatten().ok_or(Over)?;
         }
         match fate {
@@ -195,7 +195,7 @@ impl Connection {
                     Do::Read => break,
                     Do::Ask(ask) => self.decide(ask).await?,
                     Do::StartTls => {
-                        // Said in the clear behind STARTTLS: whoever said it, it must not be heard (CVE-2011-0411).
+                        // Said in the clear after STARTTLS: it may be an attacker's and must not be used (CVE-2011-0411).
                         if !self.input.rest().is_empty() {
                             self.counters().faults[Fault::Injection as usize].one();
                         }
@@ -380,7 +380,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes one reply to a message; true where it is taken (or nobody can tell from the reply).
+    /// Writes one reply to a message; true where it is taken (or the reply does not say).
     fn reply_to_message(&mut self) -> bool {
         match self.plan.fate(Point::Body, &mut self.dice) {
             Fate::Refuse(reply) => {

@@ -159,7 +159,7 @@ impl Counters {
         }
     }
 
-    /// From the arrival of MAIL to the reply behind the message, in microseconds.
+    /// From the arrival of MAIL to the reply after the message, in microseconds.
     pub fn latency_locked(&self) -> MutexGuard<'_, Histogram<u64>> {
         self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }

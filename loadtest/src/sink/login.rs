@@ -1,4 +1,4 @@
-//! AUTH as the sink knows it (RFC 4954): PLAIN (RFC 4616) and LOGIN, against one account or anybody. Pure.
+//! AUTH as the sink knows it (RFC 4954): PLAIN (RFC 4616) and LOGIN, for one account or any. Pure.
 //!
 //! Rejected: Gatepost's own SASL, for the reason that `session` has for a machine of its own.
 
@@ -70,7 +70,7 @@ impl fmt::Display for Mechanisms {
 
 as_text!(Mechanisms);
 
-/// Who is let in: one name with its password, or anybody.
+/// The account that is accepted: one name with its password, or any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account(pub Option<(String, String)>);
 

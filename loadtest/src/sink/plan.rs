@@ -31,7 +31,7 @@ pub(super) struct Fixed {
 /// How a sink speaks TLS.
 #[derive(Clone, Debug)]
 pub(super) struct Tls {
-    /// From the first octet on, instead of behind STARTTLS.
+    /// From the first octet on, instead of after STARTTLS.
     pub implicit: bool,
     pub acceptor: Acceptor,
 }

@@ -108,7 +108,7 @@ words! {
         Sequence = "sequence",
         /// It sent on without PIPELINING being announced.
         Pipelining = "pipelining not announced",
-        /// It sent on behind STARTTLS in the clear.
+        /// It sent on after STARTTLS in the clear.
         Injection = "octets behind STARTTLS",
         /// BDAT without CHUNKING being announced.
         Chunking = "chunking not announced",
@@ -124,7 +124,7 @@ words! {
 }
 
 impl Point {
-    /// Where it hangs up instead of speaking here, except behind a message.
+    /// Where it hangs up instead of speaking here, except after a message.
     #[must_use]
     pub const fn cut(self) -> Option<Cut> {
         match self {

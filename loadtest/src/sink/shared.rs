@@ -84,7 +84,7 @@ impl Shared {
     }
 
     fn behaviour_locked(&self) -> MutexGuard<'_, (Behaviour, Arc<Plan>)> {
-        // The pair is replaced whole, so it is sound behind a panic.
+        // The pair is replaced whole, so it is sound after a panic.
         self.behaviour
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -112,7 +112,7 @@ impl Shared {
         }
     }
 
-    /// Makes slow reading felt by those who send: for connections from now on.
+    /// Makes slow reading felt by the senders: for connections from now on.
     fn shrink_buffers(&self) {
         for bound in &self.listeners {
             // A kernel that refuses leaves its own size, and the reading is as slow.

@@ -74,7 +74,7 @@ pub struct Summary {
     pub rate_now: u64,
     /// Messages a second, from the first to the last one.
     pub rate: f64,
-    /// From the arrival of MAIL to the reply behind the message, in microseconds.
+    /// From the arrival of MAIL to the reply after the message, in microseconds.
     pub latency: Latency,
     /// The runs that messages came from.
     pub runs: Vec<RunCounts>,
@@ -207,7 +207,7 @@ impl Summary {
         Ok(())
     }
 
-    /// One line for people who watch.
+    /// One line of progress.
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = format!(

@@ -66,7 +66,7 @@ impl Transfer {
     }
 
     /// Takes a piece of the body: how much of the input, and whether that was the end of DATA. For BDAT the input is
-    /// that of one chunk, and is taken whole. Stops behind each piece, so that a caller can hang up in the middle.
+    /// that of one chunk, and is taken whole. Stops after each piece, so that a caller can hang up in the middle.
     pub fn take(&mut self, input: &[u8]) -> (usize, bool) {
         let piece = match &mut self.scan {
             Scan::Data(scan) => scan.scan(input),

@@ -75,7 +75,7 @@ pub fn make(names: &[String], kind: KeyKind) -> Result<Made, String> {
 }
 
 impl Made {
-    /// Writes `certificate.pem`, `key.pem`, and `both.pem` for who wants one file.
+    /// Writes `certificate.pem`, `key.pem`, and `both.pem`, all in one file.
     ///
     /// # Errors
     /// A file can't be written.

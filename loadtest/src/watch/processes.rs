@@ -30,7 +30,7 @@ const SAMPLES_MAX: usize = 4096;
 pub struct Target {
     /// What to call it in the report.
     pub name: String,
-    /// Who it is.
+    /// The process.
     pub whom: Whom,
 }
 

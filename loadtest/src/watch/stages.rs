@@ -1,4 +1,4 @@
-//! The stages of a Gatepost under test, during the run alone: its `/stages` behind the run minus those before it.
+//! The stages of a Gatepost under test, during the run alone: its `/stages` after the run minus those before it.
 
 use crate::{report::histogram, result::StageResult};
 use hdrhistogram::Histogram;
@@ -21,7 +21,7 @@ pub struct Snapshot {
 /// Reads the stages of a Gatepost at its admin address, `127.0.0.1:9025`.
 ///
 /// # Errors
-/// Where nobody answers there, or somebody else does, with the address and what to do.
+/// Where no Gatepost answers there, with the address and what to do.
 pub fn fetch(address: &str) -> io::Result<Snapshot> {
     let page = format!("http://{address}/stages?histograms=1");
     let explained = |error: String| {

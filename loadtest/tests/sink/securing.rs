@@ -44,7 +44,7 @@ fn starttls_in_and_out_of_turn() {
     client.ask("MAIL FROM:<a@a.example>", "250");
     client.ask("STARTTLS", "503");
     client.ask("RSET", "250");
-    // What stands behind it is said in the clear, and not heard.
+    // What stands after it is said in the clear, and not heard.
     client.ask("STARTTLS\r\nMAIL FROM:<b@b.example>", "220");
     client.send("NOOP\r\n");
     wait_until("the handshake has failed", || {

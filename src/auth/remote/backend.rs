@@ -1,5 +1,5 @@
 //! Pass-through: the AUTH of a pool's backends says whose a credential is (RFC 4954). A connection of its own for each
-//! question, opened, asked once, and closed with QUIT: one that has authenticated is somebody's, and none of ours.
+//! question, opened, asked once, and closed with QUIT: one that has authenticated belongs to that user and is not used again.
 //!
 //! It speaks TLS as the pool's messages do, by the same files and names: at once or by STARTTLS, in the clear only where
 //! a message would go in the clear. What fails there is this backend's trouble, never a wrong password.
@@ -38,7 +38,7 @@ struct Place {
     address: String,
     /// None where the pool speaks no TLS.
     connector: Option<Connector>,
-    /// The last handshake failed, and somebody was told.
+    /// The last handshake failed, and that was logged.
     insecure: AtomicBool,
 }
 
@@ -143,7 +143,7 @@ impl Backend {
             .await
             .map_err(|_| "can't connect in time".to_string())?
             .map_err(|why| format!("can't connect: {why}"))?;
-        // EHLO follows the handshake's last word, which nobody answers. A socket that won't have it is slower.
+        // EHLO follows the handshake's last word, which has no answer. A socket that won't have it is slower.
         let _ = stream.set_nodelay(true);
         let mut dialogue = Dialogue::new(stream);
         let connector = place.connector.as_ref().filter(|_| secures);

@@ -169,7 +169,7 @@ impl Dialogue {
         }
     }
 
-    /// Says QUIT and goes. The answer is not awaited: who asked waits.
+    /// Says QUIT and goes. The answer is not awaited, because the asker waits.
     pub async fn leave(mut self) {
         if self.say(b"QUIT").await.is_ok() {
             // TLS ends with a word of its own.

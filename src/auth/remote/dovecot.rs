@@ -32,7 +32,7 @@ const LINE_MAX: usize = 8192;
 /// Lines that Dovecot may introduce itself with.
 const GREETING_MAX: usize = 200;
 
-/// Questions whose answer nobody waits for any more, before we forget them.
+/// Abandoned questions that are kept at most, before they are forgotten.
 const FORGOTTEN_MAX: usize = 1024;
 
 /// Dovecot as a source.
@@ -56,7 +56,7 @@ struct Link {
     mechanisms: std::sync::Arc<[Box<str>]>,
 }
 
-/// What is asked, behind `AUTH` and its number; and who waits.
+/// What is asked, after `AUTH` and its number; and the waiting caller.
 #[derive(Debug)]
 struct Question {
     words: Vec<u8>,
@@ -70,7 +70,7 @@ enum Answer {
     No(Fields),
 }
 
-/// Words behind an answer's number: `key=value`, or a key alone.
+/// Words after an answer's number: `key=value`, or a key alone.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fields(Vec<(String, String)>);
 
@@ -257,8 +257,8 @@ impl Lines {
     }
 }
 
-/// Keeps a connection: sends questions, hands answers to who waits. Ends, and with it every question that is open,
-/// when Dovecot closes or breaks the protocol; or when the source is gone and nobody waits.
+/// Keeps a connection: sends questions, hands answers to their callers. Ends, and with it every question that is open,
+/// when Dovecot closes or breaks the protocol; or when the source is gone and no question waits.
 async fn keep<S>(stream: S, mut lines: Lines, mut asked: mpsc::Receiver<Question>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -322,7 +322,7 @@ fn hear(line: &str, open: &mut HashMap<u32, oneshot::Sender<Answer>>, out: &mut 
         _ => return,
     };
     if let Some(waits) = open.remove(&number) {
-        // Who waits may have gone.
+        // The caller may have gone.
         let _ = waits.send(answer);
     }
 }

@@ -1,4 +1,4 @@
-//! An HTTP endpoint, asked as nginx's mail proxy asks its own (`auth_http`): a GET whose header fields say who wants in,
+//! An HTTP endpoint, asked as nginx's mail proxy asks its own (`auth_http`): a GET whose header fields name the client,
 //! a reply whose fields say yes or no. What the reply says of a backend is nginx's business, not ours.
 //!
 //! Source: nginx's documentation of `ngx_mail_auth_http_module`, and what nginx sends.
@@ -16,7 +16,7 @@ use hyper::{
 };
 use std::time::Duration;
 
-/// Octets of a user's name, and of a password or token, beyond which it is nobody's.
+/// Octets of a user's name, and of a password or token, at most; longer ones are refused unasked.
 const CREDENTIAL_MAX: usize = 8192;
 
 /// An HTTP endpoint as a source.

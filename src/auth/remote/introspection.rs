@@ -15,7 +15,7 @@ use hyper::{
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Octets of a token beyond which it is nobody's.
+/// Octets of a token at most; a longer one is refused unasked.
 const TOKEN_MAX: usize = 8192;
 
 /// An introspection endpoint as a source.

@@ -2,7 +2,7 @@
 //! backends. They run on the control thread's tokio runtime and never on a worker, so that one that is slow costs only
 //! those who wait for it.
 //!
-//! What it must not know: sessions, caches, who is slowed down. A source is asked with an [`Attempt`] and says an
+//! What it must not know: sessions, caches, delays of failed logins. A source is asked with an [`Attempt`] and says an
 //! [`Outcome`]; each question has a time and a place, and every reply a size.
 //!
 //! Rejected: PAM and LDAP of our own. Dovecot speaks both, and its socket is one protocol to get right.

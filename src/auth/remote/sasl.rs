@@ -11,11 +11,11 @@ pub struct Saying {
     pub response: Secret,
 }
 
-/// How a credential is handed on to who offers these mechanisms. A password goes by PLAIN however the client said it; a
+/// How a credential is handed on to a server with these mechanisms. A password goes by PLAIN however the client said it; a
 /// token goes by the mechanism that it came with, or by the other one.
 ///
 /// # Errors
-/// In words, if nothing fits. `Ok(None)`: the credential holds what can't be handed on, so it is nobody's.
+/// In words, if nothing fits. `Ok(None)`: the credential holds what can't be handed on, so it is refused.
 pub fn saying(attempt: &Attempt, offers: impl Fn(&str) -> bool) -> Result<Option<Saying>, String> {
     let first_of = |wanted: &[Mechanism]| {
         let found = wanted.iter().copied().find(|m| offers(m.as_str()));

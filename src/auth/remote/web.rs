@@ -16,7 +16,7 @@ const BODY_MAX: usize = 64 * 1024;
 /// Octets of a reply's head at most.
 const HEAD_MAX: usize = 16 * 1024;
 
-/// A connection that nobody used for so long is closed.
+/// A connection that was idle for this long is closed.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// A client of one endpoint.

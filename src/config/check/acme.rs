@@ -85,7 +85,7 @@ fn instead_of_name(name: &str) -> Option<String> {
     Some("write a host name like \"mx.example.net\"".into())
 }
 
-/// The authority, and who we are to it.
+/// The authority, and our account there.
 fn authority(acme: &Acme, at: &mut Document) {
     if !acme.directory.starts_with("https://") || acme.directory.len() <= "https://".len() {
         let hint = "ACME uses HTTPS only (RFC 8555 §6.1): write \"https://…\"".to_string();

@@ -115,7 +115,7 @@ fn url(i: usize, source: &Credentials, at: &mut Document) {
         if url.starts_with("http://") {
             at.error(&path, "`ca` is for `https` only".into(), None);
         } else if let Err(why) = readable(&source.ca) {
-            // A warning, as with secrets: who checks a file may not have the rights of who runs it.
+            // A warning, as with secrets: the user that checks a file may not have the rights of the one that runs it.
             at.warning(&path, why, None);
         }
     }
@@ -185,7 +185,7 @@ fn secret(i: usize, source: &Credentials, at: &mut Document) {
     } else if !secret.is_empty()
         && let Err(why) = secret.read()
     {
-        // A warning: who checks a file may have neither the rights nor the environment of who runs it.
+        // A warning: the user that checks a file may have neither the rights nor the environment of the one that runs it.
         at.warning(&path, why, None);
     }
     if source.source == CredentialSource::Introspection {

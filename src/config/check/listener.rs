@@ -98,7 +98,7 @@ fn trusted(config: &Config, at: &mut Document) {
     }
 }
 
-/// Networks that may say who their clients are.
+/// Networks whose hosts may name their clients.
 fn claimed(path: &str, networks: &[IpNet], at: &mut Document) {
     for (i, net) in networks.iter().enumerate() {
         if net.prefix_len() == 0 {

@@ -31,11 +31,11 @@ struct Queue(RefCell<State>);
 #[derive(Default)]
 struct State {
     accepted: VecDeque<OwnedFd>,
-    /// Why the accept ended, for who asks next.
+    /// Why the accept ended, for the next call.
     failed: Option<i32>,
     armed: Option<OperationKey>,
     cancelled: bool,
-    /// Nobody will ask for connections any more.
+    /// No more connections will be asked for.
     orphaned: bool,
     waker: Option<Waker>,
 }
@@ -58,7 +58,7 @@ impl Operation for Queue {
         }
         match done.result {
             0.. => {
-                // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+                // SAFETY: the kernel has just made this descriptor for us; it has no other owner.
                 let fd = unsafe { OwnedFd::from_raw_fd(done.result) };
                 // An orphan is closed here.
                 if !state.orphaned {
@@ -143,7 +143,7 @@ impl Drop for Acceptor {
     }
 }
 
-/// Asks who is at the other end.
+/// The peer's address.
 fn with_peer(fd: OwnedFd) -> io::Result<(OwnedFd, SocketAddr)> {
     match sys::peer(fd.as_fd()) {
         Ok(peer) => Ok((fd, peer)),

@@ -146,7 +146,7 @@ impl Loan {
         }
         let room = self.buffers.address(self.id).as_ptr();
         // SAFETY: by the line above it ends within the buffer, which is ours alone until it is given back: the kernel
-        // has handed it over, and `&mut self` says that nobody reads it. `bytes` may be another buffer, never this one.
+        // has handed it over, and `&mut self` says that no one else reads it. `bytes` may be another buffer, never this one.
         unsafe { slice::from_raw_parts_mut(room.add(start), bytes.len()) }.copy_from_slice(bytes);
         self.len += bytes.len() as u16;
         true

@@ -120,7 +120,7 @@ impl Executor {
             let place = &mut table.slots[slot as usize];
             place.queued = false;
             let moves = std::mem::replace(&mut place.span, span) != span;
-            // Woken in its last run: there is nobody to wake any more.
+            // Woken in its last run: there is no task to wake any more.
             let Some(mut task) = place.task.take() else {
                 continue;
             };

@@ -14,13 +14,13 @@
 use crate::smtp::tick::Tick;
 use std::time::Duration;
 
-/// The time in which the events come that a sleep waits for behind the first, if the rate holds.
+/// The time in which the events come that a sleep waits for after the first, if the rate holds.
 const WITHIN: Duration = Duration::from_micros(150);
 
 /// Of so many sessions that moved, one may be waited for.
 const SHARE: usize = 2;
 
-/// More than these are never waited for behind the first.
+/// More than these are never waited for after the first.
 const EVENTS_MAX: u64 = 32;
 
 /// What is seen in this time decides for the next.

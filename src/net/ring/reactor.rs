@@ -1,11 +1,11 @@
 //! The ring: operations on their way, from their submission to their last completion.
 //!
-//! Who submits an operation gives an object that is told of each completion; the reactor holds it until the last one,
+//! The submitter of an operation gives an object that is told of each completion; the reactor holds it until the last one,
 //! so whatever the kernel may still touch is alive. Operations are named by slot and generation: what is cancelled late
 //! never hits a stranger.
 //!
-//! A descriptor is named in an entry only, and closed by an entry too ([`Reactor::close`]), behind all that was queued
-//! for it: an entry never meets a descriptor whose number has gone to somebody else.
+//! A descriptor is named in an entry only, and closed by an entry too ([`Reactor::close`]), after all that was queued
+//! for it: an entry never meets a descriptor whose number belongs to another file by then.
 //!
 //! Nothing but [`Reactor::turn`] enters the kernel (and [`Reactor::flush`], for the rare hand-over of a stream).
 
@@ -97,7 +97,7 @@ impl Table {
         OperationKey(u64::from(*generation) << 32 | u64::from(slot))
     }
 
-    /// Whom to tell; who is told for the last time is let go.
+    /// The object to tell; it is dropped after the last completion.
     fn find(&mut self, key: u64, last: bool) -> Option<Rc<dyn Operation>> {
         let slot = key as u32;
         let (generation, place) = self.slots.get_mut(slot as usize)?;
@@ -351,7 +351,7 @@ fn is_handed_over(ring: &mut IoUring) -> bool {
     ring.submission().is_empty()
 }
 
-/// An entry of whose success nobody wants to hear.
+/// An entry whose success is of no interest.
 fn unanswered(entry: Entry) -> Entry {
     entry.user_data(NOBODY).flags(Flags::SKIP_SUCCESS)
 }

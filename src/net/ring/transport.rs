@@ -2,12 +2,12 @@
 //!
 //! The receive is armed by the first read that finds nothing, and from then on bytes come unasked. So that a peer can't
 //! fill memory while its session is busy elsewhere, the receive is cancelled when [`UNREAD_MAX`] octets wait unread. Until
-//! the cancel has taken hold bytes still come; they are kept, in their order. Who sends that much sends in bulk: reads
+//! the cancel has taken hold bytes still come; they are kept, in their order. A peer that sends that much sends in bulk: reads
 //! are direct calls into larger buffers from then on, which wait for POLLIN where there is nothing, until one finds less
 //! than a buffer of the ring holds. Then the receive is armed again.
 //!
-//! Where the buffers have run dry, the receive ends and who waits is woken, to arm it anew: by then the turn that ran
-//! them dry has given half of them back, so nobody waits for what a third one holds.
+//! Where the buffers have run dry, the receive ends and the waiting task is woken, to arm it anew: by then the turn that ran
+//! them dry has given half of them back, so no task waits for what a third one holds.
 //!
 //! Sends that don't pass at once wait for POLLOUT and go on with direct calls. Rejected: a queued send, which would pin
 //! the bytes until the kernel is done with them, also at the end of the worker, for the sake of what is rare.
@@ -123,7 +123,7 @@ impl Operation for Inbox {
             (1.., Some(chunk)) => state.push(chunk),
             // What it is, the call says.
             (0.., None) if waited => {}
-            // Out of buffers, or cancelled: not the socket's doing. Who waits arms it again.
+            // Out of buffers, or cancelled: not the socket's fault. The waiting task arms it again.
             (error, _) if is_passing(error) => {}
             (end, _) => state.end = Some(-end),
         }
@@ -290,7 +290,7 @@ impl Transport {
         let entry = opcode::PollAdd::new(fd, libc::POLLOUT as u32).build();
         let shared: Rc<Once> = Rc::clone(&poll);
         self.io().submit(shared, entry);
-        // Dropped half way, the wait goes on until the socket is shut down, which who drops it does.
+        // Dropped half way, the wait goes on until the socket is shut down, which its dropper does.
         poll_fn(|cx| poll.poll(cx)).await
     }
 
@@ -322,7 +322,7 @@ impl Drop for Transport {
         let worker = Rc::clone(&socket.worker);
         let io = &worker.ring().io;
         self.inbox.0.borrow_mut().cancel(io);
-        // The two leave together. Nobody else holds the socket: a send that waits borrows us.
+        // The two leave together. No other task holds the socket: a send that waits borrows us.
         match Rc::try_unwrap(socket) {
             Ok(socket) => io.close(socket.into_fd()),
             Err(socket) => socket.shutdown(Shutdown::Both),

@@ -78,7 +78,7 @@ static WORKERS: RwLock<Vec<Option<Arc<Remote>>>> = RwLock::new(Vec::new());
 /// Where other threads leave word for a worker.
 pub(super) struct Remote {
     woken: Mutex<Vec<TaskId>>,
-    /// Has somebody rung since the worker last looked?
+    /// Was it rung since the worker last looked?
     rung: AtomicBool,
     bell: OwnedFd,
 }
@@ -128,7 +128,7 @@ impl Remote {
         std::mem::swap(&mut *left, woken);
     }
 
-    /// Becomes readable with each ring; nobody needs to read it.
+    /// Becomes readable with each ring; it need not be read.
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }

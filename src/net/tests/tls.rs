@@ -26,7 +26,7 @@ async fn tls_pair() -> (Stream, Stream) {
     greeted(client, server).await
 }
 
-/// Both ends behind the handshake.
+/// Both ends after the handshake.
 async fn greeted(mut client: Stream, mut server: Stream) -> (Stream, Stream) {
     let (connector, acceptor) = (connector(), acceptor());
     let mut connect = Box::pin(client.connect_tls(&connector));

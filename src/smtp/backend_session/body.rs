@@ -16,7 +16,7 @@ impl BackendSession {
     }
 
     /// Says whether the search for dots may be spared in the pieces that follow: no line of the payload of this
-    /// transaction begins with one, to their end. Who says so wrongly changes the message, and may end it early; so it is
+    /// transaction begins with one, to their end. A wrong call changes the message, and may end it early; so it is
     /// said from [`BodyFacts::is_undotted`] alone.
     ///
     /// [`BodyFacts::is_undotted`]: crate::smtp::body::BodyFacts::is_undotted

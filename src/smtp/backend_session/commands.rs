@@ -43,7 +43,7 @@ pub(super) fn mail(
     out.extend_from_slice(b"MAIL FROM:<");
     push_path(envelope.sender(), params.smtputf8, out)?;
     out.push(b'>');
-    // A streamed body whose size nobody told has none to declare.
+    // A streamed body of undeclared size has none to declare.
     if offers(Extensions::SIZE) && size > 0 && (load.whole || params.size > 0) {
         out.extend_from_slice(b" SIZE=");
         push_decimal(size, out);

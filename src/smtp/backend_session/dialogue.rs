@@ -12,7 +12,7 @@ use super::{
 impl BackendSession {
     /// Takes a prefix of the input, appends what may be sent now, and says what it means.
     ///
-    /// Any split of the input gives the same events, with one exception: bytes behind the last reply that
+    /// Any split of the input gives the same events, with one exception: bytes after the last reply that
     /// was awaited are [`BackendError::Unasked`] only where they are seen together with it.
     pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> BackendStep {
         let mut consumed = 0;
@@ -246,7 +246,7 @@ impl BackendSession {
             let tell = !t.refused && !t.muted;
             return tell.then_some(Event::Chunk);
         }
-        // LMTP: whether LAST behind it gets one reply or one a recipient is not written anywhere.
+        // LMTP: whether LAST after it gets one reply or one a recipient is not written anywhere.
         let unclear = self.settings.lmtp && t.body == Body::Ended && !t.refused;
         let event = self.refuse(head);
         if unclear {

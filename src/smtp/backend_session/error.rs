@@ -11,11 +11,11 @@ pub enum BackendError {
     Greeting(ReplyHead),
     /// It refused EHLO and HELO, or LHLO.
     Hello(ReplyHead),
-    /// TLS is a must, and it doesn't offer STARTTLS. Perhaps somebody between us took the offer away.
+    /// TLS is a must, and it doesn't offer STARTTLS. Perhaps an attacker on the path removed the offer.
     NoTls,
     /// TLS is a must, and it refused STARTTLS.
     TlsRefused(ReplyHead),
-    /// Bytes came in the clear behind its yes to STARTTLS. Read after the handshake they would pass for its own
+    /// Bytes came in the clear after its yes to STARTTLS. Read after the handshake they would pass for its own
     /// words (response injection, the twin of CVE-2011-0411).
     Injected,
     /// It refused XCLIENT: us, or the client that it was told of.
@@ -28,7 +28,7 @@ pub enum BackendError {
     Unexpected(ReplyHead),
     /// RSET failed.
     Reset(ReplyHead),
-    /// It waits for something that must not be sent (a body nobody may receive), or how many replies
+    /// It waits for something that must not be sent (a body that no recipient may get), or how many replies
     /// are to come can't be known.
     OutOfStep,
 }

@@ -1,4 +1,4 @@
-//! Telling a backend who the client is, in Postfix's words: XCLIENT, after which the backend treats the session as the
+//! Telling a backend about the client, with Postfix's extensions: XCLIENT, after which the backend treats the session as the
 //! client's own, and XFORWARD, which is for its log (XCLIENT_README and XFORWARD_README of Postfix).
 //!
 //! Both take attributes as xtext (RFC 3461 §4), of which only those are sent that the backend offers in its EHLO reply.
@@ -25,7 +25,7 @@ pub struct Attributes(pub u16);
 impl Attributes {
     /// The client's host name.
     pub const NAME: Attributes = Attributes(1);
-    /// Its address; one of IPv6 behind `IPV6:`.
+    /// Its address; one of IPv6 after `IPV6:`.
     pub const ADDR: Attributes = Attributes(1 << 1);
     /// Its port.
     pub const PORT: Attributes = Attributes(1 << 2);
@@ -61,7 +61,7 @@ impl Attributes {
         (Attributes::SOURCE, b"SOURCE"),
     ];
 
-    /// Those that a line of an EHLO reply names behind its keyword.
+    /// Those that a line of an EHLO reply names after its keyword.
     pub(super) fn parse<'a>(words: impl Iterator<Item = &'a [u8]>) -> Attributes {
         let mut all = Attributes::default();
         for word in words {
@@ -224,7 +224,7 @@ fn render(verb: &[u8], offered: Attributes, facts: &Facts<'_>, into: &mut Introd
             true => value.iter().map(|c| if is_plain(*c) { 1 } else { 3 }).sum(),
             false => UNAVAILABLE.len(),
         };
-        // ` NAME=` in front and CRLF behind.
+        // ` NAME=` in front and CRLF after.
         let more = 1 + name.len() + 1 + octets;
         let fits = verb.len() + more + 2 <= LINE_MAX;
         let more = match fits {

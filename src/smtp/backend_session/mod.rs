@@ -242,7 +242,7 @@ pub struct BackendSession {
     replies: ReplyReader,
     capabilities: Capabilities,
     phase: Phase,
-    /// Bytes came in one segment behind the last reply that was awaited.
+    /// Bytes came in one segment after the last reply that was awaited.
     ahead: bool,
     /// All that is said goes over TLS.
     secured: bool,

@@ -1,7 +1,7 @@
 //! TLS on the way to a backend (RFC 3207): when it is asked for, and what follows from the answer.
 //!
 //! Of what was heard in the clear nothing is kept: after the handshake the session is as new, and its capabilities are
-//! those of the second EHLO (§4.2). Somebody between us can take the offer out of the first; who can't bear that says
+//! those of the second EHLO (§4.2). An attacker on the path can take the offer out of the first; a pool that must not allow that says
 //! [`StartTls::Always`].
 
 use super::{

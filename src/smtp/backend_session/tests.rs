@@ -211,7 +211,7 @@ impl Joint {
 struct Plan {
     recipients: usize,
     pieces: Vec<Vec<u8>>,
-    /// Leave at the first refused recipient, or at Go, or behind the first piece.
+    /// Leave at the first refused recipient, or at Go, or after the first piece.
     leave: u8,
 }
 

@@ -87,7 +87,7 @@ pub(super) struct Transaction {
     /// Chunks sent and not answered, without the last.
     pub(super) chunks_open: usize,
     pub(super) body: Body,
-    /// LMTP: recipients whose final reply is in (or who get none).
+    /// LMTP: recipients whose final reply is in (or that get none).
     finals: usize,
     rset: Rset,
     /// The caller has turned away: replies are read, and not told.

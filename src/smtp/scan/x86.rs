@@ -184,7 +184,7 @@ unsafe fn walk<V: Vector, const DOTS: bool, const STOP: bool>(
     }
 }
 
-/// Whole strides from `from` on, up to one that is not whole, has a bare newline, or (with `DOTS`) a dot behind
+/// Whole strides from `from` on, up to one that is not whole, has a bare newline, or (with `DOTS`) a dot after
 /// an LF; returns its place. That a bare newline always leaves the loop, wanted or not, keeps all that is
 /// compared in one register: collected beside the dots it cost a third of the speed.
 ///

@@ -2,7 +2,7 @@
 //! it is right, the shell knows.
 //!
 //! A client may say `*` at any of its turns, and a line that is no base64 ends the exchange. What the client says is
-//! kept for the one question that it leads to, and overwritten behind it.
+//! kept for the one question that it leads to, and overwritten after it.
 
 use super::{Action, Answer, Channel, Server, Signals, State, interface::Question, line::Found};
 use crate::smtp::{

@@ -62,7 +62,7 @@ impl Phase {
 }
 
 /// Points of synchronisation (RFC 2920 §3.1) past which the client sent more before it had the reply. Bytes
-/// behind such a command in the same input show it; those that come a moment later can't be told apart.
+/// after such a command in the same input show it; those that come a moment later can't be told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals(pub u8);
 

@@ -13,7 +13,7 @@ use crate::smtp::{
 pub struct Settings {
     /// Our name: in the banner, the hello replies.
     pub hostname: String,
-    /// Text of the banner behind `220 hostname ESMTP`; may be empty.
+    /// Text of the banner after `220 hostname ESMTP`; may be empty.
     pub banner: String,
     /// What is announced, and thereby allowed. STARTTLS is left out once TLS is active, REQUIRETLS until it
     /// is (RFC 8689 §2). AUTH is announced by `auth` alone; XCLIENT and XFORWARD are allowed by session
@@ -129,7 +129,7 @@ pub enum Question {
     Rcpt,
     /// May the body come? Asked at DATA, and at the first BDAT of a transaction.
     Body,
-    /// Is this who it says ([`Server::said`](super::Server::said))? Asked for each response of an exchange.
+    /// Are these credentials right ([`Server::said`](super::Server::said))? Asked for each response of an exchange.
     /// [`Server::challenge`](super::Server::challenge) asks the client on; an answer ends the exchange.
     Auth,
 }

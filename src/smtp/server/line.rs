@@ -30,7 +30,7 @@ pub(super) struct Lines {
     carry: Vec<u8>,
     /// Octets of the line so far; more than `carry` holds where it is too long.
     length: usize,
-    /// The input before this one ended behind a CR.
+    /// The input before this one ended after a CR.
     cr: bool,
 }
 

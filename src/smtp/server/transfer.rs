@@ -1,6 +1,6 @@
 //! The body under way: DATA to its dot, BDAT chunk by chunk, wanted or not.
 //!
-//! A body that nobody wants is scanned like any other and dropped: only so is its true end found, and no
+//! An unwanted body is scanned like any other and dropped: only so is its true end found, and no
 //! octet of it can become a command.
 
 use super::{Action, Answer, Earlier, Server, State, interface::Question};
@@ -128,7 +128,7 @@ impl Server {
                 self.clock.start_body();
                 if by_chunks {
                     let mode = if self.is_binary() {
-                        BareNewline::Reject // finds them, changes nothing; nobody minds them
+                        BareNewline::Reject // finds them, changes nothing; chunks may hold them
                     } else {
                         mode
                     };
@@ -167,7 +167,7 @@ impl Server {
         (piece.consumed, action)
     }
 
-    /// Takes the next piece of a chunk, and ends it behind its last octet.
+    /// Takes the next piece of a chunk, and ends it after its last octet.
     pub(super) fn chunk(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Option<Action>) {
         if !input.is_empty() {
             self.clock.restart();
@@ -196,7 +196,7 @@ impl Server {
         (piece.consumed, action)
     }
 
-    /// What becomes of a piece: the shell's, or nobody's.
+    /// What becomes of a piece: handed to the shell, or dropped.
     fn piece(&mut self, action: Action) -> Option<Action> {
         if self.transfer.settled {
             return None;

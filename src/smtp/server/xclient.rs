@@ -1,8 +1,8 @@
 //! XCLIENT and XFORWARD: what a proxy in front says of the client that it speaks for.
 //!
 //! Both are Postfix's (XCLIENT_README, XFORWARD_README): attributes in xtext (RFC 3461 §4), given in as many commands
-//! as they need. XCLIENT makes the session that of the client, from the greeting on; XFORWARD tells whoever reads the
-//! log where the next message came from. Who may say either is the shell's to know ([`Server::grant`]).
+//! as they need. XCLIENT makes the session that of the client, from the greeting on; XFORWARD tells readers of the
+//! log where the next message came from. The shell knows which peers may send them ([`Server::grant`]).
 //!
 //! Different from Postfix: what XCLIENT said of name, greeting, protocol and login is forgotten by the next XCLIENT that
 //! doesn't follow directly on it. A proxy that goes on to another client and doesn't name its login must not lend it
@@ -58,7 +58,7 @@ pub struct XclientAttributes {
     pub esmtp: XclientValue<bool>,
     /// HELO: the client's name in HELO or EHLO.
     pub hello: XclientValue<Box<[u8]>>,
-    /// LOGIN: who the client has authenticated as. XCLIENT alone.
+    /// LOGIN: the account that the client has authenticated as. XCLIENT only.
     pub login: XclientValue<Box<[u8]>>,
     /// DESTADDR: where the client connected to. XCLIENT alone.
     pub server_address: XclientValue<IpAddr>,
@@ -186,7 +186,7 @@ impl Server {
         self.forwarded.take()
     }
 
-    /// Why nobody may speak for another client now.
+    /// Why XCLIENT and XFORWARD are refused now.
     fn claim_refusal(&self, extension: Extensions) -> Option<&'static replies::Known> {
         if !self.granted.has(extension) {
             Some(&replies::CLAIM_DENIED)
@@ -222,12 +222,12 @@ impl Server {
         self.state = State::Asked(Question::Client);
     }
 
-    /// The session is another client's: as new, but for what the connection is (TLS, who may speak for others).
+    /// The session is another client's: as new, but for what the connection is (TLS, the right to send XCLIENT).
     fn begin_anew(&mut self, xclient: &XclientAttributes) {
         self.reset();
         self.login = Login::No;
         self.greeted.text.clear();
-        // Postfix takes MAIL at once behind an XCLIENT that named HELO.
+        // Postfix takes MAIL at once after an XCLIENT that named HELO.
         if let Some(hello) = xclient.hello.value() {
             self.greeted.text.extend_from_slice(hello);
         }

@@ -46,7 +46,7 @@ pub struct ConnectionIdentity {
     pub chunking: bool,
     /// What we call ourselves.
     pub hello: String,
-    /// How it's told who the client is.
+    /// How it's told the client's identity.
     pub told: PoolIdentity,
     /// How connections to it are secured.
     pub security: SecurityIdentity,
@@ -79,7 +79,7 @@ pub struct Backend {
     pub(in crate::upstream) queue: Arc<Queue>,
     /// That TLS with it fails has been said.
     pub(in crate::upstream) insecure: AtomicBool,
-    /// That it can't be told who the client is has been said.
+    /// Whether it was logged that it can't be told the client's identity.
     pub(in crate::upstream) untold: AtomicBool,
     weight: AtomicU32,
     waiting: AtomicU32,
@@ -193,7 +193,7 @@ impl Backend {
         self.idle.load(SeqCst)
     }
 
-    /// Whether somebody waits for a connection to it.
+    /// Whether a message waits for a connection to it.
     #[must_use]
     pub fn has_waiters(&self) -> bool {
         self.waiting.load(SeqCst) > 0

@@ -138,7 +138,7 @@ impl Permit {
         })
     }
 
-    /// Gives what room the backend has to those who wait for it.
+    /// Gives the backend's free places to the messages that wait for them.
     ///
     /// A waiter counts itself before it looks for room, and room is made before waiters are looked for:
     /// one of the two sees the other, because all of it is sequentially consistent.

@@ -3,7 +3,7 @@
 //! A message that lies in memory holds a connection for as long as the backend needs; one that streams holds it for as
 //! long as its client likes. So streams of strangers have no more than half of a pool's connections, and those of one
 //! address no more than a quarter: the rest is always there for mail that lies ready. Clients that are trusted are
-//! counted and never refused. Which stream must go when others wait is decided above, by those who see the octets come.
+//! counted and never refused. Which stream must go when others wait is decided above, where the octets are seen to come.
 
 use rustc_hash::FxHashMap;
 use std::sync::{

@@ -183,7 +183,7 @@ fn group(
         .error_x(whiskers)
         .hover_info(HoverInfo::Text)
         .hover_text_array(labels);
-    // The number stands behind the whisker: it is that of a bar nobody sees, as long as both.
+    // The number stands after the whisker: it is that of a bar that is not seen, as long as both.
     let numbers = Trace::new(ends, y)
         .orientation(Orientation::Horizontal)
         .offset_group(beside)

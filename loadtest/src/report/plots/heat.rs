@@ -19,7 +19,7 @@ pub struct HeatColumn {
     pub histogram: Histogram<u64>,
 }
 
-/// More columns than this are drawn together: nobody sees more, and the page stays small.
+/// More columns than this are drawn together: more can't be seen, and the page stays small.
 const COLUMNS_MAX: usize = 240;
 
 /// Buckets for each power of ten of latency.

@@ -163,7 +163,7 @@ impl Session {
     }
 
     fn bdat(&mut self, context: &Context<'_>, arguments: &[u8], out: &mut Vec<u8>) {
-        // Its octets can't be told from commands by whoever does not serve it.
+        // Its octets can't be told from commands by a server without BDAT.
         if !self.offered.has(Extensions::CHUNKING) {
             self.fault(context, Fault::Chunking);
             self.say(&NO_CHUNKS, out);

@@ -1,4 +1,4 @@
-//! STARTTLS in its sequence (RFC 3207 §4), and the session behind a handshake.
+//! STARTTLS in its sequence (RFC 3207 §4), and the session after a handshake.
 
 use super::{Ask, Refusal, Session, State};
 use crate::sink::{
