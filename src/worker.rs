@@ -56,7 +56,7 @@ pub enum Order {
 pub struct Plan {
     /// Its number, from 0.
     pub number: usize,
-    /// The engine.
+    /// The I/O engine that was chosen at the start.
     pub engine: Engine,
     /// The core to be pinned to; `None` leaves that to the kernel.
     pub core: Option<usize>,

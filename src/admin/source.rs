@@ -50,16 +50,16 @@ pub struct Status {
 /// A pool and its backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PoolStatus {
-    /// Its name.
+    /// As in the file.
     pub name: String,
-    /// Its backends.
+    /// In the file's order.
     pub backends: Vec<BackendStatus>,
 }
 
 /// A backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BackendStatus {
-    /// Its address.
+    /// `host:port`, as it is connected to.
     pub address: String,
     /// Whether messages may go to it.
     pub usable: bool,

@@ -76,14 +76,14 @@ pub enum Credential {
     Password {
         /// The account's name, as the client wrote it.
         user: String,
-        /// The password.
+        /// As the client sent it, not prepared.
         password: Secret,
     },
     /// An OAuth access token (RFC 6750).
     Token {
         /// The name that came with it, where one did.
         user: Option<String>,
-        /// The token.
+        /// As the client sent it: opaque to us.
         token: Secret,
     },
 }

@@ -38,7 +38,7 @@ pub enum Verifier {
 pub struct ScramKeys {
     /// Rounds of PBKDF2.
     pub iterations: u32,
-    /// The salt.
+    /// Random, of this account alone.
     pub salt: Box<[u8]>,
     /// H(ClientKey).
     pub stored_key: [u8; 32],

@@ -34,7 +34,7 @@ pub enum User {
     Remove {
         #[command(flatten)]
         file: AccountFile,
-        /// The account.
+        /// The account's name.
         name: String,
     },
     /// Show the accounts and what they own.

@@ -215,7 +215,7 @@ pub enum AdminListen {
     /// Not at all.
     #[default]
     Off,
-    /// There.
+    /// A TCP address.
     At(SocketAddr),
     /// On a Unix socket with this path.
     Unix(PathBuf),

@@ -17,7 +17,7 @@ pub struct Outcome {
     pub backend: Option<Arc<Backend>>,
     /// The TLS version that it was talked to in; `None`: in the clear.
     pub tls: Option<&'static str>,
-    /// When.
+    /// The moments of its steps, for the log and the histograms.
     pub times: Times,
 }
 
@@ -44,11 +44,11 @@ pub enum Ending {
 /// What a backend answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// XCLIENT.
+    /// The reply to XCLIENT.
     Client,
-    /// MAIL.
+    /// The reply to MAIL.
     Sender,
-    /// RCPT.
+    /// The reply to RCPT.
     Recipient,
     /// DATA, or a chunk that was not the last: the wish to send a body.
     Data,

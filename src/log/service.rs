@@ -35,7 +35,7 @@ pub enum Level {
     Error = 0,
     /// Something is wrong and handled.
     Warn = 1,
-    /// Milestones.
+    /// Starts, stops, reloads, backends that fail and come back.
     Info = 2,
     /// Details, to find a fault.
     Debug = 3,

@@ -21,7 +21,7 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Nowhere.
+    /// Lines are dropped before they are written: `log.to = "off"`.
     Off,
     /// Standard output.
     Stdout,

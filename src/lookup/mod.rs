@@ -78,7 +78,7 @@ struct Made {
     dns: TokioResolver,
 }
 
-/// Asks.
+/// Resolves host names: `/etc/hosts` first, then the DNS servers.
 pub struct Resolver {
     settings: config::Dns,
     made: Mutex<Option<Made>>,

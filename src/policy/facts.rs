@@ -52,7 +52,7 @@ pub struct Breaches {
 }
 
 impl Breaches {
-    /// None.
+    /// The message breaks none of the rules.
     pub const NONE: Breaches = Breaches {
         header_size: false,
         hops: false,

@@ -28,9 +28,9 @@ impl Verdict {
 pub enum What {
     /// Ended the check in the client's favour.
     Accept,
-    /// 4xx.
+    /// Refused for now: 4xx, the client tries again.
     Defer,
-    /// 5xx.
+    /// Refused for good: 5xx.
     Reject,
     /// The last reply, then the end.
     Close,

@@ -41,7 +41,7 @@ pub struct Context {
     pub pools: Rc<Pools>,
     /// How fast this worker's streams come.
     pub(super) paces: Paces,
-    /// Measures.
+    /// The worker's counters and histograms.
     pub recorder: Recorder,
     /// The transaction log.
     pub lines: Lines,
@@ -57,7 +57,7 @@ pub struct Context {
 
 /// A configuration as one worker uses it.
 pub struct Current {
-    /// The configuration.
+    /// Of the configuration in force; a session keeps the one that it began with.
     pub site: Arc<Site>,
     /// Rates and session counts, of all workers.
     pub shared: Arc<Shared>,

@@ -33,7 +33,7 @@ use std::{
 pub(super) struct Peer {
     /// Its true address, whatever proxy is in front.
     pub address: IpAddr,
-    /// Its port.
+    /// 0 where a proxy did not tell it.
     pub port: u16,
     /// Its host name, by the word of XCLIENT.
     pub name: Option<Box<[u8]>>,

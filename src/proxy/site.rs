@@ -44,9 +44,9 @@ const BACKEND_MUST_HAVE: Extensions =
 /// One configuration, ready for use. A clone shares all that is large.
 #[derive(Clone)]
 pub struct Site {
-    /// The file.
+    /// The configuration file, as it was read.
     pub config: Config,
-    /// The checks.
+    /// The checks, with a profile for each listener.
     pub policy: Arc<Policy>,
     /// Pools, backends and routes.
     pub backends: Arc<Backends>,
@@ -65,7 +65,7 @@ pub struct Site {
 /// One listener.
 #[derive(Clone)]
 pub struct ListenerSite {
-    /// Its name.
+    /// As in the file, for logs and metrics.
     pub name: String,
     /// Its scope in metrics.
     pub scope: Scope,

@@ -24,7 +24,7 @@ const ENVELOPE_FREE: usize = 8 * 1024;
 
 /// From MAIL to the final reply, or to whatever ended it before.
 pub(super) struct Transaction {
-    /// Its id.
+    /// Also in the log line, the reply and our Received field.
     pub id: MessageId,
     /// When MAIL came.
     pub started: Tick,
@@ -82,7 +82,7 @@ pub(super) enum Body {
 
 /// A body on its way to a backend.
 pub(super) struct Stream {
-    /// The way.
+    /// The transfer to the backend, whose end is held back until the verdict.
     pub way: Streaming,
     /// The header section, for the checks at the end.
     pub header: Vec<u8>,

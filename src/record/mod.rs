@@ -94,7 +94,7 @@ pub struct Tls<'a> {
 
 /// One transaction.
 pub struct Mail<'a> {
-    /// Its id.
+    /// Also in the reply `250 2.0.0 Ok: ID` and in our Received field.
     pub id: [u8; 13],
     /// Where the message came from before, by the word of XFORWARD.
     pub origin: Option<ForwardedOrigin<'a>>,
@@ -135,9 +135,9 @@ pub struct ForwardedOrigin<'a> {
 pub enum Outcome {
     /// 2xx to the end of data.
     Accept,
-    /// 4xx.
+    /// Refused for now: 4xx, the client tries again.
     Defer,
-    /// 5xx.
+    /// Refused for good: 5xx.
     Reject,
     /// The client went, or said RSET or EHLO.
     Abandon,

@@ -34,7 +34,7 @@ pub const LINE_STANDARD: usize = 1000;
 /// All counts are of the payload as it is handed on: unstuffed, and normalised where that was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyFacts {
-    /// Octets.
+    /// Octets of the payload, dots unstuffed.
     pub size: u64,
     /// The longest line in octets with its CRLF; 0 while none is longer than [`LINE_STANDARD`]: such lines
     /// are not measured. The unfinished line counts, so an endless one shows while it grows. The stuffing
@@ -55,7 +55,7 @@ impl BodyFacts {
     /// Whether the payload can go into a DATA transfer as it is: no dot in it needs stuffing.
     #[must_use]
     pub fn is_undotted(&self) -> bool {
-        // A newline that was mended begins a line for the next reader.
+        // A newline that was normalized begins a line for the next reader.
         !self.dotted && !self.bare_newline
     }
 }

@@ -72,7 +72,7 @@ impl ChunkScan {
     }
 
     /// Behind the last octet of the LAST chunk: a CR that stands there is bare after all. Returns the LF
-    /// to hand on after it where that is to be mended.
+    /// to hand on after it where that is to be normalized.
     pub fn finish(&mut self) -> Option<&'static [u8]> {
         if self.at != At::Cr {
             return None;
@@ -100,7 +100,7 @@ impl ChunkScan {
             let octet = input[at];
             let bare = (self.at == At::Cr) != (octet == b'\n') && self.at != At::CrAdded;
             if bare && NORMALIZE {
-                return self.mend(at);
+                return self.normalize(at);
             }
             self.tally.facts.bare_newline |= bare;
             self.tally.octet(octet);
@@ -115,7 +115,7 @@ impl ChunkScan {
     }
 
     /// A bare newline shows at `at`: hands on what stands before it, then the half that it lacks.
-    fn mend(&mut self, at: usize) -> Piece {
+    fn normalize(&mut self, at: usize) -> Piece {
         if at > 0 {
             return Piece::payload(0, at, at); // and comes back here with the next call
         }
@@ -190,13 +190,13 @@ mod tests {
             let (payload, facts) = run(BareNewline::Reject, best, chunks);
             assert_eq!(payload, chunks.concat());
             assert_eq!(facts.bare_newline, bare, "{chunks:?}");
-            let (mended, facts) = run(BareNewline::Normalize, best, chunks);
+            let (normalized, facts) = run(BareNewline::Normalize, best, chunks);
             assert_eq!(facts.bare_newline, bare, "{chunks:?}");
-            assert_eq!(mended == payload, !bare);
-            assert_eq!(facts.size, mended.len() as u64);
+            assert_eq!(normalized == payload, !bare);
+            assert_eq!(facts.size, normalized.len() as u64);
         }
-        let (mended, _) = run(BareNewline::Normalize, best, &[b"\na\r\r", b"\n\r"]);
-        assert_eq!(mended, b"\r\na\r\n\r\n\r\n");
+        let (normalized, _) = run(BareNewline::Normalize, best, &[b"\na\r\r", b"\n\r"]);
+        assert_eq!(normalized, b"\r\na\r\n\r\n\r\n");
     }
 
     proptest! {
@@ -218,9 +218,9 @@ mod tests {
 
         #[test]
         fn a_mended_body_has_nothing_to_mend(payload in octets()) {
-            let (mended, _) = run(BareNewline::Normalize, Engine::best(), &[&payload]);
-            let (again, facts) = run(BareNewline::Reject, Engine::best(), &[&mended]);
-            prop_assert_eq!(again, mended);
+            let (normalized, _) = run(BareNewline::Normalize, Engine::best(), &[&payload]);
+            let (again, facts) = run(BareNewline::Reject, Engine::best(), &[&normalized]);
+            prop_assert_eq!(again, normalized);
             prop_assert!(!facts.bare_newline);
         }
     }

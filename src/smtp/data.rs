@@ -122,7 +122,7 @@ impl DataScan {
                 (At::CrAdded, _) => self.take(octet, At::Text, &mut at),
                 (At::Cr, _) | (At::LineStart | At::Text | At::Dot, b'\n') => {
                     if NORMALIZE {
-                        return self.mend(start, at);
+                        return self.normalize(start, at);
                     }
                     self.tally.facts.bare_newline = true;
                     self.take(octet, behind(octet), &mut at);
@@ -149,7 +149,7 @@ impl DataScan {
     }
 
     /// A bare newline shows at `at`: hands on what stands before it, then the half that it lacks.
-    fn mend(&mut self, start: usize, at: usize) -> Piece {
+    fn normalize(&mut self, start: usize, at: usize) -> Piece {
         if start < at {
             return Piece::payload(start, at, at); // and comes back here with the next call
         }
@@ -229,26 +229,26 @@ mod tests {
             facts.dotted |= line.starts_with(b"..");
             payload.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
         }
-        let (mut mended, mut before) = (Vec::new(), b' ');
+        let (mut normalized, mut before) = (Vec::new(), b' ');
         for &octet in &payload {
             let bare = (before == b'\r') != (octet == b'\n');
             facts.bare_newline |= bare;
             if bare && mode == BareNewline::Normalize {
-                mended.push(if before == b'\r' { b'\n' } else { b'\r' });
+                normalized.push(if before == b'\r' { b'\n' } else { b'\r' });
             }
-            mended.push(octet);
+            normalized.push(octet);
             before = octet;
         }
-        facts.size = mended.len() as u64;
-        facts.nuls = mended.iter().filter(|o| **o == 0).count() as u64;
-        facts.eight_bit = !mended.is_ascii();
-        facts.line_longest = mended
+        facts.size = normalized.len() as u64;
+        facts.nuls = normalized.iter().filter(|o| **o == 0).count() as u64;
+        facts.eight_bit = !normalized.is_ascii();
+        facts.line_longest = normalized
             .split_inclusive(|o| *o == b'\n')
             .map(<[u8]>::len)
             .filter(|length| *length > crate::smtp::body::LINE_STANDARD)
             .max()
             .unwrap_or(0);
-        (mended, facts, Some(rest.to_vec()))
+        (normalized, facts, Some(rest.to_vec()))
     }
 
     const MODES: [BareNewline; 2] = [BareNewline::Reject, BareNewline::Normalize];

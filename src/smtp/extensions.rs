@@ -7,7 +7,7 @@ use std::ops::BitOr;
 pub struct Extensions(pub u32);
 
 impl Extensions {
-    /// Nothing.
+    /// A server that offers no extension.
     pub const NONE: Extensions = Extensions(0);
     /// RFC 2920.
     pub const PIPELINING: Extensions = Extensions(1);

@@ -22,24 +22,24 @@ const ORCPT_MAX: usize = 500;
 pub struct MailText<'a> {
     /// SIZE, octets; 0 where not given. More than 64 bits hold is [`u64::MAX`].
     pub size: u64,
-    /// BODY.
+    /// BODY (RFC 6152, RFC 3030).
     pub body: BodyKind,
-    /// SMTPUTF8.
+    /// SMTPUTF8 was given (RFC 6531).
     pub smtputf8: bool,
-    /// REQUIRETLS.
+    /// REQUIRETLS was given (RFC 8689).
     pub requiretls: bool,
-    /// RET.
+    /// RET (RFC 3461 §4.3).
     pub ret: Option<Ret>,
-    /// ENVID.
+    /// ENVID (RFC 3461 §4.4), in xtext.
     pub envid: &'a [u8],
-    /// AUTH.
+    /// AUTH (RFC 4954 §5), in xtext.
     pub auth: &'a [u8],
 }
 
 /// What RCPT said after its path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RcptText<'a> {
-    /// NOTIFY.
+    /// NOTIFY (RFC 3461 §4.1).
     pub notify: Option<Notify>,
     /// ORCPT; empty is "not given".
     pub orcpt: &'a [u8],

@@ -144,11 +144,11 @@ replies! {
     TOO_MANY_ERRORS = 421 4,7,0 "Too many errors; closing", "The client has made limits.errors errors since its last good message: 5xx replies, failed logins, and 4xx replies beyond the first 1,000.", "See the replies before.";
     /// Too many junk commands.
     TOO_MUCH_JUNK = 421 4,7,0 "Too many commands without a message; closing", "The session has had limits.junk commands that do nothing since its last good message.", "See what the client does; a monitor should say QUIT.";
-    /// Timer.
+    /// To a client that took too long; the connection is closed.
     TIMED_OUT = 421 4,4,2 "Timeout exceeded; closing", "The client took too long for a command or a body, or sent its body slower than timeouts.body_rate.", "Look for a slow or broken path between the client and here.";
-    /// Shutdown.
+    /// To a session without a message under way, while the process drains.
     SHUTTING_DOWN = 421 4,3,2 "Service is shutting down; try again", "The proxy is being stopped, restarted or drained.", "Nothing: a sending server tries again.";
-    /// Overload.
+    /// To a slow stream, while other messages wait for its connection.
     OVERLOADED = 421 4,3,2 "Service is too busy; try again", "A message that streamed to a backend came slower than timeouts.stress_rate while others waited for a connection.", "Nothing, unless it lasts: raise pool.connections, or look for clients that are slow on purpose.";
 }
 

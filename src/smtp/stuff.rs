@@ -1,7 +1,7 @@
 //! The payload on its way into a DATA transfer: dots stuffed (RFC 5321 §4.5.2), the end added.
 //!
 //! A line begins at the start and after CRLF, nowhere else: exactly the rule by which [`super::data`] takes
-//! the dots off again. A payload with bare newlines is refused or mended before it gets here.
+//! the dots off again. A payload with bare newlines is refused or normalized before it gets here.
 
 use memchr::memmem::Finder;
 use std::sync::LazyLock;

@@ -15,7 +15,7 @@ const KEPT: usize = 64;
 /// A change of a backend's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// When.
+    /// The moment of the change.
     pub at: Tick,
     /// The pool's name.
     pub pool: String,

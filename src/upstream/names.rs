@@ -23,9 +23,9 @@ pub type Names = BTreeMap<String, Named>;
 pub struct Unresolved {
     /// `host:port`, as the configuration has it.
     pub address: String,
-    /// Its weight.
+    /// The share of each address, relative to the pool's other backends.
     pub weight: u32,
-    /// Why.
+    /// The resolver's words, for the log.
     pub why: String,
 }
 

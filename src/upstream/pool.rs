@@ -37,9 +37,9 @@ pub struct Waits {
 /// One pool. Made anew by each reload; its backends and its queue are kept.
 #[derive(Debug)]
 pub struct Pool {
-    /// Its number.
+    /// The same for the same name for the life of the process.
     pub id: PoolId,
-    /// Its name.
+    /// As in the file, for logs and metrics.
     pub name: String,
     /// What all its connections have in common.
     pub session: Arc<BackendSettings>,
@@ -47,7 +47,7 @@ pub struct Pool {
     pub rules: Rules,
     /// How the next backend is picked.
     pub balance: Balance,
-    /// Its durations.
+    /// How long each step may take, from `[timeouts]` and `[[pool]]`.
     pub waits: Waits,
     /// Messages on one connection; 0: no limit.
     pub messages_max: u32,

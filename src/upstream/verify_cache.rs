@@ -104,7 +104,7 @@ impl RecipientKey {
         Some(())
     }
 
-    /// The bytes.
+    /// What is compared and hashed.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -173,7 +173,7 @@ struct Shard {
     rest: Generations,
 }
 
-/// The cache.
+/// Remembered answers of backends, in shards with a lock each.
 #[derive(Debug)]
 pub struct Cache {
     shards: [Mutex<Shard>; SHARDS],

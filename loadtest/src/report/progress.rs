@@ -27,9 +27,9 @@ pub struct Snapshot {
     pub sessions: u64,
     /// Latencies of late (the last interval), in microseconds.
     pub p50_us: u64,
-    /// Microseconds.
+    /// In microseconds, over the last interval.
     pub p99_us: u64,
-    /// Microseconds.
+    /// In microseconds, over the last interval.
     pub p999_us: u64,
 }
 

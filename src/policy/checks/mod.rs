@@ -22,7 +22,7 @@ pub enum Whom {
     Strangers,
     /// Clients that are neither trusted nor authenticated.
     Unknown,
-    /// All.
+    /// Every client, also trusted and authenticated ones.
     Everybody,
 }
 

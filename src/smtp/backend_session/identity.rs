@@ -27,7 +27,7 @@ impl Attributes {
     pub const NAME: Attributes = Attributes(1);
     /// Its address; one of IPv6 after `IPV6:`.
     pub const ADDR: Attributes = Attributes(1 << 1);
-    /// Its port.
+    /// Its port, in decimal.
     pub const PORT: Attributes = Attributes(1 << 2);
     /// `SMTP` or `ESMTP`.
     pub const PROTO: Attributes = Attributes(1 << 3);

@@ -24,7 +24,7 @@ pub enum Phase {
     Auth,
     /// STARTTLS was accepted, the handshake is due.
     Tls,
-    /// Over.
+    /// The last reply was written; nothing more is read.
     Closed,
 }
 
@@ -67,7 +67,7 @@ impl Phase {
 pub struct Signals(pub u8);
 
 impl Signals {
-    /// Nothing.
+    /// The client has kept its turn.
     pub const NONE: Signals = Signals(0);
     /// Past EHLO or HELO.
     pub const PAST_HELLO: Signals = Signals(1);

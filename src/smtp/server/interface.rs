@@ -26,11 +26,11 @@ pub struct Settings {
     pub recipients_announced: u32,
     /// Whether anything but EHLO, NOOP, STARTTLS, QUIT and XCLIENT gets 530 before TLS is active (RFC 3207 §4).
     pub requires_tls: bool,
-    /// AUTH.
+    /// The mechanisms that are offered, and when.
     pub auth: Auth,
     /// Counts and sizes.
     pub limits: Limits,
-    /// Waits.
+    /// How long the client may take for each step.
     pub timeouts: Timeouts,
     /// What becomes of a bare CR or LF in a message.
     pub bare_newline: BareNewline,

@@ -55,7 +55,7 @@ pub struct ConnectionIdentity {
 /// One backend.
 #[derive(Debug)]
 pub struct Backend {
-    /// Its number.
+    /// Unique in the process, and the same after a reload that keeps the backend.
     pub id: BackendId,
     /// What it is.
     pub identity: ConnectionIdentity,

@@ -61,9 +61,9 @@ pub fn bars(unit: Unit, bars: &[Bar]) -> Chart {
 pub struct Spread {
     /// The one in the middle.
     pub median: f64,
-    /// The least.
+    /// The least of all rounds.
     pub min: f64,
-    /// The greatest.
+    /// The greatest of all rounds.
     pub max: f64,
 }
 
