@@ -7,11 +7,12 @@ use crate::{
     client::Client,
     dovecot::Dovecot,
     exim::Exim,
-    harness::{Gatepost, free_address},
+    harness::{Gatepost, free_address, wait_until},
     postfix::Postfix,
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    process::Command,
     time::Duration,
 };
 
@@ -125,6 +126,66 @@ fn delivers_a_list(gatepost: &Gatepost) {
     nothing_left_out(gatepost);
 }
 
+/// What a Postfix that sends writes in its log of each try: the recipient, and what came of it.
+fn tries(sender: &Postfix) -> Vec<(String, String)> {
+    let log = sender.log();
+    let of_line = |line: &str| {
+        let (_, rest) = line.split_once(": to=<")?;
+        let (recipient, rest) = rest.split_once('>')?;
+        let (_, status) = rest.split_once(" status=")?;
+        Some((recipient.to_owned(), status.to_owned()))
+    };
+    let of_list = |(to, _): &(String, String)| to.ends_with("@example.net");
+    log.lines().filter_map(of_line).filter(of_list).collect()
+}
+
+/// The same list from a real Postfix, which pipelines its recipients, and tries later what is put off.
+fn takes_a_list_of_postfix(gatepost: &Gatepost) {
+    let relay = format!(
+        "relayhost = [{}]:{}\nvirtual_mailbox_domains =\nmyhostname = sender.example\n",
+        gatepost.smtp.ip(),
+        gatepost.smtp.port()
+    );
+    let Some(sender) = Postfix::start_with(&relay) else {
+        return;
+    };
+    let name = |name: &str, n: usize| format!("{name}{n}@example.net");
+    let dead: Vec<String> = (0..30).map(|n| name("gone", n)).collect();
+    let good: Vec<String> = (0..3).map(|n| name("good", n)).collect();
+    let all: Vec<&str> = good.iter().chain(&dead).map(String::as_str).collect();
+    let reply = Client::hello(sender.address).send("list@sender.example", &all, "x\r\n");
+    assert!(reply.starts_with("250"), "{reply}");
+    let of = |recipient: &str, status: &str| {
+        let tries = tries(&sender);
+        let is = |(to, what): &&(String, String)| to == recipient && what.starts_with(status);
+        tries.iter().filter(is).count()
+    };
+    wait_until("all are told", || {
+        let mut pending = all
+            .iter()
+            .filter(|to| of(to, "sent") + of(to, "bounced") == 0);
+        let done = pending.next().is_none();
+        if !done {
+            // It would try again in five minutes. It complains that it has no pickup, and flushes all the same.
+            let mut flush = Command::new("postqueue");
+            let flush = flush.arg("-c").arg(sender.path("etc")).arg("-f");
+            flush.output().expect("it runs");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        done.then_some(())
+    });
+    for to in &dead {
+        assert_eq!(of(to, "bounced"), 1, "{}", sender.log());
+        assert!(of(to, "deferred") <= 1, "{}", sender.log());
+    }
+    assert!(
+        good.iter().all(|to| of(to, "sent") == 1),
+        "{}",
+        sender.log()
+    );
+    nothing_left_out(gatepost);
+}
+
 /// An address over which a backend gets into trouble that is not its own: a filter says 421 to it, or a look-up hangs.
 /// Honest mail passes meanwhile, so the backend works.
 fn bears_an_odd_address(engine: &str, trouble: fn() -> Act) {
@@ -181,6 +242,7 @@ crate::on_all_engines! {
         let gatepost = Gatepost::start(engine, &pool(postfix.address, "smtp", "verify"));
         bears_guesses(&gatepost);
         delivers_a_list(&gatepost);
+        takes_a_list_of_postfix(&gatepost);
         knows_members(&gatepost);
         assert!(!postfix.log().contains("too many errors"), "{}", postfix.log());
         // Here all are refused in one message, and Postfix ends that connection.
