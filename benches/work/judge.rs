@@ -81,7 +81,7 @@ impl Judge {
     /// If the message is refused: then the bench would measure something else.
     pub fn ask(&mut self, client: IpAddr, points: &[At]) {
         self.now += 100;
-        let fresh = || (client, self.shared.open_session(client));
+        let fresh = || (client, self.shared.open_session(client, 0));
         let (_, ticket) = match &mut self.session {
             Some(session) if session.0 == client => session,
             session => session.insert(fresh()),
@@ -106,6 +106,6 @@ impl Judge {
 
     /// Counts a session of this client.
     pub fn open(&self, client: IpAddr) -> SessionTicket {
-        self.shared.open_session(client)
+        self.shared.open_session(client, 0)
     }
 }

@@ -45,6 +45,14 @@ impl Policy {
         made.resize_with(checks::TABLE.len(), Vec::new);
         let mut different: Vec<&config::Policy> = Vec::new();
         let (mut profiles, mut listeners) = (Vec::new(), Vec::new());
+        let rate_groups = configs.iter().map(|config| {
+            let same = |other: &&config::Policy| rates(other) == rates(config);
+            let first = configs.iter().position(|other| same(&other));
+            first
+                .and_then(|at| u8::try_from(at).ok())
+                .unwrap_or(u8::MAX)
+        });
+        let rate_groups = rate_groups.collect();
         for config in configs {
             if let Some(known) = different.iter().position(|before| *before == config) {
                 listeners.push(known);
@@ -65,11 +73,17 @@ impl Policy {
                 kinds,
                 profiles,
                 listeners,
+                rate_groups,
             })
         } else {
             Err(builder.faults)
         }
     }
+}
+
+/// The limits of a client's address and prefix.
+fn rates(config: &config::Policy) -> [&config::Rate; 2] {
+    [&config.client_rate, &config.prefix_rate]
 }
 
 /// A check that was made, and the configuration that it was made of.

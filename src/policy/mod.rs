@@ -70,6 +70,8 @@ pub struct Policy {
     profiles: Vec<Profile>,
     /// The profile of each listener that it was built for.
     listeners: Vec<usize>,
+    /// Which listeners count the sessions and rates of clients together.
+    rate_groups: Vec<u8>,
 }
 
 /// The checks that hold on some of the listeners.
@@ -96,6 +98,13 @@ impl Policy {
     #[must_use]
     pub fn check(&self, id: CheckId) -> Option<&CheckInfo> {
         self.infos.get(usize::from(id.0))
+    }
+
+    /// The group of listeners with which this one counts a client's sessions and rates: those that have the same limits.
+    /// Otherwise what a listener with high limits admits would use up those of the others, for a whole prefix.
+    #[must_use]
+    pub fn rate_group(&self, listener: usize) -> u8 {
+        self.rate_groups.get(listener).copied().unwrap_or(0)
     }
 
     /// Judges what is known at this point of the session, and leaves what it found in `judgement`.

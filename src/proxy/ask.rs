@@ -96,7 +96,7 @@ impl Session {
         };
         let placeholder = Peer::new(self.peer.address, self.peer.port, None);
         let before = std::mem::replace(&mut self.peer, placeholder);
-        self.peer = before.replaced(named, &self.current);
+        self.peer = before.replaced(named, &self.current, self.listener);
         self.server.trust(self.peer.trusted);
         let answer = self.judge_client(At::Connect);
         if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
@@ -122,7 +122,9 @@ impl Session {
             // Whose session it is, XCLIENT will say: that client is judged.
             return Answer::Accept;
         }
-        self.peer.ticket = Some(self.current.shared.open_session(self.peer.address));
+        let group = site.policy.rate_group(self.listener);
+        let ticket = self.current.shared.open_session(self.peer.address, group);
+        self.peer.ticket = Some(ticket);
         self.judge_client(At::Connect)
     }
 

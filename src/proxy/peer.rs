@@ -77,7 +77,7 @@ impl Peer {
     }
 
     /// The client that a proxy names with XCLIENT, in place of this one.
-    pub fn replaced(self, named: &XclientAttributes, current: &Current) -> Peer {
+    pub fn replaced(self, named: &XclientAttributes, current: &Current, listener: usize) -> Peer {
         let address = match named.address {
             XclientValue::Is(address) => address,
             // An address that is unknown must not pass for the proxy's, which may be trusted.
@@ -99,6 +99,7 @@ impl Peer {
         });
         // The place of the client before is given back before another is taken.
         drop(self.ticket);
+        let group = current.site.policy.rate_group(listener);
         Peer {
             name: named.name.value().cloned(),
             trusted: current.site.trusts(address),
@@ -106,7 +107,7 @@ impl Peer {
                 true => self.judgement,
                 false => Judgement::new(),
             },
-            ticket: Some(current.shared.open_session(address)),
+            ticket: Some(current.shared.open_session(address, group)),
             ..Peer::new(address, port, Some(via))
         }
     }

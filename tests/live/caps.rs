@@ -191,6 +191,22 @@ crate::on_all_engines! {
         assert!(greeted, "a neighbour is refused");
     }
 
+    fn what_one_listener_admits_uses_up_no_limit_of_another(engine) {
+        let backend = Backend::good(free_address());
+        let submission = free_address();
+        let listeners = format!(
+            "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\n[listener.policy.prefix_rate]\nsessions = 2\n\
+             [[listener]]\nname = \"submission\"\nrole = \"submission\"\naddress = [\"{submission}\"]\n"
+        );
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + &listeners));
+        let from = |number| IpAddr::V4(Ipv4Addr::new(127, 0, 2, number));
+        let _held: Vec<Client> = (0..8).map(|_| Client::hello_from(from(1), submission)).collect();
+        let _first = Client::hello_from(from(2), gatepost.smtp);
+        let _second = Client::hello_from(from(3), gatepost.smtp);
+        let third = Client::silent_from(from(4), gatepost.smtp).reply();
+        assert!(third.starts_with("421 4.7.0"), "{third}");
+    }
+
     fn a_client_that_shakes_hands_is_no_early_talker(engine) {
         let site = Implicit::start(engine, "greeting_delay = \"300ms\"", "");
         site.passes();

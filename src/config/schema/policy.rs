@@ -39,7 +39,7 @@ pub struct Policy {
     pub recipient_list: Vec<List>,
     /// Limits on the sessions and rates of one client address (IPv6: of one /64). A rate allows its whole number at
     /// once; what was used comes back evenly over `per`, and what was refused does not count. 0: no limit. Trusted
-    /// clients have no limits.
+    /// clients have no limits. Listeners with the same `client_rate` and `prefix_rate` count together, others apart.
     pub client_rate: Rate,
     /// The same limits for all clients of one network: an IPv4 /24, an IPv6 /48.
     pub prefix_rate: Rate,

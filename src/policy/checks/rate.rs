@@ -224,7 +224,7 @@ mod tests {
         let mut rig = rig("[client_rate]\nsessions = 2\n[prefix_rate]\nsessions = 3");
         let mut open = |client: &str| {
             let client = ip(client);
-            let ticket = rig.shared.open_session(client);
+            let ticket = rig.shared.open_session(client, 0);
             let facts = Facts {
                 client,
                 sessions: ticket.counts(),

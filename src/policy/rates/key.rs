@@ -51,8 +51,8 @@ pub struct Keys {
 }
 
 impl RateKey {
-    fn new(bits: u128, secret: &RandomState) -> RateKey {
-        let hash = secret.hash_one(bits);
+    fn new(bits: u128, group: u8, secret: &RandomState) -> RateKey {
+        let hash = secret.hash_one((bits, group));
         RateKey { bits, hash }
     }
 
@@ -79,11 +79,11 @@ impl Hash for RateKey {
 }
 
 impl Keys {
-    /// Those of an address.
-    pub fn of(ip: IpAddr, secret: &RandomState) -> Keys {
+    /// Those of an address among the listeners that count together.
+    pub fn of(ip: IpAddr, group: u8, secret: &RandomState) -> Keys {
         Keys {
-            client: RateKey::new(address(ip), secret),
-            prefix: RateKey::new(prefix(ip), secret),
+            client: RateKey::new(address(ip), group, secret),
+            prefix: RateKey::new(prefix(ip), group, secret),
         }
     }
 
@@ -145,8 +145,9 @@ mod tests {
             "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
         ] {
             let ip = text.parse::<IpAddr>().expect("an address");
-            let keys = Keys::of(ip, &secret);
-            assert!(keys.are_of(ip) && keys == Keys::of(ip, &secret));
+            let keys = Keys::of(ip, 0, &secret);
+            assert!(keys.are_of(ip) && keys == Keys::of(ip, 0, &secret));
+            assert_ne!(keys, Keys::of(ip, 1, &secret));
             for (kind, key) in [keys.client, keys.prefix].into_iter().enumerate() {
                 for of in [0, 1, 2, 255] {
                     assert!(seen.insert((kind, key.account(of))), "{text} {of}");
@@ -161,7 +162,7 @@ mod tests {
         let secret = RandomState::new();
         let mut shared = 0;
         for client in 0..1_000u32 {
-            let key = Keys::of(IpAddr::from(client.to_be_bytes()), &secret).client;
+            let key = Keys::of(IpAddr::from(client.to_be_bytes()), 0, &secret).client;
             let mut lines = [0, 1, 2, 3].map(|of| key.account(of) >> 52);
             lines.sort_unstable();
             shared += lines.windows(2).filter(|two| two[0] == two[1]).count();

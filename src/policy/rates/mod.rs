@@ -65,14 +65,14 @@ impl Shared {
     pub(super) fn keys(&self, brought: Option<&Keys>, client: IpAddr) -> Keys {
         match brought {
             Some(keys) if keys.are_of(client) => *keys,
-            _ => self.sessions.keys(client),
+            _ => self.sessions.keys(client, 0),
         }
     }
 
-    /// Counts a session from this address until the ticket is dropped. To be taken before
-    /// [`super::At::Connect`] is asked, for every session.
-    pub fn open_session(&self, client: IpAddr) -> SessionTicket {
-        self.sessions.open(client)
+    /// Counts a session from this address until the ticket is dropped, in a group of listeners
+    /// ([`super::Policy::rate_group`]). To be taken before [`super::At::Connect`] is asked, for every session.
+    pub fn open_session(&self, client: IpAddr, group: u8) -> SessionTicket {
+        self.sessions.open(client, group)
     }
 }
 

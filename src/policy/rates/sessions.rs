@@ -78,14 +78,14 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// The keys of an address.
-    pub fn keys(&self, ip: IpAddr) -> Keys {
-        Keys::of(ip, &self.secret)
+    /// The keys of an address in a group of listeners.
+    pub fn keys(&self, ip: IpAddr, group: u8) -> Keys {
+        Keys::of(ip, group, &self.secret)
     }
 
     /// Counts one session.
-    pub fn open(self: &Arc<Sessions>, ip: IpAddr) -> SessionTicket {
-        let keys = self.keys(ip);
+    pub fn open(self: &Arc<Sessions>, ip: IpAddr, group: u8) -> SessionTicket {
+        let keys = self.keys(ip, group);
         SessionTicket {
             counts: SessionCounts {
                 client: self.clients.up(keys.client),
@@ -140,9 +140,9 @@ mod tests {
     fn counts_are_exact_and_given_back() {
         let sessions = Arc::new(Sessions::default());
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let one = sessions.open(ip("192.0.2.1"));
-        let two = sessions.open(ip("192.0.2.1"));
-        let near = sessions.open(ip("192.0.2.9"));
+        let one = sessions.open(ip("192.0.2.1"), 0);
+        let two = sessions.open(ip("192.0.2.1"), 0);
+        let near = sessions.open(ip("192.0.2.9"), 0);
         assert_eq!(
             one.counts(),
             SessionCounts {
@@ -165,7 +165,7 @@ mod tests {
             }
         );
         drop((one, near));
-        let again = sessions.open(ip("192.0.2.1"));
+        let again = sessions.open(ip("192.0.2.1"), 0);
         assert_eq!(
             again.counts(),
             SessionCounts {
@@ -198,12 +198,12 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for i in 0..2_000u32 {
-                        drop(sessions.open(IpAddr::from((i % 7).to_be_bytes())));
+                        drop(sessions.open(IpAddr::from((i % 7).to_be_bytes()), 0));
                     }
                 });
             }
         });
-        let ticket = sessions.open(IpAddr::from([0, 0, 0, 1]));
+        let ticket = sessions.open(IpAddr::from([0, 0, 0, 1]), 0);
         assert_eq!(
             ticket.counts(),
             SessionCounts {
