@@ -139,7 +139,10 @@ impl<'a> Attempts<'a> {
             say!(Debug, "gave up after {count} backends");
             // That this one can't take the message is permanent only where no other of the pool can.
             let told = match &self.kept {
-                Some(kept) if is_by_capability(&kept.ending) => {
+                Some(Outcome {
+                    ending: Ending::Unsupported(why),
+                    ..
+                }) if transfer::is_by_capability(*why) => {
                     let last = self.tried.last();
                     Some(self.without_lease(LeaseError::Down(last)))
                 }
@@ -244,22 +247,11 @@ fn needs_of(pools: &Pools, message: &Message<'_>) -> Needs {
     Needs { size, extensions }
 }
 
-/// Whether a backend's capabilities stood against the message, which another backend, or the same one after a restart,
-/// may have.
-fn is_by_capability(ending: &Ending) -> bool {
-    matches!(
-        ending,
-        Ending::Unsupported(
-            Unsupported::Size | Unsupported::EightBit | Unsupported::Utf8 | Unsupported::Binary
-        )
-    )
-}
-
 /// Whether another try follows, and where.
 fn next(met: &Met) -> Next {
     let outcome = &met.outcome;
     match &outcome.ending {
-        Ending::Lost(_) if met.stale => Next::Fresh,
+        Ending::Lost(_) | Ending::Unsupported(_) if met.stale => Next::Fresh,
         Ending::Lost(_) | Ending::Unsupported(_) => Next::Elsewhere,
         Ending::Refused(step, said) if is_own_trouble(said.head, *step) => match met.stale {
             true => Next::Fresh,

@@ -56,7 +56,7 @@ impl Message<'_> {
 /// What a try came to.
 pub(super) struct Met {
     pub(super) outcome: Outcome,
-    /// The connection was a pooled one that had not been heard since.
+    /// The connection was a pooled one that had not been heard since, or whose capabilities are old.
     pub(super) stale: bool,
 }
 
@@ -168,11 +168,35 @@ fn open(lease: &mut Lease, message: &Message<'_>) -> Result<(), Unsupported> {
     lease.open(message.envelope, message.to, message.load)
 }
 
+/// The backend can't take the message, by what it offered when it greeted this connection. Where it has offered something
+/// else since, the connection is as good as stale.
+fn unsupported(heard: Heard, lease: &mut Lease, why: Unsupported) -> Met {
+    let mut met = heard.met(lease, Ending::Unsupported(why));
+    if is_by_capability(why) && lease.is_outdated() {
+        lease.retire();
+        met.stale = true;
+    }
+    met
+}
+
+/// Whether a backend's capabilities stand against the message, which another backend, or the same one after a restart, may
+/// have.
+pub(super) fn is_by_capability(why: Unsupported) -> bool {
+    match why {
+        Unsupported::Size
+        | Unsupported::EightBit
+        | Unsupported::Utf8
+        | Unsupported::Binary
+        | Unsupported::RequireTls => true,
+        Unsupported::Malformed | Unsupported::Busy => false,
+    }
+}
+
 /// Sends a whole message: in one write with BDAT where there is one recipient, in two otherwise.
 pub(super) async fn whole(lease: &mut Lease, message: &Message<'_>) -> Met {
     let mut heard = Heard::of(lease);
     if let Err(why) = open(lease, message) {
-        return heard.met(lease, Ending::Unsupported(why));
+        return unsupported(heard, lease, why);
     }
     lease.undotted(message.undotted);
     // Ahead of the envelope's replies only where a refused recipient refuses it all, and where the connection won't turn
@@ -237,7 +261,7 @@ impl Streaming {
         let mut heard = Heard::of(&lease);
         let failed = |met: Met, lease: Lease| Err(Box::new((met, lease)));
         if let Err(why) = open(&mut lease, message) {
-            return failed(heard.met(&lease, Ending::Unsupported(why)), lease);
+            return failed(unsupported(heard, &mut lease, why), lease);
         }
         loop {
             // With BDAT the envelope's replies are waited for all the same: see `whole`.

@@ -26,7 +26,7 @@ use crate::{
     smtp::Tick,
 };
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -34,6 +34,9 @@ use std::{
 
 /// The pause before a backend that is full for the moment is asked again.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
+/// So many pauses at most while no connection of ours to it works: a second. A backend that turns all away for longer is
+/// not full but unavailable.
+const FULL_PAUSES_MAX: u32 = 20;
 
 /// What a connection is wanted for.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,22 @@ struct Acquisition<'a> {
     now: Tick,
     /// A backend's refusal of the client, in its own words.
     refusal: OnceCell<BackendReply>,
+    /// Times that a backend was full though no connection of ours to it worked.
+    full: Cell<u32>,
+}
+
+impl Acquisition<'_> {
+    /// What it means that the backend is full once more.
+    fn full_or_unavailable(&self, backend: &Backend) -> Trouble {
+        if backend.idle() + backend.leases() > 0 {
+            return Trouble::Full;
+        }
+        self.full.set(self.full.get() + 1);
+        match self.full.get() > FULL_PAUSES_MAX {
+            true => Trouble::Unavailable,
+            false => Trouble::Full,
+        }
+    }
 }
 
 impl Pools {
@@ -80,6 +99,7 @@ impl Pools {
             begun,
             now: begun,
             refusal: OnceCell::new(),
+            full: Cell::new(0),
         };
         let result = self.acquire_from(local, &mut acquisition).await;
         if let Err((local, error)) = &result {
@@ -354,11 +374,15 @@ impl Pools {
             Ok(opened) => opened,
             Err(error) => {
                 self.recorder.count(error.counter, scope, 1);
-                if error.trouble == Trouble::Origin {
+                let trouble = match error.trouble {
+                    Trouble::Full => acquisition.full_or_unavailable(&local.pool.backends[place]),
+                    trouble => trouble,
+                };
+                if trouble == Trouble::Origin {
                     self.recorder.count(Counter::IdentityRefused, scope, 1);
                 }
-                self.failed(local, place, error.trouble, error.detail);
-                return Err(error.trouble);
+                self.failed(local, place, trouble, error.detail);
+                return Err(trouble);
             }
         };
         self.recorder.count(Counter::BackendOpened, scope, 1);

@@ -175,8 +175,8 @@ async fn begin(
 }
 
 /// Whether a backend greeted with a 4xx because it has as many connections of ours as it takes, and not because it is ill:
-/// others of ours carry mail at this moment (Postfix's `smtpd_client_connection_count_limit` is 50 by default). Then no
-/// more are opened for now. What it says of a client that it was told of may be about that client.
+/// others of ours carry mail at this moment, or are about to (Postfix's `smtpd_client_connection_count_limit` is 50 by
+/// default). Then no more are opened for now. What it says of a client that it was told of may be about that client.
 fn is_at_its_limit(conn: &Conn) -> bool {
     let head = match conn.failure() {
         Some(BackendError::Greeting(head) | BackendError::Hello(head)) => head,
@@ -189,9 +189,12 @@ fn is_at_its_limit(conn: &Conn) -> bool {
         return false;
     }
     if working == 0 {
-        // It may still count connections that we have just closed, as Exim does until it has seen its processes end.
+        // Others that are being opened may be those that it takes: it refuses one at once, and greets the others after
+        // it has looked their address up, as Exim does. It may also still count connections that we have just closed,
+        // as Exim does until it has seen their processes end.
         let greeted = Tick(backend.greeted_at.load(Relaxed));
-        return greeted != Tick::default() && now().since(greeted) < GREETED_LATELY;
+        let lately = greeted != Tick::default() && now().since(greeted) < GREETED_LATELY;
+        return backend.budget.used() > 1 || lately;
     }
     if backend.budget.learn(working, now()) {
         let said = BackendReply::from(conn.session.reply());

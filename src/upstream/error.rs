@@ -50,6 +50,18 @@ pub struct Broken {
     pub uncertain: bool,
 }
 
+impl Broken {
+    /// The connection can't carry what another one to the same backend may.
+    pub(super) fn stale(backend: BackendId) -> Broken {
+        Broken {
+            trouble: Trouble::Lost,
+            backend,
+            stale: true,
+            uncertain: false,
+        }
+    }
+}
+
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.trouble.fmt(f)

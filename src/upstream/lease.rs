@@ -46,6 +46,8 @@ pub struct Lease {
     reused: bool,
     heard: bool,
     broken: bool,
+    /// The connection is to be closed instead of pooled.
+    retired: bool,
     /// It carries a question of ours, and no message.
     asks: bool,
     /// So many recipients were taken before the backend said that it takes no more in one message.
@@ -76,6 +78,7 @@ impl Lease {
             reused,
             heard: false,
             broken: false,
+            retired: false,
             asks: false,
             too_many_after: None,
             too_many_once: false,
@@ -128,6 +131,22 @@ impl Lease {
     #[cfg(test)]
     pub(super) fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// Whether the backend has offered something else, on another connection, since it greeted this one: what this one
+    /// can't carry another may.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        let (here, seen) = (self.capabilities(), self.backend().seen.get());
+        self.reused
+            && seen.is_some_and(|seen| {
+                (seen.extensions, seen.size_max) != (here.extensions, here.size_max)
+            })
+    }
+
+    /// The connection is to be closed once it is given back.
+    pub fn retire(&mut self) {
+        self.retired = true;
     }
 
     /// What the backend offers on this connection.
@@ -368,6 +387,8 @@ impl Lease {
         let (pools, local, place) = (&self.pools, &self.local, self.place);
         if self.broken {
             pools.closed(Counter::ClosedFailed, local.scopes[place]);
+        } else if conn.is_clean() && self.retired {
+            pools.part(conn, local, place, Counter::ClosedAge);
         } else if conn.is_clean() {
             pools.take_back(conn, local, place);
         } else if conn.session.abort(&mut conn.out) == Abort::Reset {

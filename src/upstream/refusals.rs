@@ -66,10 +66,14 @@ impl Pools {
         else {
             return;
         };
-        // Where no limit was learned of it, only the refusal itself can tell the sender to split the message.
-        let too_many = matches!(said.head.status, Status(4 | 5, 5, 3));
-        if too_many && (said.head.is_permanent() || local.pool.recipients_max(now()) > 0) {
-            return;
+        let mut said = said.clone();
+        if matches!(said.head.status, Status(4 | 5, 5, 3)) {
+            if local.pool.recipients_max(now()) > 0 {
+                return;
+            }
+            // Where no limit was learned of it, only the refusal itself can tell the sender to split the message. Once,
+            // whatever its code (RFC 5321 §4.5.3.1.10).
+            (said.head.code, said.head.status) = (452, Status(4, 5, 3));
         }
         let (waits, backends) = (&local.pool.waits, self.backends());
         let verified = backends.verified();
@@ -82,7 +86,7 @@ impl Pools {
         let client = known_client(&local, client);
         if partly && let Some(pair) = RecipientKey::pair(pool, sender, recipient, client) {
             let until = now().after(waits.verify_good);
-            verified.learn_pair(&pair, Known::Bad(said.clone()), until);
+            verified.learn_pair(&pair, Known::Bad(said), until);
         }
     }
 }

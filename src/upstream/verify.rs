@@ -232,6 +232,13 @@ impl Pools {
     ) -> Result<Option<Answer>, Broken> {
         match lease.verify(question.sender, question.recipient) {
             Ok(()) => {}
+            // By what it offered when it greeted: on another connection it may offer SMTPUTF8.
+            Err(Unsupported::Utf8) if lease.is_outdated() => {
+                let broken = Broken::stale(lease.backend().id);
+                lease.retire();
+                lease.give_back();
+                return Err(broken);
+            }
             Err(Unsupported::Utf8) => {
                 lease.give_back();
                 return Ok(None);

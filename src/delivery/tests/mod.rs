@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod limits;
 mod peer;
+mod refusals;
 mod troubles;
 
 use super::*;
@@ -16,7 +18,7 @@ use crate::{
         backend_session::{Load, To, Unsupported},
         envelope::{MailParams, Path, Recipient},
     },
-    upstream::{Backends, LeaseError, PoolId, Pools, Trouble},
+    upstream::{Backends, LeaseError, Needs, PoolId, Pools, Request, Tried, Trouble, Verification},
 };
 use peer::{Peer, Script};
 use std::{future::Future, rc::Rc, sync::Arc, sync::mpsc, thread, time::Duration};
@@ -58,6 +60,10 @@ struct Rig {
 
 impl Rig {
     async fn new(peers: &[&Peer]) -> Rig {
+        Rig::with(peers, |_| {}).await
+    }
+
+    async fn with(peers: &[&Peer], change: fn(&mut crate::config::Pool)) -> Rig {
         let mut config = Config::default();
         let address = |p: &&Peer| crate::config::Backend::Address(p.address.to_string());
         config.pool = vec![crate::config::Pool {
@@ -69,6 +75,7 @@ impl Rig {
         }];
         config.pool[0].health.interval = Time::secs(0);
         config.pool[0].health.slow_start = Time::secs(0);
+        change(&mut config.pool[0]);
         let backends = Arc::new(Backends::build(&config, None, &Default::default()).unwrap());
         let pools = Pools::new(Arc::clone(&backends), Recorder::alone(), 0);
         let rig = Rig {
@@ -107,6 +114,13 @@ impl Rig {
 
     async fn deliver(&self, envelope: &Envelope) -> Outcome {
         deliver(&self.pools, &self.message(envelope, &[BODY])).await
+    }
+
+    /// A stream's beginning, where no backend takes the envelope.
+    async fn open_in_vain(&self, envelope: &Envelope) -> Outcome {
+        let mut message = self.message(envelope, &[BODY]);
+        message.load.whole = false;
+        *open(&self.pools, &message).await.err().unwrap()
     }
 
     fn count(&self, counter: Counter, peer: &Peer) -> u64 {

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 
 /// What it says. A command without an entry is answered as a mail server should; `!close` closes instead, and a text
@@ -20,6 +21,12 @@ pub struct Script {
     on: HashMap<&'static str, Vec<&'static str>>,
     /// So many connections at once; more are greeted with 421.
     limit: Option<usize>,
+    /// So long it counts a connection that has ended.
+    lingers: Duration,
+    /// So long it takes to greet a connection that it doesn't turn away.
+    greets_after: Duration,
+    /// It closes at the MAIL after so many messages.
+    messages: Option<usize>,
 }
 
 impl Script {
@@ -33,6 +40,24 @@ impl Script {
     /// Takes so many connections at once.
     pub fn at_most(mut self, connections: usize) -> Script {
         self.limit = Some(connections);
+        self
+    }
+
+    /// Counts a connection for so long after its end.
+    pub fn lingering(mut self, time: Duration) -> Script {
+        self.lingers = time;
+        self
+    }
+
+    /// Greets so late, and turns away at once.
+    pub fn greeting_after(mut self, time: Duration) -> Script {
+        self.greets_after = time;
+        self
+    }
+
+    /// Closes at the MAIL after so many messages on a connection.
+    pub fn closing_after(mut self, messages: usize) -> Script {
+        self.messages = Some(messages);
         self
     }
 
@@ -107,6 +132,11 @@ impl Peer {
         }
     }
 
+    /// Follows another script on the connections to come.
+    pub fn follow(&self, script: Script) {
+        *self.shared.script.lock().unwrap() = script;
+    }
+
     /// Connections that it ever had.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(SeqCst)
@@ -138,6 +168,8 @@ struct Dialogue<'a> {
     has_sender: bool,
     /// Recipients that it has taken.
     recipients: usize,
+    /// Messages that it has taken.
+    messages: usize,
 }
 
 impl Shared {
@@ -154,6 +186,7 @@ impl Shared {
             body: Vec::new(),
             has_sender: false,
             recipients: 0,
+            messages: 0,
         };
         let is_full = dialogue.script.limit.is_some_and(|limit| open > limit);
         // The other side may go at any moment.
@@ -163,6 +196,9 @@ impl Shared {
         };
         let _ = dialogue.out.shutdown(Shutdown::Both);
         self.sockets.lock().unwrap().remove(&number);
+        if !is_full {
+            thread::sleep(dialogue.script.lingers);
+        }
         self.open.fetch_sub(1, SeqCst);
     }
 }
@@ -170,6 +206,7 @@ impl Shared {
 impl Dialogue<'_> {
     fn talk(&mut self) -> io::Result<()> {
         let mut input = BufReader::new(self.out.try_clone()?);
+        thread::sleep(self.script.greets_after);
         self.say("GREETING", "220 peer.example ESMTP\r\n")?;
         let mut line = String::new();
         loop {
@@ -197,6 +234,14 @@ impl Dialogue<'_> {
                     let text = self.next("RCPT", "250 2.1.5 fine\r\n");
                     self.recipients += usize::from(text.starts_with('2'));
                     self.write(&text)?;
+                }
+                "MAIL"
+                    if self
+                        .script
+                        .messages
+                        .is_some_and(|most| self.messages >= most) =>
+                {
+                    return Ok(());
                 }
                 "MAIL" => {
                     self.body.clear();
@@ -252,6 +297,7 @@ impl Dialogue<'_> {
         if text.is_empty() || text.starts_with('2') {
             let mut bodies = self.shared.bodies.lock().unwrap();
             bodies.push(std::mem::take(&mut self.body));
+            self.messages += 1;
             if text.is_empty() {
                 text = format!("250 2.0.0 queued as {}\r\n", bodies.len());
             }

@@ -1,7 +1,6 @@
 //! Backends that refuse for their own reasons, close when they like, or take few connections.
 
 use super::*;
-use std::cell::Cell;
 
 /// What a backend in trouble says, and to what.
 const IN_TROUBLE: &[(&str, &str)] = &[
@@ -79,9 +78,7 @@ fn a_refusal_that_was_heard_before_the_end_is_told() {
                 let envelope = envelope(&["joe@example.net"]);
                 let outcome = rig.deliver(&envelope).await;
                 assert_eq!(told(&outcome, &envelope), "550 5.1.1 No such user");
-                let mut message = rig.message(&envelope, &[BODY]);
-                message.load.whole = false;
-                let outcome = open(&rig.pools, &message).await.err().unwrap();
+                let outcome = rig.open_in_vain(&envelope).await;
                 assert_eq!(told(&outcome, &envelope), "550 5.1.1 No such user");
                 assert!(rig.backends.view(now())[0].up);
             }
@@ -165,35 +162,5 @@ fn a_body_goes_ahead_of_the_replies_only_where_the_connection_will_last() {
             ahead.push(outcome.times.envelope.is_none());
         }
         assert_eq!(ahead, [true, false, false, true, true, true]);
-    });
-}
-
-#[test]
-fn a_backend_at_its_limit_of_connections_is_not_ill() {
-    on_each_engine(|| async {
-        let peer = Peer::new(Script::offering(&["PIPELINING"]).at_most(3));
-        let rig = Rc::new(Rig::new(&[&peer]).await);
-        // The probe's connection has ended at the peer, too.
-        rig.until(|| peer.open() == 0).await;
-        let envelope = Rc::new(envelope(&["joe@example.net"]));
-        assert!(rig.deliver(&envelope).await.is_accepted());
-        let (done, wrong) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        for _ in 0..8 {
-            let (rig, envelope) = (Rc::clone(&rig), Rc::clone(&envelope));
-            let (done, wrong) = (Rc::clone(&done), Rc::clone(&wrong));
-            net::spawn(async move {
-                for _ in 0..10 {
-                    let outcome = rig.deliver(&envelope).await;
-                    wrong.set(wrong.get() + u32::from(!outcome.is_accepted()));
-                }
-                done.set(done.get() + 1);
-            });
-        }
-        rig.until(|| done.get() == 8).await;
-        // While the limit is found out, a message may be put off; none is lost, and the backend stays in.
-        assert!(wrong.get() <= 4, "{}", wrong.get());
-        assert_eq!(peer.bodies().len() + wrong.get() as usize, 81);
-        let view = &rig.backends.view(now())[0];
-        assert!(view.up && view.connections_max <= 3, "{view:?}");
     });
 }

@@ -309,7 +309,8 @@ fn a_connection_retires_before_its_backend_tires_of_questions() {
 fn a_temporary_refusal_of_some_is_told_once() {
     on_each_engine(|| async {
         let peer = Peer::new();
-        let (pools, pool) = pools(&build(&config(&[&peer]))).await;
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
         let (sender, joe) = (b"a@a.example", Path::split(b"joe@example.net"));
         let note = |said: &BackendReply, partly| {
             pools.note_refused(pool, AMY, sender, joe, said, partly);
@@ -324,6 +325,14 @@ fn a_temporary_refusal_of_some_is_told_once() {
         // That is about the message. Where no limit was learned of it, it is told once, so that the message is split.
         note(&said(452, Status(4, 5, 3)), true);
         assert_eq!((lately(), lately()), (true, false));
+        note(&said(552, Status(5, 5, 3)), true);
+        let told = pools.refused_lately(pool, AMY, sender, joe).unwrap();
+        assert_eq!(told.head.code, 452, "RFC 5321 section 4.5.3.1.10");
+        assert!(!lately());
+        // Where one is known, the message is split by it, and the recipient has no part in it.
+        let limit = &backends.pools().next().unwrap().backends[0].learned;
+        limit.learn(1, now());
+        note(&said(452, Status(4, 5, 3)), true);
         note(&said(552, Status(5, 5, 3)), true);
         assert!(!lately());
         note(&said(550, Status(5, 7, 1)), true);
