@@ -56,7 +56,7 @@ impl<'a> Kind<'a> {
             );
         }
         if let Some([text, table]) = schema["anyOf"].as_array().map(Vec::as_slice) {
-            return Kind::Either(text, resolve(table));
+            return Kind::Either(resolve(text), resolve(table));
         }
         let kind = &schema["type"];
         let format = schema["format"].as_str().unwrap_or_default();

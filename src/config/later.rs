@@ -21,22 +21,10 @@ const LATER: &[(&str, &str)] = &[
     ),
 ];
 
-/// Keys that take words now and tables later.
-const LATER_AS_TABLE: &[(&str, &str)] = &[(
-    "route.recipients",
-    "write \"verify\" to ask the backend, or \"accept\"; `policy.recipient_list` holds lists",
-)];
-
 /// What to say of a key, if it's one of them.
 #[must_use]
 pub fn later(path: &str) -> Option<&'static str> {
     find(LATER, path)
-}
-
-/// What to say of a table where this version wants a word.
-#[must_use]
-pub fn later_as_table(path: &str) -> Option<&'static str> {
-    find(LATER_AS_TABLE, path)
 }
 
 fn find(keys: &'static [(&str, &str)], path: &str) -> Option<&'static str> {

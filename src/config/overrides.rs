@@ -1,7 +1,8 @@
 //! What the command line says over the file, or instead of one. Each flag is a key of the file.
 
 use super::{
-    AdminListen, Config, Io, Listener, Pool, Recipients, Route, Workers, document::Document,
+    AdminListen, Config, Io, Listener, Pool, Recipients, Route, RouteRecipients, Workers,
+    document::Document,
 };
 use std::net::SocketAddr;
 
@@ -159,7 +160,7 @@ impl Overrides {
         }
         if let Some(recipients) = self.recipients {
             for route in &mut config.route {
-                route.recipients = recipients;
+                route.recipients = RouteRecipients::Word(recipients);
             }
         }
     }

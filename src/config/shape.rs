@@ -7,7 +7,7 @@ use super::{
     document::Document,
     environment,
     kind::{Kind, SCHEMA, resolve},
-    later::{later, later_as_table, plain},
+    later::{later, plain},
 };
 use serde_json::Value as Schema;
 use std::ops::Range;
@@ -79,16 +79,6 @@ impl Walker<'_> {
             }
             (Kind::Either(text, _), DeValue::String(_)) => self.value(value, text, path),
             (Kind::Either(_, table), _) => self.value(value, table, path),
-            (Kind::Word(_), DeValue::Table(_)) if later_as_table(path).is_some() => {
-                let hint = later_as_table(path).map(Into::into);
-                self.wrong(
-                    value.span(),
-                    path,
-                    "as a table is not supported yet".into(),
-                    hint,
-                );
-                None
-            }
             (kind, found) => match scalar(kind, found)
                 .or_else(|wrong| environment::unquoted(&expanded, kind).unwrap_or(Err(wrong)))
             {

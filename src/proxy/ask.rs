@@ -207,7 +207,11 @@ impl Session {
         let Some(route) = route else {
             return Answer::Refuse(replies::NO_ROUTE.reply());
         };
-        let earlier = self.server.envelope().recipients().len() - 1;
+        let envelope = self.server.envelope();
+        if !self.current.site.may_be(&route, envelope.path(path)) {
+            return Answer::Refuse(replies::UNLISTED.reply());
+        }
+        let earlier = envelope.recipients().len() - 1;
         let transaction_pool = self.transaction.as_ref().and_then(|t| t.pool());
         let other = transaction_pool.is_some_and(|pool| pool != route.pool);
         if earlier > 0 && (other || self.current.site.is_lmtp(route.pool)) {

@@ -4,7 +4,6 @@
 
 use super::{login::known_as, payload::Survey, peer::Postponed, session::Session};
 use crate::{
-    config::LogRejected,
     metrics::{Counter, Scope, Stage},
     net::now,
     policy::{self, At, Breaches, Facts, Hit, HitKind, SessionTicket, Signals, Verdict, What},
@@ -62,7 +61,7 @@ impl Session {
         };
         self.context.recorder.count(counter, self.scope, 1);
         // A limit that is told later is none: until then the session holds what the limit is about.
-        let delayed = self.current.site.config.policy.log_rejected == LogRejected::Delayed;
+        let delayed = self.current.site.listeners[self.listener].delays_refusals;
         if delayed && !limited {
             self.peer.postponed = Some(Box::new(Postponed {
                 answer: answer_at(At::Rcpt, verdict),

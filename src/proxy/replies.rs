@@ -56,6 +56,15 @@ pub const NO_ROUTE: Known = Known {
     advice: "The operator adds a route.",
 };
 
+/// A recipient that its route's list doesn't have.
+pub const UNLISTED: Known = Known {
+    code: 550,
+    status: Status(5, 1, 1),
+    text: "There is no such recipient here",
+    cause: "The route takes the recipients of a list (`recipients = { file = … }`), and this one is not among them.",
+    advice: "The sender corrects the address. The operator adds it to the file and reloads.",
+};
+
 /// A stranger on a submission listener.
 pub const SUBMISSION_ONLY: Known = Known {
     code: 530,
@@ -109,6 +118,7 @@ pub const ALL: &[Known] = &[
     TOO_MANY_HERE,
     TOO_LARGE_HERE,
     NO_ROUTE,
+    UNLISTED,
     SUBMISSION_ONLY,
     AUTH_FAILED,
     AUTH_UNAVAILABLE,

@@ -4,11 +4,12 @@
 use super::login::{ListenerAuth, Senders};
 use crate::{
     auth::Service,
-    config::{Config, ListenerTls, Recipients, Role},
+    config::{Config, ListenerTls, LogRejected, Recipients, Role},
     metrics::{Registry, Scope},
     policy::Policy,
     smtp::{
         BareNewline, Capabilities, Extensions,
+        envelope::Path,
         limits::{Limits, Timeouts},
         server::{Auth, Settings},
     },
@@ -71,6 +72,8 @@ pub struct ListenerSite {
     pub scope: Scope,
     /// Whether strangers may come.
     pub role: Role,
+    /// Whether a client that is refused at connect hears so at RCPT.
+    pub delays_refusals: bool,
     /// Whether a message that lacks Date or Message-ID gets them.
     pub adds_fixups: bool,
     /// Sessions open now, all workers together.
@@ -115,6 +118,7 @@ impl Site {
                 name: listener.name.clone(),
                 scope: registry.listener(&listener.name),
                 role: listener.role,
+                delays_refusals: config.policy_of(listener).log_rejected == LogRejected::Delayed,
                 adds_fixups: listener.role == Role::Submission && listener.submission_fixes,
                 sessions: sessions(&listener.name),
                 sessions_max: listener.sessions_max,
@@ -185,6 +189,13 @@ impl Site {
                 false,
             ),
         }
+    }
+
+    /// Whether the list of a route has this recipient, where it has a list.
+    #[must_use]
+    pub fn may_be(&self, route: &Route, recipient: Path<'_>) -> bool {
+        let written = self.config.route.get(route.id.0 as usize);
+        written.is_none_or(|written| written.recipients.may_be(recipient))
     }
 
     /// Whether recipients of a route are asked for.

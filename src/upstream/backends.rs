@@ -179,7 +179,7 @@ impl Backends {
         let made = Route {
             id: RouteId(i as u32),
             pool,
-            recipients: route.recipients,
+            recipients: route.recipients.word(),
         };
         if !self.routed.contains(&pool) {
             self.routed.push(pool);

@@ -119,7 +119,6 @@ fn keys_that_are_not_there_yet() {
     for more in [
         "[spool]\ndirectory = \"x\"\n",
         "[[policy.rule]]\nname = \"x\"\n",
-        "[[route]]\ndomains = [\"b.example\"]\npool = \"mta\"\nrecipients = { file = \"x\" }\n",
     ] {
         let found = problems(&with(more));
         assert_eq!(found.len(), 1, "{found:#?}");

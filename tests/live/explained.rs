@@ -23,6 +23,7 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("421 4.3.2 Service is too busy", "no caller of the core says so yet"),
     ("503 5.7.0 Access denied", "a session that is refused at connect is closed at once"),
     ("550 5.5.4 The envelope can't be passed on", "the core takes no envelope that would be malformed"),
+    ("550 5.1.1 There is no such recipient here", "takes a route with a list (tests/live/listed.rs)"),
     ("550 5.1.2 No mail system is known", "a domain without a route is refused by relay control"),
     ("452 4.3.1 Out of memory", "takes as many open bodies as `limits.body_memory` holds"),
     ("454 4.7.0 Temporary authentication failure", "takes a credential source that doesn't answer (tests/live/credentials.rs)"),

@@ -1,9 +1,12 @@
 //! `[[pool]]` and `[[route]]`.
 
-use crate::config::{choice::*, value::*};
+use crate::{
+    config::{RecipientSet, choice::*, value::*},
+    smtp::envelope::Path,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// A group of backends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -171,8 +174,70 @@ pub struct Route {
     pub domain_files: Vec<PathBuf>,
     /// The name of the pool that gets the mail for these domains.
     pub pool: String,
-    /// Which recipients in these domains are accepted.
-    pub recipients: Recipients,
+    /// Which recipients of these domains are taken. `verify`: ask the backend at RCPT, and remember the answer. `accept`:
+    /// take every recipient; the backend's refusal comes only with the message.
+    /// `{ file = "/etc/gatepost/recipients", delimiter = "+" }`: take those that the file lists, one a line, and answer
+    /// `550 5.1.1` to every other: `user@example.net`, `@example.net` for every address of that domain, or `user` for
+    /// that name in each domain of the route. Case doesn't count, and a domain may be written in either form
+    /// (`bücher.example`, `xn--bcher-kva.example`). What follows the first word is left out, so a table of Postfix
+    /// (`relay_recipient_maps`) can be used as it is; `#` at the beginning of a line makes it a comment. `delimiter` (default:
+    /// none) names characters of which the first begins a subaddress: with `"+"`, `amy+list@example.net` is taken where
+    /// `amy@example.net` is listed. `postmaster` of each domain is always taken (RFC 5321 §4.5.1). The file is read
+    /// again at a reload.
+    #[schemars(extend("x-default" = "`\"verify\"`"))]
+    pub recipients: RouteRecipients,
+}
+
+/// How it is known which recipients of a route there are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RouteRecipients {
+    /// By the backends, or not at all.
+    Word(Recipients),
+    /// By a list.
+    Listed(RecipientFile),
+}
+
+impl Default for RouteRecipients {
+    fn default() -> RouteRecipients {
+        RouteRecipients::Word(Recipients::Verify)
+    }
+}
+
+impl RouteRecipients {
+    /// Whether this recipient is taken, as far as the configuration says.
+    #[must_use]
+    pub fn may_be(&self, recipient: Path<'_>) -> bool {
+        match self {
+            RouteRecipients::Word(_) => true,
+            RouteRecipients::Listed(list) => list.set.has(recipient, &list.delimiter),
+        }
+    }
+
+    /// Whether the backends are asked.
+    #[must_use]
+    pub fn word(&self) -> Recipients {
+        match self {
+            RouteRecipients::Word(word) => *word,
+            // The list has the say: what a backend refuses all the same comes with the message.
+            RouteRecipients::Listed(_) => Recipients::Accept,
+        }
+    }
+}
+
+/// The recipients of a route in a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecipientFile {
+    /// The file.
+    pub file: PathBuf,
+    /// Characters of which the first begins a subaddress; `""`: there are none.
+    #[serde(default)]
+    pub delimiter: String,
+    /// What the file holds.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub set: Arc<RecipientSet>,
 }
 
 /// A weight that isn't given.
