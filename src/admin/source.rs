@@ -67,6 +67,9 @@ pub struct BackendStatus {
     pub weight: u32,
     /// Why it is not usable; empty when it is.
     pub why: String,
+    /// Its refusal of the sender that recipients are verified with (`verify_sender`), in its own words; empty where it
+    /// takes questions. It takes mail all the same.
+    pub question_refused: String,
 }
 
 impl PoolStatus {

@@ -66,6 +66,7 @@ fn pool(name: &str, usable: bool) -> PoolStatus {
             usable,
             weight: 1,
             why: if usable { "" } else { "connection refused" }.to_owned(),
+            question_refused: String::new(),
         }],
     }
 }

@@ -199,9 +199,9 @@ impl Service {
         }
         let lasting = Arc::clone(&self.lasting);
         let (good, bad) = (source.cache, source.cache_negative);
-        let answered = move |outcome: Outcome| {
+        let answered = move |outcome: Outcome, holds: Duration| {
             let last = match outcome {
-                Outcome::Granted(_) => good,
+                Outcome::Granted(_) => good.min(holds),
                 _ => bad,
             };
             lasting.cache.put(key, &outcome, now, last);
@@ -209,7 +209,7 @@ impl Service {
         };
         match source.kind.clone() {
             Kind::File(accounts) => {
-                let job = move || answered(accounts.check(&attempt));
+                let job = move || answered(accounts.check(&attempt), Duration::MAX);
                 // A job that isn't taken is dropped, and its reply with it.
                 let _ = self.lasting.hashing.get().map(|threads| threads.run(job));
             }
@@ -219,7 +219,8 @@ impl Service {
                 if let (Some(spawn), true) = (self.lasting.spawn.get(), before < ASKED_MAX) {
                     spawn(Box::pin(async move {
                         let _asked = asked;
-                        answered(remote.check(&attempt).await);
+                        let (outcome, holds) = remote.check(&attempt).await;
+                        answered(outcome, holds);
                     }));
                 }
             }

@@ -37,12 +37,22 @@ pub(super) enum Expiry {
     Dead,
 }
 
+/// What may end a stream's wait before its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Nothing.
+    Fixed,
+    /// The end of the process ([`Deadlines::end_idle`]) or a shortage: nothing is lost where it ends early.
+    Idle,
+    /// A shortage ([`Deadlines::hasten`]): the peer has something under way.
+    Busy,
+}
+
 struct Entry {
     fd: RawFd,
     expiry: Expiry,
     writing: bool,
-    /// Nothing is lost where the wait ends early.
-    idle: bool,
+    wait: Wait,
 }
 
 /// The table: one slot a stream. `due` stands apart from the rest so that a sweep over ten thousand idle streams
@@ -80,7 +90,7 @@ impl Deadlines {
             fd,
             expiry: Expiry::Open,
             writing: false,
-            idle: false,
+            wait: Wait::Fixed,
         });
         if let Some(slot) = table.free.pop() {
             table.entries[slot as usize] = entry;
@@ -100,13 +110,13 @@ impl Deadlines {
         table.free.push(slot);
     }
 
-    /// Sets a deadline; true where it is the earliest of all, so that the alarm must be set anew. `idle` says that
-    /// [`Deadlines::end_idle`] may end the wait before.
-    pub(super) fn set(&self, slot: u32, due: Tick, idle: bool) -> bool {
+    /// Sets a deadline; true where it is the earliest of all, so that the alarm must be set anew. `wait` says what
+    /// may end it before.
+    pub(super) fn set(&self, slot: u32, due: Tick, wait: Wait) -> bool {
         let mut table = self.table.borrow_mut();
         table.due[slot as usize] = due;
         if let Some(entry) = &mut table.entries[slot as usize] {
-            entry.idle = idle;
+            entry.wait = wait;
         }
         drop(table);
         let earlier = due < self.earliest.get();
@@ -132,10 +142,19 @@ impl Deadlines {
 
     /// Has the reads of all streams that are idle end at `by`, where they don't before.
     pub(super) fn end_idle(&self, by: Tick) {
+        self.end(by, |wait| wait == Wait::Idle);
+    }
+
+    /// The same of those whose peer has something under way, too.
+    pub(super) fn hasten(&self, by: Tick) {
+        self.end(by, |wait| wait != Wait::Fixed);
+    }
+
+    fn end(&self, by: Tick, may: fn(Wait) -> bool) {
         let Table { due, entries, .. } = &mut *self.table.borrow_mut();
         for (due, entry) in due.iter_mut().zip(entries) {
             if let Some(entry) = entry
-                && entry.idle
+                && may(entry.wait)
                 && entry.expiry == Expiry::Open
             {
                 *due = by.min(*due);
@@ -194,12 +213,15 @@ mod tests {
         let deadlines = Deadlines::default();
         assert_eq!(deadlines.next_sweep(), Tick::FAR);
         let (a, b) = (deadlines.insert(-1), deadlines.insert(-1));
-        assert!(deadlines.set(a, Tick(1_000_000), false));
+        assert!(deadlines.set(a, Tick(1_000_000), Wait::Fixed));
         assert!(
-            !deadlines.set(b, Tick(2_000_000), false),
+            !deadlines.set(b, Tick(2_000_000), Wait::Fixed),
             "not the earliest"
         );
-        assert!(!deadlines.set(a, Tick(5_000_000), false), "moved away");
+        assert!(
+            !deadlines.set(a, Tick(5_000_000), Wait::Fixed),
+            "moved away"
+        );
         assert_eq!(deadlines.next_sweep(), Tick(1_000_000), "may be too early");
         deadlines.sweep(Tick(1_000_000));
         assert_eq!(deadlines.expiry(a), Expiry::Open);
@@ -216,12 +238,17 @@ mod tests {
     fn only_idle_streams_are_ended_early() {
         let deadlines = Deadlines::default();
         let [idle, busy, writes, over] = [(); 4].map(|()| deadlines.insert(-1));
-        for (slot, is_idle) in [(idle, true), (busy, false), (writes, true), (over, true)] {
-            deadlines.set(slot, Tick(9_000_000), is_idle);
+        for (slot, wait) in [
+            (idle, Wait::Idle),
+            (busy, Wait::Busy),
+            (writes, Wait::Idle),
+            (over, Wait::Busy),
+        ] {
+            deadlines.set(slot, Tick(9_000_000), wait);
         }
         // A reply is on its way, and a wait that is over is no longer idle.
-        deadlines.set(writes, Tick(9_000_000), false);
-        deadlines.set(over, Tick::FAR, false);
+        deadlines.set(writes, Tick(9_000_000), Wait::Fixed);
+        deadlines.set(over, Tick::FAR, Wait::Fixed);
         deadlines.end_idle(Tick(1_000_000));
         assert_eq!(deadlines.next_sweep(), Tick(1_000_000));
         deadlines.sweep(Tick(1_000_000));
@@ -233,13 +260,20 @@ mod tests {
         for slot in [busy, writes, over] {
             assert_eq!(deadlines.expiry(slot), Expiry::Open);
         }
+        // In a hurry those that have something under way are ended as well.
+        deadlines.hasten(Tick(2_000_000));
+        deadlines.sweep(Tick(2_000_000));
+        assert_eq!(deadlines.expiry(busy), Expiry::Deaf);
+        for slot in [writes, over] {
+            assert_eq!(deadlines.expiry(slot), Expiry::Open);
+        }
     }
 
     #[test]
     fn a_freed_slot_is_used_again_and_forgets_its_deadline() {
         let deadlines = Deadlines::default();
         let a = deadlines.insert(-1);
-        deadlines.set(a, Tick(1), false);
+        deadlines.set(a, Tick(1), Wait::Fixed);
         deadlines.remove(a);
         let b = deadlines.insert(-1);
         assert_eq!(a, b);
@@ -252,7 +286,7 @@ mod tests {
         let deadlines = Deadlines::default();
         let slot = deadlines.insert(-1);
         deadlines.set_writing(slot, true);
-        deadlines.set(slot, Tick(1), false);
+        deadlines.set(slot, Tick(1), Wait::Fixed);
         deadlines.sweep(Tick(2));
         assert_eq!(deadlines.expiry(slot), Expiry::Dead);
     }

@@ -61,6 +61,8 @@ pub use inherit::{drop_capabilities, ignore_signals, inherited};
 pub use listener::{BindOptions, Bound, Listener, Stopper};
 pub use panics::panics;
 pub use probe::{Choice, probe};
-pub use run::{end_idle_waits, gather_events, lost_task, offload, run_worker, spawn, spawn_vital};
+pub use run::{
+    end_idle_waits, gather_events, hasten_waits, lost_task, offload, run_worker, spawn, spawn_vital,
+};
 pub use stream::{Ender, Stream};
 pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};

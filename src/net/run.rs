@@ -108,3 +108,17 @@ pub fn end_idle_waits(by: Tick) {
     worker.deadlines.end_idle(by);
     worker.alarm(worker.deadlines.next_sweep());
 }
+
+/// Ends the reads of this worker's streams at `by`, where they don't end before, whether the peer has something under way
+/// ([`Stream::set_busy_deadline`]) or nothing ([`Stream::set_idle_deadline`]).
+///
+/// [`Stream::set_busy_deadline`]: super::Stream::set_busy_deadline
+/// [`Stream::set_idle_deadline`]: super::Stream::set_idle_deadline
+///
+/// # Panics
+/// Outside [`run_worker`].
+pub fn hasten_waits(by: Tick) {
+    let worker = Worker::current();
+    worker.deadlines.hasten(by);
+    worker.alarm(worker.deadlines.next_sweep());
+}

@@ -1,6 +1,10 @@
 //! A connected descriptor of this worker, with its deadline.
 
-use super::{deadline::Expiry, sys, worker::Worker};
+use super::{
+    deadline::{Expiry, Wait},
+    sys,
+    worker::Worker,
+};
 use crate::smtp::tick::Tick;
 use std::{
     net::Shutdown,
@@ -35,8 +39,8 @@ impl Socket {
         sys::shutdown(self.as_raw_fd(), how);
     }
 
-    pub(super) fn set_deadline(&self, due: Tick, idle: bool) {
-        if self.worker.deadlines.set(self.slot, due, idle) {
+    pub(super) fn set_deadline(&self, due: Tick, wait: Wait) {
+        if self.worker.deadlines.set(self.slot, due, wait) {
             self.worker.alarm(due);
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     buffer::Chunk,
     clock::now,
-    deadline::Expiry,
+    deadline::{Expiry, Wait},
     engine::Engine,
     epoll, ring,
     socket::{Socket, Waiting},
@@ -240,12 +240,17 @@ impl Stream {
     ///
     /// After a `recv` timed out, a last reply may be sent, for `deadline::LAST_WORDS` or until a new deadline.
     pub fn set_deadline(&self, due: Tick) {
-        self.io.socket().set_deadline(due, false);
+        self.io.socket().set_deadline(due, Wait::Fixed);
     }
 
     /// The same for a wait in which the peer has nothing under way, which [`super::end_idle_waits`] may end before.
     pub fn set_idle_deadline(&self, due: Tick) {
-        self.io.socket().set_deadline(due, true);
+        self.io.socket().set_deadline(due, Wait::Idle);
+    }
+
+    /// The same for a wait in which the peer has something under way, which only [`super::hasten_waits`] may end before.
+    pub fn set_busy_deadline(&self, due: Tick) {
+        self.io.socket().set_deadline(due, Wait::Busy);
     }
 
     /// A handle by which another task can end its input.
@@ -361,7 +366,7 @@ impl Ender {
     /// Has the read or the write in flight time out now. One that begins later has its own deadline.
     pub fn end_input(&self, now: Tick) {
         if let Some(socket) = self.0.upgrade() {
-            socket.set_deadline(now, false);
+            socket.set_deadline(now, Wait::Fixed);
         }
     }
 }

@@ -56,7 +56,7 @@ pub use builder::PolicyFault;
 pub use facts::{At, Breaches, Facts, Signals};
 pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
-pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key};
+pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key, prefix_of};
 pub use rule::CheckInfo;
 pub use verdict::{Verdict, What};
 

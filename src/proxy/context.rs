@@ -11,7 +11,7 @@ use crate::{
     config::LogFormat,
     log::Lines,
     metrics::{Counter, Gauge, Recorder, Scope},
-    net::{end_idle_waits, now},
+    net::{hasten_waits, now},
     policy::Shared,
     smtp::{Capabilities, Tick, server::Settings},
     upstream::Pools,
@@ -178,8 +178,8 @@ impl Context {
             .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);
     }
 
-    /// While places or memory are scarce, sessions that wait for a command since better times are held to `timeouts.stress`
-    /// as well.
+    /// While places or memory are scarce, sessions that have waited for their client since better times are held to
+    /// `timeouts.stress` as well, between two messages and within one.
     fn hasten(&self, moment: Tick) {
         let current = self.current.borrow();
         let site = &current.site;
@@ -188,7 +188,7 @@ impl Context {
             || self.memory.is_scarce()
             || site.listeners.iter().any(ListenerSite::is_scarce);
         if stressed {
-            end_idle_waits(moment.after(site.config.timeouts.stress.0));
+            hasten_waits(moment.after(site.config.timeouts.stress.0));
         }
     }
 

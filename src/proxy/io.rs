@@ -84,7 +84,8 @@ impl Io {
         true
     }
 
-    /// Reads on. Meanwhile the buffer of the replies is the worker's. Where the session is idle, a drain ends the wait.
+    /// Reads on. Meanwhile the buffer of the replies is the worker's. Where the session is idle, a drain ends the wait;
+    /// where places or memory become scarce, it ends sooner in any case.
     pub async fn read(
         &mut self,
         context: &Context,
@@ -93,7 +94,7 @@ impl Io {
     ) -> io::Result<Option<Chunk>> {
         match idle {
             true => self.stream.set_idle_deadline(deadline),
-            false => self.stream.set_deadline(deadline),
+            false => self.stream.set_busy_deadline(deadline),
         }
         context.keep(std::mem::take(&mut self.out));
         let read = self.stream.recv().await;

@@ -4,6 +4,7 @@
 //! budget counts capacity, not length: what was taken from the machine is what must stay bounded. One address has an eighth
 //! of it, or the room of one window; what small messages need doesn't count towards that, so most mail looks nothing up.
 
+use crate::policy::prefix_of;
 use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, RefCell},
@@ -24,8 +25,12 @@ pub struct BodyMemory {
     max: Cell<u64>,
     /// What one client may hold beyond its small messages.
     share: Cell<u64>,
+    /// What all of one network may.
+    network_share: Cell<u64>,
     /// What clients that are not trusted hold, by their keys.
     clients: RefCell<FxHashMap<u128, u64>>,
+    /// The same of their networks (IPv4 /24, IPv6 /48): the holder of a /48 has 65,536 keys.
+    networks: RefCell<FxHashMap<u128, u64>>,
     /// Empty, each of [`FIRST`] octets. Not counted: it is a fixed sum.
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -38,7 +43,9 @@ impl BodyMemory {
             used: Cell::new(0),
             max: Cell::new(0),
             share: Cell::new(0),
+            network_share: Cell::new(0),
             clients: RefCell::default(),
+            networks: RefCell::default(),
             spare: RefCell::default(),
         };
         memory.set_max(max, window);
@@ -49,6 +56,7 @@ impl BodyMemory {
     pub fn set_max(&self, max: u64, window: u64) {
         self.max.set(max);
         self.share.set((max / 8).max(window));
+        self.network_share.set((max / 2).max(window));
     }
 
     /// Octets in use.
@@ -77,24 +85,32 @@ impl BodyMemory {
         fits
     }
 
-    /// Takes so much of a client's share.
+    /// Takes so much of a client's share, and of its network's.
     fn take_share(&self, client: u128, octets: u64) -> bool {
+        let network = prefix_of(client);
         let mut clients = self.clients.borrow_mut();
-        let held = clients.get(&client).copied().unwrap_or(0);
-        let fits = held + octets <= self.share.get();
+        let mut networks = self.networks.borrow_mut();
+        let held = clients.get(&client).copied().unwrap_or(0) + octets;
+        let all = networks.get(&network).copied().unwrap_or(0) + octets;
+        let fits = held <= self.share.get() && all <= self.network_share.get();
         if fits {
-            clients.insert(client, held + octets);
+            clients.insert(client, held);
+            networks.insert(network, all);
         }
         fits
     }
 
     fn give_share(&self, client: u128, octets: u64) {
-        let mut clients = self.clients.borrow_mut();
-        if let Some(held) = clients.get_mut(&client) {
-            *held -= octets;
-            if *held == 0 {
-                clients.remove(&client);
-            }
+        give(&mut self.clients.borrow_mut(), client, octets);
+        give(&mut self.networks.borrow_mut(), prefix_of(client), octets);
+    }
+}
+
+fn give(held: &mut FxHashMap<u128, u64>, key: u128, octets: u64) {
+    if let Some(of_key) = held.get_mut(&key) {
+        *of_key -= octets;
+        if *of_key == 0 {
+            held.remove(&key);
         }
     }
 }
@@ -348,6 +364,27 @@ mod tests {
             memory.clients.borrow().is_empty(),
             "those that have gone are forgotten"
         );
+    }
+
+    #[test]
+    fn one_network_has_half_however_many_addresses_it_has() {
+        let memory = BodyMemory::new(800_000, 64 * 1024);
+        // The /64s of one /48, then one of another.
+        let key = |site: u128, network: u128| 0x2001_0db8 << 96 | site << 80 | network << 64;
+        let mut windows: Vec<Window> = Vec::new();
+        let held = |memory: &BodyMemory| memory.used();
+        for network in 0..16 {
+            let mut window = Window::open(&memory, Some(key(1, network)), 64 * 1024, 0);
+            let _ = window.push(&[7; 60_000]);
+            windows.push(window);
+        }
+        assert!(held(&memory) < 400_000 + 16 * FIRST as u64 + 1);
+        let mut other = Window::open(&memory, Some(key(2, 0)), 64 * 1024, 0);
+        assert!(other.push(&[7; 60_000]));
+        windows.clear();
+        drop(other);
+        assert_eq!(held(&memory), 0);
+        assert!(memory.networks.borrow().is_empty() && memory.clients.borrow().is_empty());
     }
 
     #[test]

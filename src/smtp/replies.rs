@@ -127,6 +127,9 @@ replies! {
     /// AUTH twice.
     AUTH_TWICE = 503 5,5,1 "Already authenticated", "AUTH came after it had succeeded (RFC 4954 section 4).", "Correct the client.";
     /// AUTH without TLS.
+    // RFC 4954 §6 has 534 as well: a mechanism that is weaker than the server wants of this user, whatever the connection.
+    // No source of ours tells users apart in this way, and a mechanism that a listener doesn't offer gets 504. Postfix says
+    // no 534 either.
     AUTH_NEEDS_TLS = 538 5,7,11 "Encryption required for authentication", "AUTH came in clear text on a listener with `auth_requires_tls`.", "Switch TLS on in the client, and change the password: it may have been read on its way.";
     /// Too many recipients.
     TOO_MANY_RECIPIENTS = 452 4,5,3 "Too many recipients", "The message has more recipients than limits.recipients; the earlier ones are kept.", "Nothing: a sending server sends the rest in another transaction.";

@@ -2,6 +2,7 @@
 //!
 //! `gatepost check` looks at them as the start and a reload do, and each fault has its place in the configuration.
 
+use super::exposed::exposed;
 use crate::{
     auth,
     config::{ConfigSource, Loaded, Problem, Severity},
@@ -40,6 +41,9 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
             true => errors.push(problem(Severity::Error)),
             false => warnings.push(problem(Severity::Warning)),
         }
+    }
+    for (key, problem, hint) in exposed(&loaded.config) {
+        warnings.push(loaded.problem(Severity::Warning, &key, problem, Some(hint)));
     }
     loaded.warnings.extend(warnings);
     let sources = auth::faults(&loaded.config).into_iter();

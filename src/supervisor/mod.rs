@@ -10,6 +10,7 @@ mod build;
 mod certificates;
 mod control;
 pub mod examine;
+mod exposed;
 mod names;
 mod reload;
 mod rights;

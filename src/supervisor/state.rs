@@ -157,12 +157,16 @@ impl admin::AdminSource for State {
                 } else {
                     format!("left out after {} failures", view.failures)
                 },
+                question_refused: view
+                    .question_refused
+                    .map_or_else(String::new, |said| said.to_string()),
             });
             let unresolved = pool.unresolved.iter().map(|unresolved| BackendStatus {
                 address: unresolved.address.clone(),
                 usable: false,
                 weight: unresolved.weight,
                 why: unresolved.why.clone(),
+                question_refused: String::new(),
             });
             PoolStatus {
                 name: pool.name.clone(),

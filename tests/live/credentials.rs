@@ -57,7 +57,7 @@ pub fn token(mechanism: Mechanism, user: &str, token: &str) -> Attempt {
 
 /// An outcome in one line.
 pub async fn ask(source: &Remote, attempt: &Attempt) -> String {
-    match source.check(attempt).await {
+    match source.check(attempt).await.0 {
         Outcome::Granted(account) => {
             format!("{}: {}", account.name, account.addresses.join(" "))
         }

@@ -30,6 +30,21 @@ crate::on_all_engines! {
         assert!(Client::greeted(gatepost.smtp).1.starts_with("220"));
     }
 
+    fn each_listener_says_itself_when_a_client_hears_of_its_refusal(engine) {
+        let backend = Backend::good(free_address());
+        let other = free_address();
+        let listeners = format!(
+            "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\n\
+             [[listener]]\nname = \"patient\"\naddress = [\"{other}\"]\n[listener.policy]\nlog_rejected = \"delayed\"\n"
+        );
+        let policy = format!("[[policy.client_list]]\nname = \"blocked\"\nentries = [\"127.0.0.0/8\"]\nreply = \"550 5.7.1 Go away\"\n{listeners}");
+        let gatepost = with_policy(engine, &backend, &policy);
+        assert!(Client::greeted(gatepost.smtp).1.starts_with("554 5.7.1 Go away"));
+        let mut client = Client::hello(other);
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        client.expect("RCPT TO:<b@example.net>", "550 5.7.1 Go away");
+    }
+
     fn shadow_mode_only_watches(engine) {
         let backend = Backend::good(free_address());
         let policy = "[[policy.sender_list]]\nname = \"spammers\"\nentries = [\".sender.example\", \"sender.example\"]\nmode = \"shadow\"\n";

@@ -1,10 +1,10 @@
 //! The client that sends just what it is told, after a handshake.
 
-use crate::client::Client;
+use crate::{certificates::Pem, client::Client};
 use rustls::{
     ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
     crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     version::TLS12,
 };
 use std::{
@@ -30,6 +30,12 @@ impl Client {
         self.try_version(ALL_VERSIONS, authority, name).ok()
     }
 
+    /// Shakes hands, and shows this certificate.
+    pub fn into_tls_as(self, authority: &[u8], name: &str, own: &Pem) -> Secure {
+        let secure = self.shake_hands(ALL_VERSIONS, authority, name, Some(own));
+        secure.expect("a handshake")
+    }
+
     fn into_version(
         self,
         versions: &[&'static SupportedProtocolVersion],
@@ -46,6 +52,16 @@ impl Client {
         authority: &[u8],
         name: &str,
     ) -> std::io::Result<Secure> {
+        self.shake_hands(versions, authority, name, None)
+    }
+
+    fn shake_hands(
+        self,
+        versions: &[&'static SupportedProtocolVersion],
+        authority: &[u8],
+        name: &str,
+        own: Option<&Pem>,
+    ) -> std::io::Result<Secure> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from(authority.to_vec()))
@@ -53,8 +69,16 @@ impl Client {
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(versions)
             .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match own {
+            None => config.with_no_client_auth(),
+            Some(own) => {
+                let chain = CertificateDer::pem_slice_iter(own.chain.as_bytes());
+                let chain = chain.map(|one| one.expect("a certificate")).collect();
+                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(chain, key).expect("a pair")
+            }
+        };
         let name = ServerName::try_from(name.to_string()).expect("a name");
         let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
         let mut stream = self.into_stream();

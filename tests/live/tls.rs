@@ -268,6 +268,26 @@ crate::on_all_engines! {
         }
     }
 
+    fn after_xclient_the_certificate_is_the_proxys(engine) {
+        let keys = "xclient_from = [\"127.0.0.0/8\"]\nclient_certificates = \"optional\"\nclient_ca = \"FOLDER/ca.pem\"\nclient_trusted = [\"relay.partner.example\"]\n";
+        let site = Site::start(engine, keys, "");
+        let own = site.authority.issue(&["relay.partner.example"]);
+        for named in [false, true] {
+            let mut client = Client::hello(site.gatepost.smtp);
+            if named {
+                client.expect("XCLIENT ADDR=192.0.2.99", "220");
+                client.expect("EHLO other.example", "250");
+            }
+            client.expect("STARTTLS", "220");
+            let mut tls = client.into_tls_as(&site.authority.der(), "mx.example.net", &own);
+            assert!(tls.command("EHLO other.example").starts_with("250"));
+            assert!(tls.command("MAIL FROM:<a@sender.example>").starts_with("250"));
+            let reply = tls.command("RCPT TO:<b@elsewhere.example>");
+            // Nothing leads there; a client that may relay hears so.
+            assert_eq!(reply.starts_with("550 5.7.1 Relaying denied"), named, "{reply}");
+        }
+    }
+
     fn another_protocol_by_alpn_is_refused(engine) {
         if need("openssl").is_none() { return; }
         let site = Site::start(engine, "", "");

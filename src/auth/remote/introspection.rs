@@ -13,7 +13,7 @@ use hyper::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use serde_json::Value;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Octets of a token at most; a longer one is refused unasked.
 const TOKEN_MAX: usize = 8192;
@@ -52,34 +52,50 @@ impl Introspection {
         })
     }
 
-    /// Asks the endpoint.
-    pub async fn check(&self, attempt: &Attempt) -> Outcome {
-        let Credential::Token { user, token } = &attempt.credential else {
-            return Outcome::Unavailable(
+    /// Asks the endpoint. With its answer: until when the token holds, at most.
+    pub async fn check(&self, attempt: &Attempt) -> (Outcome, Duration) {
+        match self.claims(attempt).await {
+            Err(outcome) => (outcome, Duration::MAX),
+            Ok(claims) => {
+                let Credential::Token { user, .. } = &attempt.credential else {
+                    return (Outcome::Denied, Duration::MAX);
+                };
+                let now = now();
+                let outcome = self.judge(&claims, user.as_deref(), now);
+                (outcome, left(&claims, now))
+            }
+        }
+    }
+
+    /// What the endpoint says of the token.
+    async fn claims(&self, attempt: &Attempt) -> Result<Value, Outcome> {
+        let Credential::Token { token, .. } = &attempt.credential else {
+            return Err(Outcome::Unavailable(
                 "it takes tokens only: offer oauthbearer and xoauth2 alone".into(),
-            );
+            ));
         };
         // RFC 6750 §2.1: what has other octets is no token.
         let sound = (1..=TOKEN_MAX).contains(&token.octets().len())
             && token.octets().iter().all(u8::is_ascii_graphic);
         if !sound {
-            return Outcome::Denied;
+            return Err(Outcome::Denied);
         }
         let reply = match self.request(token.octets()) {
             Ok(request) => self.web.ask(request).await,
             Err(why) => Err(why),
         };
-        match reply {
-            Err(why) => Outcome::Unavailable(why),
+        let why = match reply {
+            Err(why) => why,
             Ok((head, body)) if head.status.is_success() => match serde_json::from_slice(&body) {
-                Ok(claims) => self.judge(&claims, user.as_deref(), now()),
-                Err(_) => Outcome::Unavailable("its answer is no JSON".into()),
+                Ok(claims) => return Ok(claims),
+                Err(_) => "its answer is no JSON".into(),
             },
-            Ok((head, _)) => Outcome::Unavailable(match head.status.as_u16() {
+            Ok((head, _)) => match head.status.as_u16() {
                 401 | 403 => format!("it refuses us ({}): see `client` and `secret`", head.status),
                 _ => format!("it answered {}", head.status),
-            }),
-        }
+            },
+        };
+        Err(Outcome::Unavailable(why))
     }
 
     fn request(&self, token: &[u8]) -> Result<Request<Full<Bytes>>, String> {
@@ -133,6 +149,14 @@ impl Introspection {
         }
         self.owned.grant(name, addresses(claims).as_deref())
     }
+}
+
+/// How long a token holds from `now` on, in seconds since 1970; for ever where its claims don't say.
+fn left(claims: &Value, now: f64) -> Duration {
+    let left = claims["exp"].as_f64().map(|until| (until - now).max(0.0));
+    left.map_or(Duration::MAX, |left| {
+        Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)
+    })
 }
 
 /// The addresses that the claims name: `addresses`, text or a list; `email`, unless it is said to be unverified
@@ -243,6 +267,20 @@ mod tests {
             verdict(&source, &json!([1]), None),
             "its answer has no `active`"
         );
+    }
+
+    #[test]
+    fn an_answer_holds_no_longer_than_its_token() {
+        for (exp, seconds) in [
+            (json!(1001), Some(1)),
+            (json!(999), Some(0)),
+            (json!(null), None),
+            (json!("soon"), None),
+            (json!(1e300), None),
+        ] {
+            let wanted = seconds.map_or(Duration::MAX, Duration::from_secs);
+            assert_eq!(left(&json!({"exp": exp}), 1000.0), wanted, "{exp}");
+        }
     }
 
     #[test]

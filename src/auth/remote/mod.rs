@@ -69,30 +69,43 @@ impl Remote {
 
     /// Asks; within the source's `timeout`, and a few seconds more where the source wants a no to come late. Takes a
     /// tokio runtime with I/O and time. May be dropped at any moment.
-    pub async fn check(&self, attempt: &Attempt) -> Outcome {
+    ///
+    /// With the answer comes how long it holds at most, where the source says.
+    pub async fn check(&self, attempt: &Attempt) -> (Outcome, Duration) {
         match tokio::time::timeout(self.timeout, self.ask(attempt)).await {
-            Err(_) => Outcome::Unavailable(format!("no answer in {}", Time(self.timeout))),
-            Ok((outcome, wait)) => {
+            Err(_) => {
+                let why = format!("no answer in {}", Time(self.timeout));
+                (Outcome::Unavailable(why), Duration::MAX)
+            }
+            Ok((outcome, wait, holds)) => {
                 if !wait.is_zero() {
                     // A refusal that waits here has given its place to other questions.
                     tokio::time::sleep(wait.min(WAIT_MAX)).await;
                 }
-                outcome
+                (outcome, holds)
             }
         }
     }
 
-    async fn ask(&self, attempt: &Attempt) -> (Outcome, Duration) {
+    /// The answer, how long it is to be kept back, and how long it holds.
+    async fn ask(&self, attempt: &Attempt) -> (Outcome, Duration, Duration) {
         let Ok(_place) = self.places.acquire().await else {
             // Nobody closes it.
-            return (Outcome::Unavailable("closed".into()), Duration::ZERO);
+            let outcome = Outcome::Unavailable("closed".into());
+            return (outcome, Duration::ZERO, Duration::MAX);
         };
         let outcome = match &self.source {
             Source::Dovecot(source) => source.check(attempt).await,
-            Source::Introspection(source) => source.check(attempt).await,
+            Source::Introspection(source) => {
+                let (outcome, holds) = source.check(attempt).await;
+                return (outcome, Duration::ZERO, holds);
+            }
             Source::Backend(source) => source.check(attempt).await,
-            Source::Http(source) => return source.ask(attempt).await,
+            Source::Http(source) => {
+                let (outcome, wait) = source.ask(attempt).await;
+                return (outcome, wait, Duration::MAX);
+            }
         };
-        (outcome, Duration::ZERO)
+        (outcome, Duration::ZERO, Duration::MAX)
     }
 }

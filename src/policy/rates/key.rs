@@ -36,6 +36,15 @@ pub fn prefix(ip: IpAddr) -> u128 {
     }
 }
 
+/// The key of the prefix of an address whose key this is.
+#[must_use]
+pub fn prefix_of(address: u128) -> u128 {
+    match address >> 32 == 0xffff {
+        true => address & V4_PREFIX,
+        false => address & V6_PREFIX,
+    }
+}
+
 /// A key with its hash under a secret of this process: a keyed hash is dear, and one serves all accounts of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateKey {
@@ -132,6 +141,9 @@ mod tests {
         );
         assert_eq!(prefix(ip("2001:db8:0:1::1")), prefix(ip("2001:db8:0:2::1")));
         assert_ne!(prefix(ip("2001:db8:1::1")), prefix(ip("2001:db8:2::1")));
+        for text in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:1:2::3", "::1"] {
+            assert_eq!(prefix_of(address(ip(text))), prefix(ip(text)), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ pub(super) mod key;
 mod sessions;
 pub(super) mod table;
 
-pub use key::{Keys, address as client_key};
+pub use key::{Keys, address as client_key, prefix_of};
 pub use sessions::{SessionCounts, SessionTicket};
 
 use crate::config;
