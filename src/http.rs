@@ -14,6 +14,7 @@ mod listener;
 
 pub use listener::Listener;
 
+use crate::bind_error;
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
@@ -59,25 +60,13 @@ pub struct Limits {
     pub keep_alive: bool,
 }
 
-/// Binds the address that the configuration gives at `key`; `taken` is the advice where its port is in use.
+/// Binds the address that the configuration gives at `key`; `instead` is what else to do where its port is in use.
 ///
 /// # Errors
-/// Those of binding, in words that name the key and say what to do.
-pub fn bind(key: &str, address: SocketAddr, taken: &str) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let port = address.port();
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => format!("port {port} is taken{taken}"),
-            io::ErrorKind::AddrNotAvailable => {
-                format!("{} is no address of this machine", address.ip())
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("no permission for port {port}; ports below 1024 need CAP_NET_BIND_SERVICE")
-            }
-            _ => error.to_string(),
-        };
-        io::Error::new(error.kind(), format!("{key} = \"{address}\": {advice}"))
-    })?;
+/// Those of binding, in the words of [`bind_error`].
+pub fn bind(key: &str, address: SocketAddr, instead: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .map_err(|error| bind_error::explain(key, address, &error, instead))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -71,8 +71,8 @@ impl Drop for Given {
 /// # Errors
 /// Those of binding, in words that name the key and say what to do.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let taken = format!("; choose another, and have the server on that port forward {PLACE} to it");
-    http::bind("acme.listen", address, &taken)
+    let instead = format!("choose another, and have the server on that port forward {PLACE} to it");
+    http::bind("acme.listen", address, &instead)
 }
 
 /// Serves an address for ever.

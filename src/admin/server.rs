@@ -48,8 +48,8 @@ pub fn bind(admin: &Admin) -> io::Result<Vec<(Door, Listener)>> {
         match place {
             AdminListen::Off => {}
             AdminListen::At(address) => {
-                let taken = ": is another gatepost running? Choose another port, or \"off\"";
-                doors.push((network, http::bind(key, *address, taken)?.into()));
+                let instead = "is another gatepost running? Choose another port, or \"off\"";
+                doors.push((network, http::bind(key, *address, instead)?.into()));
             }
             AdminListen::Unix(path) => {
                 let door = match network {

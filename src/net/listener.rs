@@ -1,6 +1,7 @@
 //! Listening sockets: bound once, by the supervisor; accepted from by each worker.
 
 use super::{engine::Engine, epoll, ring, stream::Stream, uring, worker::Worker};
+use crate::bind_error;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     cell::{Cell, RefCell},
@@ -15,15 +16,20 @@ use std::{
 
 /// What a listening socket is bound with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BindOptions {
+pub struct BindOptions<'a> {
     /// Lets every worker bind a socket of its own to the address, and the kernel spread the connections
     /// (`SO_REUSEPORT`). The processes must belong to one user.
     pub reuse_port: bool,
+    /// What names the address for the operator, as far as that is known: a key, or an option of a command.
+    pub key: &'a str,
 }
 
-impl Default for BindOptions {
-    fn default() -> BindOptions {
-        BindOptions { reuse_port: true }
+impl Default for BindOptions<'_> {
+    fn default() -> Self {
+        BindOptions {
+            reuse_port: true,
+            key: "",
+        }
     }
 }
 
@@ -41,32 +47,20 @@ impl Bound {
     /// Binds and listens. An IPv6 address takes IPv6 alone, so that `[::]:25` and `0.0.0.0:25` go together.
     ///
     /// # Errors
-    /// The kernel's error kind, with a text that names the address and, for the usual two, what to do.
-    pub fn new(address: SocketAddr, backlog: u32, options: BindOptions) -> io::Result<Bound> {
-        Bound::bind(address, backlog, options).map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => " (another program listens there)",
-                io::ErrorKind::PermissionDenied => {
-                    " (ports below 1024 need CAP_NET_BIND_SERVICE, or a start as root)"
-                }
-                io::ErrorKind::AddrNotAvailable => " (no interface has this address)",
-                _ => "",
-            };
-            io::Error::new(
-                error.kind(),
-                format!("cannot listen on {address}: {error}{hint}"),
-            )
-        })
+    /// The kernel's error kind, in the words of [`bind_error`].
+    pub fn new(address: SocketAddr, backlog: u32, options: BindOptions<'_>) -> io::Result<Bound> {
+        Bound::bind(address, backlog, options.reuse_port)
+            .map_err(|error| bind_error::explain(options.key, address, &error, ""))
     }
 
-    fn bind(address: SocketAddr, backlog: u32, options: BindOptions) -> io::Result<Bound> {
+    fn bind(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<Bound> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
             Some(Protocol::TCP),
         )?;
         socket.set_reuse_address(true)?;
-        if options.reuse_port {
+        if reuse_port {
             socket.set_reuse_port(true)?;
         }
         if address.is_ipv6() {

@@ -46,7 +46,11 @@ impl Maildir {
                 format!("maildir.directory = {directory:?}: {why}"),
             )
         })?;
-        let bound = Bound::new(address, 1024, BindOptions { reuse_port: false })?;
+        let options = BindOptions {
+            reuse_port: false,
+            key: "maildir.listen",
+        };
+        let bound = Bound::new(address, 1024, options)?;
         let address = bound.address();
         let mut settings = Settings::new(&config.hostname);
         settings.banner = "Gatepost's built-in Maildir".into();

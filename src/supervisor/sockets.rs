@@ -65,10 +65,15 @@ pub(super) fn bind(
                 continue;
             }
             // SO_REUSEPORT would let a second Gatepost share the port by mistake; a plain bind finds out.
-            drop(free(*asked)?);
+            let key = &format!("listener[{number}].address");
+            drop(free(key, *asked)?);
             let mut address = *asked;
             for worker in &mut sockets.workers {
-                let bound = Bound::new(address, listener.backlog, BindOptions::default())?;
+                let options = BindOptions {
+                    reuse_port: true,
+                    key,
+                };
+                let bound = Bound::new(address, listener.backlog, options)?;
                 address = bound.address();
                 worker.push((number, bound));
             }
@@ -86,10 +91,14 @@ pub(super) fn bind(
 }
 
 /// Binds an address for one socket alone. Where it is in use, it is tried again for [`IN_USE_WAIT`].
-fn free(address: SocketAddr) -> io::Result<Bound> {
+fn free(key: &str, address: SocketAddr) -> io::Result<Bound> {
     let (begun, mut said) = (Instant::now(), false);
     loop {
-        let bound = Bound::new(address, 1, BindOptions { reuse_port: false });
+        let options = BindOptions {
+            reuse_port: false,
+            key,
+        };
+        let bound = Bound::new(address, 1, options);
         match bound {
             Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
                 let waited = begun.elapsed();

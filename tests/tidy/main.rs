@@ -14,6 +14,7 @@ use std::{
 /// The rooms that aren't named here (main, supervisor) stand above all and may import any.
 const ROOMS: &[(&str, &[&str])] = &[
     ("decimal", &[]),
+    ("bind_error", &[]),
     ("proxy_protocol", &["decimal"]),
     ("smtp", &["decimal"]),
     ("metrics", &[]),
@@ -28,7 +29,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "net",
-        &["threads", "tls", "smtp", "metrics", "log", "config"],
+        &[
+            "bind_error",
+            "threads",
+            "tls",
+            "smtp",
+            "metrics",
+            "log",
+            "config",
+        ],
     ),
     ("policy", &["smtp", "metrics", "log", "config"]),
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
@@ -75,7 +84,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("process", &["net", "log", "config"]),
     ("quickstart", &["net", "smtp", "metrics", "log", "config"]),
     ("acme", &["http", "tls", "metrics", "log", "config"]),
-    ("http", &[]),
+    ("http", &["bind_error"]),
     ("admin", &["http", "metrics", "log", "config"]),
     (
         "worker",

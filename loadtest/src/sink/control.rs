@@ -64,7 +64,7 @@ impl Drop for Server {
 
 /// Binds and serves. Errors: those of binding, with the address.
 pub(super) fn start(address: SocketAddr, shared: Arc<Shared>) -> io::Result<Server> {
-    let listener = gatepost::http::bind("control", address, "; choose another")?;
+    let listener = gatepost::http::bind("--control", address, "choose another")?;
     let address = listener.local_addr()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

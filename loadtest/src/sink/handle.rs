@@ -165,17 +165,28 @@ fn bind(listen: &[SocketAddr], workers: usize) -> io::Result<(Vec<SocketAddr>, V
     let mut addresses = Vec::new();
     let mut sockets: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
     for address in listen {
-        let reuse_port = workers > 1;
+        let (key, reuse_port) = ("--listen", workers > 1);
         if reuse_port && address.port() != 0 {
             // Sockets that may share a port share it with another sink, too: half of the mail would go there.
-            drop(Bound::new(*address, 1, BindOptions { reuse_port: false })?);
+            drop(Bound::new(
+                *address,
+                1,
+                BindOptions {
+                    reuse_port: false,
+                    key,
+                },
+            )?);
         }
-        let first = Bound::new(*address, BACKLOG, BindOptions { reuse_port })?;
+        let first = Bound::new(*address, BACKLOG, BindOptions { reuse_port, key })?;
         let address = first.address();
         addresses.push(address);
         sockets[0].push(first);
         for own in &mut sockets[1..] {
-            own.push(Bound::new(address, BACKLOG, BindOptions { reuse_port })?);
+            own.push(Bound::new(
+                address,
+                BACKLOG,
+                BindOptions { reuse_port, key },
+            )?);
         }
     }
     Ok((addresses, sockets))

@@ -113,14 +113,15 @@ fn a_listener_recovers_when_descriptors_come_back() {
 
 #[test]
 fn a_taken_port_is_named() {
-    let options = BindOptions { reuse_port: false };
+    let options = BindOptions {
+        reuse_port: false,
+        key: "listener[0].address",
+    };
     let taken = Bound::new("127.0.0.1:0".parse().unwrap(), 16, options).unwrap();
     let error = Bound::new(taken.address(), 16, options).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    assert!(
-        error.to_string().contains(&taken.address().to_string()),
-        "{error}"
-    );
+    let named = format!("listener[0].address = \"{}\": ", taken.address());
+    assert!(error.to_string().starts_with(&named), "{error}");
 }
 
 #[test]

@@ -93,17 +93,27 @@ fn a_half_closed_stream_still_gets_the_answer() {
     });
 }
 
+/// Listeners on `[::]` and `0.0.0.0` with the same port. The kernel chooses it for IPv6, so over IPv4 it may belong to a
+/// connection of another program, open or in TIME_WAIT: then the next one is tried.
+fn wildcards_of_one_port() -> (Listener, Listener) {
+    for _ in 0..100 {
+        let six = listen_on("[::]:0".parse().unwrap());
+        let same = SocketAddr::new("0.0.0.0".parse().unwrap(), six.address().port());
+        match Bound::new(same, 16, BindOptions::default()) {
+            Ok(four) => return (six, Listener::adopt(four).unwrap()),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}"),
+        }
+    }
+    panic!("no port of a hundred is free in both families");
+}
+
 #[test]
 fn ipv6_has_its_own_port_space() {
     on_each_engine(|| async {
         let mut six = listen_on("[::1]:0".parse().unwrap());
         let address = six.address();
         // The wildcard of one family does not take the other's connections.
-        let any = listen_on(SocketAddr::new("::".parse().unwrap(), 0));
-        let mut four = listen_on(SocketAddr::new(
-            "0.0.0.0".parse().unwrap(),
-            any.address().port(),
-        ));
+        let (_any, mut four) = wildcards_of_one_port();
         let client = Stream::connect(address, soon()).await.unwrap();
         let (server, peer) = six.accept().await.unwrap().unwrap();
         assert_eq!(peer, client.local().unwrap());

@@ -1,6 +1,7 @@
 //! What a server offers: its EHLO (or LHLO) reply read (RFC 5321 §4.1.1.1).
 
 use super::{super::extensions::Extensions, identity::Attributes};
+use crate::decimal::parse_decimal;
 
 /// What a server's EHLO reply said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub fn parse(text: &[u8]) -> Capabilities {
         };
         capabilities.extensions = capabilities.extensions | *extension;
         match *extension {
-            Extensions::SIZE => capabilities.size_max = words.next().map_or(0, number),
+            Extensions::SIZE => capabilities.size_max = words.next().map_or(0, limit),
             Extensions::XCLIENT => capabilities.xclient = Attributes::parse(words),
             Extensions::XFORWARD => capabilities.xforward = Attributes::parse(words),
             Extensions::LIMITS => read_limits(line, &mut capabilities),
@@ -70,11 +71,11 @@ pub fn parse(text: &[u8]) -> Capabilities {
 
 /// `LIMITS MAILMAX=100 RCPTMAX=50` (RFC 9422 §4).
 fn read_limits(line: &[u8], capabilities: &mut Capabilities) {
-    for limit in line.split(|c| *c == b' ').skip(1) {
-        let Some(at) = memchr::memchr(b'=', limit) else {
+    for named in line.split(|c| *c == b' ').skip(1) {
+        let Some(at) = memchr::memchr(b'=', named) else {
             continue;
         };
-        let (name, value) = (&limit[..at], number(&limit[at + 1..]));
+        let (name, value) = (&named[..at], limit(&named[at + 1..]));
         let value = u32::try_from(value).unwrap_or(u32::MAX);
         if name.eq_ignore_ascii_case(b"MAILMAX") {
             capabilities.messages_max = value;
@@ -84,14 +85,9 @@ fn read_limits(line: &[u8], capabilities: &mut Capabilities) {
     }
 }
 
-/// A decimal number; 0 ("no limit named") where it is none, saturating where it is huge.
-fn number(digits: &[u8]) -> u64 {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return 0;
-    }
-    digits.iter().fold(0u64, |n, digit| {
-        n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-    })
+/// A limit; 0 ("no limit named") where it is no number, or one so large that it limits nothing.
+fn limit(digits: &[u8]) -> u64 {
+    parse_decimal(digits).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -133,6 +129,6 @@ mod tests {
         assert_eq!(parse(b"PIPELINING"), Capabilities::default());
         assert_eq!(parse(b"x\nSIZE 12x").size_max, 0);
         assert_eq!(parse(b"x\nSIZE").size_max, 0);
-        assert_eq!(parse(b"x\nSIZE 99999999999999999999999").size_max, u64::MAX);
+        assert_eq!(parse(b"x\nSIZE 99999999999999999999999").size_max, 0);
     }
 }
