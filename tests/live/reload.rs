@@ -42,7 +42,7 @@ fn a_reload_that_waits_holds_nothing_up() {
     wait_until("it says so", || {
         gatepost
             .errors()
-            .contains("a later one takes its place")
+            .contains("replaced by a later reload")
             .then_some(())
     });
     let mut client = Client::hello(gatepost.smtp);
