@@ -11,6 +11,7 @@ pub mod bind_error;
 pub mod config;
 pub mod decimal;
 pub mod delivery;
+pub mod dns;
 pub mod http;
 pub mod log;
 pub mod lookup;

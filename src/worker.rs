@@ -4,6 +4,7 @@
 
 use crate::{
     log::{Batch, Lines, say},
+    lookup::Desk,
     metrics::{Counter, Registry, Scope, Snapshot},
     net::{
         self, Bound, Engine, Listener, Stopper,
@@ -109,7 +110,10 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
         sleep(SURVEY_LOOK).await;
     }
     let current = Current::new(plan.site, plan.shared);
-    let context = Context::new(plan.number, current, pools, recorder, Lines::new(plan.log));
+    let (desk, answers) = Desk::new();
+    spawn_vital("lookup", Rc::clone(&desk).serve(answers));
+    let lines = Lines::new(plan.log);
+    let context = Context::new(plan.number, current, pools, recorder, desk, lines);
     let mut stoppers = Vec::new();
     for (number, bound) in plan.sockets {
         let listener = Listener::adopt(bound)?;

@@ -48,6 +48,57 @@ macro_rules! choice {
 }
 
 choice! {
+    /// When a check that needs answers decides.
+    DecideAt {
+        /// At the first recipient: the answers come while the client talks on, clients that log in are spared, and the log has
+        /// sender and recipient.
+        Rcpt = "rcpt",
+        /// Before the greeting, where what it needs is known by then.
+        Connect = "connect",
+        /// At HELO or EHLO.
+        Helo = "helo",
+        /// At MAIL.
+        Mail = "mail",
+    }
+}
+
+choice! {
+    /// What a list of names is asked about.
+    DnsblOf {
+        /// The domain of the sender.
+        Sender = "sender",
+        /// The name in HELO.
+        Helo = "helo",
+        /// The names of the client's address.
+        Rdns = "rdns",
+    }
+}
+
+choice! {
+    /// A kind of address.
+    AddressFamily {
+        /// IPv4.
+        V4 = "ipv4",
+        /// IPv6.
+        V6 = "ipv6",
+    }
+}
+
+choice! {
+    /// What shows that a name is used by its owner.
+    Proof {
+        /// DMARC passes.
+        Dmarc = "dmarc",
+        /// A DKIM signature of the name is valid.
+        Dkim = "dkim",
+        /// SPF passes.
+        Spf = "spf",
+        /// The name of the client's address leads back to it.
+        Fcrdns = "fcrdns",
+    }
+}
+
+choice! {
     /// The I/O engine.
     Io {
         /// `ring` where the kernel allows it, otherwise `epoll`; the log says which, and why.

@@ -103,6 +103,9 @@ impl<'a> Kind<'a> {
                 "an address like \"192.0.2.1:25\" or \"[2001:db8::1]:25\"".into()
             }
             Kind::Format("network") => "a network like \"10.0.0.0/8\" or \"2001:db8::/32\"".into(),
+            Kind::Format("effect") => {
+                "\"accept\", \"defer\", \"reject\", \"close\" or a score like 2.5".into()
+            }
             Kind::Format(format) => (*format).into(),
         }
     }
@@ -126,6 +129,7 @@ impl<'a> Kind<'a> {
             Kind::Format("workers") => "`auto` or number".into(),
             Kind::Format("listen") => "address, `unix:/path` or `off`".into(),
             Kind::Format("socket") => "address".into(),
+            Kind::Format("effect") => "`accept`, `defer`, `reject`, `close` or score".into(),
             Kind::Format(format) => (*format).into(),
         }
     }

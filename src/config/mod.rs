@@ -11,6 +11,7 @@ mod check;
 pub mod choice;
 mod difference;
 mod document;
+pub mod effect;
 pub mod entry;
 mod environment;
 mod file;
@@ -31,6 +32,7 @@ pub mod value;
 
 pub use choice::*;
 pub use difference::{InForce, difference};
+pub use effect::*;
 pub use file::open_file;
 pub use overrides::Overrides;
 use parse::lay_over;

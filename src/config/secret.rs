@@ -45,6 +45,7 @@ pub fn secret_files(config: &Config) -> Vec<&Path> {
     let acme = [&config.acme.ca, &config.acme.external_key];
     found.extend(acme.into_iter().filter_map(|file| file.as_deref()));
     found.push(&config.admin.token.file);
+    found.extend(config.policy.dnsbl.iter().map(|list| &*list.key.file));
     found.retain(|file| !file.as_os_str().is_empty());
     found
 }

@@ -204,6 +204,11 @@ fn scalar(kind: &Kind<'_>, found: &DeValue<'_>) -> Result<Value, Wrong> {
             let text = integer(found).map_or(text, |number| number.to_string());
             parsed::<Size>(&text)
         }
+        Kind::Format("effect") if quoted => parsed::<super::effect::Effect>(&text),
+        Kind::Format("effect") => match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Value::Float(number)),
+            _ => Err(mismatch()),
+        },
         Kind::Format("workers") if quoted || whole => parsed::<Workers>(&text),
         Kind::Format("listen") if quoted => parsed::<AdminListen>(&text),
         Kind::Format("socket") if quoted => match text.parse::<std::net::SocketAddr>() {

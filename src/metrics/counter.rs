@@ -219,6 +219,15 @@ metrics! {
         HealthUp [to = "up"] "It became usable.",
         HealthDown [to = "down"] "It became unusable.",
     }
+    "gatepost_lookups_total" None "Questions of the checks to the DNS, by how they were answered." {
+        LookupCached [how = "cached"] "The answer was there.",
+        LookupJoined [how = "joined"] "The same was being asked already.",
+        LookupSent [how = "sent"] "A server was asked.",
+        LookupRefused [how = "refused"] "Not asked: too many questions were on their way, or no server had answered for some time.",
+    }
+    "gatepost_lookups_late_total" None "Waits for answers that ended at `timeouts.lookups` without all of them." {
+        LookupLate "",
+    }
     "gatepost_acme_orders_total" None "Tries to get a certificate by ACME." {
         AcmeIssued [result = "issued"] "It came and is in force.",
         AcmeRefused [result = "refused"] "The authority refused, or found a challenge unanswered.",

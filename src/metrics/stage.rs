@@ -58,6 +58,7 @@ stages! {
     Auth "command_auth" Listener "AUTH: from a line of the client read to the reply in the buffer, with the wait of a failure.";
     Other "command_other" Listener "Any other command, also one that is none.";
     Check "check" Check "One look of one check. The looks of one question in sixteen are timed.";
+    Lookup "lookup_wait" Listener "Waiting for the answers to what the checks ask, where they were not all there.";
     Verify "verify" Pool "Verification of a recipient, from the cache or by asking a backend.";
     Window "window_wait" Listener "Waiting for body memory before the body may come.";
     Body "body" Listener "Arrival of a body: from its first octet to its end.";

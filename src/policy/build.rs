@@ -5,6 +5,7 @@ use super::{
     builder::{Builder, PolicyFault, RuleSettings},
     checks::{self, Check},
     facts::At,
+    inquiry::Wants,
     replies,
     rule::Rule,
 };
@@ -74,6 +75,7 @@ impl Policy {
                 profiles,
                 listeners,
                 rate_groups,
+                hostname: hostname.into(),
             })
         } else {
             Err(builder.faults)
@@ -93,6 +95,7 @@ impl<'a> Builder<'a> {
     /// The checks of `self.config`. `made` keeps those of the configurations before, by their place in the table.
     fn profile(&mut self, made: &mut [Vec<Made<'a>>], kinds: &mut Vec<&'static str>) -> Profile {
         let mut stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT] = Default::default();
+        let mut wants = Wants::default();
         for ((build, same), made) in checks::TABLE.iter().zip(made) {
             let known = made.iter().find(|(config, _)| same(config, self.config));
             let check = match known {
@@ -112,8 +115,10 @@ impl<'a> Builder<'a> {
             for at in check.stages() {
                 stages[*at as usize].push((kind, Arc::clone(&check)));
             }
+            check.wants(&mut wants);
         }
         Profile {
+            wants,
             stages,
             reject: self.threshold("reject_score", self.config.reject_score, Then::Reject),
             defer: self.threshold("defer_score", self.config.defer_score, Then::Defer),

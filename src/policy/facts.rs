@@ -3,7 +3,10 @@
 use crate::smtp::{Tick, envelope::Path, header::Index};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::rates::{Keys, SessionCounts};
+use super::{
+    inquiry::Inquiry,
+    rates::{Keys, SessionCounts},
+};
 
 /// The points of a session at which the policy is asked, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +19,9 @@ pub enum At {
     Hello,
     /// MAIL: a sender.
     Mail,
+    /// Before the first recipient of a message is judged: what was asked elsewhere is known. Asked again for each recipient
+    /// until it accepts.
+    Answers,
     /// RCPT: one recipient.
     Rcpt,
     /// The header section is complete. Of a message that streams, the rest is still to come.
@@ -26,7 +32,7 @@ pub enum At {
 
 impl At {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 }
 
 /// What a client did that a correct one does not (RFC 5321 §3.1, RFC 2920 §3.1).
@@ -105,10 +111,14 @@ pub struct Facts<'a> {
     pub header: &'a [u8],
     /// Its fields, where the caller has found them already.
     pub fields: Option<&'a Index<'a>>,
+    /// What was asked elsewhere, and what came of it.
+    pub inquiry: Option<&'a Inquiry>,
     /// What of the proxy's own rules is broken.
     pub breaches: Breaches,
     /// The moment, coarse is enough.
     pub now: Tick,
+    /// The same by the calendar: seconds since 1970.
+    pub unix_seconds: u64,
     /// A finer clock for the times in [`super::Hit`] and of the looks.
     pub clock: fn() -> Tick,
     /// Told of each look of a check: its place in [`super::Policy::kinds`], and what it took in µs. `None`:
@@ -146,8 +156,10 @@ impl Facts<'static> {
             size: 0,
             header: b"",
             fields: None,
+            inquiry: None,
             breaches: Breaches::NONE,
             now,
+            unix_seconds: 0,
             clock: Tick::default,
             looked: None,
         }

@@ -1,6 +1,7 @@
 //! What one session has earned so far: hits and scores, for the verdict on its messages and for the log.
 
 use super::{At, Verdict, What};
+use std::borrow::Cow;
 
 /// Hits that a judgement keeps; of those beyond only the scores are added.
 pub const HITS_MAX: usize = 32;
@@ -22,7 +23,7 @@ pub enum HitKind {
 }
 
 /// One rule that matched.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     /// Which: see [`super::Policy::check`].
     pub check: CheckId,
@@ -38,8 +39,9 @@ pub struct Hit {
     pub shadow: bool,
     /// Only strangers answer for it: it is taken back from a client that turns out to be known.
     pub stranger: bool,
-    /// What exactly matched, where the check's name does not say it: `connections`, `literal` …
-    pub detail: &'static str,
+    /// What exactly matched, where the check's name does not say it: `connections`, `literal`, `zen 127.0.0.2` …;
+    /// bounded where others chose it.
+    pub detail: Cow<'static, str>,
     /// Microseconds from the question, or the hit before this one, to this hit.
     pub micros: u32,
 }
@@ -205,7 +207,7 @@ mod tests {
             score,
             shadow: false,
             stranger: false,
-            detail: "",
+            detail: "".into(),
             micros: 0,
         }
     }

@@ -42,26 +42,39 @@
 mod build;
 mod builder;
 mod checks;
+pub mod dns;
 mod facts;
+mod inquiry;
 mod judgement;
 mod lists;
 mod rates;
 pub mod replies;
 mod rule;
+pub mod spf;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use builder::PolicyFault;
 pub use facts::{At, Breaches, Facts, Signals};
+pub use inquiry::Inquiry;
 pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
 pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key, prefix_of};
 pub use rule::CheckInfo;
 pub use verdict::{Verdict, What};
 
+use crate::{
+    dns::{Answers, Question},
+    smtp::Tick,
+};
 use checks::{Check, Whom};
+use dns::watched::Watched;
+use inquiry::Wants;
 use rule::{Rule, Say};
+use std::sync::Arc;
 
 /// All checks of one configuration. Shared by the workers in an `Arc`.
 pub struct Policy {
@@ -72,11 +85,14 @@ pub struct Policy {
     listeners: Vec<usize>,
     /// Which listeners count the sessions and rates of clients together.
     rate_groups: Vec<u8>,
+    /// Our own name.
+    hostname: Arc<str>,
 }
 
 /// The checks that hold on some of the listeners.
 struct Profile {
-    stages: [Vec<(usize, std::sync::Arc<dyn Check>)>; At::COUNT],
+    wants: Wants,
+    stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT],
     reject: Option<(f64, Rule)>,
     defer: Option<(f64, Rule)>,
 }
@@ -107,6 +123,74 @@ impl Policy {
         self.rate_groups.get(listener).copied().unwrap_or(0)
     }
 
+    fn profile(&self, listener: usize) -> &Profile {
+        let place = self.listeners.get(listener).copied().unwrap_or(0);
+        &self.profiles[place]
+    }
+
+    /// Whether anything is asked elsewhere about the clients of a listener ([`Facts::profile`]).
+    #[must_use]
+    pub fn inquires(&self, listener: usize) -> bool {
+        !self.profile(listener).wants.is_empty()
+    }
+
+    /// The lists in the DNS that are used, each once.
+    #[must_use]
+    pub fn lists(&self) -> Vec<&Arc<Watched>> {
+        let mut all: Vec<&Arc<Watched>> = Vec::new();
+        for (list, _) in self
+            .profiles
+            .iter()
+            .flat_map(|profile| &profile.wants.lists)
+        {
+            if !all.iter().any(|known| Arc::ptr_eq(known, list)) {
+                all.push(list);
+            }
+        }
+        all
+    }
+
+    /// Whether something decides at this point by what was asked: the answers are waited for.
+    #[must_use]
+    pub fn waits(&self, listener: usize, at: At) -> bool {
+        self.profile(listener).wants.waits >> at as u16 & 1 == 1
+    }
+
+    /// Begins what can be asked from this point on. Nothing is asked about clients that are known.
+    pub fn begin_inquiry(&self, at: At, facts: &Facts<'_>, inquiry: &mut Inquiry) {
+        if !facts.is_known() {
+            let wants = &self.profile(facts.profile).wants;
+            match at {
+                At::Connect => inquiry.begin_client(wants, facts.client),
+                At::Hello => inquiry.begin_hello(wants, facts.client, facts.hello),
+                At::Mail => inquiry.begin_sender(
+                    wants,
+                    &inquiry::Message {
+                        client: facts.client,
+                        sender: facts.sender,
+                        receiver: &self.hostname,
+                        unix_seconds: facts.unix_seconds,
+                    },
+                ),
+                At::Greeting | At::Answers | At::Rcpt | At::Header | At::Body => {}
+            }
+        }
+    }
+
+    /// Goes on with what has been begun, by the answers that are there. `need` gets the questions to be asked now; where it
+    /// gets none, all is known that can be.
+    pub fn inquire(
+        &self,
+        listener: usize,
+        inquiry: &mut Inquiry,
+        answers: &dyn Answers,
+        now: Tick,
+        need: &mut Vec<Question>,
+    ) {
+        let now_ms = now.0 / 1000;
+        inquiry.step(&self.profile(listener).wants, answers, now_ms, need);
+    }
+
     /// Judges what is known at this point of the session, and leaves what it found in `judgement`.
     ///
     /// - [`At::Connect`]: once, with the session's ticket taken, before the greeting and before implicit TLS.
@@ -131,8 +215,7 @@ impl Policy {
             judgement.acquit();
         }
         judgement.begin(at);
-        let profile = self.listeners.get(facts.profile).copied().unwrap_or(0);
-        let profile = &self.profiles[profile];
+        let profile = self.profile(facts.profile);
         if facts.may_log_in && !known {
             match at {
                 At::Hello => {
@@ -152,7 +235,7 @@ impl Policy {
                         judgement.set_hello_is_due(false);
                     }
                 }
-                At::Connect | At::Greeting | At::Rcpt | At::Header | At::Body => {}
+                At::Connect | At::Greeting | At::Answers | At::Rcpt | At::Header | At::Body => {}
             }
         }
         profile.look(at, facts, shared, judgement)
@@ -228,273 +311,5 @@ impl Profile {
             }
         }
         Verdict::Accept
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{testing::*, *};
-    use crate::config;
-
-    #[test]
-    fn the_default_policy_lets_a_decent_message_pass() {
-        let mut rig =
-            rig("helo.ours.mode = 'on'\nclient_rate.sessions = 100\nprefix_rate.sessions = 500");
-        let names: Vec<_> = rig
-            .policy
-            .checks()
-            .iter()
-            .map(|check| &*check.name)
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "identity.sender",
-                "header_size",
-                "loop",
-                "identity.from",
-                "early_talk",
-                "client_rate",
-                "prefix_rate",
-                "helo.unqualified",
-                "helo.address",
-                "helo.ours",
-                "relay",
-                "reject_score"
-            ]
-        );
-        assert_eq!(rig.connect("192.0.2.7"), "accept");
-        assert_eq!(rig.hello("mail.client.example"), "accept");
-        assert_eq!(rig.mail("a@client.example"), "accept");
-        assert_eq!(rig.rcpt("b@ours.example"), "accept");
-        assert_eq!(rig.body("Subject: hello\r\n"), "accept");
-        assert_eq!((rig.hits(), rig.judgement.score()), (String::new(), 0.0));
-    }
-
-    #[test]
-    fn scores_of_all_points_decide_at_the_body() {
-        let mut rig = rig("
-            reject_score = 6.0
-            defer_score = 4.0
-            client_list = [{ name = 'c', entries = ['192.0.2.7'], then = 'score', score = 1.5 }]
-            helo.unqualified = { then = 'score', score = 1.5 }
-            sender_list = [{ name = 's', entries = ['s.example'], then = 'score', score = 1.0 }]
-            recipient_list = [{ name = 'r', entries = ['r.example'], then = 'score', score = 2.0 }]");
-        rig.connect("192.0.2.7");
-        rig.hello("me");
-        assert_eq!(rig.mail("a@s.example"), "accept");
-        assert!(rig.body("").starts_with("defer 451 4.7.1"));
-        assert_eq!(rig.mail("a@s.example"), "accept");
-        assert_eq!(rig.rcpt("a@r.example"), "accept");
-        assert!(rig.body("").starts_with("reject 550 5.7.1"));
-        assert_eq!(rig.judgement.score(), 6.0);
-        assert_eq!(rig.judgement.fresh().len(), 1);
-        assert_eq!(rig.mail("a@b.example"), "accept");
-        assert_eq!(rig.body(""), "accept");
-        assert_eq!(rig.judgement.score(), 3.0);
-    }
-
-    #[test]
-    fn what_a_refused_recipient_scored_is_taken_back() {
-        let mut rig = rig("
-            [[recipient_list]]
-            name = 'r'
-            entries = ['.example']
-            then = 'score'
-            score = 2.0
-            [[recipient_list]]
-            name = 'no'
-            entries = ['no.example']");
-        assert_eq!(rig.rcpt("a@yes.example"), "accept");
-        assert!(rig.rcpt("a@no.example").starts_with("reject"));
-        assert_eq!(rig.judgement.score(), 2.0);
-        assert_eq!(rig.judgement.hits().len(), 3);
-    }
-
-    /// A client at 192.0.2.7 on a listener that offers AUTH.
-    fn may_log_in(hello: &'static str) -> Facts<'static> {
-        Facts {
-            may_log_in: true,
-            hello: hello.as_bytes(),
-            ..stranger()
-        }
-    }
-
-    const FOR_STRANGERS: &str = "
-        reject_score = 6.0
-        client_list = [
-            { name = 'grey', entries = ['192.0.2.0/24'], then = 'score', score = 5.0 },
-            { name = 'bad', entries = ['192.0.2.7'] },
-        ]
-        [helo.unqualified]
-        then = 'reject'
-        [helo.address]
-        then = 'score'
-        score = 3.0";
-
-    #[test]
-    fn a_client_that_logs_in_is_not_refused_as_a_stranger() {
-        let mut rig = rig(FOR_STRANGERS);
-        for hello in ["DESKTOP-1", "[192.168.1.5]"] {
-            let stranger = may_log_in(hello);
-            assert_eq!(rig.ask(At::Connect, &stranger), "accept");
-            assert_eq!(rig.hits(), "client_list.grey score, client_list.bad reject");
-            assert_eq!(rig.ask(At::Hello, &stranger), "accept");
-            let known = Facts {
-                authenticated: Some("amy"),
-                ..stranger
-            };
-            for at in [At::Mail, At::Rcpt, At::Header, At::Body] {
-                assert_eq!(rig.ask(at, &known), "accept", "{hello}");
-            }
-            assert_eq!((rig.hits(), rig.judgement.score()), (String::new(), 0.0));
-        }
-    }
-
-    #[test]
-    fn one_that_does_not_is_refused_at_mail() {
-        let mut rig = rig(FOR_STRANGERS);
-        let listed = may_log_in("mail.client.example");
-        assert_eq!(rig.ask(At::Connect, &listed), "accept");
-        assert_eq!(rig.ask(At::Hello, &listed), "accept");
-        for _ in 0..2 {
-            assert!(
-                rig.ask(At::Mail, &listed)
-                    .starts_with("reject 554 5.7.1 Your")
-            );
-        }
-        let elsewhere = Facts {
-            client: ip("198.51.100.1"),
-            ..may_log_in("DESKTOP-1")
-        };
-        assert_eq!(rig.ask(At::Connect, &elsewhere), "accept");
-        assert_eq!(rig.ask(At::Hello, &elsewhere), "accept");
-        for _ in 0..2 {
-            assert!(
-                rig.ask(At::Mail, &elsewhere)
-                    .starts_with("reject 550 5.7.1 The name")
-            );
-            assert_eq!(rig.hits(), "helo.unqualified reject");
-        }
-        let literal = Facts {
-            hello: b"[192.168.1.5]",
-            ..elsewhere
-        };
-        assert_eq!(rig.ask(At::Hello, &literal), "accept");
-        for _ in 0..2 {
-            assert_eq!(rig.ask(At::Mail, &literal), "accept");
-            assert_eq!(rig.hits(), "helo.address score(literal)");
-            assert_eq!(rig.judgement.score(), 3.0);
-        }
-        let mut closing =
-            self::rig("client_list = [{ name = 'c', entries = ['192.0.2.7'], then = 'close' }]");
-        assert!(
-            closing
-                .ask(At::Connect, &may_log_in("x"))
-                .starts_with("close")
-        );
-    }
-
-    #[test]
-    fn each_listener_has_its_policy() {
-        let plain = config(
-            "client_list = [{ name = 'bad', entries = ['192.0.2.7'] }]\nhelo.ours.then = 'reject'",
-        );
-        let mut other = plain.clone();
-        other.helo.ours.mode = config::Mode::Shadow;
-        other.client_list.clear();
-        let policies = [plain.clone(), other, plain];
-        let mut rig = rig("");
-        rig.policy =
-            Policy::build_all(&policies, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
-        assert_eq!(rig.policy.profiles.len(), 2);
-        let names: Vec<_> = rig
-            .policy
-            .checks()
-            .iter()
-            .map(|check| &*check.name)
-            .collect();
-        let ours = names.iter().filter(|name| **name == "helo.ours").count();
-        assert_eq!(ours, 1, "one name has one id: {names:?}");
-        let mut asked = |profile, at| {
-            let facts = Facts {
-                profile,
-                hello: b"mx.example.net",
-                ..stranger()
-            };
-            (rig.ask(at, &facts), rig.hits())
-        };
-        for profile in [0, 2] {
-            assert!(asked(profile, At::Connect).0.starts_with("reject 554"));
-            assert!(asked(profile, At::Hello).0.starts_with("reject 550"));
-        }
-        assert_eq!(asked(1, At::Connect), ("accept".into(), String::new()));
-        assert_eq!(
-            asked(1, At::Hello),
-            ("accept".into(), "[helo.ours reject]".into())
-        );
-    }
-
-    #[test]
-    fn numbers_that_make_no_sense_are_refused() {
-        let mut config = config::Policy {
-            reject_score: f64::NAN,
-            defer_score: -1.0,
-            ..Default::default()
-        };
-        config.early_talk.score = f64::INFINITY;
-        let faults = Policy::build(&config, "mx").err().expect("three mistakes");
-        assert_eq!(faults.len(), 3, "{faults:?}");
-    }
-
-    #[test]
-    fn a_hit_is_timed_by_the_clock_that_is_given() {
-        use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-        static NOW: AtomicU64 = AtomicU64::new(0);
-        let mut rig =
-            rig("client_list = [{ name = 'c', entries = ['192.0.2.7'], mode = 'shadow' }]");
-        let facts = Facts {
-            clock: || crate::smtp::Tick(NOW.fetch_add(7, Relaxed)),
-            ..stranger()
-        };
-        assert_eq!(rig.ask(At::Connect, &facts), "accept");
-        assert_eq!(rig.judgement.hits()[0].micros, 7);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_octets_make_it_panic(
-            hello in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
-            path in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
-            header in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
-        ) {
-            let mut rig = rig("
-                helo_list = [{ name = 'a', entries = ['.x', 'y', '/z/'], then = 'accept' }]
-                sender_list = [{ name = 'b', entries = ['.x', 'y', 'a@z', '/z/', '<>'] }]
-                recipient_list = [{ name = 'c', entries = ['.x', 'y', 'a@z', '/z/', '<>'] }]
-                header = [{ name = 'd', field = 'S', pattern = '.+' }, { name = 'e', field = 'E', when = 'absent' }]
-                helo.ours.mode = 'on'
-                sender_rate.messages = 5");
-            let path = crate::smtp::envelope::Path::split(&path);
-            let facts = Facts {
-                hello: &hello, sender: path, recipient: Some(path), recipient_is_ours: true, header: &header, ..stranger()
-            };
-            for at in [At::Connect, At::Hello, At::Mail, At::Rcpt, At::Body] {
-                rig.ask(at, &facts);
-            }
-        }
-    }
-
-    #[test]
-    fn replies_fit_their_codes() {
-        for known in replies::ALL {
-            assert_eq!(
-                known.code / 100,
-                u16::from(known.status.0),
-                "{}",
-                known.text
-            );
-            assert!(!known.cause.is_empty() && !known.advice.is_empty());
-        }
     }
 }

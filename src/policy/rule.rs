@@ -2,7 +2,7 @@
 
 use super::{At, CheckId, Hit, HitKind, Judgement, Verdict, What};
 use crate::smtp::{Reply, Tick};
-use std::ops::ControlFlow;
+use std::{borrow::Cow, ops::ControlFlow};
 
 /// What a log or a metric calls a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl<'a> Say<'a> {
     }
 
     /// The rule has matched. `Break`: the check has nothing more to say.
-    pub fn hit(&mut self, rule: &Rule, detail: &'static str) -> ControlFlow<()> {
+    pub fn hit(&mut self, rule: &Rule, detail: impl Into<Cow<'static, str>>) -> ControlFlow<()> {
         self.hit_as(rule, rule.what, detail, |rule| rule.reply.clone())
     }
 
@@ -67,7 +67,7 @@ impl<'a> Say<'a> {
         &mut self,
         rule: &Rule,
         what: What,
-        detail: &'static str,
+        detail: impl Into<Cow<'static, str>>,
         reply: impl FnOnce(&Rule) -> Reply,
     ) -> ControlFlow<()> {
         let now = (self.clock)();
@@ -79,7 +79,7 @@ impl<'a> Say<'a> {
             score: rule.score,
             shadow: rule.shadow,
             stranger: self.stranger,
-            detail,
+            detail: detail.into(),
             micros: u32::try_from(now.micros_since(self.last)).unwrap_or(u32::MAX),
         });
         self.last = now;

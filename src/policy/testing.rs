@@ -12,6 +12,7 @@ pub struct Rig {
     pub policy: Policy,
     pub shared: Shared,
     pub judgement: Judgement,
+    pub inquiry: Inquiry,
 }
 
 /// Reads `[policy]` keys; what they don't say of HELO rules and client rates is off, to keep tests apart.
@@ -48,6 +49,7 @@ pub fn rig(toml: &str) -> Rig {
         policy,
         shared: Shared::new(&config),
         judgement: Judgement::new(),
+        inquiry: Inquiry::default(),
     }
 }
 
@@ -80,6 +82,39 @@ impl Rig {
             Verdict::Reject(reply) => format!("reject {reply}"),
             Verdict::Close(reply) => format!("close {reply}"),
         }
+    }
+
+    /// Asks what the policy wants to know of a client that says this, of a DNS that says `lines`: see
+    /// [`dns::testing::dns`]. Then what it judges at each point up to the first refusal.
+    pub fn judge_with(&mut self, facts: &Facts<'_>, lines: &[(&str, &str)]) -> String {
+        let mut inquiry = std::mem::take(&mut self.inquiry);
+        let mut resolve = dns::testing::dns(lines);
+        let mut table = dns::testing::Table::default();
+        let mut need = Vec::new();
+        for at in [At::Connect, At::Hello, At::Mail] {
+            self.policy.begin_inquiry(at, facts, &mut inquiry);
+            for _ in 0..20 {
+                self.policy
+                    .inquire(facts.profile, &mut inquiry, &table, facts.now, &mut need);
+                for question in need.drain(..) {
+                    let answer = resolve(&question);
+                    table.0.insert(question, answer);
+                }
+            }
+        }
+        let mut verdict = "accept".to_string();
+        for at in [At::Connect, At::Greeting, At::Hello, At::Mail, At::Answers] {
+            let facts = Facts {
+                inquiry: Some(&inquiry),
+                ..*facts
+            };
+            verdict = self.ask(at, &facts);
+            if verdict != "accept" {
+                break;
+            }
+        }
+        self.inquiry = inquiry;
+        verdict
     }
 
     pub fn connect(&mut self, client: &str) -> String {

@@ -40,9 +40,17 @@ impl Session {
             Question::Hello if self.peer.postponed.is_some() => Some(Answer::Accept),
             Question::Hello => {
                 self.renew_offer();
+                self.begin_inquiry(At::Hello);
+                self.know(At::Hello).await;
                 Some(self.judge(Asked::at(At::Hello)))
             }
-            Question::Mail => Some(self.ask_mail()),
+            Question::Mail => {
+                self.begin_inquiry(At::Mail);
+                // Where clients may log in, the HELO name is judged only now.
+                self.know(At::Hello).await;
+                self.know(At::Mail).await;
+                Some(self.ask_mail())
+            }
             Question::Rcpt => Some(self.ask_rcpt().await),
             Question::Body => Some(self.ask_body().await),
             Question::Auth => Box::pin(self.ask_auth()).await,
@@ -76,14 +84,26 @@ impl Session {
         let waits = !delay.is_zero()
             && !self.peer.trusted
             && !listener.speaks_for_others(self.peer.address);
-        if !waits || !matches!(admitted, Answer::Accept) {
+        if !matches!(admitted, Answer::Accept) {
             return admitted;
+        }
+        let decides = self.peer.asking.is_some()
+            && self.current.site.policy.waits(self.listener, At::Greeting);
+        if !waits {
+            if !decides {
+                return admitted;
+            }
+            self.know(At::Greeting).await;
+            return self.judge_client(At::Greeting);
         }
         self.peer.early = self.io.hears_within(delay).await;
         let octets = self.io.input.bytes().len() as u64;
         let recorder = &self.context.recorder;
         recorder.count(Counter::BytesIn, self.scope, octets);
-        match self.peer.early && self.peer.postponed.is_none() {
+        if decides {
+            self.know(At::Greeting).await;
+        }
+        match (self.peer.early || decides) && self.peer.postponed.is_none() {
             true => self.judge_client(At::Greeting),
             false => Answer::Accept,
         }
@@ -98,11 +118,33 @@ impl Session {
         let before = std::mem::replace(&mut self.peer, placeholder);
         self.peer = before.replaced(named, &self.current, self.listener);
         self.server.trust(self.peer.trusted);
+        self.begin_inquiry(At::Connect);
         let answer = self.judge_client(At::Connect);
         if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
+            self.begin_inquiry(At::Hello);
             return self.judge(Asked::at(At::Hello));
         }
         answer
+    }
+
+    /// What was asked elsewhere is known now, and judged; once a message, before its first recipient. A recipient that is
+    /// not ours is refused without that.
+    async fn judge_answers(&mut self) -> Result<(), Answer> {
+        let is_due = |transaction: &Transaction| !transaction.answers_judged;
+        let waits = self.current.site.policy.waits(self.listener, At::Answers);
+        if !waits || !self.transaction.as_deref().is_some_and(is_due) {
+            return Ok(());
+        }
+        self.know(At::Answers).await;
+        match self.judge(Asked::at(At::Answers)) {
+            Answer::Accept => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.answers_judged = true;
+                }
+                Ok(())
+            }
+            refused => Err(refused),
+        }
     }
 
     /// Whether there is a place for the client, and whether its address is let in: all that can be said before its first
@@ -125,6 +167,7 @@ impl Session {
         let group = site.policy.rate_group(self.listener);
         let ticket = self.current.shared.open_session(self.peer.address, group);
         self.peer.ticket = Some(ticket);
+        self.begin_inquiry(At::Connect);
         self.judge_client(At::Connect)
     }
 
@@ -196,6 +239,9 @@ impl Session {
         };
         let path = recipient.path;
         let (route, ours) = self.current.site.route(envelope.path(path).domain);
+        if ours && let Err(refused) = self.judge_answers().await {
+            return refused;
+        }
         let answer = self.judge(Asked {
             recipient: Some(path),
             ours,

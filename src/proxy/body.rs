@@ -10,6 +10,7 @@ use crate::{
     delivery::{self, Outcome, Room, Streaming, replies::DOWN},
     metrics::Counter,
     net::now,
+    policy::At,
     smtp::{Reply, Span, backend_session::Load, body::BodyFacts, envelope::BodyKind, header},
     upstream::StreamPlace,
 };
@@ -120,6 +121,7 @@ impl Session {
                 (&*joined, &b""[..], header::end(&joined))
             }
         };
+        self.know(At::Header).await;
         let judged = match end {
             Some(end) => self.judge_header(&held[..end]),
             // It is longer than the window, and so than `limits.header`.

@@ -15,6 +15,7 @@ use crate::{
     },
     metrics::{Counter, Stage},
     net::now,
+    policy::At,
     record::Refusal,
     smtp::{
         Reply, Status,
@@ -38,6 +39,8 @@ impl Session {
         recorder.record(Stage::Body, self.scope, self.now.micros_since(began));
         transaction.size = self.server.body_facts().size;
         recorder.count(Counter::BodyBytes, self.scope, transaction.size);
+        // What is told in the header, and what only the end of a message waits for.
+        self.know(At::Header).await;
         let answer = match std::mem::replace(&mut transaction.body, Body::Gone) {
             Body::Window(window) => self.commit_window(&mut transaction, window.bytes()).await,
             Body::Streaming(stream) => {

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::LogFormat,
     log::Lines,
+    lookup::Desk,
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{hasten_waits, now},
     policy::Shared,
@@ -43,6 +44,8 @@ pub struct Context {
     pub(super) paces: Paces,
     /// The worker's counters and histograms.
     pub recorder: Recorder,
+    /// Where its questions leave and their answers come in.
+    pub desk: Rc<Desk>,
     /// The transaction log.
     pub lines: Lines,
     /// The process is going down: no new transactions.
@@ -105,6 +108,7 @@ impl Context {
         current: Rc<Current>,
         pools: Rc<Pools>,
         recorder: Recorder,
+        desk: Rc<Desk>,
         lines: Lines,
     ) -> Rc<Context> {
         let limits = &current.site.config.limits;
@@ -116,6 +120,7 @@ impl Context {
             pools,
             paces: Paces::default(),
             recorder,
+            desk,
             lines,
             draining: Cell::new(false),
             questions: Cell::new(0),

@@ -2,18 +2,28 @@
 //! answer. A message is judged twice, whether it lies in memory or streams: [`Session::judge_header`] as soon as its
 //! header section is complete, [`Session::judge_message`] when the whole of it has come.
 
-use super::{login::known_as, payload::Survey, peer::Postponed, session::Session};
+use super::{
+    login::{Login, known_as},
+    payload::Survey,
+    peer::{Postponed, Via},
+    session::Session,
+    site::Site,
+};
 use crate::{
     metrics::{Counter, Scope, Stage},
     net::now,
-    policy::{self, At, Breaches, Facts, Hit, HitKind, SessionTicket, Signals, Verdict, What},
+    policy::{
+        self, At, Breaches, Facts, Hit, HitKind, Inquiry, SessionTicket, Signals, Verdict, What,
+    },
     smtp::{
-        Reply,
+        Reply, Tick,
         envelope::PathSpan,
         header::Index,
-        server::{self, Answer},
+        server::{self, Answer, Server},
     },
+    tls,
 };
+use std::net::IpAddr;
 
 /// What the policy is asked, beside what the session knows anyway.
 #[derive(Clone, Copy)]
@@ -155,55 +165,52 @@ impl Session {
         }
     }
 
+    /// What is known by now.
+    pub fn facts(&self) -> Facts<'_> {
+        let peer = &self.peer;
+        let parts = Parts {
+            site: &self.current.site,
+            listener: self.listener,
+            server: &self.server,
+            login: &self.login,
+            tls: self.io.stream.tls(),
+            via: peer.via.as_deref(),
+            address: peer.address,
+            trusted: peer.trusted,
+            early: peer.early,
+            ticket: peer.ticket.as_ref(),
+            inquiry: peer.asking.as_ref().map(|asking| &asking.inquiry),
+        };
+        Facts {
+            unix_seconds: self.context.dates.micros(self.now) / 1_000_000,
+            ..parts.facts(&Asked::at(At::Mail), self.now)
+        }
+    }
+
     /// Asks the policy at this point and counts its hits.
     pub fn verdict(&mut self, asked: Asked<'_>) -> Verdict {
         let site = &self.current.site;
-        let listener = &site.listeners[self.listener];
-        let envelope = self.server.envelope();
-        let peer = &mut self.peer;
-        // TLS with us, or that between the client and the proxy in front.
-        let (tls, certificate) = match (self.io.stream.tls(), &peer.via) {
-            // After XCLIENT the certificate is the proxy's, and the client another.
-            (Some(tls), _) if self.server.xclient_attributes().is_some() => {
-                (Some(tls.version), &[][..])
-            }
-            (Some(tls), _) => (Some(tls.version), &*tls.peer_names),
-            (None, Some(via)) => via.secured(),
-            (None, None) => (None, &[][..]),
-        };
         let looked = |kind: usize, micros: u64| {
             let scope = site.kinds.get(kind).copied().unwrap_or(Scope::NONE);
             self.context.recorder.record(Stage::Check, scope, micros);
         };
-        let ticket = peer.ticket.as_ref();
-        let facts = Facts {
-            listener: &listener.name,
-            profile: self.listener,
-            may_log_in: listener.auth.is_some()
-                || (listener.speaks_for_others(peer.address)
-                    && self.server.xclient_attributes().is_none()),
+        let peer = &mut self.peer;
+        let parts = Parts {
+            site,
+            listener: self.listener,
+            server: &self.server,
+            login: &self.login,
+            tls: self.io.stream.tls(),
+            via: peer.via.as_deref(),
+            address: peer.address,
             trusted: peer.trusted,
-            authenticated: known_as(&self.login, &self.server),
-            tls,
-            certificate,
-            sessions: ticket.map(SessionTicket::counts).unwrap_or_default(),
-            keys: ticket.map(SessionTicket::keys),
-            signals: signals(peer.early, self.server.signals()),
-            hello: self.server.hello().map_or(b"", |hello| hello.name),
-            sender: envelope.sender(),
-            recipient: asked.recipient.map(|path| envelope.path(path)),
-            recipient_is_ours: asked.ours,
-            recipients: envelope.recipients().len() - usize::from(asked.recipient.is_some()),
-            size: match asked.at {
-                At::Body => self.server.body_facts().size,
-                _ => envelope.params().size,
-            },
-            header: asked.header,
-            fields: asked.fields,
-            breaches: asked.breaches,
-            clock: now,
+            early: peer.early,
+            ticket: peer.ticket.as_ref(),
+            inquiry: peer.asking.as_ref().map(|asking| &asking.inquiry),
+        };
+        let facts = Facts {
             looked: self.context.times_looks().then_some(&looked),
-            ..Facts::of(peer.address, self.now)
+            ..parts.facts(&asked, self.now)
         };
         let judgement = &mut peer.judgement;
         let verdict = site
@@ -233,6 +240,67 @@ impl Session {
         };
         let recorder = &self.context.recorder;
         recorder.count(counter, scope.unwrap_or(Scope::NONE), 1);
+    }
+}
+
+/// What facts are made of, borrowed one by one: the judgement beside them is written to.
+struct Parts<'a> {
+    site: &'a Site,
+    listener: usize,
+    server: &'a Server,
+    login: &'a Option<Box<Login>>,
+    tls: Option<&'a tls::TlsFacts>,
+    via: Option<&'a Via>,
+    address: IpAddr,
+    trusted: bool,
+    early: bool,
+    ticket: Option<&'a SessionTicket>,
+    inquiry: Option<&'a Inquiry>,
+}
+
+impl<'a> Parts<'a> {
+    fn facts(self, asked: &Asked<'a>, at: Tick) -> Facts<'a> {
+        let listener = &self.site.listeners[self.listener];
+        let envelope = self.server.envelope();
+        // TLS with us, or that between the client and the proxy in front.
+        let (tls, certificate) = match (self.tls, self.via) {
+            // After XCLIENT the certificate is the proxy's, and the client another.
+            (Some(tls), _) if self.server.xclient_attributes().is_some() => {
+                (Some(tls.version), &[][..])
+            }
+            (Some(tls), _) => (Some(tls.version), &*tls.peer_names),
+            (None, Some(via)) => via.secured(),
+            (None, None) => (None, &[][..]),
+        };
+        Facts {
+            listener: &listener.name,
+            profile: self.listener,
+            may_log_in: listener.auth.is_some()
+                || (listener.speaks_for_others(self.address)
+                    && self.server.xclient_attributes().is_none()),
+            trusted: self.trusted,
+            authenticated: known_as(self.login, self.server),
+            tls,
+            certificate,
+            sessions: self.ticket.map(SessionTicket::counts).unwrap_or_default(),
+            keys: self.ticket.map(SessionTicket::keys),
+            signals: signals(self.early, self.server.signals()),
+            hello: self.server.hello().map_or(b"", |hello| hello.name),
+            sender: envelope.sender(),
+            recipient: asked.recipient.map(|path| envelope.path(path)),
+            recipient_is_ours: asked.ours,
+            recipients: envelope.recipients().len() - usize::from(asked.recipient.is_some()),
+            size: match asked.at {
+                At::Body => self.server.body_facts().size,
+                _ => envelope.params().size,
+            },
+            header: asked.header,
+            fields: asked.fields,
+            inquiry: self.inquiry,
+            breaches: asked.breaches,
+            clock: now,
+            ..Facts::of(self.address, at)
+        }
     }
 }
 

@@ -8,12 +8,14 @@
 //! the story goes; a joint machine was the 1,000-line function again.
 
 mod ask;
+mod asking;
 mod authenticate;
 mod body;
 mod commit;
 pub mod connection;
 mod context;
 mod fixups;
+mod inquire;
 mod io;
 mod judge;
 mod login;
@@ -26,6 +28,7 @@ pub mod received;
 pub mod reference;
 mod refused;
 pub mod replies;
+mod results;
 mod secure;
 mod session;
 mod site;

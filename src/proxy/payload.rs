@@ -5,9 +5,14 @@ use super::{
     fixups::Found,
     message_id::MessageId,
     received::{self, Trace},
+    results::{self, About},
     session::Session,
 };
-use crate::smtp::{Span, fields::results, header::Index};
+use crate::{
+    policy::spf::Subject,
+    smtp::{Span, fields::results::claims, header::Index},
+};
+use std::sync::Arc;
 
 /// What a header section says that matters to us, found in one walk over it.
 #[derive(Default)]
@@ -51,11 +56,39 @@ impl Session {
         let fixups = site.listeners[self.listener].adds_fixups;
         self.context.dates.with(self.now, |date| {
             received::write(&trace, date, &mut out);
+            self.write_results(&mut out);
             if fixups {
                 found.add_missing(id, &site.config.hostname, date, &mut out);
             }
         });
         out
+    }
+
+    /// What was found of a stranger and its sender.
+    fn write_results(&self, out: &mut Vec<u8>) {
+        let Some(asking) = &self.peer.asking else {
+            return;
+        };
+        if self.known_as().is_some() {
+            return;
+        }
+        let config = &self.current.site.config;
+        let receiver = Arc::from(&*config.hostname);
+        let facts = self.facts();
+        let wanted = self.current.site.listeners[self.listener].received_spf;
+        let about = About {
+            hostname: &config.hostname,
+            client: self.peer.address,
+            inquiry: &asking.inquiry,
+            received_spf: wanted.then_some(Subject {
+                client_ip: self.peer.address,
+                mail_from: facts.sender.whole,
+                helo: facts.hello,
+                receiver: &receiver,
+                unix_seconds: facts.unix_seconds,
+            }),
+        };
+        results::write(&about, out);
     }
 }
 
@@ -68,9 +101,7 @@ impl Survey {
             survey.found.look(&field);
             if field.is("Received") {
                 survey.received += 1;
-            } else if field.may_be("Authentication-Results")
-                && results::claims(field.body, hostname)
-            {
+            } else if field.may_be("Authentication-Results") && claims(field.body, hostname) {
                 survey.forged.push(field.span);
             }
         }

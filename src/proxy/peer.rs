@@ -9,6 +9,7 @@
 //! from `xclient_from` isn't judged as a client: all the mail of a site may come from that one address.
 
 use super::{
+    asking::Asking,
     context::{Context, Current},
     site::ListenerSite,
 };
@@ -49,6 +50,8 @@ pub(super) struct Peer {
     pub ticket: Option<SessionTicket>,
     /// Why it is refused, where it hears of that at RCPT.
     pub postponed: Option<Box<Postponed>>,
+    /// What is asked elsewhere about it.
+    pub asking: Option<Box<Asking>>,
 }
 
 /// A refusal at connect that is told at RCPT (`policy.log_rejected`).
@@ -73,6 +76,7 @@ impl Peer {
             judgement: Judgement::new(),
             ticket: None,
             postponed: None,
+            asking: None,
         }
     }
 

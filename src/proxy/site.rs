@@ -5,6 +5,7 @@ use super::login::{ListenerAuth, Senders};
 use crate::{
     auth::Service,
     config::{Config, ListenerTls, LogRejected, Recipients, Role},
+    lookup::Dns,
     metrics::{Registry, Scope},
     policy::Policy,
     smtp::{
@@ -55,6 +56,8 @@ pub struct Site {
     pub front: Arc<Front>,
     /// The sources of credentials.
     pub auth: Arc<Service>,
+    /// What the checks ask.
+    pub dns: Arc<Dns>,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
     /// Metric scopes of the rules, by [`crate::policy::CheckId`].
@@ -76,6 +79,8 @@ pub struct ListenerSite {
     pub delays_refusals: bool,
     /// Whether a message that lacks Date or Message-ID gets them.
     pub adds_fixups: bool,
+    /// Whether a message of a stranger gets a Received-SPF field.
+    pub received_spf: bool,
     /// Sessions open now, all workers together.
     pub sessions: Arc<AtomicU32>,
     /// How many of them there may be.
@@ -108,6 +113,7 @@ impl Site {
         backends: Arc<Backends>,
         front: Front,
         auth: Arc<Service>,
+        dns: Arc<Dns>,
         registry: &Registry,
         sessions: &dyn Fn(&str) -> Arc<AtomicU32>,
     ) -> Site {
@@ -119,6 +125,7 @@ impl Site {
                 scope: registry.listener(&listener.name),
                 role: listener.role,
                 delays_refusals: config.policy_of(listener).log_rejected == LogRejected::Delayed,
+                received_spf: config.policy_of(listener).spf.received_spf,
                 adds_fixups: listener.role == Role::Submission && listener.submission_fixes,
                 sessions: sessions(&listener.name),
                 sessions_max: listener.sessions_max,
@@ -153,6 +160,7 @@ impl Site {
             backends,
             front: Arc::new(front),
             auth,
+            dns,
             listeners,
             checks,
             kinds,

@@ -4,6 +4,10 @@ use super::{login::claimed_login, session::Session, transaction::Transaction};
 use crate::{
     log::say,
     metrics::Counter,
+    policy::{
+        Inquiry,
+        dns::reverse::{self, Names},
+    },
     record::{
         Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal, Tls, line,
     },
@@ -28,6 +32,9 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
         id: transaction.id.text(),
         origin: transaction.forwarded.as_deref().map(origin),
         sender: &transaction.sender,
+        spf: asked(session)
+            .and_then(Inquiry::spf)
+            .map(|spf| spf.code.as_str()),
         recipients: &transaction.recipients,
         size: transaction.times.body.map(|_| transaction.size),
         outcome,
@@ -114,6 +121,7 @@ pub(super) fn client(session: &Session) -> Client<'_> {
         listener: &session.current.site.listeners[session.listener].name,
         address: session.peer.address,
         name: session.peer.name.as_deref(),
+        rdns: asked(session).and_then(Inquiry::reverse).map(rdns),
         via: via.map(|via| via.proxy),
         front: via.and_then(|via| {
             let origin = via.origin.as_ref()?;
@@ -135,6 +143,21 @@ pub(super) fn client(session: &Session) -> Client<'_> {
             resumed: tls.resumed,
             certificate: tls.peer_names.first().map(|name| &**name),
         }),
+    }
+}
+
+/// What was asked elsewhere about a stranger.
+fn asked(session: &Session) -> Option<&Inquiry> {
+    let asking = session.peer.asking.as_ref()?;
+    session.known_as().is_none().then_some(&asking.inquiry)
+}
+
+fn rdns(names: &Names) -> &str {
+    match names.outcome {
+        reverse::Outcome::Confirmed => names.confirmed_name().map_or("", |name| name),
+        reverse::Outcome::Unconfirmed => "unconfirmed",
+        reverse::Outcome::None => "none",
+        reverse::Outcome::Unknown(_) => "unknown",
     }
 }
 

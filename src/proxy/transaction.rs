@@ -48,6 +48,8 @@ pub(super) struct Transaction {
     pub forwarded: Option<Box<XclientAttributes>>,
     /// The recipients that were accepted.
     pub recipients: Recipients,
+    /// What was asked elsewhere has been judged, and lets the message pass.
+    pub answers_judged: bool,
     /// What was refused on the way.
     pub refusals: Refusals,
     /// Octets of the body, once it is complete or dead.
@@ -109,6 +111,7 @@ impl Transaction {
             refusals: Refusals::default(),
             size: 0,
             told: None,
+            answers_judged: false,
         }
     }
 

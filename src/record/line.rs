@@ -25,6 +25,9 @@ pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
         origin(from, line);
     }
     line.text("from", mail.sender);
+    if let Some(spf) = mail.spf {
+        line.text("spf", spf.as_bytes());
+    }
     if mail.recipients.count() > 0 {
         line.texts("to", mail.recipients.named());
     }
@@ -76,6 +79,9 @@ pub fn client(client: &Client<'_>, line: &mut Line<'_>) {
         .plain("client", |out| push_address(client.address, out));
     if let Some(name) = client.name {
         line.text("client_name", name);
+    }
+    if let Some(rdns) = client.rdns {
+        line.text("rdns", rdns.as_bytes());
     }
     if let Some(via) = client.via {
         line.plain("via", |out| push_address(via, out));
@@ -251,6 +257,9 @@ fn check_object(hit: &Hit, findings: &Findings<'_>, line: &mut Line<'_>) {
     }
     if hit.score != 0.0 {
         line.decimal("score", |out| push_score(hit.score, out));
+    }
+    if !hit.detail.is_empty() {
+        line.text("detail", hit.detail.as_bytes());
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Client<'a> {
     pub address: IpAddr,
     /// Its host name, by the word of XCLIENT.
     pub name: Option<&'a [u8]>,
+    /// Its host name in the DNS, which leads back to its address; or `none`, `unconfirmed`, `unknown`.
+    pub rdns: Option<&'a str>,
     /// The address of the proxy that speaks for it.
     pub via: Option<IpAddr>,
     /// What that proxy said of the client's TLS.
@@ -100,6 +102,8 @@ pub struct Mail<'a> {
     pub origin: Option<ForwardedOrigin<'a>>,
     /// The reverse-path.
     pub sender: &'a [u8],
+    /// What SPF says of it.
+    pub spf: Option<&'a str>,
     /// The recipients that were accepted.
     pub recipients: &'a Recipients,
     /// Octets of the body; `None` where none was begun.

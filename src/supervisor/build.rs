@@ -5,6 +5,7 @@ use crate::{
     auth::Service,
     config::{Config, LogFormat, LogLevel},
     log::Level,
+    lookup::Dns,
     metrics::Registry,
     policy::Policy,
     proxy::Site,
@@ -65,12 +66,14 @@ pub fn build_site(
             .map(|listener| Arc::clone(&listener.sessions))
             .unwrap_or_default()
     };
+    let dns = Dns::new(&config.dns, before.map(|site| &site.dns));
     Ok(Site::new(
         config,
         policy,
         Arc::new(backends),
         front,
         Arc::new(auth),
+        dns,
         registry,
         &sessions,
     ))

@@ -177,6 +177,7 @@ impl Control {
             // A look-up that is half done does no harm.
             tokio::select! {
                 () = state.directory.keep(|| state.site()) => {}
+                () = super::lists::keep(|| state.site()) => {}
                 () = stopping => {}
             }
         });

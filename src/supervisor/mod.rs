@@ -11,6 +11,7 @@ mod certificates;
 mod control;
 pub mod examine;
 mod exposed;
+mod lists;
 mod names;
 mod reload;
 mod rights;
@@ -145,7 +146,9 @@ impl Process {
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
         let control = runtime.handle().clone();
+        let lookups = control.clone();
         site.auth.attend(move |task| drop(control.spawn(task)));
+        site.dns.attend(move |task| drop(lookups.spawn(task)));
         let inside = runtime.enter();
         signals.catch_ends()?;
         drop(inside);

@@ -9,7 +9,7 @@
 use crate::{
     config::Config,
     log::say,
-    lookup::{Answer, Resolver},
+    lookup::{HostAnswer as Answer, Resolver},
     net::now,
     proxy::Site,
     upstream::{Named, Names, name_of},
@@ -313,6 +313,7 @@ mod tests {
             dns: config::Dns {
                 servers: vec![silent.local_addr().expect("bound")],
                 timeout: Time::secs(60),
+                ..config::Dns::default()
             },
             ..Config::default()
         };

@@ -18,6 +18,12 @@ const KNOTS: &[&[&str]] = &[
         "src/upstream/pooling/queue.rs",
     ],
     &["src/net/ring/executor.rs", "src/net/ring/wake.rs"],
+    &[
+        "src/policy/spf/explanation.rs",
+        "src/policy/spf/machine.rs",
+        "src/policy/spf/mechanisms.rs",
+        "src/policy/spf/reverse.rs",
+    ],
 ];
 
 /// The modules of a crate by their paths.

@@ -162,11 +162,13 @@ fn declared<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
         let (word, name) = (tokens[at], tokens[at + 1]);
         match word {
             "impl" => {
-                let brace = at
-                    + tokens[at..]
-                        .iter()
-                        .position(|t| matches!(*t, "{" | ";" | ")" | ","))
-                        .unwrap_or(0);
+                // A comma between the parameters of a trait ends nothing.
+                let mut depth = 0_i32;
+                let ends = |token: &&str| {
+                    depth += i32::from(*token == "<") - i32::from(*token == ">");
+                    matches!(*token, "{" | ";" | ")") || *token == "," && depth <= 0
+                };
+                let brace = at + tokens[at..].iter().position(ends).unwrap_or(0);
                 let of_trait = tokens[at..brace]
                     .windows(2)
                     .any(|pair| pair[0] == "for" && pair[1] != "<");

@@ -21,7 +21,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("log", &["decimal"]),
     ("config", &["smtp"]),
     ("threads", &[]),
-    ("lookup", &["config"]),
+    ("dns", &[]),
+    ("lookup", &["net", "dns", "smtp", "log", "config"]),
     ("tls", &["metrics", "log", "config"]),
     (
         "auth",
@@ -39,7 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("policy", &["smtp", "metrics", "log", "config"]),
+    ("policy", &["dns", "smtp", "metrics", "log", "config"]),
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
     (
         "upstream",
@@ -70,6 +71,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "auth",
             "tls",
             "policy",
+            "lookup",
+            "dns",
+            "lookup",
+            "dns",
             "delivery",
             "upstream",
             "spool",
@@ -89,8 +94,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "threads", "proxy", "auth", "tls", "policy", "delivery", "upstream", "spool", "net",
-            "smtp", "metrics", "log", "config",
+            "threads", "proxy", "auth", "tls", "policy", "lookup", "delivery", "upstream", "spool",
+            "net", "smtp", "dns", "metrics", "log", "config",
         ],
     ),
     ("cli", &["admin", "process", "auth", "log", "config"]),

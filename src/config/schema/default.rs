@@ -164,6 +164,11 @@ impl Default for Policy {
             identity: IdentityRules::default(),
             r#loop: Outcome::default(),
             header_size: Outcome::default(),
+            dnsbl: Vec::new(),
+            rdns: RdnsRules::default(),
+            helo_domain: HeloDomainRules::default(),
+            sender_domain: SenderDomainRules::default(),
+            spf: SpfRules::default(),
             header: Vec::new(),
         }
     }
@@ -272,6 +277,7 @@ impl Default for Dns {
         Dns {
             servers: Vec::new(),
             timeout: Time::secs(3),
+            cache: Size(16 * 1024 * 1024),
         }
     }
 }
@@ -290,6 +296,7 @@ impl Default for Timeouts {
             connect: Time::secs(10),
             backend: Time::secs(60),
             commit: Time::secs(600),
+            lookups: Time::secs(10),
             drain: Time::secs(60),
             drain_delay: Time::secs(0),
             verify_good: Time::secs(3600),

@@ -18,4 +18,7 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// How long one name may take to resolve, all tries together.
     pub timeout: Time,
+    /// Memory for answers, which all workers share; the answers that are used least go first. A hundred thousand names
+    /// take some 25 MiB.
+    pub cache: Size,
 }

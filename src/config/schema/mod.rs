@@ -4,6 +4,7 @@
 //! Every key has a default; unknown keys are errors.
 
 mod acme;
+mod answers;
 mod backend;
 mod credentials;
 mod default;
@@ -15,6 +16,7 @@ mod process;
 mod service;
 
 pub use acme::*;
+pub use answers::*;
 pub use backend::*;
 pub use credentials::*;
 pub use dns::*;

@@ -1,5 +1,6 @@
 //! `[policy]`.
 
+use super::{Dnsbl, HeloDomainRules, RdnsRules, SenderDomainRules, SpfRules};
 use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,16 @@ pub struct Policy {
     /// What happens to a message whose header section is larger than `limits.header`. One that is larger than
     /// `limits.window` too can't be checked and is always rejected.
     pub header_size: Outcome,
+    /// Lists in the DNS, for strangers.
+    pub dnsbl: Vec<Dnsbl>,
+    /// The names of the client's address.
+    pub rdns: RdnsRules,
+    /// Whether the name in HELO exists.
+    pub helo_domain: HeloDomainRules,
+    /// Whether the sender's domain exists.
+    pub sender_domain: SenderDomainRules,
+    /// Whether the owner of the sender's domain lets this client use it.
+    pub spf: SpfRules,
     /// Rules on header fields, for every client, looked at in this order once the message is complete; 64 at most.
     pub header: Vec<HeaderRule>,
 }

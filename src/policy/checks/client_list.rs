@@ -33,7 +33,7 @@ impl Check for ClientLists {
         "client_list"
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         &[At::Connect]
     }
 

@@ -28,7 +28,7 @@ impl Check for EarlyTalk {
         "early_talk"
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         &[At::Greeting, At::Hello, At::Mail, At::Body]
     }
 

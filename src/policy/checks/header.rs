@@ -202,7 +202,7 @@ impl Check for Header {
         "header"
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         &[At::Body]
     }
 

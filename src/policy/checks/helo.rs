@@ -70,7 +70,7 @@ impl Check for Helo {
         "helo"
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         &[At::Hello]
     }
 

@@ -2,6 +2,7 @@
 //! reports which of its rules matched. It decides nothing, keeps nothing, and must not know another check.
 
 mod client_list;
+mod dnsbl;
 mod early_talk;
 mod header;
 mod helo;
@@ -9,9 +10,10 @@ mod own;
 mod rate;
 mod recipient_list;
 mod relay;
+mod results;
 mod sender_list;
 
-use super::{At, Facts, HitKind, Shared, builder::Builder, rule::Say};
+use super::{At, Facts, HitKind, Shared, builder::Builder, inquiry::Wants, rule::Say};
 use crate::config::Policy;
 use std::sync::Arc;
 
@@ -31,7 +33,9 @@ pub trait Check: Send + Sync {
     /// Its name where its looks are timed.
     fn name(&self) -> &'static str;
     /// At which points it is asked.
-    fn stages(&self) -> &'static [At];
+    fn stages(&self) -> &[At];
+    /// Adds what it needs from elsewhere.
+    fn wants(&self, _: &mut Wants) {}
     /// Whom it is for.
     fn whom(&self) -> Whom;
     /// What its hits are.
@@ -63,7 +67,14 @@ pub const TABLE: &[(Build, Same)] = &[
     (helo::build, |a, b| {
         a.helo == b.helo && a.helo_list == b.helo_list
     }),
+    (results::rdns, |a, b| a.rdns == b.rdns),
+    (results::helo_domain, |a, b| a.helo_domain == b.helo_domain),
+    (dnsbl::build, |a, b| a.dnsbl == b.dnsbl),
     (sender_list::build, |a, b| a.sender_list == b.sender_list),
+    (results::sender_domain, |a, b| {
+        a.sender_domain == b.sender_domain
+    }),
+    (results::spf, |a, b| a.spf == b.spf),
     (relay::build, |a, b| a.relay == b.relay),
     (recipient_list::build, |a, b| {
         a.recipient_list == b.recipient_list

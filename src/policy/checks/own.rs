@@ -92,7 +92,7 @@ impl Check for Own {
         self.name
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         self.at
     }
 

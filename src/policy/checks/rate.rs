@@ -175,7 +175,7 @@ impl Check for RateCheck {
         }
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         match self.owner {
             Owner::Sender => &[At::Mail, At::Rcpt, At::Body],
             Owner::Client | Owner::Prefix => &[At::Connect, At::Mail, At::Rcpt, At::Body],
@@ -203,7 +203,7 @@ impl Check for RateCheck {
             At::Mail => (Unit::Messages, 1, "messages"),
             At::Rcpt => (Unit::Recipients, 1, "recipients"),
             At::Body => (Unit::Bytes, facts.size, "bytes"),
-            At::Greeting | At::Hello | At::Header => return,
+            At::Greeting | At::Hello | At::Answers | At::Header => return,
         };
         if !self.charge(unit, cost, facts, shared) {
             let _ = say.hit(&self.rule, detail);

@@ -25,7 +25,7 @@ impl Check for RecipientLists {
         "recipient_list"
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         &[At::Rcpt]
     }
 

@@ -39,7 +39,7 @@ impl Check for Relay {
         "relay"
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         &[At::Rcpt]
     }
 

@@ -29,7 +29,7 @@ impl Check for SenderLists {
         "sender_list"
     }
 
-    fn stages(&self) -> &'static [At] {
+    fn stages(&self) -> &[At] {
         &[At::Mail]
     }
 

@@ -1,0 +1,87 @@
+//! What a result of a check does: a word, or a score.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use std::{borrow::Cow, fmt, str::FromStr};
+
+/// What a result does: nothing (`"accept"`), a refusal, or a score.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Effect {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// 4xx.
+    Defer,
+    /// 5xx.
+    Reject,
+    /// The last reply, then the end.
+    Close,
+    /// Added to the message's score.
+    Score(f64),
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Effect::Nothing => f.pad("accept"),
+            Effect::Defer => f.pad("defer"),
+            Effect::Reject => f.pad("reject"),
+            Effect::Close => f.pad("close"),
+            Effect::Score(score) => write!(f, "{score:?}"),
+        }
+    }
+}
+
+impl Serialize for Effect {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Effect::Score(score) => serializer.serialize_f64(*score),
+            _ => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Effect {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Effect, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Whole(i64),
+            Score(f64),
+            Word(String),
+        }
+        match Raw::deserialize(deserializer)? {
+            Raw::Whole(score) => Ok(Effect::Score(score as f64)),
+            Raw::Score(score) => Ok(Effect::Score(score)),
+            Raw::Word(word) => word.parse().map_err(D::Error::custom),
+        }
+    }
+}
+
+impl FromStr for Effect {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Effect, String> {
+        match word {
+            "accept" => Ok(Effect::Nothing),
+            "defer" => Ok(Effect::Defer),
+            "reject" => Ok(Effect::Reject),
+            "close" => Ok(Effect::Close),
+            _ => Err(format!(
+                "`{word}` is none of accept, defer, reject, close; a score is a number without quotes"
+            )),
+        }
+    }
+}
+
+impl JsonSchema for Effect {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Effect".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number"], "format": "effect" })
+    }
+}

@@ -1,0 +1,307 @@
+//! What the checks of a policy ask of the DNS.
+//!
+//! [`Dns::ask`] is called on a worker: it looks into the cache, joins a question of the same kind that is on its way, or
+//! sends one to the control thread. The answer goes to everybody who waits for it, and into the cache.
+
+use super::{
+    breaker::{Breaker, Change},
+    cache::{Cache, Kept},
+    system::System,
+    waiter::{Arrived, Waiter},
+};
+use crate::{
+    config,
+    dns::{Answer, Question, Record, RecordType, Unknown},
+    log::say,
+};
+use hickory_resolver::{
+    config::ResolverOpts,
+    net::{DnsError, NetError},
+    proto::{
+        op::ResponseCode,
+        rr::{self, Name, RData},
+    },
+};
+use rustc_hash::FxHashMap;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+
+/// Questions on their way at once. One beyond is answered with [`Unknown::Overload`].
+pub const ASKED_MAX: usize = 4096;
+/// Records of one answer that are looked at; a name with more is not worth it.
+const RECORDS_MAX: usize = 128;
+/// Octets of one TXT record that are kept.
+const TXT_MAX: usize = 8192;
+
+/// Something to be done on the control thread.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Has it done there.
+pub type Spawn = Box<dyn Fn(Task) + Send + Sync>;
+
+/// What became of a question at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The cache has the answer.
+    Cached(Answer),
+    /// Another waits for the same answer; it will come to both.
+    Joined,
+    /// It is on its way.
+    Sent,
+    /// It can't be asked now.
+    Refused(Unknown),
+}
+
+/// The DNS, for the whole process.
+pub struct Dns {
+    system: System,
+    cache: Cache,
+    breaker: Breaker,
+    flights: Mutex<FxHashMap<Question, Vec<Waiter>>>,
+    spawn: Arc<OnceLock<Spawn>>,
+}
+
+impl Dns {
+    /// For these settings: the one `before` where they are the same, so that its answers are kept. Nothing can be asked
+    /// before [`Dns::attend`].
+    #[must_use]
+    pub fn new(settings: &config::Dns, before: Option<&Arc<Dns>>) -> Arc<Dns> {
+        if let Some(before) = before
+            && before.settings() == settings
+        {
+            return Arc::clone(before);
+        }
+        Arc::new(Dns {
+            system: System::new(settings, tune),
+            cache: Cache::new(settings.cache.0),
+            breaker: Breaker::new(),
+            flights: Mutex::default(),
+            spawn: before.map_or_else(Arc::default, |before| Arc::clone(&before.spawn)),
+        })
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &config::Dns {
+        self.system.settings()
+    }
+
+    /// Says how something gets to the control thread. The first call holds, for those that come after this one as well.
+    pub fn attend(&self, spawn: impl Fn(Task) + Send + Sync + 'static) {
+        let _ = self.spawn.set(Box::new(spawn));
+    }
+
+    /// How many questions are on their way.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.flights().len()
+    }
+
+    /// Asks. Where the answer isn't there at once, `waiter` gets it.
+    pub(super) fn ask(self: &Arc<Dns>, question: &Question, waiter: Waiter) -> Asked {
+        let now = Instant::now();
+        match self.cache.get(question, now) {
+            Some(Kept::Fresh(answer)) => return Asked::Cached(answer),
+            Some(Kept::Ageing(answer)) => {
+                // Nobody waits: where it can't be asked, the answer serves on.
+                let _ = self.send(question, None, now);
+                return Asked::Cached(answer);
+            }
+            Some(Kept::Stale(_)) | None => {}
+        }
+        let refused = self.send(question, Some(waiter), now);
+        match (&refused, self.cache.get(question, now)) {
+            (Asked::Refused(_), Some(Kept::Stale(answer)))
+                if !matches!(answer, Answer::Unknown(_)) =>
+            {
+                Asked::Cached(answer)
+            }
+            _ => refused,
+        }
+    }
+
+    /// Asks a server, on the control thread, whatever the cache says; the answer goes into the cache.
+    pub async fn resolve(self: &Arc<Dns>, question: &Question) -> Answer {
+        let (answer, ttl) = self.find(question).await;
+        self.keep(question, answer, ttl, Instant::now())
+    }
+
+    /// Joins a flight, or begins one.
+    fn send(self: &Arc<Dns>, question: &Question, waiter: Option<Waiter>, now: Instant) -> Asked {
+        let Some(spawn) = self.spawn.get() else {
+            return Asked::Refused(Unknown::Broken);
+        };
+        let mut flights = self.flights();
+        if let Some(waiters) = flights.get_mut(question) {
+            waiters.extend(waiter);
+            return Asked::Joined;
+        }
+        if flights.len() >= ASKED_MAX {
+            return Asked::Refused(Unknown::Overload);
+        }
+        if !self.breaker.admits(now) {
+            return Asked::Refused(Unknown::Broken);
+        }
+        flights.insert(question.clone(), waiter.into_iter().collect());
+        drop(flights);
+        let (dns, question) = (Arc::clone(self), question.clone());
+        spawn(Box::pin(async move { dns.fly(question).await }));
+        Asked::Sent
+    }
+
+    /// One flight, on the control thread.
+    async fn fly(self: Arc<Dns>, question: Question) {
+        let (answer, ttl) = self.find(&question).await;
+        let now = Instant::now();
+        let change = match answer {
+            Answer::Unknown(Unknown::Timeout) => self.breaker.silent(now),
+            _ => self.breaker.heard(),
+        };
+        match change {
+            Some(Change::Opened(pause)) => say!(
+                Warn,
+                "dns: no server answers; checks go without for {} s, then one question tries again",
+                pause.as_secs()
+            ),
+            Some(Change::Closed) => say!(Info, "dns: the servers answer again"),
+            None => {}
+        }
+        let answer = self.keep(&question, answer, ttl, now);
+        let waiters = self.flights().remove(&question).unwrap_or_default();
+        for waiter in waiters {
+            let arrived = Arrived {
+                docket: waiter.docket,
+                question: question.clone(),
+                answer: answer.clone(),
+            };
+            waiter.give(arrived);
+        }
+    }
+
+    /// Keeps an answer, and says what is told: a failure gives way to what was true lately.
+    fn keep(
+        &self,
+        question: &Question,
+        answer: Answer,
+        ttl: Option<Duration>,
+        now: Instant,
+    ) -> Answer {
+        if let Answer::Unknown(_) = answer
+            && let Some(Kept::Stale(kept) | Kept::Ageing(kept) | Kept::Fresh(kept)) =
+                self.cache.get(question, now)
+            && !matches!(kept, Answer::Unknown(_))
+        {
+            return kept;
+        }
+        self.cache.put(question.clone(), answer.clone(), ttl, now);
+        answer
+    }
+
+    async fn find(&self, question: &Question) -> (Answer, Option<Duration>) {
+        // Octets as they are: a macro of SPF may make a name that has a backslash in it. And as it stands, without the list
+        // of search domains.
+        let labels = question.name.split('.').map(str::as_bytes);
+        let Ok(mut name) = Name::from_labels(labels) else {
+            // No such name can exist.
+            return (Answer::NoName, None);
+        };
+        name.set_fqdn(true);
+        let resolver = match self.system.current() {
+            Ok(made) => made.dns,
+            Err(_) => return (Answer::Unknown(Unknown::Broken), None),
+        };
+        let patience = self.settings().timeout.0;
+        let looked = timeout(
+            patience,
+            resolver.lookup(name, library_type(question.record_type)),
+        );
+        match looked.await {
+            Err(_) => (Answer::Unknown(Unknown::Timeout), None),
+            Ok(Err(error)) => failure(&error),
+            Ok(Ok(found)) => {
+                let ttl = found
+                    .valid_until()
+                    .saturating_duration_since(Instant::now());
+                let wanted = found
+                    .answers()
+                    .iter()
+                    .filter_map(|record| record_of(&record.data, question.record_type));
+                let records: Arc<[Record]> = wanted.take(RECORDS_MAX).collect();
+                match records.is_empty() {
+                    true => (Answer::NoRecords, None),
+                    false => (Answer::Found(records), Some(ttl)),
+                }
+            }
+        }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, FxHashMap<Question, Vec<Waiter>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the library asks: two tries over the servers in the time of one question.
+fn tune(options: &mut ResolverOpts, patience: Duration) {
+    options.attempts = 1;
+    options.timeout = patience / 3;
+    // A forged answer must guess the case of the name as well (draft-vixie-dnsext-dns0x20).
+    options.case_randomization = true;
+}
+
+fn library_type(record_type: RecordType) -> rr::RecordType {
+    match record_type {
+        RecordType::A => rr::RecordType::A,
+        RecordType::Aaaa => rr::RecordType::AAAA,
+        RecordType::Mx => rr::RecordType::MX,
+        RecordType::Ptr => rr::RecordType::PTR,
+        RecordType::Txt => rr::RecordType::TXT,
+    }
+}
+
+fn record_of(data: &RData, wanted: RecordType) -> Option<Record> {
+    Some(match (data, wanted) {
+        (RData::A(address), RecordType::A) => Record::A(address.0),
+        (RData::AAAA(address), RecordType::Aaaa) => Record::Aaaa(address.0),
+        (RData::MX(mx), RecordType::Mx) => Record::Mx {
+            preference: mx.preference,
+            exchange: plain(&mx.exchange),
+        },
+        (RData::PTR(name), RecordType::Ptr) => Record::Ptr(plain(&name.0)),
+        (RData::TXT(text), RecordType::Txt) => {
+            let mut octets = text.txt_data.concat();
+            octets.truncate(TXT_MAX);
+            Record::Txt(octets.into())
+        }
+        _ => return None,
+    })
+}
+
+/// A name as [`Question::name`] is written.
+fn plain(name: &Name) -> Arc<str> {
+    let mut text = name.to_ascii();
+    text.make_ascii_lowercase();
+    text.strip_suffix('.').unwrap_or(&text).into()
+}
+
+/// What an error of the library means.
+fn failure(error: &NetError) -> (Answer, Option<Duration>) {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            let ttl = none
+                .negative_ttl
+                .map(|secs| Duration::from_secs(secs.into()));
+            match none.response_code {
+                ResponseCode::NXDomain => (Answer::NoName, ttl),
+                ResponseCode::NoError => (Answer::NoRecords, ttl),
+                _ => (Answer::Unknown(Unknown::Broken), None),
+            }
+        }
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::NXDomain)) => (Answer::NoName, None),
+        NetError::Dns(_) | NetError::Proto(_) => (Answer::Unknown(Unknown::Broken), None),
+        // No server said a word.
+        _ => (Answer::Unknown(Unknown::Timeout), None),
+    }
+}

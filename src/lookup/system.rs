@@ -1,0 +1,130 @@
+//! The library's resolver as `[dns]` and the system's files want it, made anew when a file has changed.
+
+use crate::config;
+use hickory_resolver::{
+    Hosts, TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    net::{NetError, runtime::TokioRuntimeProvider},
+    system_conf::read_system_conf,
+};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+/// The files that the answers depend on.
+const FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+/// When the files were written and how long they are.
+type Stamp = [Option<(SystemTime, u64)>; FILES.len()];
+
+/// Sets what one use of the library differs in; given `dns.timeout`.
+pub(super) type Tune = fn(&mut ResolverOpts, Duration);
+
+/// The library's resolver, and the files that it was made of.
+#[derive(Clone)]
+pub(super) struct Made {
+    stamp: Stamp,
+    /// What `/etc/hosts` says.
+    pub hosts: Arc<Hosts>,
+    /// Asks the servers.
+    pub dns: TokioResolver,
+}
+
+/// Makes it.
+pub(super) struct System {
+    settings: config::Dns,
+    tune: Tune,
+    made: Mutex<Option<Made>>,
+}
+
+impl System {
+    /// Nothing is made yet.
+    pub fn new(settings: &config::Dns, tune: Tune) -> System {
+        System {
+            settings: settings.clone(),
+            tune,
+            made: Mutex::default(),
+        }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &config::Dns {
+        &self.settings
+    }
+
+    /// Whether the files have changed since the last question.
+    pub fn is_outdated(&self) -> bool {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref().is_some_and(|made| made.stamp != stamp_now())
+    }
+
+    /// The library's resolver, made anew where the files have changed.
+    ///
+    /// # Errors
+    /// The library's, in words.
+    pub fn current(&self) -> Result<Made, String> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = stamp_now();
+        if let Some(made) = &*made
+            && made.stamp == stamp
+        {
+            return Ok(made.clone());
+        }
+        let fresh = Made {
+            stamp,
+            hosts: Arc::new(Hosts::from_system().unwrap_or_default()),
+            dns: self.make().map_err(|why| why.to_string())?,
+        };
+        *made = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    fn make(&self) -> Result<TokioResolver, NetError> {
+        // Without a file the local host is asked, as the C library does.
+        let (mut config, mut options) = read_system_conf().unwrap_or_else(|_| {
+            let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let config = ResolverConfig::from_parts(
+                None,
+                Vec::new(),
+                vec![server(SocketAddr::new(local, 53))],
+            );
+            (config, ResolverOpts::default())
+        });
+        if !self.settings.servers.is_empty() {
+            let servers = self.settings.servers.iter().copied().map(server).collect();
+            config = ResolverConfig::from_parts(
+                config.domain().cloned(),
+                config.search().to_vec(),
+                servers,
+            );
+        }
+        // The file of hosts is read apart from this, and what is cached is cached where it can be refreshed.
+        options.use_hosts_file = ResolveHosts::Never;
+        options.cache_size = 0;
+        (self.tune)(&mut options, self.settings.timeout.0);
+        let provider = TokioRuntimeProvider::default();
+        TokioResolver::builder_with_config(config, provider)
+            .with_options(options)
+            .build()
+    }
+}
+
+fn server(address: SocketAddr) -> NameServerConfig {
+    let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    server.connections = connections.into();
+    server
+}
+
+fn stamp_now() -> Stamp {
+    FILES.map(|file| {
+        let facts = fs::metadata(file).ok()?;
+        Some((facts.modified().ok()?, facts.len()))
+    })
+}

@@ -1,0 +1,133 @@
+//! A list in use: whether it is in order is watched for the whole process.
+//!
+//! Two things switch it off: a probe of its test entries ([`super::probe`]), at the start and every hour, and the share of its
+//! answers that say yes ([`super::runaway`]). While it is off it is not asked, and what it has said does not count.
+
+use super::{
+    probe::{Health, Probe},
+    runaway::{Change, Guard, Limits},
+    zone::Zone,
+};
+use crate::log::say;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+/// From one probe of a list that is in use to the next, in milliseconds.
+pub const PROBE_EVERY_MS: u64 = 3_600_000;
+
+/// A list and how it does.
+pub struct Watched {
+    zone: Arc<Zone>,
+    guard: Mutex<Guard>,
+    off: AtomicBool,
+    /// When it was probed last, plus one; 0: never.
+    probed_ms: AtomicU64,
+}
+
+impl Watched {
+    /// In use, and not probed. `percent`: the share of yes at which it is switched off; above 100 never.
+    #[must_use]
+    pub fn new(zone: Zone, percent: u32) -> Watched {
+        let limits = Limits {
+            percent: u8::try_from(percent).unwrap_or(u8::MAX),
+            ..Limits::default()
+        };
+        Watched {
+            zone: Arc::new(zone),
+            guard: Mutex::new(Guard::new(limits)),
+            off: AtomicBool::new(false),
+            probed_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn zone(&self) -> &Arc<Zone> {
+        &self.zone
+    }
+
+    /// Whether it is not used now.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.off.load(Relaxed)
+    }
+
+    /// Counts an answer that came from a server, not from the cache.
+    pub fn count(&self, listed: bool, now_ms: u64) {
+        let change = self.guard().count(listed, now_ms);
+        self.changed(change);
+    }
+
+    /// The probe that is due, if one is.
+    #[must_use]
+    pub fn due(&self, now_ms: u64) -> Option<Probe> {
+        let last = self.probed_ms.load(Relaxed);
+        let is_due = last == 0
+            || now_ms.saturating_sub(last - 1) >= PROBE_EVERY_MS
+            || self.guard().is_due(now_ms);
+        is_due.then(|| {
+            self.probed_ms.store(now_ms + 1, Relaxed);
+            Probe::new(Arc::clone(&self.zone))
+        })
+    }
+
+    /// What the probe found.
+    pub fn probed(&self, health: Health, now_ms: u64) {
+        let change = self.guard().probed(health, now_ms);
+        self.changed(change);
+    }
+
+    fn changed(&self, change: Option<Change>) {
+        let name = self.zone.name.label();
+        match change {
+            Some(Change::Off(why)) => say!(Warn, "dnsbl {name} is not used for now: {why}"),
+            Some(Change::On) => say!(Info, "dnsbl {name} is used again"),
+            None => return,
+        }
+        self.off
+            .store(matches!(change, Some(Change::Off(_))), Relaxed);
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::dns::{probe::Why, testing::zone};
+
+    #[test]
+    fn a_list_is_probed_at_the_start_and_every_hour() {
+        let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 98);
+        assert!(list.due(5).is_some());
+        assert!(list.due(6).is_none(), "it is on its way");
+        assert!(list.due(5 + PROBE_EVERY_MS).is_some());
+    }
+
+    #[test]
+    fn a_list_that_is_broken_is_off_until_it_is_well() {
+        let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 98);
+        let broken = Health::Broken(Why::Listed("127.0.0.1"));
+        list.probed(broken, 10);
+        assert!(list.is_off());
+        let pause = Limits::default().pause_ms;
+        assert!(list.due(0).is_some());
+        assert!(list.due(11).is_none());
+        assert!(list.due(10 + pause).is_some());
+        list.probed(Health::Healthy, 10 + pause);
+        assert!(!list.is_off());
+    }
+
+    #[test]
+    fn one_that_says_yes_to_all_is_off() {
+        let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 98);
+        for _ in 0..1000 {
+            list.count(true, 0);
+        }
+        assert!(list.is_off());
+    }
+}

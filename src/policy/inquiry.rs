@@ -1,0 +1,364 @@
+//! What a session asks elsewhere, and what came of it.
+//!
+//! A check never waits: what it needs from the DNS is a *finding* of a machine (`dns/`, `spf/`) that is begun as soon as its
+//! inputs are known, and is given the answers as they come. Only machines whose findings something reads are begun:
+//! [`Wants`] says which, once a configuration. One [`Inquiry`] goes with a session; MAIL begins anew what is about a sender,
+//! HELO what is about the name, the connection everything.
+
+use super::{
+    dns::{
+        domain::{self, Domain},
+        helo::{self, Helo},
+        listing::{Listing, Lookup, Outcome},
+        reverse::{Names, Reverse},
+        special,
+        watched::Watched,
+        zone::{Kind, Proofs, Proven, Role},
+    },
+    spf::{ResultCode, Spf, SpfResult, Subject},
+};
+use crate::{
+    dns::{Answers, Question, Step},
+    smtp::{
+        domain::{address_to_ascii, to_ascii},
+        envelope::Path,
+    },
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// How much a finding is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Want {
+    /// Not at all.
+    #[default]
+    No,
+    /// For Authentication-Results and the log: of clients on the internet alone.
+    Told,
+    /// Something decides by it.
+    Decides,
+}
+
+impl Want {
+    /// Whether it is asked for this client.
+    fn of(self, client: IpAddr) -> bool {
+        match self {
+            Want::No => false,
+            Want::Told => special::purpose(client).is_none(),
+            Want::Decides => true,
+        }
+    }
+}
+
+/// What a configuration wants to know of each client and message.
+#[derive(Default)]
+pub(super) struct Wants {
+    /// The lists, in the order of the configuration, without those that are off; and whether a list is asked for its text
+    /// as well.
+    pub lists: Vec<(Arc<Watched>, bool)>,
+    /// The names of the client's address.
+    pub reverse: Want,
+    /// Whether the name in HELO exists.
+    pub helo: bool,
+    /// Whether the sender's domain exists.
+    pub sender: bool,
+    /// SPF.
+    pub spf: Want,
+    /// The points at which something decides by a finding, by their number: the session waits there for the answers.
+    pub waits: u16,
+}
+
+impl Wants {
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+            && !(self.helo || self.sender)
+            && self.reverse.max(self.spf) == Want::No
+    }
+
+    fn of_names(&self, role: Role) -> bool {
+        let is_of = |(list, _): &(Arc<Watched>, bool)| match list.zone().kind {
+            Kind::Names(roles) => roles.contains(role),
+            Kind::Addresses(_) => false,
+        };
+        self.lists.iter().any(is_of)
+    }
+}
+
+/// A machine, or what it found.
+enum Slot<M, F> {
+    /// It has not been begun.
+    Idle,
+    /// It needs answers.
+    Asking(M),
+    /// It is done.
+    Found(F),
+}
+
+impl<M, F> Slot<M, F> {
+    fn found(&self) -> Option<&F> {
+        match self {
+            Slot::Found(found) => Some(found),
+            Slot::Idle | Slot::Asking(_) => None,
+        }
+    }
+
+    /// Goes on as far as the answers allow.
+    fn step(&mut self, need: &mut Vec<Question>, step: impl FnOnce(&mut M) -> Step<F>) {
+        if let Slot::Asking(machine) = self {
+            match step(machine) {
+                Step::Need(questions) => need.extend(questions),
+                Step::Done(found) => *self = Slot::Found(found),
+            }
+        }
+    }
+}
+
+// Not derived: that would ask the same of the machines.
+impl<M, F> Default for Slot<M, F> {
+    fn default() -> Slot<M, F> {
+        Slot::Idle
+    }
+}
+
+/// What is asked about one message.
+pub(super) struct Message<'a> {
+    /// Whose it is.
+    pub client: IpAddr,
+    /// The reverse-path.
+    pub sender: Path<'a>,
+    /// Our own name.
+    pub receiver: &'a Arc<str>,
+    /// When, in seconds since 1970.
+    pub unix_seconds: u64,
+}
+
+/// What one session asks, and has found.
+#[derive(Default)]
+pub struct Inquiry {
+    reverse: Slot<Reverse, Names>,
+    helo: Slot<Helo, helo::Outcome>,
+    sender: Slot<Domain, domain::Outcome>,
+    spf: Slot<Spf, SpfResult>,
+    /// One for each of [`Wants::lists`].
+    lists: Vec<Listed>,
+    /// What lists of names are asked about: the sender's domain, the HELO name.
+    sender_domain: Box<[u8]>,
+    hello: Box<[u8]>,
+    /// MAIL has been said.
+    has_sender: bool,
+}
+
+impl Inquiry {
+    /// Begins with a new client: what is about its address.
+    pub(super) fn begin_client(&mut self, wants: &Wants, client: IpAddr) {
+        *self = Inquiry::default();
+        if wants.reverse.of(client) || wants.of_names(Role::Rdns) {
+            self.reverse = Slot::Asking(Reverse::new(client));
+        }
+        self.lists = wants
+            .lists
+            .iter()
+            .map(|(list, says_why)| Listed::new(list, *says_why, client))
+            .collect();
+    }
+
+    /// Goes on with the name that it says.
+    pub(super) fn begin_hello(&mut self, wants: &Wants, client: IpAddr, hello: &[u8]) {
+        self.hello = to_ascii(hello).unwrap_or_default().into();
+        self.helo = match wants.helo {
+            true => Slot::Asking(Helo::new(&self.hello, client)),
+            false => Slot::Idle,
+        };
+    }
+
+    /// Begins with a new sender.
+    pub(super) fn begin_sender(&mut self, wants: &Wants, message: &Message<'_>) {
+        let (client, path) = (message.client, message.sender);
+        let sender = address_to_ascii(path.whole);
+        self.has_sender = true;
+        self.sender_domain = to_ascii(path.domain).unwrap_or_default().into();
+        self.sender = match wants.sender && !path.domain.is_empty() {
+            true => Slot::Asking(Domain::new(&self.sender_domain).with_addresses()),
+            false => Slot::Idle,
+        };
+        self.spf = match wants.spf.of(client) {
+            true => Slot::Asking(
+                Spf::new(&Subject {
+                    client_ip: client,
+                    mail_from: &sender,
+                    helo: &self.hello,
+                    receiver: message.receiver,
+                    unix_seconds: message.unix_seconds,
+                })
+                // It is not told to anybody.
+                .without_explanation(),
+            ),
+            false => Slot::Idle,
+        };
+        for listed in &mut self.lists {
+            if listed.is_of_names() {
+                listed.slot = Slot::Idle;
+            }
+        }
+    }
+
+    /// Goes on as far as the answers allow; `need` gets what must be asked now. Nothing put there: all is known that can be
+    /// by now.
+    pub(super) fn step(
+        &mut self,
+        wants: &Wants,
+        answers: &dyn Answers,
+        now_ms: u64,
+        need: &mut Vec<Question>,
+    ) {
+        self.reverse.step(need, |machine| machine.step(answers));
+        self.helo.step(need, |machine| machine.step(answers));
+        self.sender.step(need, |machine| machine.step(answers));
+        self.spf.step(need, |machine| machine.step(answers));
+        let names = self.names(wants);
+        for listed in &mut self.lists {
+            if let (true, Slot::Idle, Some(names)) = (listed.is_of_names(), &listed.slot, &names) {
+                listed.ask_names(names);
+            }
+            listed.step(answers, now_ms, need);
+        }
+    }
+
+    /// A server is asked this, not the cache.
+    pub fn sent(&mut self, question: &Question) {
+        for listed in &mut self.lists {
+            listed.sent(question);
+        }
+    }
+
+    /// What lists of names are asked about; `None` while that is not known.
+    fn names(&self, wants: &Wants) -> Option<Vec<(Role, Arc<[u8]>)>> {
+        let of_names =
+            |(list, _): &(Arc<Watched>, bool)| matches!(list.zone().kind, Kind::Names(_));
+        let pointers = match wants.of_names(Role::Rdns) {
+            true => Some(self.reverse.found()?),
+            false => None,
+        };
+        if !self.has_sender || !wants.lists.iter().any(of_names) {
+            return None;
+        }
+        let own = [
+            (Role::Sender, &self.sender_domain),
+            (Role::Helo, &self.hello),
+        ];
+        let own = own.into_iter().filter(|(_, name)| !name.is_empty());
+        let own = own.map(|(role, name)| (role, Arc::from(&**name)));
+        let pointers = pointers.into_iter().flat_map(|found| found.names.iter());
+        let pointers = pointers.map(|name| (Role::Rdns, Arc::from(name.as_bytes())));
+        Some(own.chain(pointers).collect())
+    }
+
+    /// The names of the client's address.
+    #[must_use]
+    pub fn reverse(&self) -> Option<&Names> {
+        self.reverse.found()
+    }
+
+    /// What is known of the name in HELO.
+    #[must_use]
+    pub fn helo(&self) -> Option<&helo::Outcome> {
+        self.helo.found()
+    }
+
+    /// What is known of the sender's domain; `None` also for the empty sender.
+    #[must_use]
+    pub fn sender(&self) -> Option<&domain::Outcome> {
+        self.sender.found()
+    }
+
+    /// What SPF says.
+    #[must_use]
+    pub fn spf(&self) -> Option<&SpfResult> {
+        self.spf.found()
+    }
+
+    /// What a list says, by its place in the configuration.
+    pub(super) fn listing(&self, place: usize) -> Option<&Listing> {
+        self.lists.get(place)?.slot.found()
+    }
+
+    /// What is proven of the names that lists are asked about.
+    pub(super) fn proven(&self) -> Proven {
+        let mut proven = Proven::default();
+        if let Some(spf) = self.spf()
+            && spf.code == ResultCode::Pass
+        {
+            let role = match spf.identity {
+                super::spf::Identity::MailFrom => Role::Sender,
+                super::spf::Identity::Helo => Role::Helo,
+            };
+            proven.add(role, Proofs::SPF);
+        }
+        if self.reverse().is_some_and(|names| names.confirmed > 0) {
+            proven.add(Role::Rdns, Proofs::FCRDNS);
+            proven.add(Role::Address, Proofs::FCRDNS);
+        }
+        proven
+    }
+}
+
+/// One list: what it is asked, and what it said.
+struct Listed {
+    list: Arc<Watched>,
+    says_why: bool,
+    slot: Slot<Lookup, Listing>,
+    /// A server was asked, not the cache.
+    fresh: bool,
+}
+
+impl Listed {
+    fn new(list: &Arc<Watched>, says_why: bool, client: IpAddr) -> Listed {
+        let mut listed = Listed {
+            list: Arc::clone(list),
+            says_why,
+            slot: Slot::Idle,
+            fresh: false,
+        };
+        if !listed.is_of_names() {
+            listed.ask(Lookup::of_client(Arc::clone(list.zone()), client));
+        }
+        listed
+    }
+
+    fn is_of_names(&self) -> bool {
+        matches!(self.list.zone().kind, Kind::Names(_))
+    }
+
+    fn ask_names(&mut self, names: &[(Role, Arc<[u8]>)]) {
+        let names = names.iter().map(|(role, name)| (*role, &**name));
+        self.ask(Lookup::of_names(Arc::clone(self.list.zone()), names));
+    }
+
+    /// A list that is off is not asked.
+    fn ask(&mut self, lookup: Lookup) {
+        self.fresh = false;
+        self.slot = match (self.list.is_off(), self.says_why) {
+            (true, _) => Slot::Idle,
+            (false, true) => Slot::Asking(lookup.with_text()),
+            (false, false) => Slot::Asking(lookup),
+        };
+    }
+
+    fn sent(&mut self, question: &Question) {
+        if let Slot::Asking(lookup) = &self.slot {
+            self.fresh |= lookup.asks(question);
+        }
+    }
+
+    fn step(&mut self, answers: &dyn Answers, now_ms: u64, need: &mut Vec<Question>) {
+        self.slot.step(need, |machine| machine.step(answers));
+        if let (true, Slot::Found(listing)) = (self.fresh, &self.slot) {
+            self.fresh = false;
+            match listing.outcome() {
+                Outcome::Listed => self.list.count(true, now_ms),
+                Outcome::NotListed => self.list.count(false, now_ms),
+                Outcome::Error(_) | Outcome::Unknown(_) => {}
+            }
+        }
+    }
+}

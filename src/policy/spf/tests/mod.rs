@@ -1,0 +1,4 @@
+//! Hostile records, and the published suite.
+
+mod hostile;
+mod suite;

@@ -1,0 +1,264 @@
+//! What the points of a session do together.
+
+use super::{testing::*, *};
+use crate::config;
+
+#[test]
+fn the_default_policy_lets_a_decent_message_pass() {
+    let mut rig =
+        rig("helo.ours.mode = 'on'\nclient_rate.sessions = 100\nprefix_rate.sessions = 500");
+    let names: Vec<_> = rig
+        .policy
+        .checks()
+        .iter()
+        .map(|check| &*check.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "identity.sender",
+            "header_size",
+            "loop",
+            "identity.from",
+            "early_talk",
+            "client_rate",
+            "prefix_rate",
+            "helo.unqualified",
+            "helo.address",
+            "helo.ours",
+            "relay",
+            "reject_score"
+        ]
+    );
+    assert_eq!(rig.connect("192.0.2.7"), "accept");
+    assert_eq!(rig.hello("mail.client.example"), "accept");
+    assert_eq!(rig.mail("a@client.example"), "accept");
+    assert_eq!(rig.rcpt("b@ours.example"), "accept");
+    assert_eq!(rig.body("Subject: hello\r\n"), "accept");
+    assert_eq!((rig.hits(), rig.judgement.score()), (String::new(), 0.0));
+}
+
+#[test]
+fn scores_of_all_points_decide_at_the_body() {
+    let mut rig = rig("
+        reject_score = 6.0
+        defer_score = 4.0
+        client_list = [{ name = 'c', entries = ['192.0.2.7'], then = 'score', score = 1.5 }]
+        helo.unqualified = { then = 'score', score = 1.5 }
+        sender_list = [{ name = 's', entries = ['s.example'], then = 'score', score = 1.0 }]
+        recipient_list = [{ name = 'r', entries = ['r.example'], then = 'score', score = 2.0 }]");
+    rig.connect("192.0.2.7");
+    rig.hello("me");
+    assert_eq!(rig.mail("a@s.example"), "accept");
+    assert!(rig.body("").starts_with("defer 451 4.7.1"));
+    assert_eq!(rig.mail("a@s.example"), "accept");
+    assert_eq!(rig.rcpt("a@r.example"), "accept");
+    assert!(rig.body("").starts_with("reject 550 5.7.1"));
+    assert_eq!(rig.judgement.score(), 6.0);
+    assert_eq!(rig.judgement.fresh().len(), 1);
+    assert_eq!(rig.mail("a@b.example"), "accept");
+    assert_eq!(rig.body(""), "accept");
+    assert_eq!(rig.judgement.score(), 3.0);
+}
+
+#[test]
+fn what_a_refused_recipient_scored_is_taken_back() {
+    let mut rig = rig("
+        [[recipient_list]]
+        name = 'r'
+        entries = ['.example']
+        then = 'score'
+        score = 2.0
+        [[recipient_list]]
+        name = 'no'
+        entries = ['no.example']");
+    assert_eq!(rig.rcpt("a@yes.example"), "accept");
+    assert!(rig.rcpt("a@no.example").starts_with("reject"));
+    assert_eq!(rig.judgement.score(), 2.0);
+    assert_eq!(rig.judgement.hits().len(), 3);
+}
+
+/// A client at 192.0.2.7 on a listener that offers AUTH.
+fn may_log_in(hello: &'static str) -> Facts<'static> {
+    Facts {
+        may_log_in: true,
+        hello: hello.as_bytes(),
+        ..stranger()
+    }
+}
+
+const FOR_STRANGERS: &str = "
+    reject_score = 6.0
+    client_list = [
+        { name = 'grey', entries = ['192.0.2.0/24'], then = 'score', score = 5.0 },
+        { name = 'bad', entries = ['192.0.2.7'] },
+    ]
+    [helo.unqualified]
+    then = 'reject'
+    [helo.address]
+    then = 'score'
+    score = 3.0";
+
+#[test]
+fn a_client_that_logs_in_is_not_refused_as_a_stranger() {
+    let mut rig = rig(FOR_STRANGERS);
+    for hello in ["DESKTOP-1", "[192.168.1.5]"] {
+        let stranger = may_log_in(hello);
+        assert_eq!(rig.ask(At::Connect, &stranger), "accept");
+        assert_eq!(rig.hits(), "client_list.grey score, client_list.bad reject");
+        assert_eq!(rig.ask(At::Hello, &stranger), "accept");
+        let known = Facts {
+            authenticated: Some("amy"),
+            ..stranger
+        };
+        for at in [At::Mail, At::Rcpt, At::Header, At::Body] {
+            assert_eq!(rig.ask(at, &known), "accept", "{hello}");
+        }
+        assert_eq!((rig.hits(), rig.judgement.score()), (String::new(), 0.0));
+    }
+}
+
+#[test]
+fn one_that_does_not_is_refused_at_mail() {
+    let mut rig = rig(FOR_STRANGERS);
+    let listed = may_log_in("mail.client.example");
+    assert_eq!(rig.ask(At::Connect, &listed), "accept");
+    assert_eq!(rig.ask(At::Hello, &listed), "accept");
+    for _ in 0..2 {
+        assert!(
+            rig.ask(At::Mail, &listed)
+                .starts_with("reject 554 5.7.1 Your")
+        );
+    }
+    let elsewhere = Facts {
+        client: ip("198.51.100.1"),
+        ..may_log_in("DESKTOP-1")
+    };
+    assert_eq!(rig.ask(At::Connect, &elsewhere), "accept");
+    assert_eq!(rig.ask(At::Hello, &elsewhere), "accept");
+    for _ in 0..2 {
+        assert!(
+            rig.ask(At::Mail, &elsewhere)
+                .starts_with("reject 550 5.7.1 The name")
+        );
+        assert_eq!(rig.hits(), "helo.unqualified reject");
+    }
+    let literal = Facts {
+        hello: b"[192.168.1.5]",
+        ..elsewhere
+    };
+    assert_eq!(rig.ask(At::Hello, &literal), "accept");
+    for _ in 0..2 {
+        assert_eq!(rig.ask(At::Mail, &literal), "accept");
+        assert_eq!(rig.hits(), "helo.address score(literal)");
+        assert_eq!(rig.judgement.score(), 3.0);
+    }
+    let mut closing =
+        self::rig("client_list = [{ name = 'c', entries = ['192.0.2.7'], then = 'close' }]");
+    assert!(
+        closing
+            .ask(At::Connect, &may_log_in("x"))
+            .starts_with("close")
+    );
+}
+
+#[test]
+fn each_listener_has_its_policy() {
+    let plain = config(
+        "client_list = [{ name = 'bad', entries = ['192.0.2.7'] }]\nhelo.ours.then = 'reject'",
+    );
+    let mut other = plain.clone();
+    other.helo.ours.mode = config::Mode::Shadow;
+    other.client_list.clear();
+    let policies = [plain.clone(), other, plain];
+    let mut rig = rig("");
+    rig.policy = Policy::build_all(&policies, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
+    assert_eq!(rig.policy.profiles.len(), 2);
+    let names: Vec<_> = rig
+        .policy
+        .checks()
+        .iter()
+        .map(|check| &*check.name)
+        .collect();
+    let ours = names.iter().filter(|name| **name == "helo.ours").count();
+    assert_eq!(ours, 1, "one name has one id: {names:?}");
+    let mut asked = |profile, at| {
+        let facts = Facts {
+            profile,
+            hello: b"mx.example.net",
+            ..stranger()
+        };
+        (rig.ask(at, &facts), rig.hits())
+    };
+    for profile in [0, 2] {
+        assert!(asked(profile, At::Connect).0.starts_with("reject 554"));
+        assert!(asked(profile, At::Hello).0.starts_with("reject 550"));
+    }
+    assert_eq!(asked(1, At::Connect), ("accept".into(), String::new()));
+    assert_eq!(
+        asked(1, At::Hello),
+        ("accept".into(), "[helo.ours reject]".into())
+    );
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused() {
+    let mut config = config::Policy {
+        reject_score: f64::NAN,
+        defer_score: -1.0,
+        ..Default::default()
+    };
+    config.early_talk.score = f64::INFINITY;
+    let faults = Policy::build(&config, "mx").err().expect("three mistakes");
+    assert_eq!(faults.len(), 3, "{faults:?}");
+}
+
+#[test]
+fn a_hit_is_timed_by_the_clock_that_is_given() {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let mut rig = rig("client_list = [{ name = 'c', entries = ['192.0.2.7'], mode = 'shadow' }]");
+    let facts = Facts {
+        clock: || Tick(NOW.fetch_add(7, Relaxed)),
+        ..stranger()
+    };
+    assert_eq!(rig.ask(At::Connect, &facts), "accept");
+    assert_eq!(rig.judgement.hits()[0].micros, 7);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_octets_make_it_panic(
+        hello in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+        path in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+        header in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+    ) {
+        let mut rig = rig("
+            helo_list = [{ name = 'a', entries = ['.x', 'y', '/z/'], then = 'accept' }]
+            sender_list = [{ name = 'b', entries = ['.x', 'y', 'a@z', '/z/', '<>'] }]
+            recipient_list = [{ name = 'c', entries = ['.x', 'y', 'a@z', '/z/', '<>'] }]
+            header = [{ name = 'd', field = 'S', pattern = '.+' }, { name = 'e', field = 'E', when = 'absent' }]
+            helo.ours.mode = 'on'
+            sender_rate.messages = 5");
+        let path = crate::smtp::envelope::Path::split(&path);
+        let facts = Facts {
+            hello: &hello, sender: path, recipient: Some(path), recipient_is_ours: true, header: &header, ..stranger()
+        };
+        for at in [At::Connect, At::Hello, At::Mail, At::Rcpt, At::Body] {
+            rig.ask(at, &facts);
+        }
+    }
+}
+
+#[test]
+fn replies_fit_their_codes() {
+    for known in replies::ALL {
+        assert_eq!(
+            known.code / 100,
+            u16::from(known.status.0),
+            "{}",
+            known.text
+        );
+        assert!(!known.cause.is_empty() && !known.advice.is_empty());
+    }
+}
