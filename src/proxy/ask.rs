@@ -17,10 +17,10 @@ use crate::{
     smtp::{
         Reply,
         command::Verb,
-        envelope::Path,
+        envelope::{Path, PathSpan},
         server::{Answer, Question},
     },
-    upstream::{Pool, Verification},
+    upstream::{Pool, PoolId, Route, Verification},
 };
 use std::time::Duration;
 
@@ -224,23 +224,36 @@ impl Session {
     }
 
     async fn judge_rcpt(&mut self) -> Answer {
+        match self.place_rcpt().await {
+            Ok((pool, place)) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.route(pool, place);
+                }
+                Answer::Accept
+            }
+            Err(refused) => refused,
+        }
+    }
+
+    /// The pool that the latest recipient goes to, and its place in the envelope; or the answer to it.
+    async fn place_rcpt(&mut self) -> Result<(PoolId, usize), Answer> {
         if let Some(refused) = self.postponed() {
-            return refused;
+            return Err(refused);
         }
         let envelope = self.server.envelope();
         let octets = envelope.memory();
         if let Some(transaction) = &mut self.transaction
             && !transaction.keeps_envelope(octets)
         {
-            return Answer::Refuse(replies::NO_MEMORY.reply());
+            return Err(Answer::Refuse(replies::NO_MEMORY.reply()));
         }
         let Some(recipient) = envelope.recipients().last() else {
-            return Answer::Refuse(replies::NO_ROUTE.reply());
+            return Err(Answer::Refuse(replies::NO_ROUTE.reply()));
         };
         let path = recipient.path;
         let (route, ours) = self.current.site.route(envelope.path(path).domain);
-        if ours && let Err(refused) = self.judge_answers().await {
-            return refused;
+        if ours {
+            self.judge_answers().await?;
         }
         let answer = self.judge(Asked {
             recipient: Some(path),
@@ -248,25 +261,31 @@ impl Session {
             ..Asked::at(At::Rcpt)
         });
         if !matches!(answer, Answer::Accept) {
-            return answer;
+            return Err(answer);
         }
         let Some(route) = route else {
-            return Answer::Refuse(replies::NO_ROUTE.reply());
+            return Err(Answer::Refuse(replies::NO_ROUTE.reply()));
         };
         let envelope = self.server.envelope();
         if !self.current.site.may_be(&route, envelope.path(path)) {
-            return Answer::Refuse(replies::UNLISTED.reply());
+            return Err(Answer::Refuse(replies::UNLISTED.reply()));
         }
         let earlier = envelope.recipients().len() - 1;
         let transaction_pool = self.transaction.as_ref().and_then(|t| t.pool());
         let other = transaction_pool.is_some_and(|pool| pool != route.pool);
         if earlier > 0 && (other || self.current.site.is_lmtp(route.pool)) {
-            return Answer::Refuse(replies::OTHER_ROUTE.reply());
+            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
         }
         let pool = self.current.site.backends.pool(route.pool);
         if let Some(reply) = pool.and_then(|pool| self.exceeds(pool, earlier)) {
-            return Answer::Refuse(reply);
+            return Err(Answer::Refuse(reply));
         }
+        self.verify_rcpt(&route, path).await?;
+        Ok((route.pool, earlier))
+    }
+
+    /// Asks what the backends say of a recipient, as far as its route wants that.
+    async fn verify_rcpt(&mut self, route: &Route, path: PathSpan) -> Result<(), Answer> {
         let envelope = self.server.envelope();
         let recipient: Path<'_> = envelope.path(path);
         // Also where a route takes every recipient: what a backend refused at delivery is remembered.
@@ -274,27 +293,24 @@ impl Session {
         let sender = envelope.sender().whole;
         if let Some(reply) = pools.refused_lately(route.pool, self.peer.address, sender, recipient)
         {
-            return Answer::Refuse(reply_of(&reply, Step::Recipient));
+            return Err(Answer::Refuse(reply_of(&reply, Step::Recipient)));
         }
-        if Site::verifies(&route) {
-            self.io.input.settle();
-            let due = self.now.after(self.current.site.config.timeouts.backend.0);
-            let verified = pools
-                .verify(route.pool, sender, recipient, self.now, due)
-                .await;
-            match verified {
-                Verification::Accepted => {}
-                Verification::Unknown(reply) => return Answer::Refuse(reply),
-                Verification::NoUtf8 => return Answer::Refuse(NO_UTF8.reply()),
-                Verification::Refused(said) | Verification::Deferred(said) => {
-                    return Answer::Refuse(reply_of(&said, Step::Recipient));
-                }
+        if !Site::verifies(route) {
+            return Ok(());
+        }
+        self.io.input.settle();
+        let due = self.now.after(self.current.site.config.timeouts.backend.0);
+        let verified = pools
+            .verify(route.pool, sender, recipient, self.now, due)
+            .await;
+        match verified {
+            Verification::Accepted => Ok(()),
+            Verification::Unknown(reply) => Err(Answer::Refuse(reply)),
+            Verification::NoUtf8 => Err(Answer::Refuse(NO_UTF8.reply())),
+            Verification::Refused(said) | Verification::Deferred(said) => {
+                Err(Answer::Refuse(reply_of(&said, Step::Recipient)))
             }
         }
-        if let Some(transaction) = &mut self.transaction {
-            transaction.route(route.pool, earlier);
-        }
-        Answer::Accept
     }
 
     /// What the backends can take may have changed since the session began, or since they were not known.
