@@ -85,8 +85,10 @@ impl Wants {
 }
 
 /// A machine, or what it found.
+#[derive(Default)]
 enum Slot<M, F> {
     /// It has not been begun.
+    #[default]
     Idle,
     /// It needs answers.
     Asking(M),
@@ -110,13 +112,6 @@ impl<M, F> Slot<M, F> {
                 Step::Done(found) => *self = Slot::Found(found),
             }
         }
-    }
-}
-
-// Not derived: that would ask the same of the machines.
-impl<M, F> Default for Slot<M, F> {
-    fn default() -> Slot<M, F> {
-        Slot::Idle
     }
 }
 

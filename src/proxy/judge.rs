@@ -168,7 +168,7 @@ impl Session {
     /// What is known by now.
     pub fn facts(&self) -> Facts<'_> {
         let peer = &self.peer;
-        let parts = Parts {
+        let parts = Known {
             site: &self.current.site,
             listener: self.listener,
             server: &self.server,
@@ -195,7 +195,7 @@ impl Session {
             self.context.recorder.record(Stage::Check, scope, micros);
         };
         let peer = &mut self.peer;
-        let parts = Parts {
+        let parts = Known {
             site,
             listener: self.listener,
             server: &self.server,
@@ -244,7 +244,7 @@ impl Session {
 }
 
 /// What facts are made of, borrowed one by one: the judgement beside them is written to.
-struct Parts<'a> {
+struct Known<'a> {
     site: &'a Site,
     listener: usize,
     server: &'a Server,
@@ -258,7 +258,7 @@ struct Parts<'a> {
     inquiry: Option<&'a Inquiry>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> Known<'a> {
     fn facts(self, asked: &Asked<'a>, at: Tick) -> Facts<'a> {
         let listener = &self.site.listeners[self.listener];
         let envelope = self.server.envelope();

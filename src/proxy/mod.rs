@@ -38,4 +38,4 @@ pub mod window;
 
 pub use connection::serve;
 pub use context::{Context, Current};
-pub use site::{ListenerSite, Site};
+pub use site::{ListenerSite, Parts, Site};

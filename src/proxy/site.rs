@@ -104,19 +104,36 @@ pub struct ListenerSite {
     banner: String,
 }
 
+/// What was built of a configuration.
+pub struct Parts {
+    /// The checks.
+    pub policy: Policy,
+    /// Pools, backends and routes.
+    pub backends: Arc<Backends>,
+    /// TLS with clients.
+    pub front: Front,
+    /// Who may send.
+    pub auth: Arc<Service>,
+    /// What the checks ask.
+    pub dns: Arc<Dns>,
+}
+
 impl Site {
     /// Puts it together. `sessions` counts each listener's sessions and outlives a reload.
     #[must_use]
     pub fn new(
         config: Config,
-        policy: Policy,
-        backends: Arc<Backends>,
-        front: Front,
-        auth: Arc<Service>,
-        dns: Arc<Dns>,
+        parts: Parts,
         registry: &Registry,
         sessions: &dyn Fn(&str) -> Arc<AtomicU32>,
     ) -> Site {
+        let Parts {
+            policy,
+            backends,
+            front,
+            auth,
+            dns,
+        } = parts;
         let listeners = config
             .listener
             .iter()

@@ -8,7 +8,7 @@ use crate::{
     lookup::Dns,
     metrics::Registry,
     policy::Policy,
-    proxy::Site,
+    proxy::{Parts, Site},
     tls::{Front, TlsFault},
     upstream::{Backends, Names},
 };
@@ -69,11 +69,13 @@ pub fn build_site(
     let dns = Dns::new(&config.dns, before.map(|site| &site.dns));
     Ok(Site::new(
         config,
-        policy,
-        Arc::new(backends),
-        front,
-        Arc::new(auth),
-        dns,
+        Parts {
+            policy,
+            backends: Arc::new(backends),
+            front,
+            auth: Arc::new(auth),
+            dns,
+        },
         registry,
         &sessions,
     ))
