@@ -14,6 +14,7 @@
 //! > open from=a@a.example to=b@b.example,c@b.example size=10 …
 //! > body a\r\nb\r\n                    an action; `body` is a piece, `last` the last one
 //! > introduce ADDR=192.0.2.7 HELO=x    what the backend is told of the client; `forward` the same by XFORWARD
+//! > authenticate PLAIN eA==           AUTH, with its initial response; `respond` says one alone
 //! = idle                               a fact: a state, or clean, dirty, sent, unsent, certain, uncertain,
 //!                                      takes, full, accepted 0 2, waits, waits-not, secured, clear, told, untold
 //! ```
@@ -83,6 +84,7 @@ impl Run<'_> {
             Event::Recipient(at, head) => (format!("Recipient {at}"), Some(head)),
             Event::Final(head) => ("Final".to_owned(), Some(head)),
             Event::FinalFor(at, head) => (format!("FinalFor {at}"), Some(head)),
+            Event::Authenticated(head) => ("Authenticated".to_owned(), Some(head)),
             Event::Verified(head) => ("Verified".to_owned(), Some(head)),
             Event::Failed(BackendError::Nonsense(error)) => (format!("Failed {error:?}"), None),
             Event::Failed(error) => {
@@ -130,6 +132,16 @@ impl Run<'_> {
                 .verify(b"", Path::split(rest.as_bytes()), !rest.is_ascii(), out)
                 .unwrap(),
             "secured" => client.secured(out),
+            "authenticate" => {
+                let (mechanism, initial) = rest.split_once(' ').unwrap_or((rest, ""));
+                let fits = client.authenticate(mechanism, initial.as_bytes(), out);
+                assert_eq!(fits, !initial.is_empty());
+            }
+            "authenticate-long" => {
+                let initial = [b'x'; 512 - "AUTH PLAIN \r\n".len() + 1];
+                assert!(!client.authenticate("PLAIN", &initial, out));
+            }
+            "respond" => client.respond(rest.as_bytes(), out),
             "introduce" => {
                 let (facts, hello) = facts(rest);
                 let facts: Vec<_> = facts.iter().map(|(of, value)| (*of, &**value)).collect();

@@ -16,15 +16,12 @@ use super::{
         queue::{Queue, WorkerWakers},
     },
     route::{Route, RouteId, RouteTable},
-    security::{self, Material, SecurityIdentity},
+    security::{Material, SecurityIdentity},
     verify_cache::Cache,
 };
 use crate::{
-    config::{self, Config, Protocol},
-    smtp::{
-        Tick,
-        backend_session::{BackendSettings, StartTls},
-    },
+    config::{self, Config},
+    smtp::{Tick, backend_session::BackendSettings},
 };
 use std::{net::SocketAddr, sync::Arc};
 
@@ -114,9 +111,10 @@ impl Backends {
         let material = Material::read(i, pool, &mut faults);
         errors.extend(faults.into_iter().map(BuildError::from));
         let found = resolve(i, pool, &self.hosts, errors);
+        let session = pool.session(&config.hostname);
         for (host, address, weight) in found.all {
             let security = material.identity(pool, host);
-            let identity = identity(config, pool, address, security);
+            let identity = identity(pool, &session, address, security);
             if backends.iter().any(|b| b.identity == identity) {
                 continue;
             }
@@ -140,8 +138,8 @@ impl Backends {
         self.pools[id.0 as usize] = Some(Arc::new(Pool {
             id,
             name: pool.name.clone(),
-            session: Arc::new(session_settings(config, pool, security::asks(pool))),
-            clear: Arc::new(session_settings(config, pool, StartTls::Never)),
+            clear: Arc::new(session.in_clear()),
+            session: Arc::new(session),
             security: material.security(i, pool, names, errors),
             rules: rules(&pool.health),
             balance: pool.balance,
@@ -330,37 +328,20 @@ fn resolve<'a>(
     found
 }
 
-fn hello<'a>(config: &'a Config, pool: &'a config::Pool) -> &'a str {
-    let names = [&*pool.hello, &*config.hostname, "localhost"];
-    names
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .unwrap_or("localhost")
-}
-
 fn identity(
-    config: &Config,
     pool: &config::Pool,
+    session: &BackendSettings,
     address: SocketAddr,
     security: SecurityIdentity,
 ) -> ConnectionIdentity {
     ConnectionIdentity {
         pool: pool.name.clone(),
         address,
-        lmtp: pool.protocol == Protocol::Lmtp,
-        chunking: pool.chunking,
-        hello: hello(config, pool).to_owned(),
+        lmtp: session.lmtp,
+        chunking: session.chunking,
+        hello: session.hello.clone(),
         told: pool.identity,
         security,
-    }
-}
-
-fn session_settings(config: &Config, pool: &config::Pool, starttls: StartTls) -> BackendSettings {
-    BackendSettings {
-        lmtp: pool.protocol == Protocol::Lmtp,
-        chunking: pool.chunking,
-        starttls,
-        ..BackendSettings::new(hello(config, pool))
     }
 }
 

@@ -7,7 +7,6 @@
 use super::{balance, build_error::BuildError};
 use crate::{
     config::{self, PoolTls},
-    smtp::backend_session::StartTls,
     tls::{Back, Connector, TlsFault},
 };
 use std::path::Path;
@@ -40,18 +39,6 @@ impl Security {
     /// What a handshake with the backend at this place begins with.
     pub(super) fn connector(&self, place: usize) -> Option<&Connector> {
         self.connectors.get(place)
-    }
-}
-
-/// Whether STARTTLS is asked for.
-pub(super) fn asks(pool: &config::Pool) -> StartTls {
-    match pool.tls {
-        // The client is told that it is over TLS already.
-        _ if pool.tls_implicit => StartTls::Always,
-        PoolTls::None => StartTls::Never,
-        PoolTls::Opportunistic => StartTls::IfOffered,
-        // INV-SECURE
-        PoolTls::Required | PoolTls::Verify => StartTls::Always,
     }
 }
 

@@ -18,7 +18,7 @@ use std::{fs, net::SocketAddr, path::Path};
 const KEYS: &str =
     "source = \"backend\"\npool = \"mta\"\ndomains = [\"a.example\"]\ntimeout = \"4s\"\n";
 
-/// STARTTLS is there for who wants it.
+/// STARTTLS is offered and not required.
 const MAY: &str = "smtpd_tls_security_level = may\n";
 
 const YES: &str = "amy: amy@a.example";
@@ -195,7 +195,7 @@ fn takes_all(offers: &[&'static str], starttls: &'static str) -> Backend {
 
 const BOTH: &[&str] = &["STARTTLS", "AUTH PLAIN"];
 
-/// Who asks it with this pool, and whether it heard a password.
+/// What a source with this pool says of a password, and whether the backend heard that.
 fn asked(backend: &Backend, pool: &str) -> (String, bool) {
     let source = source_of(&[backend.address], pool, KEYS);
     let found = runtime().block_on(ask(&source, &password("amy", "pw 1")));
@@ -208,13 +208,10 @@ fn asked(backend: &Backend, pool: &str) -> (String, bool) {
 // INV-SECURE
 fn no_password_goes_in_the_clear_where_tls_is_a_must() {
     for (backend, why) in [
-        (
-            takes_all(&["AUTH PLAIN"], ""),
-            "no TLS: it offers no STARTTLS",
-        ),
+        (takes_all(&["AUTH PLAIN"], ""), "no TLS: offers no STARTTLS"),
         (
             takes_all(BOTH, "454 4.7.0 not today"),
-            "no TLS: STARTTLS got 454 not today",
+            "no TLS: refused STARTTLS: 454 not today",
         ),
         // A handshake that hangs; whose patience ends first doesn't matter.
         (takes_all(BOTH, "220 go"), ""),
@@ -243,15 +240,15 @@ fn where_it_is_opportunistic_a_password_goes_as_a_message_does() {
     }
 }
 
-/// An attacker on the path puts answers of his own after the 220, to be read as the backend's after the handshake.
+/// An attacker on the path puts replies after the 220, to be read as the backend's after the handshake.
 #[test]
-fn an_answer_behind_the_yes_lets_nobody_in() {
+fn replies_injected_after_starttls_are_no_login() {
     let injected = "220 go\r\n250-backend.example\r\n250 AUTH PLAIN\r\n235 2.7.0 yes";
     for word in ["opportunistic", "required", "verify"] {
         let backend = takes_all(BOTH, injected);
         let (found, heard) = asked(&backend, &format!("tls = \"{word}\""));
         assert!(
-            found.ends_with("it said more than it was asked around STARTTLS"),
+            found.ends_with("said more than it was asked around STARTTLS"),
             "{word}: {found}"
         );
         assert!(!heard, "{word}: {:?}", backend.commands());

@@ -1,18 +1,27 @@
 //! Pass-through: the AUTH of a pool's backends says whose a credential is (RFC 4954). A connection of its own for each
 //! question, opened, asked once, and closed with QUIT: one that has authenticated belongs to that user and is not used again.
 //!
-//! It speaks TLS as the pool's messages do, by the same files and names: at once or by STARTTLS, in the clear only where
-//! a message would go in the clear. What fails there is this backend's trouble, never a wrong password.
+//! It opens the session as the pool's messages do, by the same machine, files and names: TLS at once or by STARTTLS, in
+//! clear text only where a message would go in clear text. What fails there is this backend's trouble, never a wrong
+//! password.
 
-use super::{dialogue::Dialogue, owned::Owned, sasl};
+use super::{
+    dialogue::{Dialogue, Opening},
+    owned::Owned,
+    sasl,
+};
 use crate::{
     auth::{Attempt, Credential, Outcome},
-    config::{Config, Credentials, Pool, PoolTls, Protocol},
+    config::{Config, Credentials, Pool, PoolTls},
     log::say,
+    smtp::{BackendSession, BackendSettings},
     tls::{Back, Connector, TlsFault},
 };
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{net::TcpStream, time::timeout};
@@ -25,7 +34,10 @@ pub struct Backend {
     /// For one backend to take the connection, and as long for its handshake, so that one that is dead doesn't take the
     /// time of the others.
     share: Duration,
-    hello: String,
+    /// As messages to this pool have it.
+    session: Arc<BackendSettings>,
+    /// The same where the handshake failed and isn't a must.
+    clear: Arc<BackendSettings>,
     tls: PoolTls,
     implicit: bool,
     owned: Owned,
@@ -74,16 +86,14 @@ impl Backend {
             });
             told.collect::<Vec<_>>().join("; ")
         })?;
-        let verb = match pool.protocol {
-            Protocol::Smtp => "EHLO",
-            Protocol::Lmtp => "LHLO",
-        };
+        let session = pool.session(&config.hostname);
         let tries = u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
         Ok(Backend {
             places,
             next: AtomicUsize::new(0),
             share: credentials.timeout.0 / tries,
-            hello: format!("{verb} {}", pool.hello),
+            clear: Arc::new(session.in_clear()),
+            session: Arc::new(session),
             tls: pool.tls,
             implicit: pool.tls_implicit,
             owned,
@@ -126,8 +136,8 @@ impl Backend {
         let Some(saying) = sasl::saying(attempt, |name| dialogue.offers(name))? else {
             return Ok(Outcome::Denied);
         };
-        let code = dialogue.authenticate(&saying, &attempt.credential).await?;
-        let outcome = match code {
+        let head = dialogue.authenticate(&saying, &attempt.credential).await?;
+        let outcome = match head.code {
             235 => self.grant(&attempt.credential),
             // RFC 4954 §6.
             535 => Outcome::Denied,
@@ -145,34 +155,23 @@ impl Backend {
             .map_err(|why| format!("can't connect: {why}"))?;
         // EHLO follows the handshake's last word, which has no answer. A socket that won't have it is slower.
         let _ = stream.set_nodelay(true);
-        let mut dialogue = Dialogue::new(stream);
         let connector = place.connector.as_ref().filter(|_| secures);
-        if let (Some(connector), true) = (connector, self.implicit) {
-            dialogue = self.shake_hands(place, dialogue, connector).await?;
-        }
-        dialogue.expect(220, "the connection").await?;
-        dialogue.hello(&self.hello).await?;
-        if let (Some(connector), false) = (connector, self.implicit)
-            && self.starts_tls(&mut dialogue).await?
-        {
-            dialogue = self.shake_hands(place, dialogue, connector).await?;
-            dialogue.hello(&self.hello).await?;
-        }
-        Ok(dialogue)
-    }
-
-    /// STARTTLS: whether the handshake is next. An error where there is no other way to go on.
-    async fn starts_tls(&self, dialogue: &mut Dialogue) -> Result<bool, String> {
-        let may_be_clear = self.tls == PoolTls::Opportunistic;
-        if !dialogue.offers_tls() {
-            return match may_be_clear {
-                true => Ok(false),
-                false => Err("no TLS: it offers no STARTTLS".into()),
-            };
-        }
-        match dialogue.ask_for_tls().await? {
-            false if !may_be_clear => Err(format!("no TLS: STARTTLS got {}", dialogue.shown())),
-            granted => Ok(granted),
+        let session = match secures {
+            true if self.implicit => BackendSession::over_tls(Arc::clone(&self.session)),
+            true => BackendSession::new(Arc::clone(&self.session)),
+            false => BackendSession::new(Arc::clone(&self.clear)),
+        };
+        let mut handshake = session.is_secured();
+        let mut dialogue = Dialogue::new(stream, session);
+        loop {
+            if handshake {
+                let connector = connector.ok_or("no TLS: nothing to do it with".to_string())?;
+                dialogue = self.shake_hands(place, dialogue, connector).await?;
+            }
+            match dialogue.open().await? {
+                Opening::Ready => return Ok(dialogue),
+                Opening::Handshake => handshake = true,
+            }
         }
     }
 

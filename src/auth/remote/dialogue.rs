@@ -1,11 +1,14 @@
-//! A client's side of SMTP as far as AUTH goes: greeting, EHLO, STARTTLS, AUTH (RFC 4954), QUIT.
+//! A backend session (`smtp::backend_session`) over a stream of the control thread: opening with STARTTLS, AUTH, QUIT.
 //!
 //! What it must not know: pools, and what follows from an answer.
 
 use super::sasl::Saying;
 use crate::{
     auth::{Credential, Mechanism},
-    smtp::reply_parse::{Progress, ReplyLimits, ReplyReader},
+    smtp::{
+        BackendError, BackendSession, Event,
+        reply_parse::{ReplyHead, ReplyRef},
+    },
     tls::Connector,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -18,24 +21,51 @@ trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
+/// An answer that says nothing, to a server that tells why a token is no good (RFC 7628 §3.2.3): it brings the 535.
+const NOTHING: &str = "AQ==";
+
 /// One connection to a server.
 pub struct Dialogue {
     wire: Box<dyn Wire>,
-    reader: ReplyReader,
-    /// Received, and no part of a reply that was heard.
+    session: BackendSession,
+    /// Received, and not taken by the session.
     input: Vec<u8>,
-    /// What the last EHLO brought, in upper case.
-    offered: String,
+    /// What the session wants to be sent.
+    out: Vec<u8>,
+}
+
+/// How far the opening came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// [`Dialogue::secure`] is next.
+    Handshake,
+    /// The session is open.
+    Ready,
 }
 
 impl Dialogue {
     /// On a connection that has been made.
-    pub fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Dialogue {
+    pub fn new(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        session: BackendSession,
+    ) -> Dialogue {
         Dialogue {
             wire: Box::new(stream),
-            reader: ReplyReader::new(ReplyLimits::default()),
+            session,
             input: Vec::new(),
-            offered: String::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Hears the greeting and says EHLO; after [`Dialogue::secure`] it goes on from there.
+    ///
+    /// # Errors
+    /// The session can't be opened as its settings want it, or the connection is lost.
+    pub async fn open(&mut self) -> Result<Opening, String> {
+        match self.next().await? {
+            Event::StartTls if self.input.is_empty() => Ok(Opening::Handshake),
+            Event::Ready if self.input.is_empty() && self.session.is_clean() => Ok(Opening::Ready),
+            _ => Err(BackendError::Unasked.as_str().into()),
         }
     }
 
@@ -43,171 +73,120 @@ impl Dialogue {
     ///
     /// # Errors
     /// It failed.
-    pub async fn secure(self, connector: &Connector) -> io::Result<Dialogue> {
+    pub async fn secure(mut self, connector: &Connector) -> io::Result<Dialogue> {
         let (config, name) = connector.parts();
-        let stream = TlsConnector::from(config).connect(name, self.wire);
-        Ok(Dialogue::new(stream.await?))
+        let stream = TlsConnector::from(config).connect(name, self.wire).await?;
+        if !self.session.is_secured() {
+            self.session.secured(&mut self.out);
+        }
+        Ok(Dialogue {
+            wire: Box::new(stream),
+            ..self
+        })
     }
 
-    /// Sends a line.
-    pub async fn say(&mut self, line: &[u8]) -> Result<(), String> {
-        let line = [line, b"\r\n"].concat();
-        let sent = match self.wire.write_all(&line).await {
-            // TLS may have kept some of it.
-            Ok(()) => self.wire.flush().await,
-            failed => failed,
-        };
-        sent.map_err(|why| format!("the connection broke: {why}"))
-    }
-
-    /// The code of the next reply.
-    pub async fn hear(&mut self) -> Result<u16, String> {
+    /// The next event that is not `Read`.
+    async fn next(&mut self) -> Result<Event, String> {
         loop {
-            let progress = self.reader.read(&self.input);
-            match progress.map_err(|why| why.as_str().to_string())? {
-                Progress::Done(taken) => {
-                    self.input.drain(..taken);
-                    return Ok(self.reader.reply().head.code);
-                }
-                Progress::More => self.input.clear(),
+            let step = self.session.step(&self.input, &mut self.out);
+            self.input.drain(..step.consumed);
+            match step.event {
+                Event::Read => {}
+                Event::Failed(error) => return Err(self.told(error)),
+                event => return Ok(event),
             }
+            self.flush().await.map_err(|why| broken(&why))?;
             match self.wire.read_buf(&mut self.input).await {
-                Ok(0) => return Err("it closed the connection".into()),
+                Ok(0) => return Err("closed the connection".into()),
                 Ok(_) => {}
-                Err(why) => return Err(format!("the connection broke: {why}")),
+                Err(why) => return Err(broken(&why)),
             }
         }
     }
 
-    /// Hears a reply that must have this code.
-    pub async fn expect(&mut self, wanted: u16, to: &str) -> Result<(), String> {
-        match self.hear().await? {
-            code if code == wanted => Ok(()),
-            _ => Err(format!("{to} got {}", self.shown())),
-        }
+    async fn flush(&mut self) -> io::Result<()> {
+        self.wire.write_all(&self.out).await?;
+        self.out.clear();
+        // TLS may have kept some of it.
+        self.wire.flush().await
     }
 
-    /// Introduces ourselves with this command, and remembers what is offered.
-    pub async fn hello(&mut self, command: &str) -> Result<(), String> {
-        self.say(command.as_bytes()).await?;
-        self.expect(250, "EHLO").await?;
-        self.offered = String::from_utf8_lossy(self.text()).to_ascii_uppercase();
-        Ok(())
+    /// Whether the last EHLO offered this mechanism.
+    pub fn offers(&self, mechanism: &str) -> bool {
+        self.session.capabilities().mechanisms.has(mechanism)
     }
 
-    /// Whether the last EHLO offered STARTTLS.
-    pub fn offers_tls(&self) -> bool {
-        // The first line is a name.
-        self.offered
-            .lines()
-            .skip(1)
-            .any(|line| line.trim_end() == "STARTTLS")
-    }
-
-    /// Asks for TLS (RFC 3207 §4): whether the handshake is next. A server that refuses may be talked to in the clear.
+    /// The last reply on it.
     ///
     /// # Errors
-    /// Something came that nothing was to follow: whoever stands between puts replies there, to be read as the server's own
-    /// after the handshake. Or the connection is lost.
-    pub async fn ask_for_tls(&mut self) -> Result<bool, String> {
-        let unasked = "it said more than it was asked around STARTTLS";
-        if !self.input.is_empty() {
-            return Err(unasked.into());
-        }
-        self.say(b"STARTTLS").await?;
-        match self.hear().await? {
-            220 if !self.input.is_empty() => Err(unasked.into()),
-            220 => Ok(true),
-            400.. if self.reader.reply().head.code != 421 => Ok(false),
-            _ => Err(format!("STARTTLS got {}", self.shown())),
-        }
-    }
-
-    /// Whether the last EHLO offered this mechanism, whose name is in upper case.
-    pub fn offers(&self, mechanism: &str) -> bool {
-        mechanisms(&self.offered).any(|name| name == mechanism)
-    }
-
-    /// The code of the last word on it.
+    /// There was none, or it asks for what the mechanism doesn't have.
     pub async fn authenticate(
         &mut self,
         saying: &Saying,
         credential: &Credential,
-    ) -> Result<u16, String> {
-        if let (Mechanism::Login, Credential::Password { user, password }) =
-            (saying.mechanism, credential)
-        {
-            self.say(b"AUTH LOGIN").await?;
-            for word in [user.as_bytes(), password.octets()] {
-                match self.hear().await? {
-                    334 => self.say(STANDARD.encode(word).as_bytes()).await?,
-                    code => return Ok(code),
-                }
+    ) -> Result<ReplyHead, String> {
+        let (initial, responses) = match (saying.mechanism, credential) {
+            (Mechanism::Login, Credential::Password { user, password }) => {
+                let words = [user.as_bytes(), password.octets()];
+                (String::new(), words.map(|word| STANDARD.encode(word)))
             }
-            return self.hear().await;
-        }
+            _ => {
+                let response = STANDARD.encode(saying.response.octets());
+                (response.clone(), [response, NOTHING.into()])
+            }
+        };
+        let mut responses = responses.iter();
         let name = saying.mechanism.as_str();
-        let response = STANDARD.encode(saying.response.octets());
-        // RFC 4954 §4: an initial response that makes the command longer than 512 octets goes by itself.
-        if "AUTH  \r\n".len() + name.len() + response.len() <= 512 {
-            self.say(format!("AUTH {name} {response}").as_bytes())
-                .await?;
-        } else {
-            self.say(format!("AUTH {name}").as_bytes()).await?;
-            match self.hear().await? {
-                334 => self.say(response.as_bytes()).await?,
-                code => return Ok(code),
-            }
+        let initial = initial.as_bytes();
+        if self.session.authenticate(name, initial, &mut self.out) {
+            // It has gone with the command.
+            responses.next();
         }
-        match self.hear().await? {
-            // Why a token is no good (RFC 7628 §3.2.3); an answer that says nothing brings the 535.
-            334 => {
-                self.say(b"AQ==").await?;
-                self.hear().await
+        loop {
+            match self.next().await? {
+                Event::Authenticated(head) => return Ok(head),
+                Event::Challenge => {
+                    let response = responses.next();
+                    let response = response.ok_or_else(|| format!("AUTH got {}", self.shown()))?;
+                    self.session.respond(response.as_bytes(), &mut self.out);
+                }
+                _ => return Err(BackendError::Unasked.as_str().into()),
             }
-            code => Ok(code),
         }
     }
 
     /// Says QUIT and goes. The answer is not awaited, because the asker waits.
     pub async fn leave(mut self) {
-        if self.say(b"QUIT").await.is_ok() {
+        self.session.quit(&mut self.out);
+        if self.flush().await.is_ok() {
             // TLS ends with a word of its own.
             let _ = self.wire.shutdown().await;
         }
     }
 
-    fn text(&self) -> &[u8] {
-        self.reader.reply().text()
-    }
-
     /// The last reply for the log: its code, and its text without an enhanced one.
     pub fn shown(&self) -> String {
-        let code = self.reader.reply().head.code;
-        let text = format!("{code} {}", String::from_utf8_lossy(self.text()));
+        let reply: ReplyRef<'_> = self.session.reply();
+        let text = String::from_utf8_lossy(reply.text());
+        let text = format!("{} {text}", reply.head.code);
         text.chars().take(200).collect()
     }
-}
 
-/// The mechanisms in a reply to EHLO that is in upper case.
-fn mechanisms(text: &str) -> impl Iterator<Item = &str> {
-    let named = text.lines().filter_map(|line| line.strip_prefix("AUTH"));
-    named
-        // `AUTH=PLAIN` is what servers said before RFC 2554.
-        .filter(|rest| rest.starts_with([' ', '=']))
-        .flat_map(|rest| rest.split([' ', '=']))
-        .filter(|word| !word.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_mechanisms() {
-        let text = "MX.EXAMPLE\nSIZE 1\nAUTH PLAIN LOGIN\nAUTH=XOAUTH2\nAUTHOR X";
-        let found: Vec<&str> = mechanisms(text).collect();
-        assert_eq!(found, ["PLAIN", "LOGIN", "XOAUTH2"]);
-        assert!(mechanisms("MX.EXAMPLE\nSIZE").next().is_none());
+    /// Why the session failed.
+    fn told(&self, error: BackendError) -> String {
+        let what = match error {
+            BackendError::NoTls | BackendError::TlsRefused(_) => {
+                format!("no TLS: {}", error.as_str())
+            }
+            error => error.as_str().to_string(),
+        };
+        match error.head() {
+            Some(_) => format!("{what}: {}", self.shown()),
+            None => what,
+        }
     }
+}
+
+fn broken(why: &io::Error) -> String {
+    format!("the connection broke: {why}")
 }

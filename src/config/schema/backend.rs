@@ -2,7 +2,10 @@
 
 use crate::{
     config::{RecipientSet, choice::*, value::*},
-    smtp::envelope::Path,
+    smtp::{
+        backend_session::{BackendSettings, StartTls},
+        envelope::Path,
+    },
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,6 +95,26 @@ impl Pool {
             .strip_prefix('<')
             .and_then(|text| text.strip_suffix('>'));
         inner.unwrap_or(text)
+    }
+
+    /// What all SMTP sessions with its backends have in common: those for messages, and those that ask for passwords.
+    #[must_use]
+    pub fn session(&self, hostname: &str) -> BackendSettings {
+        let names = [&*self.hello, hostname, "localhost"];
+        let hello = names.into_iter().find(|name| !name.is_empty());
+        BackendSettings {
+            lmtp: self.protocol == Protocol::Lmtp,
+            chunking: self.chunking,
+            starttls: match self.tls {
+                // The session is told that it is over TLS already.
+                _ if self.tls_implicit => StartTls::Always,
+                PoolTls::None => StartTls::Never,
+                PoolTls::Opportunistic => StartTls::IfOffered,
+                // INV-SECURE
+                PoolTls::Required | PoolTls::Verify => StartTls::Always,
+            },
+            ..BackendSettings::new(hello.unwrap_or_default())
+        }
     }
 }
 

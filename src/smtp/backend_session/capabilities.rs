@@ -14,10 +14,32 @@ pub struct Capabilities {
     pub recipients_max: u32,
     /// MAILMAX of LIMITS; 0 where none was named.
     pub messages_max: u32,
+    /// How a client may authenticate.
+    pub mechanisms: Mechanisms,
     /// What XCLIENT may tell.
     pub xclient: Attributes,
     /// What XFORWARD may tell.
     pub xforward: Attributes,
+}
+
+/// Mechanisms of AUTH (RFC 4954 §3), of those by which a password or a token can be handed on. No other is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms(u8);
+
+impl Mechanisms {
+    const NAMES: [&str; 4] = ["PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"];
+
+    /// Whether the one with this name is offered.
+    #[must_use]
+    pub fn has(self, name: &str) -> bool {
+        self.0 & Mechanisms::bit(name.as_bytes()) != 0
+    }
+
+    fn bit(name: &[u8]) -> u8 {
+        let mut names = Mechanisms::NAMES.iter();
+        let place = names.position(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        place.map_or(0, |place| 1 << place)
+    }
 }
 
 /// Keywords without which nothing would change for us are not kept.
@@ -60,6 +82,10 @@ pub fn parse(text: &[u8]) -> Capabilities {
         capabilities.extensions = capabilities.extensions | *extension;
         match *extension {
             Extensions::SIZE => capabilities.size_max = words.next().map_or(0, limit),
+            // There may be a line of each spelling.
+            Extensions::AUTH => {
+                capabilities.mechanisms.0 |= words.fold(0, |all, name| all | Mechanisms::bit(name));
+            }
             Extensions::XCLIENT => capabilities.xclient = Attributes::parse(words),
             Extensions::XFORWARD => capabilities.xforward = Attributes::parse(words),
             Extensions::LIMITS => read_limits(line, &mut capabilities),
@@ -108,6 +134,15 @@ mod tests {
         assert_eq!(seen.extensions, wanted);
         assert_eq!(seen.size_max, 1000);
         assert_eq!((seen.recipients_max, seen.messages_max), (50, 7));
+    }
+
+    #[test]
+    fn reads_the_mechanisms_of_both_spellings() {
+        let seen =
+            parse(b"x\nAUTH PLAIN CRAM-MD5 login\nAUTH=XOAUTH2\nAUTHOR OAUTHBEARER").mechanisms;
+        assert!(seen.has("PLAIN") && seen.has("LOGIN") && seen.has("XOAUTH2"));
+        assert!(!seen.has("OAUTHBEARER") && !seen.has("CRAM-MD5") && !seen.has(""));
+        assert_eq!(parse(b"AUTH PLAIN\nAUTH").mechanisms, Mechanisms::default());
     }
 
     #[test]

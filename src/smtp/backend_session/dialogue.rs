@@ -64,6 +64,7 @@ impl BackendSession {
             Phase::Failed(error) => return Some(Event::Failed(error)),
             Phase::Idle if !quiet => return Some(self.fail(BackendError::Unasked)),
             Phase::Handshake if !quiet => return Some(self.fail(BackendError::Injected)),
+            Phase::Challenged if !quiet => return Some(self.fail(BackendError::Unasked)),
             Phase::Transaction if self.transaction.refused_untold() => return Some(Event::Refused),
             _ if self.ahead && !quiet => return Some(self.fail(BackendError::Unasked)),
             Phase::Transaction => {}
@@ -81,12 +82,13 @@ impl BackendSession {
             Phase::Greeting | Phase::Ehlo | Phase::Helo => self.hear_hello(head, quiet, out),
             Phase::StartTls => Some(self.hear_starttls(head, quiet)),
             Phase::Introduce => self.hear_introduced(head, quiet, out),
+            Phase::Auth => Some(self.hear_auth(head, quiet)),
             Phase::Transaction => self.hear_answer(head, quiet),
             Phase::Quit => {
                 self.phase = Phase::Failed(BackendError::Closing(head));
                 Some(Event::Bye)
             }
-            Phase::Idle => Some(self.fail(BackendError::Unasked)),
+            Phase::Idle | Phase::Challenged => Some(self.fail(BackendError::Unasked)),
             Phase::Handshake => Some(self.fail(BackendError::Injected)),
             Phase::Failed(error) => Some(Event::Failed(error)),
         }

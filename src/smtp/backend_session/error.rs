@@ -43,7 +43,7 @@ impl BackendError {
             BackendError::Hello(_) => "refused EHLO",
             BackendError::NoTls => "offers no STARTTLS",
             BackendError::TlsRefused(_) => "refused STARTTLS",
-            BackendError::Injected => "bytes behind the reply to STARTTLS",
+            BackendError::Injected => "said more than it was asked around STARTTLS",
             BackendError::Origin(_) => "refused XCLIENT",
             BackendError::Closing(_) => "closes the connection",
             BackendError::Unasked => "spoke unasked",

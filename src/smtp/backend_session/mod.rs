@@ -5,7 +5,8 @@
 //! new ─ greeting ─ EHLO (HELO where that is unknown) ─ Ready ─┬─ open ─ Sender, Recipient… ─ Go ─ body ─ Final ─┐
 //!                   │ ▲                                       ├─ verify ─ Verified ─ Reset                      │
 //!                   ▼ └─ secured ◄─ (handshake)               ├─ introduce ─ XCLIENT ─ EHLO ─ Ready             │
-//!                  STARTTLS ─ StartTls                        └─ (idle, may be pooled) ◄──── reset ◄── refused ─┘
+//!                  STARTTLS ─ StartTls                        ├─ authenticate ─ Challenge… ─ Authenticated ─ quit
+//!                                                             └─ (idle, may be pooled) ◄──── reset ◄── refused ─┘
 //! ```
 //!
 //! One script for all dialogues: `open` renders the commands of a transaction once, and a window says how
@@ -27,6 +28,7 @@
 //! borrow checker), and RSET lazily with the next MAIL (a pool would then hold connections that aren't
 //! known to be clean).
 
+mod auth;
 mod body;
 pub mod capabilities;
 mod commands;
@@ -86,6 +88,15 @@ impl BackendSettings {
             replies: ReplyLimits::default(),
         }
     }
+
+    /// The same for a connection that does without TLS.
+    #[must_use]
+    pub fn in_clear(&self) -> BackendSettings {
+        BackendSettings {
+            starttls: StartTls::Never,
+            ..self.clone()
+        }
+    }
 }
 
 /// Whether a client asks for TLS (RFC 3207).
@@ -138,6 +149,10 @@ pub enum Event {
     /// The answer to [`BackendSession::verify`]; [`Event::Reset`] follows. A refused MAIL is told as
     /// [`Event::Sender`] and says nothing about the recipient.
     Verified(ReplyHead),
+    /// The backend asks for a response of the mechanism (334): call [`BackendSession::respond`].
+    Challenge,
+    /// The last reply to [`BackendSession::authenticate`]: only 235 is a yes.
+    Authenticated(ReplyHead),
     /// The connection is clean.
     Reset,
     /// The backend said goodbye: close.
@@ -198,7 +213,7 @@ pub enum Abort {
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendState {
-    /// Before [`Event::Ready`].
+    /// Before [`Event::Ready`], or in an exchange that identifies the client.
     Connecting,
     /// Clean, and nothing is awaited.
     Idle,
@@ -228,6 +243,10 @@ enum Phase {
     Handshake,
     /// XCLIENT is sent, and perhaps more of it is to be.
     Introduce,
+    /// AUTH, or a response, is sent.
+    Auth,
+    /// The response is the caller's.
+    Challenged,
     Idle,
     Transaction,
     Quit,
@@ -361,7 +380,9 @@ impl BackendSession {
             | Phase::Helo
             | Phase::StartTls
             | Phase::Handshake
-            | Phase::Introduce => BackendState::Connecting,
+            | Phase::Introduce
+            | Phase::Auth
+            | Phase::Challenged => BackendState::Connecting,
             Phase::Idle => BackendState::Idle,
             Phase::Quit => BackendState::Quitting,
             Phase::Failed(_) => BackendState::Failed,
@@ -390,8 +411,9 @@ impl BackendSession {
             | Phase::Helo
             | Phase::StartTls
             | Phase::Introduce
+            | Phase::Auth
             | Phase::Quit => true,
-            Phase::Handshake | Phase::Idle | Phase::Failed(_) => false,
+            Phase::Handshake | Phase::Challenged | Phase::Idle | Phase::Failed(_) => false,
             Phase::Transaction => self.transaction.awaits_reply(),
         }
     }
