@@ -62,12 +62,18 @@ known! {
     HELO_DEFERRED = 450 (4, 7, 1) "The name you said in HELO is not accepted":
         "The same, where the rule is set to defer.",
         "Set the sending server's HELO name to its own full name in DNS.";
-    LISTED = 554 (5, 7, 1) "Your server is on a list of senders of unwanted mail":
-        "A list in the DNS (`policy.dnsbl`) has the client's address, or a name that it used, and refuses for that.",
+    LISTED = 554 (5, 7, 1) "Service unavailable; blocked using a list":
+        "A list in the DNS (`policy.dnsbl`) has the client's address, or a name that it used, and refuses for that. The reply names the address and the list.",
         "The sender's administrator should look the address up at the list that the reply names, and have it taken off there.";
-    LISTED_DEFERRED = 450 (4, 7, 1) "Your server is on a list of senders of unwanted mail":
+    LISTED_DEFERRED = 450 (4, 7, 1) "Service unavailable; blocked using a list":
         "The same, where the list defers.",
         "The message is tried again by itself; have the address taken off the list.";
+    LIST_UNKNOWN = 450 (4, 7, 1) "A list that your server is looked up in does not answer":
+        "A list in the DNS (`policy.dnsbl`) gave no answer in time, or an error, and its `on_failure` defers.",
+        "The message is tried again by itself. The receiving site looks after its DNS servers, or sets `on_failure`.";
+    LIST_UNKNOWN_REFUSED = 554 (5, 7, 1) "A list that your server is looked up in does not answer":
+        "The same, where `on_failure` refuses.",
+        "The receiving site should let `on_failure` defer.";
     RDNS_REFUSED = 550 (5, 7, 25) "Your address has no valid name in the DNS":
         "The client's address has no PTR record, or none whose name leads back to it (`policy.rdns`), and that refuses.",
         "Set the reverse DNS of the sending server's address to a name that has this address.";
@@ -80,15 +86,21 @@ known! {
     HELO_DOMAIN_DEFERRED = 450 (4, 7, 1) "The name you said in HELO is not in the DNS":
         "The same, where it defers.",
         "Set the sending server's HELO name to its own full name in DNS.";
-    SENDER_DOMAIN_REFUSED = 550 (5, 1, 8) "The sender's domain takes no mail":
+    SENDER_DOMAIN_REFUSED = 550 (5, 1, 8) "No mail can be sent to the sender's domain":
         "The domain in MAIL FROM does not exist, has no mail exchanger, or none that can be reached (`policy.sender_domain`), and that refuses.",
         "Use a sender address that a reply can be sent to.";
-    SENDER_DOMAIN_DEFERRED = 450 (4, 1, 8) "The sender's domain takes no mail":
+    SENDER_DOMAIN_DEFERRED = 450 (4, 1, 8) "No mail can be sent to the sender's domain for now":
         "The same, where it defers; also where the DNS did not answer in time.",
         "Use a sender address that a reply can be sent to; if the DNS was at fault, the message is tried again by itself.";
+    NULL_MX_REFUSED = 550 (5, 7, 27) "The sender's domain says that it takes no mail":
+        "The domain in MAIL FROM has a null MX (RFC 7505), so that no reply can reach the sender, and `policy.sender_domain.null_mx` refuses.",
+        "Use a sender address that a reply can be sent to.";
     SPF_REFUSED = 550 (5, 7, 23) "The sender's domain does not allow your server to use it (SPF)":
         "SPF had a result that refuses (`policy.spf`): mostly `fail`.",
         "The domain's administrator should look at its SPF record; a forwarder should rewrite the sender.";
+    SPF_WRONG_REFUSED = 550 (5, 7, 24) "The SPF record of the sender's domain is wrong":
+        "SPF had the result `permerror`, and `policy.spf.permerror` refuses.",
+        "The domain's administrator should mend its SPF record.";
     SPF_DEFERRED = 451 (4, 7, 24) "The sender's domain could not be checked (SPF)":
         "SPF had a result that defers (`policy.spf`): mostly `temperror`.",
         "The message is tried again by itself; if it stays, the domain's administrator should look at its SPF record and DNS servers.";
@@ -165,10 +177,15 @@ pub(super) const EARLY: Defaults = Defaults {
 pub(super) const CLIENT: Defaults = defaults(&CLIENT_LISTED_DEFERRED, &CLIENT_LISTED);
 pub(super) const HELO: Defaults = defaults(&HELO_DEFERRED, &HELO_REFUSED);
 pub(super) const DNSBL: Defaults = defaults(&LISTED_DEFERRED, &LISTED);
+pub(super) const DNSBL_UNKNOWN: Defaults = defaults(&LIST_UNKNOWN, &LIST_UNKNOWN_REFUSED);
 pub(super) const RDNS: Defaults = defaults(&RDNS_DEFERRED, &RDNS_REFUSED);
 pub(super) const HELO_DOMAIN: Defaults = defaults(&HELO_DOMAIN_DEFERRED, &HELO_DOMAIN_REFUSED);
 pub(super) const SENDER_DOMAIN: Defaults =
     defaults(&SENDER_DOMAIN_DEFERRED, &SENDER_DOMAIN_REFUSED);
+/// RFC 7505 section 4.2.
+pub(super) const NULL_MX: Defaults = defaults(&SENDER_DOMAIN_DEFERRED, &NULL_MX_REFUSED);
+/// RFC 7372 section 3.2.
+pub(super) const SPF_WRONG: Defaults = defaults(&SPF_DEFERRED, &SPF_WRONG_REFUSED);
 pub(super) const SPF: Defaults = defaults(&SPF_DEFERRED, &SPF_REFUSED);
 pub(super) const SENDER: Defaults = defaults(&SENDER_DEFERRED, &SENDER_REFUSED);
 pub(super) const RECIPIENT: Defaults = defaults(&RECIPIENT_DEFERRED, &RECIPIENT_REFUSED);

@@ -32,8 +32,22 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("421 4.3.2 Going down", "takes a client that connects in the very moment in which a drain begins"),
     ("553 5.6.7 The mail system", "SMTPUTF8 is offered only where the backends have it: takes one that loses it"),
     ("552 5.3.4 The message is too large for this recipient", "takes two pools of different sizes (tests/live/offers.rs)"),
+    ("450 4.1.8 No mail can be sent to the sender's domain", DNS),
+    ("450 4.7.1 Service unavailable; blocked", DNS),
+    ("450 4.7.1 A list that your server", DNS),
+    ("450 4.7.25 Your address has no valid name", DNS),
+    ("451 4.7.24 The sender's domain could not be checked", DNS),
+    ("550 5.1.8 No mail can be sent to the sender's domain", DNS),
+    ("550 5.7.23 The sender's domain does not allow", DNS),
+    ("550 5.7.24 The SPF record", DNS),
+    ("550 5.7.25 Your address has no valid name", DNS),
+    ("550 5.7.27 The sender's domain says", DNS),
+    ("554 5.7.1 Service unavailable; blocked", DNS),
+    ("554 5.7.1 A list that your server", DNS),
     ("450 4.5.1 Protocol error", "the same check as 554 5.5.1, set to defer"),
 ];
+
+const DNS: &str = "takes a DNS server (tests/live/lookups.rs, policy/checks)";
 
 const EHLO: &str = "EHLO client.example";
 const MAIL: &str = "MAIL FROM:<a@sender.example>";

@@ -1,12 +1,12 @@
 //! DNS servers of a test's own: rbldnsd with lists of its own (`tests/data/dns/zones`), unbound before it as the resolver, and
-//! one that reads questions and says nothing.
+//! one that says nothing.
 
 use crate::harness::{Running, free_address, leave_out, need, wait_until};
 use std::{
     fs,
     net::{SocketAddr, UdpSocket},
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -28,12 +28,11 @@ const ZONES: &[&str] = &[
 
 /// Both servers; they end with the test.
 pub struct Nameservers {
-    folder: tempfile::TempDir,
     /// Where unbound answers.
     pub resolver: SocketAddr,
-    /// unbound itself.
-    pub unbound: Running,
+    _unbound: Running,
     _lists: Running,
+    _folder: tempfile::TempDir,
 }
 
 impl Nameservers {
@@ -56,8 +55,8 @@ impl Nameservers {
         let (lists, resolver) = (free_address(), free_address());
         let rbldnsd = Running::start(
             Command::new(rbldnsd)
-                // In the foreground; looks each second for changed files.
-                .args(["-n", "-u", "rbldns", "-t", "60", "-c", "1"])
+                // In the foreground.
+                .args(["-n", "-u", "rbldns", "-t", "60"])
                 .arg("-b")
                 .arg(format!("{}/{}", lists.ip(), lists.port()))
                 .arg("-w")
@@ -89,10 +88,10 @@ impl Nameservers {
                 .stderr(Stdio::null()),
         );
         let started = Nameservers {
-            folder,
             resolver,
-            unbound,
+            _unbound: unbound,
             _lists: rbldnsd,
+            _folder: folder,
         };
         wait_until("the lists answer", || {
             started.answers().then_some(()).or_else(|| {
@@ -106,11 +105,6 @@ impl Nameservers {
     /// `[dns]` for these, with more keys.
     pub fn config(&self, more: &str) -> String {
         format!("[dns]\nservers = [\"{}\"]\n{more}\n", self.resolver)
-    }
-
-    /// The file of one zone; rbldnsd reads it again within a second of a change.
-    pub fn zone(&self, name: &str) -> PathBuf {
-        self.folder.path().join("zones").join(name)
     }
 
     /// Whether a listed address is found through both.

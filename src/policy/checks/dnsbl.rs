@@ -82,8 +82,10 @@ fn one(builder: &mut Builder<'_>, list: &config::Dnsbl) -> Option<List> {
     let doc = "The client's address, or a name that it uses, is in this list.";
     let rule = builder.rule(name.clone(), doc, &at, listed, &replies::DNSBL)?;
     let doc = "The list could not be asked, or did not answer in time.";
-    let failure = wish(list.on_failure, None, list.mode)
-        .and_then(|wish| builder.rule(format!("{name}.unknown"), doc, &at, wish, &replies::DNSBL));
+    let failure = wish(list.on_failure, None, list.mode).and_then(|wish| {
+        let name = format!("{name}.unknown");
+        builder.rule(name, doc, &at, wish, &replies::DNSBL_UNKNOWN)
+    });
     Some(List {
         at: match (zone.kind, point(list.at)) {
             // A list of names is asked at MAIL.

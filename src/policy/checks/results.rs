@@ -82,7 +82,12 @@ fn rules(builder: &mut Builder<'_>, said: &Said<'_>) -> Vec<(&'static str, Rule)
         let Some(wish) = wish(*effect, said.reply, said.mode) else {
             continue;
         };
-        if let Some(rule) = builder.rule(key.clone(), doc, &key, wish, said.defaults) {
+        let defaults = match (said.name, *result) {
+            ("sender_domain", "null_mx") => &replies::NULL_MX,
+            ("spf", "permerror") => &replies::SPF_WRONG,
+            _ => said.defaults,
+        };
+        if let Some(rule) = builder.rule(key.clone(), doc, &key, wish, defaults) {
             rules.push((*result, rule));
         }
     }

@@ -85,7 +85,7 @@ fn domains_of_senders() {
         (vec![], "reject 550 5.1.8", "sender_domain.no_name reject"),
         (
             vec![("MX a.example", "0 .")],
-            "reject",
+            "reject 550 5.7.27",
             "sender_domain.null_mx reject",
         ),
         (
