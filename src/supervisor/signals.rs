@@ -1,6 +1,7 @@
 //! The signals: which ones mean something, and that no other one ends the process.
 
 use super::{RunError, unavailable};
+use libc::{SIGPWR, SIGRTMAX, SIGRTMIN, SIGSTKFLT, SIGXCPU};
 use signal_hook::{
     consts::{
         SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
@@ -12,8 +13,15 @@ use std::sync::{Arc, atomic::AtomicBool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals that end a process which doesn't catch them, and mean nothing here. `SIGXFSZ` comes with a write beyond
-/// `ulimit -f`, which then fails as on a full disk.
-const UNUSED: [i32; 4] = [SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO];
+/// `ulimit -f`, which then fails as on a full disk; `SIGXCPU` with the soft limit of `ulimit -t`.
+const UNUSED: [i32; 7] = [
+    SIGXFSZ, SIGXCPU, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT,
+];
+
+/// All of those, and the real-time signals, which end a process as well.
+fn unused() -> impl Iterator<Item = i32> {
+    UNUSED.into_iter().chain(SIGRTMIN()..=SIGRTMAX())
+}
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +53,7 @@ impl Signals {
     /// # Panics
     /// Outside a runtime.
     pub fn catch() -> Result<Signals, RunError> {
-        for number in UNUSED {
+        for number in unused() {
             // What it sets is never read: the handler is what keeps the process alive.
             flag::register(number, Arc::new(AtomicBool::new(false))).map_err(unavailable)?;
         }

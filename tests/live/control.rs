@@ -200,7 +200,7 @@ fn a_port_in_use_is_told() {
     ]);
     assert_eq!(code, Some(69), "{text}");
     assert!(
-        text.contains(&address) && text.contains("another program"),
+        text.contains(&address) && text.contains("shows by which process"),
         "{text}"
     );
     let listen = free_address().to_string();

@@ -86,7 +86,10 @@ fn connections_are_taken_while_load_balancers_look_elsewhere() {
 fn signals_that_mean_nothing_end_nothing() {
     let backend = Backend::good(free_address());
     let mut gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
-    for name in ["USR1", "USR2", "ALRM", "PROF", "VTALRM", "IO", "XFSZ"] {
+    for name in [
+        "USR1", "USR2", "ALRM", "PROF", "VTALRM", "IO", "XFSZ", "XCPU", "PWR", "STKFLT", "RTMIN",
+        "RTMIN+9",
+    ] {
         gatepost.process.signal(name);
     }
     wait_until("it says so", || {

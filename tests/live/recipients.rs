@@ -259,7 +259,11 @@ crate::on_all_engines! {
         let gatepost = Gatepost::start(engine, &pool(exim.address, "smtp", "accept"));
         delivers_a_list(&gatepost);
         let log = std::fs::read_to_string(exim.folder.path().join("log/mainlog")).unwrap_or_default();
-        assert!(!log.contains("too many"), "{log}");
+        // Exim counts a process among its connections until that has ended, so one that follows at once may be refused:
+        // that holds no mail up. What it must not see are clients that it takes for guessers.
+        let complaints = log.lines().filter(|line| line.contains("too many"));
+        let mut complaints = complaints.filter(|line| !line.contains("too many connections"));
+        assert_eq!(complaints.next(), None, "{log}");
     }
 
     fn trouble_over_one_address_leaves_no_backend_out(engine) {

@@ -124,7 +124,7 @@ fn what_is_wrong_is_said() {
         let (code, said) = run(&["--listen", &address, "--workers", workers]);
         assert_eq!(code, Some(69), "{said}");
         assert!(
-            said.contains(&address) && said.contains("another program"),
+            said.contains(&address) && said.contains("shows by which process"),
             "{said}"
         );
     }
