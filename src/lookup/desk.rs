@@ -138,6 +138,12 @@ impl Docket {
         Some(asked)
     }
 
+    /// Whether it holds so much that a new one should follow it before more is asked.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.entries.answers.borrow().len() >= QUESTIONS_MAX / 2
+    }
+
     /// Waits for the answers, to `due`. False: some have not come.
     pub async fn wait(&self, due: Tick) -> bool {
         let entries = &self.entries;

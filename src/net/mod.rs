@@ -26,6 +26,7 @@
 mod affinity;
 mod buffer;
 mod clock;
+mod compute;
 mod connect;
 pub mod deadline;
 mod engine;
@@ -56,6 +57,7 @@ mod tests;
 pub use affinity::{allowed_cores, pin};
 pub use buffer::{CHUNK_MAX, Chunk};
 pub use clock::now;
+pub use compute::compute;
 pub use engine::{Engine, Setup};
 pub use inherit::{drop_capabilities, ignore_signals, inherited};
 pub use listener::{BindOptions, Bound, Listener, Stopper};

@@ -6,6 +6,7 @@
 //! HELO what is about the name, the connection everything.
 
 use super::{
+    authentication::{BodyHashes, Message, UnixTime, Wanted},
     dns::{
         domain::{self, Domain},
         helo::{self, Helo},
@@ -63,6 +64,14 @@ pub(super) struct Wants {
     pub sender: bool,
     /// SPF.
     pub spf: Want,
+    /// Signatures.
+    pub dkim: Want,
+    /// What the author's domain asks for.
+    pub dmarc: Want,
+    /// Chains of seals.
+    pub arc: Want,
+    /// The domains whose seals are believed.
+    pub sealers: Vec<Box<str>>,
     /// The points at which something decides by a finding, by their number: the session waits there for the answers.
     pub waits: u16,
 }
@@ -72,7 +81,7 @@ impl Wants {
     pub fn is_empty(&self) -> bool {
         self.lists.is_empty()
             && !(self.helo || self.sender)
-            && self.reverse.max(self.spf) == Want::No
+            && self.reverse.max(self.spf).max(self.dkim).max(self.arc) == Want::No
     }
 
     fn of_names(&self, role: Role) -> bool {
@@ -115,8 +124,8 @@ impl<M, F> Slot<M, F> {
     }
 }
 
-/// What is asked about one message.
-pub(super) struct Message<'a> {
+/// What is known of one message at MAIL.
+pub(super) struct Envelope<'a> {
     /// Whose it is.
     pub client: IpAddr,
     /// The reverse-path.
@@ -134,6 +143,7 @@ pub struct Inquiry {
     helo: Slot<Helo, helo::Outcome>,
     sender: Slot<Domain, domain::Outcome>,
     spf: Slot<Spf, SpfResult>,
+    message: Option<Box<Message>>,
     /// One for each of [`Wants::lists`].
     lists: Vec<Listed>,
     /// What lists of names are asked about: the sender's domain, the HELO name.
@@ -167,10 +177,11 @@ impl Inquiry {
     }
 
     /// Begins with a new sender.
-    pub(super) fn begin_sender(&mut self, wants: &Wants, message: &Message<'_>) {
+    pub(super) fn begin_sender(&mut self, wants: &Wants, message: &Envelope<'_>) {
         let (client, path) = (message.client, message.sender);
         let sender = address_to_ascii(path.whole);
         self.has_sender = true;
+        self.message = None;
         self.sender_domain = to_ascii(path.domain).unwrap_or_default().into();
         self.sender = match wants.sender && !path.domain.is_empty() {
             true => Slot::Asking(Domain::new(&self.sender_domain).with_addresses()),
@@ -197,6 +208,27 @@ impl Inquiry {
         }
     }
 
+    /// Begins with a message whose header section is complete.
+    pub(super) fn begin_message(
+        &mut self,
+        wants: &Wants,
+        client: IpAddr,
+        header: &[u8],
+        now: UnixTime,
+    ) -> BodyHashes {
+        let wanted = Wanted {
+            dkim: wants.dkim.of(client),
+            dmarc: wants.dmarc.of(client),
+            arc: wants.arc.of(client),
+        };
+        if wanted == Wanted::default() {
+            return BodyHashes::new();
+        }
+        let (message, hashes) = Message::new(header, now, wanted);
+        self.message = Some(Box::new(message));
+        hashes
+    }
+
     /// Goes on as far as the answers allow; `need` gets what must be asked now. Nothing put there: all is known that can be
     /// by now.
     pub(super) fn step(
@@ -210,6 +242,9 @@ impl Inquiry {
         self.helo.step(need, |machine| machine.step(answers));
         self.sender.step(need, |machine| machine.step(answers));
         self.spf.step(need, |machine| machine.step(answers));
+        if let Some(message) = &mut self.message {
+            message.step(self.spf.found(), &wants.sealers, answers, need);
+        }
         let names = self.names(wants);
         for listed in &mut self.lists {
             if let (true, Slot::Idle, Some(names)) = (listed.is_of_names(), &listed.slot, &names) {
@@ -270,6 +305,17 @@ impl Inquiry {
     #[must_use]
     pub fn spf(&self) -> Option<&SpfResult> {
         self.spf.found()
+    }
+
+    /// What is known of the present message.
+    #[must_use]
+    pub fn message(&self) -> Option<&Message> {
+        self.message.as_deref()
+    }
+
+    /// The same, to go on with it.
+    pub fn message_mut(&mut self) -> Option<&mut Message> {
+        self.message.as_deref_mut()
     }
 
     /// What a list says, by its place in the configuration.

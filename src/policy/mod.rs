@@ -39,6 +39,7 @@
 //!   reports; [`Policy::ask`] alone decides.
 //! - *A lock around the rates*: every worker touches them for every message (see `rates/table.rs`).
 
+pub mod authentication;
 mod build;
 mod builder;
 mod checks;
@@ -70,6 +71,7 @@ use crate::{
     dns::{Answers, Question},
     smtp::Tick,
 };
+use authentication::BodyHashes;
 use checks::{Check, Whom};
 use dns::watched::Watched;
 use inquiry::Wants;
@@ -165,7 +167,7 @@ impl Policy {
                 At::Hello => inquiry.begin_hello(wants, facts.client, facts.hello),
                 At::Mail => inquiry.begin_sender(
                     wants,
-                    &inquiry::Message {
+                    &inquiry::Envelope {
                         client: facts.client,
                         sender: facts.sender,
                         receiver: &self.hostname,
@@ -174,6 +176,21 @@ impl Policy {
                 ),
                 At::Greeting | At::Answers | At::Rcpt | At::Header | At::Body => {}
             }
+        }
+    }
+
+    /// Begins to verify a message whose header section is complete. The body must be shown to the hashes that come back.
+    #[must_use]
+    pub fn begin_message(
+        &self,
+        facts: &Facts<'_>,
+        header: &[u8],
+        inquiry: &mut Inquiry,
+    ) -> BodyHashes {
+        let wants = &self.profile(facts.profile).wants;
+        match facts.is_known() {
+            true => BodyHashes::new(),
+            false => inquiry.begin_message(wants, facts.client, header, facts.unix_seconds),
         }
     }
 

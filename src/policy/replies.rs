@@ -104,6 +104,18 @@ known! {
     SPF_DEFERRED = 451 (4, 7, 24) "The sender's domain could not be checked (SPF)":
         "SPF had a result that defers (`policy.spf`): mostly `temperror`.",
         "The message is tried again by itself; if it stays, the domain's administrator should look at its SPF record and DNS servers.";
+    DKIM_REFUSED = 550 (5, 7, 20) "No valid DKIM signature":
+        "DKIM had a result that refuses (`policy.dkim`).",
+        "The sender's administrator should look at the DKIM keys in the DNS, and at what changes messages after they are signed.";
+    DKIM_DEFERRED = 451 (4, 7, 20) "The DKIM signature could not be checked":
+        "DKIM had a result that defers (`policy.dkim`): mostly `temperror`.",
+        "The message is tried again by itself; if it stays, the domain's administrator should look at its DNS servers.";
+    DMARC_REFUSED = 550 (5, 7, 1) "Refused by the DMARC policy of the author's domain":
+        "Neither SPF nor DKIM proved a domain of the author's, or From names no one domain (`policy.dmarc`), and that refuses.",
+        "The administrator of the domain in From should sign its mail with DKIM; a mailing list should write its own address in From, or seal with ARC.";
+    DMARC_DEFERRED = 451 (4, 7, 1) "The DMARC policy of the author's domain could not be checked":
+        "DMARC had a result that defers (`policy.dmarc`): mostly `temperror`.",
+        "The message is tried again by itself; if it stays, the domain's administrator should look at its DNS servers.";
     SENDER_REFUSED = 550 (5, 7, 1) "Sender refused":
         "The envelope sender, or its domain, is in a sender list.",
         "The sender should ask the receiving site to take the address or domain off its list.";
@@ -187,6 +199,8 @@ pub(super) const NULL_MX: Defaults = defaults(&SENDER_DOMAIN_DEFERRED, &NULL_MX_
 /// RFC 7372 section 3.2.
 pub(super) const SPF_WRONG: Defaults = defaults(&SPF_DEFERRED, &SPF_WRONG_REFUSED);
 pub(super) const SPF: Defaults = defaults(&SPF_DEFERRED, &SPF_REFUSED);
+pub(super) const DKIM: Defaults = defaults(&DKIM_DEFERRED, &DKIM_REFUSED);
+pub(super) const DMARC: Defaults = defaults(&DMARC_DEFERRED, &DMARC_REFUSED);
 pub(super) const SENDER: Defaults = defaults(&SENDER_DEFERRED, &SENDER_REFUSED);
 pub(super) const RECIPIENT: Defaults = defaults(&RECIPIENT_DEFERRED, &RECIPIENT_REFUSED);
 pub(super) const RELAY: Defaults = defaults(&RELAY_DEFERRED, &RELAY_DENIED);

@@ -134,7 +134,10 @@ impl Session {
                 return Ok(());
             }
         };
-        let header = &held[..end.unwrap_or_default()];
+        let (header, begun) = held.split_at(end.unwrap_or_default());
+        let mut hashes = self.begin_message(header);
+        hashes.update(begun);
+        hashes.update(piece);
         let load = self.stream_load();
         let first = self.own_fields(transaction.id, survey.found);
         let mut pieces: Vec<&[u8]> = vec![&first];
@@ -149,7 +152,12 @@ impl Session {
         let pace = Pace::new(backend, place, ender, now());
         self.context.paces.watch(&pace);
         let header = header.to_vec();
-        transaction.body = Body::Streaming(Box::new(Stream { way, header, pace }));
+        transaction.body = Body::Streaming(Box::new(Stream {
+            way,
+            header,
+            pace,
+            hashes,
+        }));
         Ok(())
     }
 

@@ -39,14 +39,18 @@ impl Session {
         recorder.record(Stage::Body, self.scope, self.now.micros_since(began));
         transaction.size = self.server.body_facts().size;
         recorder.count(Counter::BodyBytes, self.scope, transaction.size);
-        // What is told in the header, and what only the end of a message waits for.
-        self.know(At::Header).await;
         let answer = match std::mem::replace(&mut transaction.body, Body::Gone) {
             Body::Window(window) => self.commit_window(&mut transaction, window.bytes()).await,
             Body::Streaming(stream) => {
                 // From here on no client is waited for: dropping the pace ends the watch, and keeps no place.
-                let Stream { way, header, pace } = *stream;
+                let Stream {
+                    way,
+                    header,
+                    pace,
+                    hashes,
+                } = *stream;
                 pace.pause();
+                self.verify(hashes).await;
                 self.commit_stream(&mut transaction, way, &header).await
             }
             Body::None => self.commit_window(&mut transaction, b"").await,
@@ -83,7 +87,13 @@ impl Session {
 
     async fn commit_window(&mut self, transaction: &mut Transaction, payload: &[u8]) -> Answer {
         let end = header::end(payload).unwrap_or(payload.len());
-        let survey = match self.judge_message(&payload[..end], false) {
+        let (header, body) = payload.split_at(end);
+        let mut hashes = self.begin_message(header);
+        hashes.update(body);
+        // What is told in the header, and what only the end of a message waits for.
+        self.know(At::Header).await;
+        self.verify(hashes).await;
+        let survey = match self.judge_message(header, false) {
             Ok(survey) => survey,
             Err(answer) => return answer,
         };

@@ -78,6 +78,7 @@ impl Session {
         let wanted = self.current.site.listeners[self.listener].received_spf;
         let about = About {
             hostname: &config.hostname,
+            utf8: self.server.envelope().params().smtputf8,
             client: self.peer.address,
             inquiry: &asking.inquiry,
             received_spf: wanted.then_some(Subject {

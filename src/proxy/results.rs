@@ -3,8 +3,9 @@
 
 use crate::policy::{
     Inquiry,
+    authentication::results::Results,
     dns::reverse::Outcome,
-    spf::{Subject, write_method_result, write_received_spf},
+    spf::{Subject, write_received_spf},
 };
 use std::net::IpAddr;
 
@@ -12,6 +13,8 @@ use std::net::IpAddr;
 pub(super) struct About<'a> {
     /// Our name, which is the authserv-id.
     pub hostname: &'a str,
+    /// The message is one of RFC 6532, so that its fields may hold UTF-8.
+    pub utf8: bool,
     /// The client.
     pub client: IpAddr,
     /// What was asked, and what came of it.
@@ -22,10 +25,7 @@ pub(super) struct About<'a> {
 
 /// Appends the fields, each with its CRLF. Nothing where nothing was asked.
 pub(super) fn write(about: &About<'_>, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(b"Authentication-Results: ");
-    out.extend_from_slice(about.hostname.as_bytes());
-    let empty = out.len();
+    let mut results = Results::new(about.hostname, about.utf8);
     if let Some(names) = about.inquiry.reverse() {
         let result = match names.outcome {
             Outcome::Confirmed => "pass",
@@ -34,32 +34,31 @@ pub(super) fn write(about: &About<'_>, out: &mut Vec<u8>) {
             Outcome::None => "permerror",
             Outcome::Unknown(_) => "temperror",
         };
-        out.extend_from_slice(b";\r\n\tiprev=");
-        out.extend_from_slice(result.as_bytes());
-        if let Some(name) = names.confirmed_name() {
-            // It is a host name of letters, digits, hyphens and underscores: it can't end the comment.
-            out.extend_from_slice(b" (");
-            out.extend_from_slice(name.as_bytes());
-            out.push(b')');
+        let name = names.confirmed_name().map(|name| &**name);
+        results.iprev(result, about.client, name);
+    }
+    let spf = about.inquiry.spf();
+    if let Some(spf) = spf {
+        results.spf(spf);
+    }
+    // Of a message that streams nothing more is known here: its body is still to come.
+    if let Some(message) = about.inquiry.message() {
+        if let Some(dkim) = message.dkim() {
+            results.dkim(dkim);
         }
-        out.extend_from_slice(b" policy.iprev=");
-        let text = about.client.to_string();
-        // An IPv6 address has colons, which only a quoted string may hold.
-        let quote: &[u8] = if text.contains(':') { b"\"" } else { b"" };
-        out.extend_from_slice(quote);
-        out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(quote);
+        if let Some(arc) = message.arc() {
+            results.arc(arc, Some(about.client));
+        }
+        if let Some(dmarc) = message.dmarc() {
+            let vouched = message.is_vouched_for();
+            results.dmarc(dmarc, vouched.then_some("trusted_forwarder"));
+        }
     }
-    if let Some(spf) = about.inquiry.spf() {
-        out.extend_from_slice(b";\r\n\t");
-        write_method_result(out, spf);
-    }
-    if out.len() == empty {
-        out.truncate(start);
+    let Some(field) = results.finish() else {
         return;
-    }
-    out.extend_from_slice(b"\r\n");
-    if let (Some(subject), Some(spf)) = (&about.received_spf, about.inquiry.spf()) {
+    };
+    out.extend_from_slice(field.as_bytes());
+    if let (Some(subject), Some(spf)) = (&about.received_spf, spf) {
         write_received_spf(out, spf, subject);
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     metrics::Counter,
     policy::{
         Inquiry,
+        authentication::{Message, arc::Chain, dkim::Dkim},
         dns::reverse::{self, Names},
     },
     record::{
@@ -28,6 +29,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
     if let Some(counter) = counter {
         session.context.recorder.count(counter, session.scope, 1);
     }
+    let message = asked(session).and_then(Inquiry::message);
     let mail = Mail {
         id: transaction.id.text(),
         origin: transaction.forwarded.as_deref().map(origin),
@@ -35,6 +37,11 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
         spf: asked(session)
             .and_then(Inquiry::spf)
             .map(|spf| spf.code.as_str()),
+        dkim: message.and_then(Message::dkim).map(Dkim::as_str),
+        dmarc: message
+            .and_then(Message::dmarc)
+            .map(|dmarc| dmarc.conclusion.as_str()),
+        arc: message.and_then(arc),
         recipients: &transaction.recipients,
         size: transaction.times.body.map(|_| transaction.size),
         outcome,
@@ -150,6 +157,15 @@ pub(super) fn client(session: &Session) -> Client<'_> {
 fn asked(session: &Session) -> Option<&Inquiry> {
     let asking = session.peer.asking.as_ref()?;
     session.known_as().is_none().then_some(&asking.inquiry)
+}
+
+/// What came of the chain of a message that has one.
+fn arc(message: &Message) -> Option<&'static str> {
+    match message.arc()?.chain {
+        _ if message.is_vouched_for() => Some("trusted"),
+        Chain::None => None,
+        chain => Some(chain.as_str()),
+    }
 }
 
 fn rdns(names: &Names) -> &str {

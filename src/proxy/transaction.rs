@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     delivery::{Room, Streaming},
-    policy::CheckId,
+    policy::{CheckId, authentication::BodyHashes},
     record::{Recipients, Refusal, Refusals, Times, Told},
     smtp::{
         Reply, Tick,
@@ -90,6 +90,8 @@ pub(super) struct Stream {
     pub header: Vec<u8>,
     /// How fast it comes.
     pub pace: Rc<Pace>,
+    /// What its signatures cover of the body.
+    pub hashes: BodyHashes,
 }
 
 impl Transaction {
@@ -175,6 +177,7 @@ impl Transaction {
             },
             Body::Streaming(stream) => {
                 stream.pace.count(piece.len());
+                stream.hashes.update(piece);
                 stream.way.take(piece, facts)
             }
             Body::None | Body::Gone => Room::Ample,

@@ -25,8 +25,15 @@ pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
         origin(from, line);
     }
     line.text("from", mail.sender);
-    if let Some(spf) = mail.spf {
-        line.text("spf", spf.as_bytes());
+    for (key, result) in [
+        ("spf", mail.spf),
+        ("dkim", mail.dkim),
+        ("dmarc", mail.dmarc),
+        ("arc", mail.arc),
+    ] {
+        if let Some(result) = result {
+            line.text(key, result.as_bytes());
+        }
     }
     if mail.recipients.count() > 0 {
         line.texts("to", mail.recipients.named());

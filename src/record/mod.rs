@@ -104,6 +104,12 @@ pub struct Mail<'a> {
     pub sender: &'a [u8],
     /// What SPF says of it.
     pub spf: Option<&'a str>,
+    /// What DKIM says: the best result of its signatures.
+    pub dkim: Option<&'a str>,
+    /// What DMARC says.
+    pub dmarc: Option<&'a str>,
+    /// What came of its chain of seals, where it has one; `trusted` where that has lifted a failure of DMARC.
+    pub arc: Option<&'a str>,
     /// The recipients that were accepted.
     pub recipients: &'a Recipients,
     /// Octets of the body; `None` where none was begun.

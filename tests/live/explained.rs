@@ -44,6 +44,10 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("550 5.7.27 The sender's domain says", DNS),
     ("554 5.7.1 Service unavailable; blocked", DNS),
     ("554 5.7.1 A list that your server", DNS),
+    ("550 5.7.20 No valid DKIM signature", DNS),
+    ("451 4.7.20 The DKIM signature", DNS),
+    ("550 5.7.1 Refused by the DMARC policy", DNS),
+    ("451 4.7.1 The DMARC policy", DNS),
     ("450 4.5.1 Protocol error", "the same check as 554 5.5.1, set to defer"),
 ];
 

@@ -169,6 +169,9 @@ impl Default for Policy {
             helo_domain: HeloDomainRules::default(),
             sender_domain: SenderDomainRules::default(),
             spf: SpfRules::default(),
+            dkim: DkimRules::default(),
+            dmarc: DmarcRules::default(),
+            arc: ArcRules::default(),
             header: Vec::new(),
         }
     }

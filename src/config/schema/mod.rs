@@ -5,6 +5,7 @@
 
 mod acme;
 mod answers;
+mod authentication;
 mod backend;
 mod credentials;
 mod default;
@@ -17,6 +18,7 @@ mod service;
 
 pub use acme::*;
 pub use answers::*;
+pub use authentication::*;
 pub use backend::*;
 pub use credentials::*;
 pub use dns::*;

@@ -1,6 +1,8 @@
 //! `[policy]`.
 
-use super::{Dnsbl, HeloDomainRules, RdnsRules, SenderDomainRules, SpfRules};
+use super::{
+    ArcRules, DkimRules, DmarcRules, Dnsbl, HeloDomainRules, RdnsRules, SenderDomainRules, SpfRules,
+};
 use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +75,12 @@ pub struct Policy {
     pub sender_domain: SenderDomainRules,
     /// Whether the owner of the sender's domain lets this client use it.
     pub spf: SpfRules,
+    /// Whether a domain answers for the message by a signature.
+    pub dkim: DkimRules,
+    /// Whether a domain of the author's is proved, and what it asks for otherwise.
+    pub dmarc: DmarcRules,
+    /// What servers that handled the message before have found.
+    pub arc: ArcRules,
     /// Rules on header fields, for every client, looked at in this order once the message is complete; 64 at most.
     pub header: Vec<HeaderRule>,
 }

@@ -1,6 +1,7 @@
 //! The table of checks. A check is one kind of question with one or more rules: it looks at the facts and
 //! reports which of its rules matched. It decides nothing, keeps nothing, and must not know another check.
 
+mod authentication;
 mod client_list;
 mod dnsbl;
 mod early_talk;
@@ -75,6 +76,9 @@ pub const TABLE: &[(Build, Same)] = &[
         a.sender_domain == b.sender_domain
     }),
     (results::spf, |a, b| a.spf == b.spf),
+    (authentication::dkim, |a, b| a.dkim == b.dkim),
+    (authentication::dmarc, |a, b| a.dmarc == b.dmarc),
+    (authentication::arc, |a, b| a.arc == b.arc),
     (relay::build, |a, b| a.relay == b.relay),
     (recipient_list::build, |a, b| {
         a.recipient_list == b.recipient_list

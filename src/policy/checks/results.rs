@@ -17,10 +17,10 @@ use crate::{
 use std::{borrow::Cow, sync::Arc};
 
 /// The result that counts, and what of it is worth a word in the log.
-type Found<'a> = (&'static str, Cow<'a, str>);
+pub(super) type Found<'a> = (&'static str, Cow<'a, str>);
 
 /// Octets of a detail that another chose.
-const DETAIL_MAX: usize = 120;
+pub(super) const DETAIL_MAX: usize = 120;
 
 struct Results {
     name: &'static str,
@@ -33,13 +33,13 @@ struct Results {
 }
 
 /// What the configuration says of one such check.
-struct Said<'a> {
-    name: &'static str,
-    mode: Mode,
-    at: DecideAt,
-    reply: Option<&'a str>,
-    defaults: &'static Defaults,
-    results: &'a [(&'static str, &'static str, Effect)],
+pub(super) struct Said<'a> {
+    pub name: &'static str,
+    pub mode: Mode,
+    pub at: At,
+    pub reply: Option<&'a str>,
+    pub defaults: &'static Defaults,
+    pub results: &'a [(&'static str, &'static str, Effect)],
 }
 
 /// The point at which a check decides.
@@ -94,7 +94,7 @@ fn rules(builder: &mut Builder<'_>, said: &Said<'_>) -> Vec<(&'static str, Rule)
     rules
 }
 
-fn check(
+pub(super) fn check(
     builder: &mut Builder<'_>,
     said: &Said<'_>,
     told: bool,
@@ -107,8 +107,7 @@ fn check(
     let rules = rules(builder, said);
     let used = told || !rules.is_empty();
     used.then(|| {
-        let at = point(said.at);
-        let name = said.name;
+        let (name, at) = (said.name, said.at);
         let check = Results {
             name,
             at,
@@ -126,7 +125,7 @@ pub fn rdns(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
     let said = Said {
         name: "rdns",
         mode: rules.mode,
-        at: rules.at,
+        at: point(rules.at),
         reply: rules.reply.as_deref(),
         defaults: &replies::RDNS,
         results: &[
@@ -181,11 +180,11 @@ pub fn helo_domain(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
     let said = Said {
         name: "helo_domain",
         mode: rules.mode,
-        at: match rules.at {
+        at: point(match rules.at {
             // Before the greeting there is no name.
             DecideAt::Connect => DecideAt::Helo,
             at => at,
-        },
+        }),
         reply: rules.reply.as_deref(),
         defaults: &replies::HELO_DOMAIN,
         results: &[
@@ -344,12 +343,12 @@ pub fn spf(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
     )
 }
 
-fn not_before_mail(at: DecideAt) -> DecideAt {
-    match at {
+fn not_before_mail(at: DecideAt) -> At {
+    point(match at {
         // Before MAIL there is no sender.
         DecideAt::Connect | DecideAt::Helo => DecideAt::Mail,
         at => at,
-    }
+    })
 }
 
 impl Check for Results {
@@ -368,7 +367,8 @@ impl Check for Results {
             wants.waits |= 1 << self.at as u16;
         }
         if self.told {
-            wants.waits |= 1 << At::Header as u16;
+            // It is told in the header, once all is known that can be.
+            wants.waits |= 1 << self.at.max(At::Header) as u16;
         }
     }
 

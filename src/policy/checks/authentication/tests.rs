@@ -1,0 +1,238 @@
+//! Each result with its effect, and what lifts a failure.
+
+use crate::policy::{
+    At, Facts,
+    authentication::{Job, Verified},
+    dns::testing,
+    testing::*,
+};
+use crate::smtp::envelope::Path;
+
+/// What a stranger is told at the end of a message, and the hits, by a DNS that says `lines`.
+fn told(config: &str, header: &str, body: &str, lines: &[(&str, &str)]) -> (String, String) {
+    let mut rig = rig(config);
+    let facts = Facts {
+        hello: b"mx.a.example",
+        sender: Path::split(b"a@a.example"),
+        ..stranger()
+    };
+    rig.judge_with(&facts, lines);
+    let mut inquiry = std::mem::take(&mut rig.inquiry);
+    let mut resolve = testing::dns(lines);
+    let mut table = testing::Table::default();
+    let header = header.replace('\n', "\r\n");
+    let facts = Facts {
+        // The signature of RFC 8463 is of this time.
+        unix_seconds: 1_528_640_000,
+        ..facts
+    };
+    let mut hashes = rig
+        .policy
+        .begin_message(&facts, header.as_bytes(), &mut inquiry);
+    hashes.update(body.replace('\n', "\r\n").as_bytes());
+    let mut hashes = Some(hashes);
+    for _ in 0..20 {
+        let mut need = Vec::new();
+        rig.policy
+            .inquire(0, &mut inquiry, &table, facts.now, &mut need);
+        for question in &need {
+            table.0.insert(question.clone(), resolve(question));
+        }
+        if need.is_empty()
+            && let (Some(message), Some(hashes)) = (inquiry.message_mut(), hashes.take())
+        {
+            let jobs = message.close(hashes);
+            let verified: Vec<Verified> = jobs.iter().map(Job::run).collect();
+            message.conclude(&verified);
+        }
+    }
+    let facts = Facts {
+        inquiry: Some(&inquiry),
+        ..facts
+    };
+    let verdict = rig.ask(At::Body, &facts);
+    (verdict, rig.hits())
+}
+
+const SIGNED: &str = include_str!("../../../../tests/data/dkim/rfc8463.eml");
+const KEY: (&str, &str) = (
+    "TXT brisbane._domainkey.football.example.com",
+    "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+);
+
+const AT: &str = "TXT _dmarc.football.example.com";
+
+fn parts(message: &str) -> (&str, &str) {
+    message.split_at(message.find("\n\n").expect("an empty line") + 2)
+}
+
+#[test]
+fn each_result_of_dkim_has_its_effect() {
+    let config = "dkim = { pass = -1, fail = 'reject', none = 2, neutral = 3, policy = 4, temperror = 'defer', permerror = 5 }\n\
+                  dmarc.mode = 'off'\narc.mode = 'off'";
+    let (header, body) = parts(SIGNED);
+    let changed = body.replace("hungry", "thirsty");
+    let expired = header.replace("t=1528637909;", "t=1528637909; x=1528637910;");
+    let garbled = header.replace("v=1;", "v=1; v=1;");
+    let slow = (KEY.0, "timeout");
+    for (header, body, lines, verdict, hits) in [
+        (
+            header,
+            body,
+            vec![KEY],
+            "accept",
+            "dkim.pass score(football.example.com)",
+        ),
+        (
+            header,
+            &changed,
+            vec![KEY],
+            "reject 550 5.7.20",
+            "dkim.fail reject(football.example.com: body hash differs)",
+        ),
+        (
+            "From: a@a.example\n\n",
+            body,
+            vec![],
+            "accept",
+            "dkim.none score",
+        ),
+        (
+            &garbled,
+            body,
+            vec![KEY],
+            "accept",
+            "dkim.neutral score(: malformed signature)",
+        ),
+        (
+            &expired,
+            body,
+            vec![KEY],
+            "accept",
+            "dkim.policy score(football.example.com: expired)",
+        ),
+        (
+            header,
+            body,
+            vec![slow],
+            "defer 451 4.7.20",
+            "dkim.temperror defer(football.example.com: key unavailable)",
+        ),
+        (
+            header,
+            body,
+            vec![],
+            "accept",
+            "dkim.permerror score(football.example.com: no key)",
+        ),
+    ] {
+        let (said, found) = told(config, header, body, &lines);
+        assert!(said.starts_with(verdict), "{hits}: {said}");
+        assert_eq!(found, hits);
+    }
+}
+
+#[test]
+fn dmarc_goes_by_what_the_domain_asks_for() {
+    let config = "dmarc = { pass = -1, reject = 'reject', quarantine = 4, none = 1, temperror = 'defer', permerror = 'reject' }\n\
+                  arc.mode = 'off'";
+    let (header, body) = parts(SIGNED);
+    let unsigned = "From: joe@football.example.com\n\n";
+    let two = "From: joe@football.example.com, amy@other.example\n\n";
+    let asks = |record| (AT, record);
+    for (header, lines, verdict, hits) in [
+        (
+            header,
+            vec![KEY, asks("v=DMARC1; p=reject")],
+            "accept",
+            "dmarc.pass score(football.example.com)",
+        ),
+        (
+            unsigned,
+            vec![KEY, asks("v=DMARC1; p=reject")],
+            "reject 550 5.7.1",
+            "dmarc.reject reject(football.example.com)",
+        ),
+        (
+            unsigned,
+            vec![asks("v=DMARC1; p=reject; t=y")],
+            "accept",
+            "dmarc.quarantine score(football.example.com)",
+        ),
+        (
+            unsigned,
+            vec![asks("v=DMARC1; p=quarantine")],
+            "accept",
+            "dmarc.quarantine score(football.example.com)",
+        ),
+        (unsigned, vec![asks("v=DMARC1; p=none")], "accept", ""),
+        (
+            unsigned,
+            vec![],
+            "accept",
+            "dmarc.none score(football.example.com)",
+        ),
+        (
+            unsigned,
+            vec![asks("timeout")],
+            "defer 451 4.7.1",
+            "dmarc.temperror defer(football.example.com)",
+        ),
+        (
+            two,
+            vec![asks("v=DMARC1; p=none")],
+            "reject 550 5.7.1",
+            "dmarc.permerror reject",
+        ),
+    ] {
+        let (said, found) = told(config, header, body, &lines);
+        assert!(said.starts_with(verdict), "{header} {lines:?}: {said}");
+        assert_eq!(found, hits, "{header} {lines:?}");
+    }
+}
+
+#[test]
+fn spf_is_enough_for_dmarc_and_fail_is_for_what_is_not_set() {
+    let config = "dmarc.reject = 'reject'\narc.mode = 'off'";
+    let (_, body) = parts(SIGNED);
+    let unsigned = "From: joe@football.example.com\n\n";
+    // Also for an author below the domain of the sender.
+    let lines = [
+        ("TXT a.example", "v=spf1 +all"),
+        ("TXT _dmarc.a.example", "v=DMARC1; p=reject"),
+    ];
+    let (said, _) = told(config, "From: <amy@mail.a.example>\n\n", "x\n", &lines);
+    assert_eq!(said, "accept");
+    // `fail` holds where nothing else does.
+    let (said, found) = told(
+        "dmarc.fail = 'reject'",
+        unsigned,
+        body,
+        &[(AT, "v=DMARC1; p=quarantine")],
+    );
+    assert!(said.starts_with("reject"), "{said}");
+    assert_eq!(found, "dmarc.quarantine reject(football.example.com)");
+}
+
+#[test]
+fn nothing_is_verified_for_known_clients() {
+    let rig = rig("dkim.fail = 'reject'");
+    let mut inquiry = crate::policy::Inquiry::default();
+    let facts = Facts {
+        trusted: true,
+        ..stranger()
+    };
+    let (header, _) = parts(SIGNED);
+    let hashes = rig
+        .policy
+        .begin_message(&facts, header.as_bytes(), &mut inquiry);
+    assert!(hashes.is_empty() && inquiry.message().is_none());
+}
+
+#[test]
+fn sealers_are_domains() {
+    assert_eq!(
+        faults("arc.trusted = ['lists.example.net', 'b\u{fc}cher.example', 'a b']"),
+        ["arc.trusted: \"a b\" is no domain"]
+    );
+}
