@@ -51,7 +51,8 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("450 4.5.1 Protocol error", "the same check as 554 5.5.1, set to defer"),
 ];
 
-const DNS: &str = "takes a DNS server (tests/live/lookups.rs, policy/checks)";
+const DNS: &str =
+    "takes a DNS server (tests/live/lookups.rs, tests/live/authentic.rs, policy/checks)";
 
 const EHLO: &str = "EHLO client.example";
 const MAIL: &str = "MAIL FROM:<a@sender.example>";

@@ -2,6 +2,7 @@
 
 mod acme;
 mod auth;
+mod authentic;
 mod backend;
 mod binding;
 mod capacity;
