@@ -236,3 +236,54 @@ fn sealers_are_domains() {
         ["arc.trusted: \"a b\" is no domain"]
     );
 }
+
+/// A message of d1.example.org that example.org has sealed, out of the published vectors.
+fn sealed() -> String {
+    let vectors = include_str!("../../../../tests/data/arc/arc-draft-validation-tests.yml");
+    let (_, from) = vectors.split_once("  cv_pass_i1_1:").expect("it is there");
+    let (_, from) = from.split_once("message:     |\n").expect("a message");
+    let (message, _) = from.split_once("\n    cv:").expect("its end");
+    let lines = message
+        .lines()
+        .map(|line| line.get(6..).unwrap_or_default());
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_sealer_that_is_trusted_lifts_a_failure_of_dmarc_alone() {
+    let lines = [
+        ("TXT _dmarc.d1.example.org", "v=DMARC1; p=reject"),
+        (
+            "TXT dummy._domainkey.example.org",
+            "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3id\
+             Y6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lx\
+             j+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB",
+        ),
+    ];
+    let message = sealed();
+    let (header, body) = parts(&message);
+    let said = |arc: &str, header: &str| {
+        let config = format!("dmarc.reject = 'reject'\ndkim.none = 1\n{arc}");
+        let (verdict, hits) = told(&config, header, body, &lines);
+        (verdict.starts_with("accept"), hits)
+    };
+    let lifted = (true, "dkim.none score".to_string());
+    assert_eq!(said("arc.trusted = ['Example.org']", header), lifted);
+    let refused = (
+        false,
+        "dkim.none score, dmarc.reject reject(d1.example.org)".to_string(),
+    );
+    for arc in [
+        "",
+        "arc.mode = 'off'",
+        "arc.trusted = ['example.net', 'lists.example.org']",
+        "arc = { trusted = ['example.org'], mode = 'shadow' }",
+    ] {
+        assert_eq!(said(arc, header), refused, "{arc}");
+    }
+    // What the sealer has found is under its seal.
+    let forged = header.replace("dmarc=pass", "dmarc=pass ");
+    assert_eq!(said("arc.trusted = ['example.org']", &forged).0, true);
+    let forged = header.replace("d1.example;\n    dkim", "d1.example;\n    xdkim");
+    assert_eq!(said("arc.trusted = ['example.org']", &forged), refused);
+}
