@@ -5,7 +5,7 @@ use super::{
     output::say,
 };
 use clap::Subcommand;
-use gatepost::config;
+use gatepost::{config, policy};
 use std::process::ExitCode;
 
 /// What `config` shows.
@@ -13,6 +13,8 @@ use std::process::ExitCode;
 pub enum Config {
     /// Every key with its type, default and meaning, as Markdown.
     Reference,
+    /// What conditions and replies of rules can name, as Markdown.
+    Rules,
     /// The JSON schema, for editors.
     Schema,
     /// The values that `run` would use, defaults and flags included, as a file that could be used.
@@ -23,6 +25,7 @@ pub enum Config {
 pub fn config(what: Config) -> ExitCode {
     match what {
         Config::Reference => say(&config::reference()),
+        Config::Rules => say(&policy::expression::reference()),
         Config::Schema => say(&config::schema_text()),
         Config::Show(flags) => match load(&flags.source(), complain) {
             Err(code) => code,

@@ -3,7 +3,10 @@
 //! Checks name a key by its path (`pool[0].backends[1]`); the document knows where that stands, whether it
 //! came from a flag, and whether it was found broken already, so that one mistake gives one error.
 
-use super::problem::{Problem, Severity};
+use super::{
+    problem::{Problem, Severity},
+    quoted,
+};
 use std::{collections::HashMap, ops::Range, path::Path};
 
 /// Problems told at most; a file with more of them is no configuration.
@@ -198,6 +201,22 @@ impl Document {
             holder = parent(at);
         }
         problem
+    }
+
+    /// The same about a part of a text, which is `value`. Where its place can't be told, it is the text's.
+    #[must_use]
+    pub fn problem_within(&self, problem: Problem, value: &str, part: Range<usize>) -> Problem {
+        let Some(mark) = self.marks.get(&problem.key) else {
+            return problem;
+        };
+        let raw = self.text.get(mark.value.clone()).unwrap_or_default();
+        match quoted::place(raw, value, part) {
+            None => problem,
+            Some(part) => {
+                let base = mark.value.start;
+                self.place(base + part.start..base + part.end, problem)
+            }
+        }
     }
 
     /// Whether nothing was found that stops a start.

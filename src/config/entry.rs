@@ -31,6 +31,13 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
+/// Whether a text wants to be an address or a network, and nothing else that a list may hold.
+#[must_use]
+pub fn is_address_or_network(text: &str) -> bool {
+    let address = text.split('/').next().unwrap_or(text);
+    !text.starts_with('/') && (text.contains('/') || address.parse::<IpAddr>().is_ok())
+}
+
 /// What to write instead of a text that is no `ip:port`.
 #[must_use]
 pub fn instead_of_address(text: &str) -> Option<String> {

@@ -8,10 +8,6 @@ const LATER: &[(&str, &str)] = &[
         "without a spool a client gets 451 and tries again (what `defer` would do); remove the key",
     ),
     (
-        "policy.rule",
-        "use the lists, `helo`, and `[[policy.header]]` rules",
-    ),
-    (
         "policy.greylist",
         "this version doesn't greylist; remove it",
     ),

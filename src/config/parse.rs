@@ -15,7 +15,10 @@ use super::{
     sources::{self, Text},
 };
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 use toml::{Spanned, Table, Value, de::DeTable};
 
 /// A configuration that passed every check.
@@ -46,6 +49,12 @@ impl Loaded {
         hint: Option<String>,
     ) -> Problem {
         self.places.problem(severity, key, message, hint)
+    }
+
+    /// A problem at a part of a text, which the key has as `value`.
+    #[must_use]
+    pub fn problem_within(&self, problem: Problem, value: &str, part: Range<usize>) -> Problem {
+        self.places.problem_within(problem, value, part)
     }
 }
 

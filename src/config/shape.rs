@@ -8,6 +8,7 @@ use super::{
     environment,
     kind::{Kind, SCHEMA, resolve},
     later::{later, plain},
+    nearest::nearest,
 };
 use serde_json::Value as Schema;
 use std::ops::Range;
@@ -263,29 +264,6 @@ fn describe(found: &DeValue<'_>) -> String {
         DeValue::Array(_) => "a list".into(),
         DeValue::Table(_) => "a table".into(),
     }
-}
-
-/// The word that was probably meant.
-pub fn nearest<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_ascii_lowercase().replace('-', "_");
-    let words: Vec<&str> = words.collect();
-    if let Some(whole) = words
-        .iter()
-        .find(|word| name.len() >= 3 && word.starts_with(&*name))
-    {
-        return Some(whole);
-    }
-    words
-        .into_iter()
-        .map(|word| {
-            (
-                strsim::damerau_levenshtein(&name, &word.replace('-', "_")),
-                word,
-            )
-        })
-        .filter(|(distance, word)| *distance <= (word.len().max(name.len()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
 }
 
 /// The section of the file that does have the key.

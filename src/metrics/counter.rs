@@ -145,11 +145,13 @@ metrics! {
         HitDefer [verdict = "defer", shadow = "false"] "Asked for a 4xx.",
         HitReject [verdict = "reject", shadow = "false"] "Asked for a 5xx.",
         HitClose [verdict = "close", shadow = "false"] "Asked to close the connection.",
+        HitUnknown [verdict = "unknown", shadow = "false"] "Did nothing: what the rule reads was not known.",
         ShadowAccept [verdict = "accept", shadow = "true"] "Would have accepted at once.",
         ShadowScore [verdict = "score", shadow = "true"] "Would have added to the score.",
         ShadowDefer [verdict = "defer", shadow = "true"] "Would have asked for a 4xx.",
         ShadowReject [verdict = "reject", shadow = "true"] "Would have asked for a 5xx.",
         ShadowClose [verdict = "close", shadow = "true"] "Would have asked to close.",
+        ShadowUnknown [verdict = "unknown", shadow = "true"] "What the rule reads was not known.",
     }
     "gatepost_verifications_total" Pool "Recipients verified, by where the answer came from." {
         VerifyHitGood [result = "hit_good"] "The cache has it as accepted.",

@@ -4,8 +4,10 @@ use super::{
     Policy, Profile,
     builder::{Builder, PolicyFault, RuleSettings},
     checks::{self, Check},
+    expression::{NamedList, NamedLists},
     facts::At,
     inquiry::Wants,
+    lists::named::Named,
     replies,
     rule::Rule,
 };
@@ -37,6 +39,7 @@ impl Policy {
         let mut builder = Builder {
             config: first,
             hostname,
+            lists: NamedLists::new(),
             infos: Vec::new(),
             taken: Vec::new(),
             faults: Vec::new(),
@@ -44,6 +47,7 @@ impl Policy {
         let mut kinds = Vec::new();
         let mut made: Vec<Vec<Made<'_>>> = Vec::new();
         made.resize_with(checks::TABLE.len(), Vec::new);
+        let mut read: Vec<(&config::NamedList, Arc<dyn NamedList>)> = Vec::new();
         let mut different: Vec<&config::Policy> = Vec::new();
         let (mut profiles, mut listeners) = (Vec::new(), Vec::new());
         let rate_groups = configs.iter().map(|config| {
@@ -63,6 +67,7 @@ impl Policy {
             different.push(config);
             builder.config = config;
             builder.taken.clear();
+            builder.read_lists(&mut read);
             profiles.push(builder.profile(&mut made, &mut kinds));
         }
         if builder.infos.len() > usize::from(u16::MAX) {
@@ -92,6 +97,23 @@ fn rates(config: &config::Policy) -> [&config::Rate; 2] {
 type Made<'a> = (&'a config::Policy, Option<Arc<dyn Check>>);
 
 impl<'a> Builder<'a> {
+    /// The named lists of `self.config`. `read` keeps those of the configurations before.
+    fn read_lists(&mut self, read: &mut Vec<(&'a config::NamedList, Arc<dyn NamedList>)>) {
+        self.lists.clear();
+        for list in &self.config.list {
+            let known = read.iter().find(|(known, _)| *known == list);
+            let entries = match known {
+                Some((_, entries)) => Arc::clone(entries),
+                None => {
+                    let entries: Arc<dyn NamedList> = Arc::new(Named::read(self, list));
+                    read.push((list, Arc::clone(&entries)));
+                    entries
+                }
+            };
+            self.lists.insert(list.name.clone(), entries);
+        }
+    }
+
     /// The checks of `self.config`. `made` keeps those of the configurations before, by their place in the table.
     fn profile(&mut self, made: &mut [Vec<Made<'a>>], kinds: &mut Vec<&'static str>) -> Profile {
         let mut stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT] = Default::default();

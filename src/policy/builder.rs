@@ -1,6 +1,6 @@
 //! What the checks are built with: rules by their names, and every mistake that is found.
 
-use super::{CheckId, CheckInfo, What, replies::Defaults, rule::Rule};
+use super::{CheckId, CheckInfo, What, expression::NamedLists, replies::Defaults, rule::Rule};
 use crate::{
     config::{self, Mode, Then},
     smtp::{Reply, Status, Text},
@@ -68,6 +68,8 @@ impl<'a> From<&'a config::HeaderRule> for RuleSettings<'a> {
 pub(super) struct Builder<'a> {
     pub config: &'a config::Policy,
     pub hostname: &'a str,
+    /// The named lists of `config`.
+    pub lists: NamedLists,
     pub infos: Vec<CheckInfo>,
     /// Names of the profile that is being made.
     pub taken: Vec<CheckId>,
@@ -173,7 +175,7 @@ fn parse_reply(text: &str, what: What) -> Result<Reply, String> {
     let (class, needs) = match what {
         What::Defer => (Some(4), "`then = \"defer\"` needs a code of 400 to 499"),
         What::Reject => (Some(5), "`then = \"reject\"` needs a code of 500 to 599"),
-        What::Close | What::Accept | What::Score => (None, ""),
+        What::Close | What::Accept | What::Score | What::Unknown => (None, ""),
     };
     if class.is_some_and(|class| class != code / 100) {
         return wrong(&format!("does not fit: {needs}"));

@@ -1,6 +1,10 @@
 //! What the shell knows when it asks.
 
-use crate::smtp::{Tick, envelope::Path, header::Index};
+use crate::smtp::{
+    Tick,
+    envelope::{Envelope, Path},
+    header::Index,
+};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
@@ -33,6 +37,19 @@ pub enum At {
 impl At {
     /// How many there are.
     pub const COUNT: usize = 8;
+
+    /// The word for it in the configuration and the manual: the command that the client hears its answer to.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            At::Connect | At::Greeting => "connect",
+            At::Hello => "helo",
+            At::Mail => "mail",
+            At::Answers | At::Rcpt => "rcpt",
+            At::Header => "header",
+            At::Body => "body",
+        }
+    }
 }
 
 /// What a client did that a correct one does not (RFC 5321 §3.1, RFC 2920 §3.1).
@@ -103,6 +120,8 @@ pub struct Facts<'a> {
     pub recipient: Option<Path<'a>>,
     /// Its domain is ours: in a route or in `domains`. `<postmaster>` counts as ours.
     pub recipient_is_ours: bool,
+    /// The envelope as far as it has come.
+    pub envelope: Option<&'a Envelope>,
     /// Recipients accepted so far.
     pub recipients: usize,
     /// Octets of the message: as declared up to [`At::Rcpt`], as counted at [`At::Body`].
@@ -152,6 +171,7 @@ impl Facts<'static> {
             sender: NO_PATH,
             recipient: None,
             recipient_is_ours: false,
+            envelope: None,
             recipients: 0,
             size: 0,
             header: b"",

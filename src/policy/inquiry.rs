@@ -14,12 +14,12 @@ use super::{
         reverse::{Names, Reverse},
         special,
         watched::Watched,
-        zone::{Kind, Proofs, Proven, Role},
+        zone::{Kind, Proofs, Proven, Role, Zone},
     },
     spf::{ResultCode, Spf, SpfResult, Subject},
 };
 use crate::{
-    dns::{Answers, Question, Step},
+    dns::{Answers, Question, Step, Unknown},
     smtp::{
         domain::{address_to_ascii, to_ascii},
         envelope::Path,
@@ -106,6 +106,15 @@ enum Slot<M, F> {
 }
 
 impl<M, F> Slot<M, F> {
+    /// What it found, or why that is not known: `None` where nothing was asked.
+    fn known(&self) -> Result<&F, Option<Unknown>> {
+        match self {
+            Slot::Found(found) => Ok(found),
+            Slot::Asking(_) => Err(Some(Unknown::Timeout)),
+            Slot::Idle => Err(None),
+        }
+    }
+
     fn found(&self) -> Option<&F> {
         match self {
             Slot::Found(found) => Some(found),
@@ -316,6 +325,34 @@ impl Inquiry {
     /// The same, to go on with it.
     pub fn message_mut(&mut self) -> Option<&mut Message> {
         self.message.as_deref_mut()
+    }
+
+    /// The names of the client's address, or why they are not known.
+    pub(super) fn known_reverse(&self) -> Result<&Names, Option<Unknown>> {
+        self.reverse.known()
+    }
+
+    /// What is known of the name in HELO, or why nothing is.
+    pub(super) fn known_helo(&self) -> Result<&helo::Outcome, Option<Unknown>> {
+        self.helo.known()
+    }
+
+    /// What is known of the sender's domain, or why nothing is.
+    pub(super) fn known_sender(&self) -> Result<&domain::Outcome, Option<Unknown>> {
+        self.sender.known()
+    }
+
+    /// What SPF says, or why that is not known.
+    pub(super) fn known_spf(&self) -> Result<&SpfResult, Option<Unknown>> {
+        self.spf.known()
+    }
+
+    /// What each list that is in use says, or why that is not known.
+    pub(super) fn listings(
+        &self,
+    ) -> impl Iterator<Item = (&Zone, Result<&Listing, Option<Unknown>>)> {
+        let used = self.lists.iter().filter(|listed| !listed.list.is_off());
+        used.map(|listed| (&**listed.list.zone(), listed.slot.known()))
     }
 
     /// What a list says, by its place in the configuration.

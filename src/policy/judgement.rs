@@ -64,6 +64,8 @@ pub struct Judgement {
     /// The HELO name is judged at MAIL, for the same reason.
     hello_is_due: bool,
     welcome: bool,
+    /// The points at which a rule has ended the rules, by their numbers.
+    ended: u16,
 }
 
 impl Judgement {
@@ -111,6 +113,10 @@ impl Judgement {
             self.waiting = None;
             self.hello_is_due = false;
         }
+        self.ended &= match at {
+            At::Rcpt => !(1 << At::Rcpt as u16),
+            _ => (1 << at as u16) - 1,
+        };
         if at != At::Rcpt {
             self.hits.retain(|hit| hit.at < at);
             self.scores[at as usize..].fill(0.0);
@@ -177,6 +183,19 @@ impl Judgement {
         if self.hits.len() < room {
             self.hits.push(hit);
         }
+    }
+
+    pub(super) fn end_rules(&mut self, at: At) {
+        self.ended |= 1 << at as u16;
+    }
+
+    /// Whether a rule at this point or before has ended them. For a recipient it counts for that one alone.
+    pub(super) fn rules_are_ended(&self, at: At) -> bool {
+        let of_others = match at {
+            At::Rcpt => 0,
+            _ => 1 << At::Rcpt as u16,
+        };
+        self.ended & !of_others != 0
     }
 
     pub(super) fn set_welcome(&mut self) {

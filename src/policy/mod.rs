@@ -34,7 +34,7 @@
 //!
 //! # Rejected
 //! - *One expression language for all*: each look-up would be interpreted, and a list of a million networks
-//!   is no expression. Rules in CEL come as one check among the others.
+//!   is no expression. Rules in CEL's syntax are one check among the others (`expression/`, `checks/rule.rs`).
 //! - *A chain of handlers that pass the message on*: no place would know all that a message met. A check only
 //!   reports; [`Policy::ask`] alone decides.
 //! - *A lock around the rates*: every worker touches them for every message (see `rates/table.rs`).
@@ -43,11 +43,14 @@ pub mod authentication;
 mod build;
 mod builder;
 mod checks;
+mod condition;
 pub mod dns;
+pub mod expression;
 mod facts;
 mod inquiry;
 mod judgement;
 mod lists;
+mod mistakes;
 mod rates;
 pub mod replies;
 mod rule;
@@ -59,10 +62,12 @@ mod tests;
 mod verdict;
 
 pub use builder::PolicyFault;
+pub use condition::RuleMistake;
 pub use facts::{At, Breaches, Facts, Signals};
 pub use inquiry::Inquiry;
 pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
+pub use mistakes::{WrongRule, rule_mistakes};
 pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key, prefix_of};
 pub use rule::CheckInfo;
 pub use verdict::{Verdict, What};
@@ -150,6 +155,12 @@ impl Policy {
             }
         }
         all
+    }
+
+    /// Whether something judges at this point.
+    #[must_use]
+    pub fn judges(&self, listener: usize, at: At) -> bool {
+        !self.profile(listener).stages[at as usize].is_empty()
     }
 
     /// Whether something decides at this point by what was asked: the answers are waited for.

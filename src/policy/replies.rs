@@ -16,7 +16,7 @@ impl Defaults {
     pub fn of(&self, what: What) -> &'static Known {
         match what {
             What::Defer => self.defer,
-            What::Reject | What::Accept | What::Score => self.reject,
+            What::Reject | What::Accept | What::Score | What::Unknown => self.reject,
             What::Close => self.close,
         }
     }
@@ -165,6 +165,12 @@ known! {
     HEADER_DEFERRED = 451 (4, 7, 1) "Message refused for now for what its header says":
         "A header rule that defers matched.",
         "The message is tried again by itself; ask the receiving site if it stays.";
+    RULE_REFUSED = 550 (5, 7, 1) "Message refused by a rule of this site":
+        "A rule of `policy.rule` matched, and has no reply of its own.",
+        "The sender should ask the receiving site which rule it was; its log says so.";
+    RULE_DEFERRED = 451 (4, 7, 1) "Message refused for now by a rule of this site; try later":
+        "A rule of `policy.rule` that defers matched, and has no reply of its own.",
+        "The message is tried again by itself; ask the receiving site if it stays.";
     SCORE_REFUSED = 550 (5, 7, 1) "Message refused: too much speaks against it":
         "The scores of all checks came to `policy.reject_score`.",
         "The receiving site's log names each check and its score.";
@@ -214,4 +220,5 @@ pub(super) const NOT_YOUR_FROM_BY: Defaults = defaults(&OWN_DEFERRED, &NOT_YOUR_
 pub(super) const LOOPING: Defaults = defaults(&OWN_DEFERRED, &LOOP);
 pub(super) const HEADER_SIZE: Defaults = defaults(&OWN_DEFERRED, &HEADER_TOO_LARGE);
 pub(super) const HEADER: Defaults = defaults(&HEADER_DEFERRED, &HEADER_REFUSED);
+pub(super) const RULE: Defaults = defaults(&RULE_DEFERRED, &RULE_REFUSED);
 pub(super) const SCORE: Defaults = defaults(&SCORE_DEFERRED, &SCORE_REFUSED);

@@ -83,11 +83,11 @@ impl<'a> Say<'a> {
             micros: u32::try_from(now.micros_since(self.last)).unwrap_or(u32::MAX),
         });
         self.last = now;
-        if rule.shadow || what == What::Score {
+        if rule.shadow || matches!(what, What::Score | What::Unknown) {
             return ControlFlow::Continue(());
         }
         self.refusal = match what {
-            What::Accept | What::Score => None,
+            What::Accept | What::Score | What::Unknown => None,
             What::Defer => Some(Verdict::Defer(reply(rule))),
             What::Reject => Some(Verdict::Reject(reply(rule))),
             What::Close => Some(Verdict::Close(reply(rule))),
@@ -105,6 +105,15 @@ impl<'a> Say<'a> {
 
     pub fn is_welcome(&self) -> bool {
         self.judgement.is_welcome()
+    }
+
+    /// No more rules for the session, the message or the recipient, whichever this point is about.
+    pub fn end_rules(&mut self) {
+        self.judgement.end_rules(self.at);
+    }
+
+    pub fn rules_are_ended(&self) -> bool {
+        self.judgement.rules_are_ended(self.at)
     }
 
     /// Whether the rule has left its hit in this session or message already.

@@ -36,6 +36,8 @@ pub enum What {
     Close,
     /// Added to the score.
     Score,
+    /// Nothing: what the rule reads is not known.
+    Unknown,
 }
 
 impl What {
@@ -48,6 +50,7 @@ impl What {
             What::Reject => "reject",
             What::Close => "close",
             What::Score => "score",
+            What::Unknown => "unknown",
         }
     }
 }

@@ -131,8 +131,10 @@ impl Session {
     /// not ours is refused without that.
     async fn judge_answers(&mut self) -> Result<(), Answer> {
         let is_due = |transaction: &Transaction| !transaction.answers_judged;
-        let waits = self.current.site.policy.waits(self.listener, At::Answers);
-        if !waits || !self.transaction.as_deref().is_some_and(is_due) {
+        let policy = &self.current.site.policy;
+        let has_use =
+            policy.waits(self.listener, At::Answers) || policy.judges(self.listener, At::Answers);
+        if !has_use || !self.transaction.as_deref().is_some_and(is_due) {
             return Ok(());
         }
         self.know(At::Answers).await;

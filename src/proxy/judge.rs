@@ -232,11 +232,13 @@ impl Session {
             (What::Defer, false) => Counter::HitDefer,
             (What::Reject, false) => Counter::HitReject,
             (What::Close, false) => Counter::HitClose,
+            (What::Unknown, false) => Counter::HitUnknown,
             (What::Accept, true) => Counter::ShadowAccept,
             (What::Score, true) => Counter::ShadowScore,
             (What::Defer, true) => Counter::ShadowDefer,
             (What::Reject, true) => Counter::ShadowReject,
             (What::Close, true) => Counter::ShadowClose,
+            (What::Unknown, true) => Counter::ShadowUnknown,
         };
         let recorder = &self.context.recorder;
         recorder.count(counter, scope.unwrap_or(Scope::NONE), 1);
@@ -289,6 +291,7 @@ impl<'a> Known<'a> {
             sender: envelope.sender(),
             recipient: asked.recipient.map(|path| envelope.path(path)),
             recipient_is_ours: asked.ours,
+            envelope: Some(envelope),
             recipients: envelope.recipients().len() - usize::from(asked.recipient.is_some()),
             size: match asked.at {
                 At::Body => self.server.body_facts().size,

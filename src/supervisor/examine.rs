@@ -6,6 +6,7 @@ use super::exposed::exposed;
 use crate::{
     auth,
     config::{ConfigSource, Loaded, Problem, Severity},
+    policy,
     process::user,
     tls::{Front, TlsFault},
     upstream,
@@ -45,6 +46,12 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
     for (key, problem, hint) in exposed(&loaded.config) {
         warnings.push(loaded.problem(Severity::Warning, &key, problem, Some(hint)));
     }
+    for (problem, is_warning) in rules(&loaded) {
+        match is_warning {
+            true => warnings.push(problem),
+            false => errors.push(problem),
+        }
+    }
     loaded.warnings.extend(warnings);
     let sources = auth::faults(&loaded.config).into_iter();
     let errors: Vec<Problem> = errors
@@ -54,5 +61,98 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
     match errors.is_empty() {
         true => Ok(loaded),
         false => Err(loaded.warnings.into_iter().chain(errors).collect()),
+    }
+}
+
+/// What is wrong with conditions and replies of rules, and whether it stops nothing.
+fn rules(loaded: &Loaded) -> Vec<(Problem, bool)> {
+    let found = policy::rule_mistakes(&loaded.config).into_iter();
+    let place = |rule: policy::WrongRule| {
+        let severity = match rule.is_warning {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        let mistake = rule.mistake;
+        let problem = loaded.problem(severity, &rule.key, mistake.message, mistake.hint);
+        let problem = match mistake.span {
+            Some(span) => loaded.problem_within(problem, &rule.value, span),
+            None => problem,
+        };
+        (problem, rule.is_warning)
+    };
+    found.map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn told(more: &str) -> Vec<String> {
+        let text = format!(
+            "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n{more}\n\
+             [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\n\
+             [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n"
+        );
+        let loaded = config::parse("t.toml", &text);
+        let loaded = loaded.unwrap_or_else(|found| panic!("{found:#?}"));
+        let found = rules(&loaded).into_iter();
+        found.map(|(problem, _)| problem.brief()).collect()
+    }
+
+    #[test]
+    fn a_mistake_in_a_rule_has_its_line_and_column() {
+        let rule = |when: &str| {
+            told(&format!(
+                "[[policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = {when}"
+            ))
+        };
+        let says = "int and string can't be compared with `>`; write a number without quotes";
+        for (when, place) in [
+            ("\"dnsbl_hits > 'x'\"", "8:9"),
+            ("\"tls && dnsbl_hits > 'x'\"", "8:16"),
+            ("\"\"\"\n  tls &&\n   dnsbl_hits > 'x'\"\"\"", "10:4"),
+            ("'\'\'\ntls && dnsbl_hits > \"x\"\'\'\'", "9:8"),
+            ("\"helo == \\\"ä\\\" && dnsbl_hits > 'x'\"", "8:26"),
+        ] {
+            assert_eq!(rule(when), [format!("t.toml:{place}: {says}")], "{when}");
+        }
+        let near = "there is no fact `client.adress`; did you mean `client.address`?";
+        assert_eq!(
+            rule("'client.adress == \"192.0.2.1\"'"),
+            [format!("t.toml:8:9: {near}")]
+        );
+        assert_eq!(
+            rule("'1 == 1'"),
+            ["t.toml:8:8: the condition is always true"]
+        );
+        let reply = rule("'tls'\nreply = '550 5.7.1 {helo} {hello}'");
+        assert_eq!(
+            reply,
+            ["t.toml:9:27: there is no fact `hello`; did you mean `helo`?"]
+        );
+        let early = rule("'helo == \"a\"'\nat = 'connect'");
+        assert_eq!(early.len(), 1);
+        assert!(
+            early[0].starts_with("t.toml:9:6: `helo` is known at helo, and not at connect"),
+            "{early:?}"
+        );
+        assert_eq!(rule("'helo == \"a\"'"), [""; 0]);
+    }
+
+    #[test]
+    fn a_listeners_own_rules_are_looked_at_in_their_place() {
+        let own = told("[[listener.policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = 'tsl'");
+        assert_eq!(
+            own,
+            ["t.toml:8:9: there is no fact `tsl`; did you mean `tls`?"]
+        );
+        let lists = told(
+            "[[policy.list]]\nname = \"b\"\nentries = [\"a.example\"]\n[[policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = 'sender in list(\"zzzz\")'",
+        );
+        assert_eq!(
+            lists,
+            ["t.toml:11:24: there is no list \"zzzz\"; there is \"b\""]
+        );
     }
 }

@@ -118,7 +118,7 @@ fn unknown_keys() {
 fn keys_that_are_not_there_yet() {
     for more in [
         "[spool]\ndirectory = \"x\"\n",
-        "[[policy.rule]]\nname = \"x\"\n",
+        "[policy.greylist]\nmode = \"on\"\n",
     ] {
         let found = problems(&with(more));
         assert_eq!(found.len(), 1, "{found:#?}");

@@ -98,7 +98,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "net", "smtp", "dns", "metrics", "log", "config",
         ],
     ),
-    ("cli", &["admin", "process", "auth", "log", "config"]),
+    (
+        "cli",
+        &["admin", "process", "auth", "policy", "log", "config"],
+    ),
 ];
 
 const LINES_PER_FILE_MAX: usize = 500;

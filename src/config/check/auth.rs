@@ -2,7 +2,7 @@
 
 use crate::config::{
     AuthMechanism, Config, CredentialSource, Credentials, Listener, ListenerTls, Role,
-    document::Document, shape::nearest,
+    document::Document, nearest::nearest,
 };
 
 pub fn check(config: &Config, at: &mut Document) {

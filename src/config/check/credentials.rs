@@ -1,7 +1,7 @@
 //! Credential sources: each has the keys that it needs, and none that another one has.
 
 use crate::config::{
-    Config, CredentialSource, Credentials, PoolTls, document::Document, entry, shape::nearest,
+    Config, CredentialSource, Credentials, PoolTls, document::Document, entry, nearest::nearest,
 };
 use std::path::Path;
 

@@ -1,7 +1,10 @@
 //! Lists and the files that hold their entries.
 
-use crate::config::{List, document::Document, entry, open_file};
-use std::{io::Read, path::Path};
+use crate::config::{List, NamedList, document::Document, entry, open_file};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 /// A list file larger than this is refused: it is read into memory at each reload.
 const FILE_MAX: u64 = 64 << 20;
@@ -15,16 +18,19 @@ pub enum Entries {
     Hosts,
     /// Domains, addresses of mail, regular expressions.
     Names,
+    /// All of these.
+    Any,
 }
 
 impl Entries {
     fn check(self, text: &str) -> Result<(), String> {
         match self {
             Entries::Networks => entry::network(text).map(drop),
+            Entries::Any if entry::is_address_or_network(text) => entry::network(text).map(drop),
             Entries::Hosts if text.contains('@') && !text.starts_with('/') => {
                 Err("a HELO name has no @".into())
             }
-            Entries::Hosts | Entries::Names => entry::name_entry(text),
+            Entries::Hosts | Entries::Names | Entries::Any => entry::name_entry(text),
         }
     }
 }
@@ -33,26 +39,39 @@ pub fn check(section: &str, lists: &[List], entries: Entries, at: &mut Document)
     super::names(section, lists.iter().map(|list| &*list.name), at);
     for (i, list) in lists.iter().enumerate() {
         let path = format!("{section}[{i}]");
-        if list.entries.is_empty() && list.files.is_empty() {
-            let hint = "give it `entries` or `files`".to_string();
+        one(&path, &list.entries, &list.files, entries, at);
+    }
+}
+
+/// The lists that rules name.
+pub fn named(section: &str, lists: &[NamedList], at: &mut Document) {
+    super::names(section, lists.iter().map(|list| &*list.name), at);
+    for (i, list) in lists.iter().enumerate() {
+        let path = format!("{section}[{i}]");
+        one(&path, &list.entries, &list.files, Entries::Any, at);
+    }
+}
+
+fn one(path: &str, texts: &[String], files: &[PathBuf], entries: Entries, at: &mut Document) {
+    if texts.is_empty() && files.is_empty() {
+        let hint = "give it `entries` or `files`".to_string();
+        at.error(
+            &format!("{path}.entries"),
+            format!("`{path}` is empty"),
+            hint,
+        );
+    }
+    for (j, text) in texts.iter().enumerate() {
+        if let Err(hint) = entries.check(text.trim()) {
             at.error(
-                &format!("{path}.entries"),
-                format!("`{path}` is empty"),
+                &format!("{path}.entries[{j}]"),
+                format!("\"{text}\" can't be an entry of this list"),
                 hint,
             );
         }
-        for (j, text) in list.entries.iter().enumerate() {
-            if let Err(hint) = entries.check(text.trim()) {
-                at.error(
-                    &format!("{path}.entries[{j}]"),
-                    format!("\"{text}\" can't be an entry of this list"),
-                    hint,
-                );
-            }
-        }
-        for (j, file) in list.files.iter().enumerate() {
-            read(file, &format!("{path}.files[{j}]"), entries, at);
-        }
+    }
+    for (j, file) in files.iter().enumerate() {
+        read(file, &format!("{path}.files[{j}]"), entries, at);
     }
 }
 

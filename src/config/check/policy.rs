@@ -72,6 +72,42 @@ fn tables(
     }
     relay(policy, base, is_here, at);
     headers(policy, base, is_here, at);
+    rules(policy, base, is_here, at);
+}
+
+/// What can be said of rules without their language, which `policy` knows.
+fn rules(
+    policy: &Policy,
+    base: &str,
+    is_here: &dyn Fn(&str, &Document) -> bool,
+    at: &mut Document,
+) {
+    let lists = format!("{base}.list");
+    if is_here(&lists, at) {
+        list::named(&lists, &policy.list, at);
+    }
+    let section = format!("{base}.rule");
+    if !is_here(&section, at) {
+        return;
+    }
+    super::names(&section, policy.rule.iter().map(|rule| &*rule.name), at);
+    for (i, rule) in policy.rule.iter().enumerate() {
+        let path = format!("{section}[{i}]");
+        outcome(&path, rule.then, rule.score, None, at);
+        if rule.when.trim().is_empty() {
+            let hint = "write when = '…', such as when = 'spf == \"fail\"'".to_string();
+            at.error(
+                &format!("{path}.when"),
+                format!("`{path}` has no condition"),
+                hint,
+            );
+        }
+        if rule.reply.is_some() && matches!(rule.then, Then::Accept | Then::Score) {
+            let message = format!("`reply` is never said with `then = \"{}\"`", rule.then);
+            let hint = "remove it, or change `then`".to_string();
+            at.error(&format!("{path}.reply"), message, hint);
+        }
+    }
 }
 
 fn headers(

@@ -1,7 +1,9 @@
 //! Pools and routes: names that refer to each other, backends, loops, domains.
 
 use crate::{
-    config::{Backend, Config, Pool, PoolTls, Protocol, document::Document, entry, shape::nearest},
+    config::{
+        Backend, Config, Pool, PoolTls, Protocol, document::Document, entry, nearest::nearest,
+    },
     smtp::domain::address_to_ascii,
 };
 use std::{

@@ -130,6 +130,7 @@ impl Default for Policy {
             reject_score: 10.0,
             defer_score: 0.0,
             log_rejected: LogRejected::default(),
+            rate_table: 100_000,
             client_list: Vec::new(),
             helo_list: Vec::new(),
             sender_list: Vec::new(),
@@ -173,6 +174,8 @@ impl Default for Policy {
             dmarc: DmarcRules::default(),
             arc: ArcRules::default(),
             header: Vec::new(),
+            list: Vec::new(),
+            rule: Vec::new(),
         }
     }
 }

@@ -14,6 +14,7 @@ mod listener;
 mod part;
 mod policy;
 mod process;
+mod rule;
 mod service;
 
 pub use acme::*;
@@ -26,6 +27,7 @@ pub use listener::*;
 pub use part::PolicyPart;
 pub use policy::*;
 pub use process::*;
+pub use rule::*;
 pub use service::*;
 
 use super::{choice::*, value::*};

@@ -29,6 +29,12 @@ impl PolicyPart {
         self.0.is_empty()
     }
 
+    /// Whether it has this key or table.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// What it says, over what holds elsewhere.
     fn over(&self, below: Policy) -> Policy {
         if self.is_empty() {

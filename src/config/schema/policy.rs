@@ -1,7 +1,8 @@
 //! `[policy]`.
 
 use super::{
-    ArcRules, DkimRules, DmarcRules, Dnsbl, HeloDomainRules, RdnsRules, SenderDomainRules, SpfRules,
+    ArcRules, DkimRules, DmarcRules, Dnsbl, HeloDomainRules, NamedList, RdnsRules, Rule,
+    SenderDomainRules, SpfRules,
 };
 use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
@@ -26,6 +27,9 @@ pub struct Policy {
     /// were refused, which helps to find wrong refusals; it costs a few more replies for each refused client. A client
     /// that authenticates before RCPT is not refused. Limits on connections and sessions are always told at once.
     pub log_rejected: LogRejected,
+    /// Most accounts of `rate(…)` in rules that are remembered; each takes 16 octets. When the table is full, the
+    /// accounts with the least use are forgotten first.
+    pub rate_table: u32,
     /// Lists of client addresses, looked at when a client connects, in this order. The first list that holds the
     /// address decides; after a list with `then = "score"`, or in shadow mode, the next one is looked at too. `accept`
     /// also exempts the client from early talk, HELO rules, HELO lists and sender lists in its session, but not from
@@ -83,6 +87,11 @@ pub struct Policy {
     pub arc: ArcRules,
     /// Rules on header fields, for every client, looked at in this order once the message is complete; 64 at most.
     pub header: Vec<HeaderRule>,
+    /// Lists that rules ask by their names.
+    pub list: Vec<NamedList>,
+    /// Rules with conditions of your own, for every client, judged in this order after all other checks of the same point;
+    /// 1,000 at most.
+    pub rule: Vec<Rule>,
 }
 
 /// What a check does once it matches. All checks share these keys.

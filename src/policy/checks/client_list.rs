@@ -21,7 +21,9 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
         let name = format!("client_list.{}", list.name);
         if let Some(rule) = builder.rule(name, doc, &key, list.into(), &replies::CLIENT) {
             let mut networks = Networks::builder();
-            file::read(builder, &key, list, &mut |entry| networks.add(entry));
+            file::read(builder, &key, &list.entries, &list.files, &mut |entry| {
+                networks.add(entry)
+            });
             lists.push((rule, networks.build()));
         }
     }

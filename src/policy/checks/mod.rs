@@ -12,6 +12,7 @@ mod rate;
 mod recipient_list;
 mod relay;
 mod results;
+mod rule;
 mod sender_list;
 
 use super::{At, Facts, HitKind, Shared, builder::Builder, inquiry::Wants, rule::Say};
@@ -84,4 +85,6 @@ pub const TABLE: &[(Build, Same)] = &[
         a.recipient_list == b.recipient_list
     }),
     (header::build, |a, b| a.header == b.header),
+    // Last, for they may read the score of all others.
+    (rule::build, |a, b| a.rule == b.rule && a.list == b.list),
 ];

@@ -7,7 +7,7 @@ use crate::{
     policy::{
         At, Facts, Inquiry, Shared,
         builder::{Builder, RuleSettings},
-        dns::{domain, generic, helo, reverse},
+        dns::{generic, reverse},
         inquiry::{Want, Wants},
         replies::{self, Defaults},
         rule::{Rule, Say},
@@ -210,21 +210,7 @@ pub fn helo_domain(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
         builder,
         &said,
         false,
-        |inquiry, _| {
-            let result = match inquiry.helo()? {
-                helo::Outcome::NoName | helo::Outcome::Malformed => "no_name",
-                helo::Outcome::NoHost => "no_host",
-                helo::Outcome::Exists(None) => "not_client",
-                helo::Outcome::Unknown(_) => "unknown",
-                // `policy.helo` judges literals.
-                helo::Outcome::Exists(Some(_))
-                | helo::Outcome::OwnLiteral
-                | helo::Outcome::OtherLiteral
-                | helo::Outcome::BadLiteral
-                | helo::Outcome::LeadsToClient => return None,
-            };
-            Some((result, "".into()))
-        },
+        |inquiry, _| Some((inquiry.helo()?.result()?, "".into())),
         |wants, _| wants.helo = true,
     )
 }
@@ -269,17 +255,7 @@ pub fn sender_domain(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
         builder,
         &said,
         false,
-        |inquiry, _| {
-            let result = match inquiry.sender()? {
-                domain::Outcome::NoName | domain::Outcome::Malformed => "no_name",
-                domain::Outcome::NoMail | domain::Outcome::NoExchange => "no_mail",
-                domain::Outcome::NullMx => "null_mx",
-                domain::Outcome::Unusable(_) => "unusable",
-                domain::Outcome::Unknown(_) => "unknown",
-                domain::Outcome::Exists | domain::Outcome::Literal => return None,
-            };
-            Some((result, "".into()))
-        },
+        |inquiry, _| Some((inquiry.sender()?.result()?, "".into())),
         |wants, _| wants.sender = true,
     )
 }

@@ -80,6 +80,21 @@ struct Addresses {
     missing: Vec<Question>,
 }
 
+impl Outcome {
+    /// The word of `policy.sender_domain` for it; `None` where the domain is well.
+    #[must_use]
+    pub fn result(&self) -> Option<&'static str> {
+        match self {
+            Outcome::NoName | Outcome::Malformed => Some("no_name"),
+            Outcome::NoMail | Outcome::NoExchange => Some("no_mail"),
+            Outcome::NullMx => Some("null_mx"),
+            Outcome::Unusable(_) => Some("unusable"),
+            Outcome::Unknown(_) => Some("unknown"),
+            Outcome::Exists | Outcome::Literal => None,
+        }
+    }
+}
+
 impl Domain {
     /// Of a domain of a reverse-path, in ASCII, or a literal in brackets. The null reverse-path has none.
     #[must_use]

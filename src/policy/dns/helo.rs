@@ -57,6 +57,24 @@ pub enum Outcome {
     Unknown(Unknown),
 }
 
+impl Outcome {
+    /// The word of `policy.helo_domain` for it; `None` where the name is well, and for literals, which `policy.helo` judges.
+    #[must_use]
+    pub fn result(self) -> Option<&'static str> {
+        match self {
+            Outcome::NoName | Outcome::Malformed => Some("no_name"),
+            Outcome::NoHost => Some("no_host"),
+            Outcome::Exists(None) => Some("not_client"),
+            Outcome::Unknown(_) => Some("unknown"),
+            Outcome::Exists(Some(_))
+            | Outcome::OwnLiteral
+            | Outcome::OtherLiteral
+            | Outcome::BadLiteral
+            | Outcome::LeadsToClient => None,
+        }
+    }
+}
+
 impl Helo {
     /// Of this name, in ASCII, as the client said it.
     #[must_use]

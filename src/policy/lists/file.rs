@@ -3,10 +3,13 @@
 //! What an entry is, and where a comment starts, is said once, in `config/entry.rs`.
 
 use crate::{
-    config::{self, entry, open_file},
+    config::{entry, open_file},
     policy::builder::Builder,
 };
-use std::{io::Read, path::Path};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 /// Mistakes reported for one list; more are only counted.
 const FAULTS_MAX: usize = 20;
@@ -15,7 +18,8 @@ const FAULTS_MAX: usize = 20;
 pub fn read(
     builder: &mut Builder<'_>,
     key: &str,
-    list: &config::List,
+    entries: &[String],
+    files: &[PathBuf],
     add: &mut dyn FnMut(&str) -> Result<(), String>,
 ) {
     let mut faults = Faults {
@@ -23,12 +27,12 @@ pub fn read(
         key,
         count: 0,
     };
-    for entry in &list.entries {
+    for entry in entries {
         if let Err(why) = add(entry.trim()) {
             faults.report(why);
         }
     }
-    for file in &list.files {
+    for file in files {
         read_file(file, &mut faults, add);
     }
     if faults.count > FAULTS_MAX {

@@ -2,5 +2,6 @@
 
 pub(super) mod file;
 pub(super) mod lower;
+pub(super) mod named;
 pub(super) mod names;
 pub(super) mod networks;

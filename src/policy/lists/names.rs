@@ -42,17 +42,14 @@ pub fn build(
         };
         let mut names = Names::default();
         let mut patterns = Vec::new();
-        file::read(builder, &key, list, &mut |entry| {
+        file::read(builder, &key, &list.entries, &list.files, &mut |entry| {
             if kind == "helo_list" && entry.contains('@') && !entry.starts_with('/') {
                 return Err(format!("{entry:?}: a HELO name has no @"));
             }
             names.add(entry, &mut patterns)
         });
-        if !patterns.is_empty() {
-            match compile(&patterns) {
-                Ok(set) => names.patterns = Some(set),
-                Err(why) => builder.fault(&key, why),
-            }
+        if let Err(why) = names.set_patterns(&patterns) {
+            builder.fault(&key, why);
         }
         lists.push((rule, names));
     }
@@ -93,7 +90,7 @@ impl Lists {
 
 /// The entries of one list.
 #[derive(Debug, Default)]
-struct Names {
+pub struct Names {
     null: bool,
     domains: FxHashSet<Box<[u8]>>,
     below: FxHashSet<Box<[u8]>>,
@@ -102,7 +99,8 @@ struct Names {
 }
 
 impl Names {
-    fn add(&mut self, text: &str, patterns: &mut Vec<String>) -> Result<(), String> {
+    /// Takes an entry; regular expressions are left in `patterns`.
+    pub fn add(&mut self, text: &str, patterns: &mut Vec<String>) -> Result<(), String> {
         entry::name_entry(text)
             .map_err(|hint| format!("{text:?} can't be an entry of this list: {hint}"))?;
         if let Some(pattern) = text
@@ -131,8 +129,16 @@ impl Names {
         Ok(())
     }
 
+    /// Compiles the regular expressions.
+    pub fn set_patterns(&mut self, patterns: &[String]) -> Result<(), String> {
+        if !patterns.is_empty() {
+            self.patterns = Some(compile(patterns)?);
+        }
+        Ok(())
+    }
+
     /// Which kind of entry holds this path: as it came, in lower case, its domain in lower case.
-    fn address(&self, raw: &[u8], whole: &[u8], domain: &[u8]) -> Option<&'static str> {
+    pub fn address(&self, raw: &[u8], whole: &[u8], domain: &[u8]) -> Option<&'static str> {
         if raw.is_empty() && self.null {
             return Some("<>");
         }
@@ -142,7 +148,8 @@ impl Names {
         self.name(raw, domain)
     }
 
-    fn name(&self, raw: &[u8], name: &[u8]) -> Option<&'static str> {
+    /// Which kind of entry holds this name: as it came, in lower case.
+    pub fn name(&self, raw: &[u8], name: &[u8]) -> Option<&'static str> {
         if !self.domains.is_empty() && self.domains.contains(name) {
             return Some("domain");
         }
@@ -151,6 +158,16 @@ impl Names {
         }
         let patterns = self.patterns.as_ref()?;
         patterns.is_match(raw).then_some("pattern")
+    }
+}
+
+impl Names {
+    /// Whether a text is an entry: as it came, in lower case.
+    pub fn text(&self, raw: &[u8], lowered: &[u8]) -> bool {
+        let is_pattern = |patterns: &RegexSet| patterns.is_match(raw);
+        self.domains.contains(lowered)
+            || self.addresses.contains(lowered)
+            || self.patterns.as_ref().is_some_and(is_pattern)
     }
 }
 

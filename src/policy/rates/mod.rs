@@ -20,6 +20,7 @@ pub struct Shared {
     pub(super) client: Arc<Table>,
     pub(super) prefix: Arc<Table>,
     pub(super) sender: Arc<Table>,
+    pub(super) rules: Arc<Table>,
 }
 
 impl Shared {
@@ -38,6 +39,7 @@ impl Shared {
             client: sized(|config| &config.client_rate),
             prefix: sized(|config| &config.prefix_rate),
             sender: sized(|config| &config.sender_rate),
+            rules: Arc::new(Table::new(rule_slots(configs))),
         }
     }
 
@@ -45,19 +47,17 @@ impl Shared {
     /// which start anew.
     #[must_use]
     pub fn adapted(&self, configs: &[config::Policy]) -> Shared {
-        let fitting = |table: &Arc<Table>, rate| {
-            let slots = largest(configs, rate);
-            if table.fits(slots) {
-                Arc::clone(table)
-            } else {
-                Arc::new(Table::new(slots))
-            }
+        let resized = |table: &Arc<Table>, slots| match table.fits(slots) {
+            true => Arc::clone(table),
+            false => Arc::new(Table::new(slots)),
         };
+        let fitting = |table, rate| resized(table, largest(configs, rate));
         Shared {
             sessions: Arc::clone(&self.sessions),
             client: fitting(&self.client, |config| &config.client_rate),
             prefix: fitting(&self.prefix, |config| &config.prefix_rate),
             sender: fitting(&self.sender, |config| &config.sender_rate),
+            rules: resized(&self.rules, rule_slots(configs)),
         }
     }
 
@@ -79,6 +79,16 @@ impl Shared {
 fn largest(configs: &[config::Policy], rate: fn(&config::Policy) -> &config::Rate) -> usize {
     let sizes = configs.iter().map(|config| slots(rate(config)));
     sizes.max().unwrap_or(0)
+}
+
+/// Room for the accounts of rules, where one may use `rate`.
+fn rule_slots(configs: &[config::Policy]) -> usize {
+    let uses = |config: &&config::Policy| config.rule.iter().any(|rule| rule.when.contains("rate"));
+    let sizes = configs.iter().filter(uses);
+    sizes
+        .map(|config| config.rate_table as usize)
+        .max()
+        .unwrap_or(0)
 }
 
 /// A key takes a slot for each limit that is set.

@@ -1,0 +1,271 @@
+//! Rules with conditions that the operator wrote: `[[policy.rule]]`. The language is in `expression/`.
+//!
+//! They are judged in their order, each at its point. One whose condition is unknown does nothing, and its hit says why;
+//! not so for clients that are known, about which nothing is asked elsewhere.
+
+use super::{Check, Whom};
+use crate::{
+    policy::{
+        At, Facts, Shared, What,
+        builder::{Builder, RuleSettings},
+        condition::{Condition, RuleMistake},
+        expression::{Fields, Gap, KeyPart, Missing, Need, Rate, Rates, Subject, Truth},
+        inquiry::{Want, Wants},
+        lists::lower,
+        rates::{
+            client_key,
+            table::{Limit, Table},
+        },
+        replies,
+        rule::{Rule, Say},
+    },
+    smtp::{Tick, header},
+};
+use std::{
+    cell::RefCell,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Rules of one configuration.
+const RULES_MAX: usize = 1_000;
+
+struct One {
+    rule: Rule,
+    condition: Condition,
+    /// No other is judged after it.
+    stops: bool,
+}
+
+/// What is judged at one point.
+struct Point {
+    at: At,
+    rules: Vec<One>,
+    /// The names of the header fields that these rules read.
+    headers: Vec<Box<str>>,
+}
+
+struct Rules {
+    points: Vec<Point>,
+    stages: Vec<At>,
+}
+
+pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
+    let configured = &builder.config.rule;
+    if configured.len() > RULES_MAX {
+        builder.fault("rule", format!("there are more than {RULES_MAX} rules"));
+    }
+    let mut points: Vec<Point> = Vec::new();
+    for wish in configured {
+        let key = format!("rule {:?}", wish.name);
+        let condition = match Condition::of(wish, &builder.lists) {
+            Ok(condition) => condition,
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    builder.fault(&key, told(mistake));
+                }
+                continue;
+            }
+        };
+        let settings = RuleSettings {
+            then: wish.then,
+            score: wish.score,
+            // It has values in it, and is checked with the condition.
+            reply: None,
+            mode: wish.mode,
+        };
+        let (name, doc) = (
+            format!("rule.{}", wish.name),
+            "A rule of the configuration.",
+        );
+        let Some(rule) = builder.rule(name, doc, &key, settings, &replies::RULE) else {
+            continue;
+        };
+        let at = condition.at;
+        let one = One {
+            rule,
+            condition,
+            stops: wish.stop,
+        };
+        match points.iter_mut().find(|point| point.at == at) {
+            Some(point) => point.rules.push(one),
+            None => points.push(Point::new(at, one)),
+        }
+    }
+    for point in &mut points {
+        let named = point.rules.iter();
+        let named = named.flat_map(|one| one.condition.when.headers());
+        point.headers = named.cloned().collect();
+        point.headers.sort_unstable();
+        point.headers.dedup();
+    }
+    let stages = points.iter().map(|point| point.at).collect();
+    (!points.is_empty()).then(|| Arc::new(Rules { points, stages }) as Arc<dyn Check>)
+}
+
+fn told(mistake: RuleMistake) -> String {
+    let RuleMistake {
+        key, message, hint, ..
+    } = mistake;
+    match hint {
+        Some(hint) => format!("`{key}`: {message}; {hint}"),
+        None => format!("`{key}`: {message}"),
+    }
+}
+
+impl Point {
+    fn new(at: At, first: One) -> Point {
+        Point {
+            at,
+            rules: vec![first],
+            headers: Vec::new(),
+        }
+    }
+
+    /// Where the session waits for what these rules read of the DNS.
+    fn waits_at(&self) -> At {
+        match self.at {
+            At::Rcpt => At::Answers,
+            At::Body => At::Header,
+            at => at,
+        }
+    }
+}
+
+thread_local! {
+    /// One a worker, not one a session.
+    static FIELDS: RefCell<Fields> = RefCell::default();
+}
+
+impl Check for Rules {
+    fn name(&self) -> &'static str {
+        "rule"
+    }
+
+    fn stages(&self) -> &[At] {
+        &self.stages
+    }
+
+    fn wants(&self, wants: &mut Wants) {
+        for point in &self.points {
+            for need in point.rules.iter().flat_map(|one| &one.condition.needs) {
+                match need {
+                    Need::ReverseDns => wants.reverse = Want::Decides,
+                    // They are asked as `policy.dnsbl` says.
+                    Need::Dnsbl => {}
+                    Need::HeloDomain => wants.helo = true,
+                    Need::SenderDomain => wants.sender = true,
+                    Need::Spf => wants.spf = Want::Decides,
+                }
+                wants.waits |= 1 << point.waits_at() as u16;
+            }
+        }
+    }
+
+    fn whom(&self) -> Whom {
+        Whom::Everybody
+    }
+
+    fn look(&self, at: At, facts: &Facts<'_>, shared: &Shared, say: &mut Say<'_>) {
+        let Some(point) = self.points.iter().find(|point| point.at == at) else {
+            return;
+        };
+        if say.rules_are_ended() {
+            return;
+        }
+        let charges = Charges {
+            table: &shared.rules,
+            now: facts.now,
+        };
+        FIELDS.with_borrow_mut(|fields| {
+            if !point.headers.is_empty() {
+                match facts.fields {
+                    Some(index) => fields.read(index.fields(), &point.headers),
+                    None => fields.read(header::fields(facts.header), &point.headers),
+                }
+            }
+            for one in &point.rules {
+                let subject = Subject {
+                    facts,
+                    score: say.score(),
+                    fields,
+                };
+                if one.look(&subject, &charges, say) {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl One {
+    /// Whether no other rule is to be judged.
+    fn look(&self, subject: &Subject<'_>, charges: &Charges<'_>, say: &mut Say<'_>) -> bool {
+        match self.condition.when.judge(subject, charges) {
+            Truth::False => false,
+            Truth::Unknown(gap) => {
+                let is_asked = !matches!(gap, Gap::Unknown(_, Missing::NotAsked));
+                // Once a message: a thousand recipients have the same to say.
+                if is_asked && !say.has(&self.rule) {
+                    let silent = Rule {
+                        score: 0.0,
+                        ..self.rule.clone()
+                    };
+                    let reply = |rule: &Rule| rule.reply.clone();
+                    let _ = say.hit_as(&silent, What::Unknown, gap.to_string(), reply);
+                }
+                false
+            }
+            Truth::True => {
+                let reply = |rule: &Rule| match &self.condition.reply {
+                    Some(template) => template.render(subject, charges),
+                    None => rule.reply.clone(),
+                };
+                let flow = say.hit_as(&self.rule, self.rule.what, "", reply);
+                let ends = !self.rule.shadow && (self.stops || self.rule.what == What::Accept);
+                if ends {
+                    say.end_rules();
+                }
+                ends || flow.is_break()
+            }
+        }
+    }
+}
+
+/// The accounts of rates, at a moment.
+struct Charges<'a> {
+    table: &'a Table,
+    now: Tick,
+}
+
+impl Rates for Charges<'_> {
+    fn is_above(&self, rate: &Rate, key: &[KeyPart<'_>]) -> bool {
+        let per = Duration::from_millis(rate.per_ms);
+        match Limit::new(rate.limit, per) {
+            Some(limit) => !self.table.admit(Key(rate.account, key), limit, 1, self.now),
+            None => false,
+        }
+    }
+}
+
+/// The account of a use of `rate` and its key.
+struct Key<'a>(u64, &'a [KeyPart<'a>]);
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+        for (kind, part) in self.1.iter().enumerate() {
+            kind.hash(state);
+            match part {
+                KeyPart::Text(text) => text.hash(state),
+                KeyPart::Name(name) => lower::host(name, &mut [0; lower::ROOM]).hash(state),
+                KeyPart::Address(address) => client_key(*address).hash(state),
+                KeyPart::Int(number) => number.hash(state),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
