@@ -6,7 +6,7 @@
 //! HELO what is about the name, the connection everything.
 
 use super::{
-    authentication::{BodyHashes, Message, UnixTime, Wanted},
+    authentication::{BodyHashes, Message, UnixTime, Wanted, dmarc::Conclusion, under},
     dns::{
         domain::{self, Domain},
         helo::{self, Helo},
@@ -82,6 +82,11 @@ impl Wants {
         self.lists.is_empty()
             && !(self.helo || self.sender)
             && self.reverse.max(self.spf).max(self.dkim).max(self.arc) == Want::No
+    }
+
+    /// Something decides by DMARC, and so by what it rests on.
+    pub fn decide_by_dmarc(&mut self) {
+        (self.spf, self.dkim, self.dmarc) = (Want::Decides, Want::Decides, Want::Decides);
     }
 
     fn of_names(&self, role: Role) -> bool {
@@ -371,6 +376,20 @@ impl Inquiry {
                 super::spf::Identity::Helo => Role::Helo,
             };
             proven.add(role, Proofs::SPF);
+        }
+        if let Some(message) = self.message() {
+            let sender = String::from_utf8_lossy(&self.sender_domain).to_ascii_lowercase();
+            if let Some(dkim) = message.dkim()
+                && dkim.domains().any(|domain| under(&sender, domain))
+            {
+                proven.add(Role::Sender, Proofs::DKIM);
+            }
+            if let Some(dmarc) = message.dmarc()
+                && dmarc.conclusion == Conclusion::Pass
+                && *dmarc.author == *sender
+            {
+                proven.add(Role::Sender, Proofs::DMARC);
+            }
         }
         if self.reverse().is_some_and(|names| names.confirmed > 0) {
             proven.add(Role::Rdns, Proofs::FCRDNS);

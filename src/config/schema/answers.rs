@@ -41,7 +41,7 @@ pub struct Dnsbl {
     /// Answers that are errors of this list, beside those above.
     pub errors: Vec<String>,
     /// What must be proven before a negative score counts, all of it. A list of names needs one, for a name alone can be
-    /// claimed by anybody.
+    /// claimed by anybody. With `dkim` or `dmarc` the list decides at the end of the message, whatever `at` says.
     pub requires: Vec<Proof>,
     /// Whether the list has the test entries of RFC 5782, section 5: 127.0.0.2 is listed, 127.0.0.1 is not. They are asked at
     /// the start and every hour; a list that answers otherwise is not used until it is well again.

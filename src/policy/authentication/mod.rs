@@ -41,6 +41,7 @@ pub use body::{BodyDigests, BodyHashes};
 pub use canonical::Canonical;
 pub use crypto::{Algorithm, Job, Verified};
 pub use message::{Message, Wanted};
+pub use names::under;
 
 /// Seconds since 1970, without leap seconds.
 pub type UnixTime = u64;

@@ -15,7 +15,7 @@ use crate::{
             parse::{self, EntryWords, Words},
             tally,
             watched::Watched,
-            zone::{Kind, Role, Zone},
+            zone::{Kind, Proofs, Role, Zone},
         },
         inquiry::Wants,
         replies,
@@ -88,6 +88,8 @@ fn one(builder: &mut Builder<'_>, list: &config::Dnsbl) -> Option<List> {
     });
     Some(List {
         at: match (zone.kind, point(list.at)) {
+            // Before the end of a message nothing is known of its signatures.
+            _ if wants_signatures(&zone) => At::Body,
             // A list of names is asked at MAIL.
             (Kind::Names(_), At::Greeting | At::Hello) => At::Mail,
             (_, at) => at,
@@ -97,6 +99,11 @@ fn one(builder: &mut Builder<'_>, list: &config::Dnsbl) -> Option<List> {
         failure,
         own_reply: list.reply.is_some(),
     })
+}
+
+/// Whether a listing counts only with a proof that comes at the end of the message.
+fn wants_signatures(zone: &Zone) -> bool {
+    zone.requires.contains(Proofs::DKIM) || zone.requires.contains(Proofs::DMARC)
 }
 
 /// A list as the machine wants it.
@@ -161,6 +168,9 @@ impl Check for Lists {
             let says_why = !list.own_reply && list.rule.what != What::Score;
             wants.lists.push((Arc::clone(&list.list), says_why));
             wants.waits |= 1 << list.at as u16;
+            if wants_signatures(list.list.zone()) {
+                wants.decide_by_dmarc();
+            }
         }
     }
 

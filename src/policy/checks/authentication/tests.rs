@@ -10,10 +10,20 @@ use crate::smtp::envelope::Path;
 
 /// What a stranger is told at the end of a message, and the hits, by a DNS that says `lines`.
 fn told(config: &str, header: &str, body: &str, lines: &[(&str, &str)]) -> (String, String) {
+    told_from("a@a.example", config, header, body, lines)
+}
+
+fn told_from(
+    sender: &str,
+    config: &str,
+    header: &str,
+    body: &str,
+    lines: &[(&str, &str)],
+) -> (String, String) {
     let mut rig = rig(config);
     let facts = Facts {
         hello: b"mx.a.example",
-        sender: Path::split(b"a@a.example"),
+        sender: Path::split(sender.as_bytes()),
         ..stranger()
     };
     rig.judge_with(&facts, lines);
@@ -227,6 +237,25 @@ fn nothing_is_verified_for_known_clients() {
         .policy
         .begin_message(&facts, header.as_bytes(), &mut inquiry);
     assert!(hashes.is_empty() && inquiry.message().is_none());
+}
+
+#[test]
+fn a_list_of_names_may_want_a_signature() {
+    let (header, body) = parts(SIGNED);
+    let changed = body.replace("hungry", "thirsty");
+    let listed = ("A football.example.com.wl.example", "127.0.0.2");
+    let lines = [KEY, listed, (AT, "v=DMARC1; p=reject")];
+    for proof in ["dkim", "dmarc"] {
+        let config = format!(
+            "dnsbl = [{{ zone = 'wl.example', of = ['sender'], score = -3.0, requires = ['{proof}'] }}]\ndkim.mode = 'off'"
+        );
+        let hits = |body| told_from("joe@Football.example.com", &config, header, body, &lines).1;
+        assert_eq!(
+            hits(body),
+            "dnsbl.wl.example score(wl.example 127.0.0.2(sender))"
+        );
+        assert_eq!(hits(&changed), "");
+    }
 }
 
 #[test]
