@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod explain;
 mod load;
 mod output;
 mod pages;
@@ -41,6 +42,9 @@ pub enum Command {
     /// Read the configuration as `run` would, and print every error in it.
     #[command(after_help = check::HELP)]
     Check(Flags),
+    /// Say what would become of a message and why, check by check. Sends nothing.
+    #[command(after_help = explain::HELP)]
+    Explain(explain::Explain),
     /// Explain the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -94,6 +98,7 @@ impl Command {
         match self {
             Command::Run(flags) => run::run(flags.source()),
             Command::Check(flags) => check::check(&flags.source()),
+            Command::Explain(asked) => explain::explain(asked),
             Command::Config(what) => config::config(what),
             Command::User(what) => user::user(what),
             Command::ServeFiles {

@@ -6,6 +6,7 @@
 //!   process, and an answer comes back to the worker that asked through one mailbox.
 //! - [`Desk`]: that mailbox's end on a worker. A session has a [`Docket`] from the desk, with the questions of its checks and
 //!   the answers that are there.
+//! - [`Recorded`]: answers from a file, for a trial.
 //!
 //! An answer from the cache never leaves the worker. A question that can't be asked (too many are on their way, the servers
 //! are known to be broken) is answered at once with why: nothing queues.
@@ -24,9 +25,11 @@ mod breaker;
 mod cache;
 mod desk;
 mod dns;
+mod recorded;
 mod system;
 mod waiter;
 
 pub use addresses::{ADDRESSES_MAX, Answer as HostAnswer, Family, Resolver, TTL_MAX, TTL_MIN};
 pub use desk::{Desk, Docket};
 pub use dns::{Asked, Dns};
+pub use recorded::Recorded;

@@ -8,6 +8,7 @@ use super::{
     login::{Login, Senders, claimed_login},
     replies,
     session::Session,
+    site::Site,
 };
 use crate::{
     auth::{
@@ -222,26 +223,51 @@ impl Session {
     /// Whether the sender of this transaction is none of the account's addresses, where that matters.
     pub fn is_foreign_sender(&self) -> bool {
         let sender = self.server.envelope().sender().whole;
-        self.owner()
-            .is_some_and(|(account, rule)| !sender.is_empty() && !owns(&account, rule, sender))
+        self.owner().is_some_and(|owner| owner.lacks(sender))
     }
 
     /// Whether an address in From is none of the account's, where that matters.
     pub fn is_foreign_from(&self, header: &[u8]) -> bool {
-        self.owner()
-            .is_some_and(|(account, rule)| !owns_from(&account, rule, header))
+        self.owner().is_some_and(|owner| owner.lacks_from(header))
     }
 
-    /// The account whose addresses the client may use, and the listener's rule for that. A login that a proxy named is
-    /// held to it as one that was proved here.
-    fn owner(&self) -> Option<(Cow<'_, Account>, &SenderRule)> {
+    /// A login that a proxy named is held to its addresses as one that was proved here.
+    fn owner(&self) -> Option<Owner<'_>> {
         let site = &self.current.site;
-        let Senders { source, rule } = site.listeners[self.listener].senders.as_ref()?;
-        let account = match self.account() {
-            Some(account) => Cow::Borrowed(account),
-            None => Cow::Owned(site.auth.named(*source, claimed_login(&self.server)?)),
-        };
-        Some((account, rule))
+        match self.account() {
+            Some(account) => Some(Owner {
+                account: Cow::Borrowed(account),
+                rule: &site.listeners[self.listener].senders.as_ref()?.rule,
+            }),
+            None => Owner::of(site, self.listener, claimed_login(&self.server)?),
+        }
+    }
+}
+
+/// The account whose addresses the client may use, and the listener's rule for that.
+pub(super) struct Owner<'a> {
+    account: Cow<'a, Account>,
+    rule: &'a SenderRule,
+}
+
+impl<'a> Owner<'a> {
+    /// The account of this name; `None` where the listener has no rule.
+    pub fn of(site: &'a Site, listener: usize, login: &str) -> Option<Owner<'a>> {
+        let Senders { source, rule } = site.listeners[listener].senders.as_ref()?;
+        Some(Owner {
+            account: Cow::Owned(site.auth.named(*source, login)),
+            rule,
+        })
+    }
+
+    /// Whether it must not use this sender.
+    pub fn lacks(&self, sender: &[u8]) -> bool {
+        !sender.is_empty() && !owns(&self.account, self.rule, sender)
+    }
+
+    /// Whether it must not use an address in From.
+    pub fn lacks_from(&self, header: &[u8]) -> bool {
+        !owns_from(&self.account, self.rule, header)
     }
 }
 

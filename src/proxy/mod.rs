@@ -14,6 +14,7 @@ mod body;
 mod commit;
 pub mod connection;
 mod context;
+pub mod explain;
 mod fixups;
 mod inquire;
 mod io;

@@ -9,7 +9,7 @@ use crate::{
     proxy::Site,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 /// How often lists that are due are looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,15 +30,22 @@ impl Answers for Told {
 pub(super) async fn keep(site: impl Fn() -> Arc<Site>) {
     loop {
         let site = site();
-        for list in site.policy.lists() {
-            if let Some(probe) = list.due(now_ms()) {
-                let health = run(&probe, &site.dns).await;
-                list.probed(health, now_ms());
-            }
-        }
+        probe(&site).await;
         drop(site);
         sleep(LOOK).await;
     }
+}
+
+/// Probes the lists that are due, all at once: one that does not answer keeps no other waiting.
+pub(super) async fn probe(site: &Site) {
+    let mut probes = JoinSet::new();
+    for list in site.policy.lists() {
+        if let Some(probe) = list.due(now_ms()) {
+            let (list, dns) = (Arc::clone(list), Arc::clone(&site.dns));
+            probes.spawn(async move { list.probed(run(&probe, &dns).await, now_ms()) });
+        }
+    }
+    while probes.join_next().await.is_some() {}
 }
 
 async fn run(probe: &Probe, dns: &Arc<Dns>) -> Health {

@@ -10,6 +10,7 @@ mod build;
 mod certificates;
 mod control;
 pub mod examine;
+pub mod explain;
 mod exposed;
 mod lists;
 mod names;

@@ -19,6 +19,7 @@ mod dovecot;
 mod ending;
 mod endpoint;
 mod exim;
+mod explain;
 mod explained;
 mod failures;
 mod fronts;

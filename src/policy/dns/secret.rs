@@ -87,6 +87,17 @@ impl ZoneName {
         &self.whole
     }
 
+    /// A name that is asked for in this list, with `{key}` in place of the key; `None` where it has no key in it.
+    pub(crate) fn hidden(&self, name: &str) -> Option<String> {
+        let label = self.key.as_deref()?;
+        let before = name.strip_suffix(&*self.whole)?;
+        let parts = self.whole.split('.');
+        let parts: Vec<&str> = parts
+            .map(|part| if part == label { KEY } else { part })
+            .collect();
+        Some(before.to_string() + &parts.join("."))
+    }
+
     /// Whether `text` shows the key, in any case.
     #[must_use]
     pub fn shows_key(&self, text: &str) -> bool {
@@ -130,6 +141,12 @@ mod tests {
             ZoneName::new("zen.{key}.example.net", Some(SECRET), Some("zen")).expect("a zone");
         assert_eq!(inside.asked(), "zen.s3cretkey0123456789.example.net");
         assert_eq!(inside.label(), "zen");
+        let asked = format!("2.0.0.127.{}", inside.asked());
+        assert_eq!(
+            inside.hidden(&asked).as_deref(),
+            Some("2.0.0.127.zen.{key}.example.net")
+        );
+        assert_eq!(inside.hidden("other.example"), None);
     }
 
     #[test]

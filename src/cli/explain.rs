@@ -1,0 +1,195 @@
+//! `gatepost explain`.
+
+use super::{
+    load::{Flags, complain, load},
+    output::{exit, say},
+};
+use clap::Args;
+use gatepost::supervisor::explain::{Bench, Described, Fate, Recorded, unix_seconds};
+use std::{fs, io::Read, net::IpAddr, path::PathBuf, process::ExitCode};
+
+pub const HELP: &str = "\
+Examples:
+  gatepost explain -c mx.toml --client 192.0.2.7 --helo mx.a.example --from a@a.example --to b@example.net
+  gatepost explain -c mx.toml --client 192.0.2.7 --from a@a.example --to b@example.net message.eml
+  gatepost explain -c mx.toml --client 192.0.2.7 --from a@a.example --to b@example.net --answers dns.txt --json
+
+Asks the DNS as the proxy would, and sends nothing: no backend is asked about the recipient. Rates and limits on sessions
+are those of a first client. Without a message, one with an ordinary header is judged.
+
+A line of the file for --answers has a name, a type (A, AAAA, MX, PTR, TXT) and a record, as in a zone file; or NODATA, NXDOMAIN,
+SERVFAIL or TIMEOUT in place of the record. What it does not name does not exist; `* TIMEOUT` changes that. The key of a
+list is written {key}.
+
+Exit codes: 0 the message is accepted, 75 it is deferred (4xx), 77 it is refused (5xx); others as `gatepost --help` says.";
+
+/// The message was put off.
+const DEFERRED: u8 = 75;
+/// The message was refused.
+const REFUSED: u8 = 77;
+/// Octets of a message, or of a file of answers, that are read.
+const FILE_MAX: u64 = 256 << 20;
+
+/// The message that is asked about.
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    flags: Flags,
+    /// The client's address.
+    #[arg(long, value_name = "ADDRESS")]
+    client: IpAddr,
+    /// The name that the client says in EHLO. Without it: its address in brackets.
+    #[arg(long, value_name = "NAME")]
+    helo: Option<String>,
+    /// The sender (MAIL FROM); empty for a bounce.
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+    /// The recipient (RCPT TO); may be given several times.
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    to: Vec<String>,
+    /// The account that the client has logged in as.
+    #[arg(long, value_name = "ACCOUNT")]
+    login: Option<String>,
+    /// The listener that the client connects to. Without it: the first one.
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Take the answers of the DNS from this file, and ask no server.
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
+    /// The message, header and body; `-` for standard input.
+    #[arg(value_name = "MESSAGE")]
+    message: Option<PathBuf>,
+}
+
+/// Prints the verdict for one message, check by check.
+pub fn explain(asked: Explain) -> ExitCode {
+    match run(asked) {
+        Ok(code) => code,
+        Err((code, why)) => {
+            eprintln!("gatepost: {why}");
+            code.into()
+        }
+    }
+}
+
+fn run(asked: Explain) -> Result<ExitCode, (u8, String)> {
+    let recorded = match &asked.answers {
+        None => None,
+        Some(file) => {
+            let text = String::from_utf8(read(file)?);
+            let text = text.map_err(|_| (exit::DATA, format!("{}: it is no text", file.display())));
+            let read = Recorded::parse(&text?);
+            Some(read.map_err(|why| (exit::DATA, format!("{}: {why}", file.display())))?)
+        }
+    };
+    let message = match &asked.message {
+        Some(file) => lines(read(file)?),
+        None => made_up(&asked.from, &asked.to).into_bytes(),
+    };
+    let loaded = match load(&asked.flags.source(), complain) {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    let bench = Bench::new(loaded.config).map_err(|why| (exit::CONFIG, why.to_string()))?;
+    let listener = place(&bench, asked.listener.as_deref())?;
+    let hello = asked.helo.unwrap_or_else(|| match asked.client {
+        IpAddr::V4(v4) => format!("[{v4}]"),
+        IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
+    });
+    let bare = |path: &str| {
+        let inside = path
+            .strip_prefix('<')
+            .and_then(|path| path.strip_suffix('>'));
+        inside.unwrap_or(path).to_string()
+    };
+    let recipients: Vec<String> = asked.to.iter().map(|to| bare(to)).collect();
+    let described = Described {
+        listener,
+        client: asked.client.to_canonical(),
+        hello: hello.as_bytes(),
+        sender: &bare(&asked.from),
+        recipients: &recipients,
+        account: asked.login.as_deref(),
+        message: &message,
+        unix_seconds: unix_seconds(),
+    };
+    let report = bench
+        .explain(&described, recorded.as_ref())
+        .map_err(|why| (exit::UNAVAILABLE, why.to_string()))?;
+    let text = match asked.json {
+        true => report.json(&described, bench.listener(listener)),
+        false => report.table(&described, bench.listener(listener)),
+    };
+    let written = say(&text);
+    if written != ExitCode::SUCCESS {
+        return Ok(written);
+    }
+    Ok(match report.fate() {
+        Fate::Accepted => ExitCode::SUCCESS,
+        Fate::Deferred => DEFERRED.into(),
+        Fate::Refused => REFUSED.into(),
+    })
+}
+
+fn place(bench: &Bench, name: Option<&str>) -> Result<usize, (u8, String)> {
+    let Some(name) = name else { return Ok(0) };
+    let found = bench.listeners().position(|listener| listener == name);
+    found.ok_or_else(|| {
+        let all: Vec<&str> = bench.listeners().collect();
+        let why = format!(
+            "there is no listener {name:?}; the configuration has {}",
+            all.join(", ")
+        );
+        (exit::USAGE, why)
+    })
+}
+
+fn read(file: &PathBuf) -> Result<Vec<u8>, (u8, String)> {
+    let told = |why: std::io::Error| (exit::DATA, format!("can't read {}: {why}", file.display()));
+    let mut octets = Vec::new();
+    let source: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(fs::File::open(file).map_err(told)?),
+    };
+    source
+        .take(FILE_MAX + 1)
+        .read_to_end(&mut octets)
+        .map_err(told)?;
+    match octets.len() as u64 > FILE_MAX {
+        true => Err((
+            exit::DATA,
+            format!("{} is larger than {} MiB", file.display(), FILE_MAX >> 20),
+        )),
+        false => Ok(octets),
+    }
+}
+
+/// A file's line ends as they are on the wire.
+fn lines(octets: Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
+    let mut last = 0;
+    for octet in octets {
+        if octet == b'\n' && last != b'\r' {
+            out.push(b'\r');
+        }
+        out.push(octet);
+        last = octet;
+    }
+    out
+}
+
+/// A message that no ordinary rule has anything against.
+fn made_up(from: &str, to: &[String]) -> String {
+    let from = match from.trim_matches(['<', '>']) {
+        "" => "MAILER-DAEMON",
+        from => from,
+    };
+    format!(
+        "From: <{from}>\r\nTo: {}\r\nSubject: explain\r\nDate: Fri, 27 Nov 2026 12:00:00 +0000\r\n\
+         Message-ID: <explain@gatepost>\r\n\r\nexplain\r\n",
+        to.join(", ")
+    )
+}

@@ -1,0 +1,398 @@
+//! The verdict for a message that only is described: the policy is asked at the same points, in the same order and with the same
+//! facts as for a session, and each answer is kept. Nothing is sent, no backend is asked, and no limit counts it.
+//!
+//! What a session knows of the state of the process (rates, open sessions, what a backend has said of a recipient) is left
+//! out: the client is the first one.
+
+use super::{authenticate::Owner, payload::Survey, replies, site::Site};
+use crate::{
+    config::Role,
+    dns::{Answer, Answers, Question},
+    net::now,
+    policy::{
+        At, Breaches, Facts, Finding, HitKind, Inquiry, Judgement, SessionTicket, Shared, Verdict,
+        What,
+    },
+    smtp::{
+        Reply,
+        envelope::Path,
+        header::{self, Index},
+    },
+};
+use std::{collections::HashMap, net::IpAddr};
+
+/// Rounds of questions, which no chain of look-ups reaches.
+const ROUNDS_MAX: usize = 64;
+
+/// The message.
+pub struct Described<'a> {
+    /// The listener that it comes to, by its place in the file.
+    pub listener: usize,
+    /// The client's address.
+    pub client: IpAddr,
+    /// What it says in EHLO.
+    pub hello: &'a [u8],
+    /// The sender, without brackets.
+    pub sender: &'a str,
+    /// The recipients likewise.
+    pub recipients: &'a [String],
+    /// The account that the client has logged in as.
+    pub account: Option<&'a str>,
+    /// The message as it is sent after DATA, without dots stuffed.
+    pub message: &'a [u8],
+    /// Now, in seconds since 1970.
+    pub unix_seconds: u64,
+}
+
+/// A check that matched.
+pub struct Match {
+    /// At which point: `connect`, `helo` …
+    pub at: &'static str,
+    /// Its name.
+    pub check: String,
+    /// What it did; in shadow, what it would have done.
+    pub what: What,
+    /// What it added to the score.
+    pub score: f64,
+    /// It only watches.
+    pub shadow: bool,
+    /// What exactly matched.
+    pub detail: String,
+    /// What the check took, in µs.
+    pub micros: u32,
+}
+
+/// An answer, and the check that it comes from, where it is a refusal by one.
+pub struct Told {
+    /// What is answered.
+    pub verdict: Verdict,
+    /// The check's name.
+    pub check: Option<String>,
+}
+
+/// All that came of it.
+pub struct Explained {
+    /// The message's fate.
+    pub told: Told,
+    /// What each recipient is told.
+    pub recipients: Vec<(String, Told)>,
+    /// What the DNS said, as far as it was asked.
+    pub findings: Vec<Finding>,
+    /// The checks that matched.
+    pub matches: Vec<Match>,
+    /// The sum of the scores.
+    pub score: f64,
+}
+
+/// The name of a point for a reader.
+fn point(at: At) -> &'static str {
+    match at {
+        At::Connect => "connect",
+        At::Greeting => "greeting",
+        At::Hello => "helo",
+        At::Mail => "mail",
+        At::Answers | At::Rcpt => "rcpt",
+        At::Header => "header",
+        At::Body => "body",
+    }
+}
+
+/// Judges it. `ask` gets the questions that can be asked at once, and has an answer for each.
+pub async fn explain(
+    site: &Site,
+    described: &Described<'_>,
+    ask: impl AsyncFnMut(Vec<Question>) -> Vec<Answer>,
+) -> Explained {
+    let shared = Shared::of_all(&site.config.policies());
+    let group = site.policy.rate_group(described.listener);
+    let mut trial = Trial {
+        site,
+        described,
+        ticket: shared.open_session(described.client, group),
+        shared,
+        trusted: site.trusts(described.client),
+        judgement: Judgement::new(),
+        inquiry: Inquiry::default(),
+        answers: Table::default(),
+        ask,
+        recipients: Vec::new(),
+    };
+    let told = match trial.envelope().await {
+        Ok(()) => trial.message().await,
+        Err(told) => told,
+    };
+    let policy = &site.policy;
+    let hits = trial.judgement.hits().iter();
+    let matches = hits.map(|hit| Match {
+        at: point(hit.at),
+        check: policy
+            .check(hit.check)
+            .map(|info| info.name.clone())
+            .unwrap_or_default(),
+        what: hit.what,
+        score: hit.score,
+        shadow: hit.shadow,
+        detail: hit.detail.to_string(),
+        micros: hit.micros,
+    });
+    Explained {
+        told,
+        matches: matches.collect(),
+        findings: match trial.inquires() {
+            true => policy.findings(described.listener, &trial.inquiry),
+            false => Vec::new(),
+        },
+        score: trial.judgement.score(),
+        recipients: trial.recipients,
+    }
+}
+
+#[derive(Default)]
+struct Table(HashMap<Question, Answer>);
+
+impl Answers for Table {
+    fn answer(&self, question: &Question) -> Option<&Answer> {
+        self.0.get(question)
+    }
+}
+
+struct Trial<'a, Ask> {
+    site: &'a Site,
+    described: &'a Described<'a>,
+    shared: Shared,
+    ticket: SessionTicket,
+    trusted: bool,
+    judgement: Judgement,
+    inquiry: Inquiry,
+    answers: Table,
+    ask: Ask,
+    recipients: Vec<(String, Told)>,
+}
+
+impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
+    /// Up to the recipients. An error: no recipient was taken.
+    async fn envelope(&mut self) -> Result<(), Told> {
+        let listener = &self.site.listeners[self.described.listener];
+        self.learn(At::Connect).await;
+        let mut postponed = None;
+        self.connect(At::Connect, &mut postponed)?;
+        if self
+            .site
+            .policy
+            .waits(self.described.listener, At::Greeting)
+            && self.inquires()
+        {
+            self.connect(At::Greeting, &mut postponed)?;
+        }
+        self.learn(At::Hello).await;
+        if postponed.is_none() {
+            self.judge(At::Hello, None)?;
+        }
+        self.learn(At::Mail).await;
+        if listener.role == Role::Submission && !self.trusted && self.described.account.is_none() {
+            return Err(refused(replies::SUBMISSION_ONLY.reply()));
+        }
+        if postponed.is_none() {
+            self.judge(At::Mail, None)?;
+        }
+        let mut last = refused(replies::NO_ROUTE.reply());
+        for recipient in self.described.recipients {
+            let told = match postponed.clone() {
+                Some((verdict, check)) => Err(Told { verdict, check }),
+                None => self.recipient(recipient),
+            };
+            let told = match told {
+                Ok(()) => accepted(),
+                Err(told) => told,
+            };
+            last = Told {
+                verdict: told.verdict.clone(),
+                check: told.check.clone(),
+            };
+            self.recipients.push((recipient.clone(), told));
+        }
+        match self.taken() {
+            0 => Err(last),
+            _ => Ok(()),
+        }
+    }
+
+    /// The client as such. A refusal may be told later.
+    fn connect(
+        &mut self,
+        at: At,
+        postponed: &mut Option<(Verdict, Option<String>)>,
+    ) -> Result<(), Told> {
+        let Err(told) = self.judge(at, None) else {
+            return Ok(());
+        };
+        let listener = &self.site.listeners[self.described.listener];
+        let limited = matches!(self.judgement.refusal(), Some((_, HitKind::Limit)));
+        match listener.delays_refusals && !limited {
+            true => *postponed = postponed.take().or(Some((told.verdict, told.check))),
+            false => return Err(told),
+        }
+        Ok(())
+    }
+
+    fn recipient(&mut self, recipient: &str) -> Result<(), Told> {
+        let path = Path::split(recipient.as_bytes());
+        let (route, ours) = self.site.route(path.domain);
+        if ours && self.site.policy.waits(self.described.listener, At::Answers) {
+            self.judge(At::Answers, None)?;
+        }
+        self.judge(At::Rcpt, Some((path, ours)))?;
+        let Some(route) = route else {
+            return Err(refused(replies::NO_ROUTE.reply()));
+        };
+        match self.site.may_be(&route, path) {
+            true => Ok(()),
+            false => Err(refused(replies::UNLISTED.reply())),
+        }
+    }
+
+    /// The header section and the message.
+    async fn message(&mut self) -> Told {
+        for at in [At::Header, At::Body] {
+            if let Err(told) = self.judge(at, None) {
+                return told;
+            }
+        }
+        accepted()
+    }
+
+    /// Whether anything is asked about this client: see `Session::begin_inquiry`.
+    fn inquires(&self) -> bool {
+        let listener = &self.site.listeners[self.described.listener];
+        self.site.policy.inquires(self.described.listener)
+            && listener.role != Role::Submission
+            && !self.trusted
+            && self.described.account.is_none()
+    }
+
+    /// Asks what can be asked from this point on, to its end.
+    async fn learn(&mut self, at: At) {
+        if !self.inquires() {
+            return;
+        }
+        let mut inquiry = std::mem::take(&mut self.inquiry);
+        self.with_facts(at, None, |trial, facts| {
+            trial.site.policy.begin_inquiry(at, facts, &mut inquiry);
+        });
+        let mut need = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let policy = &self.site.policy;
+            let listener = self.described.listener;
+            policy.inquire(listener, &mut inquiry, &self.answers, now(), &mut need);
+            need.retain(|question| self.answers.0.get(question).is_none());
+            if need.is_empty() {
+                break;
+            }
+            let questions = std::mem::take(&mut need);
+            let answers = (self.ask)(questions.clone()).await;
+            self.answers.0.extend(questions.into_iter().zip(answers));
+        }
+        self.inquiry = inquiry;
+    }
+
+    fn judge(&mut self, at: At, recipient: Option<(Path<'_>, bool)>) -> Result<(), Told> {
+        let mut judgement = std::mem::take(&mut self.judgement);
+        let verdict = self.with_facts(at, recipient, |trial, facts| {
+            trial
+                .site
+                .policy
+                .ask(at, facts, &trial.shared, &mut judgement)
+        });
+        self.judgement = judgement;
+        if verdict.is_accept() {
+            return Ok(());
+        }
+        let check = self.judgement.refusal();
+        let check = check.and_then(|(check, _)| self.site.policy.check(check));
+        Err(Told {
+            verdict,
+            check: check.map(|info| info.name.clone()),
+        })
+    }
+
+    /// Lends the facts of a point, as `Session::facts` has them.
+    fn with_facts<T>(
+        &self,
+        at: At,
+        recipient: Option<(Path<'_>, bool)>,
+        look: impl FnOnce(&Self, &Facts<'_>) -> T,
+    ) -> T {
+        let described = self.described;
+        let listener = &self.site.listeners[described.listener];
+        let whole = described.message;
+        let header = &whole[..header::end(whole).unwrap_or(whole.len())];
+        let index = (at >= At::Header).then(|| Index::new(header));
+        let facts = Facts {
+            listener: &listener.name,
+            profile: described.listener,
+            may_log_in: listener.auth.is_some() && described.account.is_none(),
+            trusted: self.trusted,
+            authenticated: described.account,
+            sessions: self.ticket.counts(),
+            keys: Some(self.ticket.keys()),
+            hello: described.hello,
+            sender: Path::split(described.sender.as_bytes()),
+            recipient: recipient.map(|(path, _)| path),
+            recipient_is_ours: recipient.is_none_or(|(_, ours)| ours),
+            recipients: self.taken(),
+            size: whole.len() as u64,
+            header: if index.is_some() { header } else { b"" },
+            fields: index.as_ref(),
+            inquiry: self.inquires().then_some(&self.inquiry),
+            breaches: self.breaches(at, header, index.as_ref()),
+            unix_seconds: described.unix_seconds,
+            clock: now,
+            ..Facts::of(described.client, now())
+        };
+        look(self, &facts)
+    }
+
+    fn breaches(&self, at: At, header: &[u8], index: Option<&Index<'_>>) -> Breaches {
+        let config = &self.site.config;
+        let owner = || Owner::of(self.site, self.described.listener, self.described.account?);
+        match (at, index) {
+            (At::Mail, _) => Breaches {
+                sender: owner().is_some_and(|owner| owner.lacks(self.described.sender.as_bytes())),
+                ..Breaches::NONE
+            },
+            (At::Header, Some(index)) => {
+                let survey = Survey::of(index, config.hostname.as_bytes());
+                Breaches {
+                    header_size: header.len() as u64 > config.limits.header.0,
+                    hops: survey.received > config.limits.received as usize,
+                    from: owner().is_some_and(|owner| owner.lacks_from(header)),
+                    sender: false,
+                }
+            }
+            _ => Breaches::NONE,
+        }
+    }
+
+    fn taken(&self) -> usize {
+        let taken = self.recipients.iter();
+        taken.filter(|(_, told)| told.verdict.is_accept()).count()
+    }
+}
+
+fn accepted() -> Told {
+    Told {
+        verdict: Verdict::Accept,
+        check: None,
+    }
+}
+
+fn refused(reply: Reply) -> Told {
+    let verdict = match reply.is_transient() {
+        true => Verdict::Defer(reply),
+        false => Verdict::Reject(reply),
+    };
+    Told {
+        verdict,
+        check: None,
+    }
+}
