@@ -15,7 +15,8 @@ Examples:
   gatepost explain -c mx.toml --client 192.0.2.7 --from a@a.example --to b@example.net --answers dns.txt --json
 
 Asks the DNS as the proxy would, and sends nothing: no backend is asked about the recipient. Rates and limits on sessions
-are those of a first client. Without a message, one with an ordinary header is judged.
+are those of a first client. Without a message, one with an ordinary header is judged,
+and neither DKIM nor DMARC are.
 
 A line of the file for --answers has a name, a type (A, AAAA, MX, PTR, TXT) and a record, as in a zone file; or NODATA, NXDOMAIN,
 SERVFAIL or TIMEOUT in place of the record. What it does not name does not exist; `* TIMEOUT` changes that. The key of a
@@ -114,6 +115,7 @@ fn run(asked: Explain) -> Result<ExitCode, (u8, String)> {
         recipients: &recipients,
         account: asked.login.as_deref(),
         message: &message,
+        is_whole: asked.message.is_some(),
         unix_seconds: unix_seconds(),
     };
     let report = bench

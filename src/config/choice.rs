@@ -48,6 +48,18 @@ macro_rules! choice {
 }
 
 choice! {
+    /// What `[policy]` holds where nothing is written.
+    Preset {
+        /// Nothing is refused for what the DNS says.
+        Relaxed = "relaxed",
+        /// Several signs of a bad sender refuse.
+        Balanced = "balanced",
+        /// One sign is enough.
+        Strict = "strict",
+    }
+}
+
+choice! {
     /// When a check that needs answers decides.
     DecideAt {
         /// At the first recipient: the answers come while the client talks on, clients that log in are spared, and the log has

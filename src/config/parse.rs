@@ -7,7 +7,7 @@
 //! file's tree is merged into the default's tree before serde sees it.
 
 use super::{
-    Config, Overrides, Problem, Severity, check,
+    Config, Overrides, Policy, PolicyPart, Problem, Severity, check,
     document::Document,
     files,
     secret::{read_secret, secret_files},
@@ -159,8 +159,15 @@ fn compose(texts: &[Text], overrides: &Overrides) -> Result<Loaded, Vec<Problem>
 
 /// The defaults with the file's tree laid over them.
 fn merged(tree: &Spanned<DeTable<'_>>, document: &mut Document) -> Result<Config, toml::de::Error> {
-    let kept = shape::walk(tree, document);
-    let mut whole = Table::try_from(Config::default()).map_err(serde::de::Error::custom)?;
+    let mut kept = shape::walk(tree, document);
+    let preset = kept.get("policy").and_then(|policy| policy.get("preset"));
+    let preset = preset.and_then(|word| word.as_str()?.parse().ok());
+    let below = Config {
+        policy: Policy::of(preset.unwrap_or_default()),
+        ..Config::default()
+    };
+    PolicyPart::join(&mut kept);
+    let mut whole = Table::try_from(below).map_err(serde::de::Error::custom)?;
     lay_over(&mut whole, kept);
     Config::deserialize(Value::Table(whole))
 }

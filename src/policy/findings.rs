@@ -58,6 +58,22 @@ impl Policy {
             }
             add("spf", spf.code.as_str(), detail);
         }
+        if let Some(message) = inquiry.message() {
+            if let Some(dkim) = message.dkim() {
+                let domains: Vec<&str> = dkim.domains().collect();
+                add("dkim", dkim.as_str(), domains.join(" "));
+            }
+            if let Some(arc) = message.arc() {
+                add("arc", arc.chain.as_str(), String::new());
+            }
+            if let Some(dmarc) = message.dmarc() {
+                let asks = dmarc
+                    .requested
+                    .map_or_else(String::new, |(policy, _)| format!(" p={}", policy.as_str()));
+                let detail = format!("{}{asks}", dmarc.author);
+                add("dmarc", dmarc.conclusion.as_str(), detail);
+            }
+        }
         for (place, (list, _)) in self.profile(listener).wants.lists.iter().enumerate() {
             let zone = list.zone();
             let (result, detail) = match inquiry.listing(place) {

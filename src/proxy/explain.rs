@@ -12,6 +12,7 @@ use crate::{
     policy::{
         At, Breaches, Facts, Finding, HitKind, Inquiry, Judgement, SessionTicket, Shared, Verdict,
         What,
+        authentication::{Job, Verified},
     },
     smtp::{
         Reply,
@@ -40,6 +41,8 @@ pub struct Described<'a> {
     pub account: Option<&'a str>,
     /// The message as it is sent after DATA, without dots stuffed.
     pub message: &'a [u8],
+    /// It is what the sender has sent: its signatures are verified.
+    pub is_whole: bool,
     /// Now, in seconds since 1970.
     pub unix_seconds: u64,
 }
@@ -253,6 +256,9 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
 
     /// The header section and the message.
     async fn message(&mut self) -> Told {
+        if self.described.is_whole && self.inquires() {
+            self.authenticate().await;
+        }
         for at in [At::Header, At::Body] {
             if let Err(told) = self.judge(at, None) {
                 return told;
@@ -279,20 +285,44 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         self.with_facts(at, None, |trial, facts| {
             trial.site.policy.begin_inquiry(at, facts, &mut inquiry);
         });
+        self.inquiry = inquiry;
+        self.resolve().await;
+    }
+
+    /// Verifies where the message is from, as `Session::verify` does.
+    async fn authenticate(&mut self) {
+        let whole = self.described.message;
+        let (header, body) = whole.split_at(header::end(whole).unwrap_or(whole.len()));
+        let mut inquiry = std::mem::take(&mut self.inquiry);
+        let mut hashes = self.with_facts(At::Header, None, |trial, facts| {
+            trial.site.policy.begin_message(facts, header, &mut inquiry)
+        });
+        self.inquiry = inquiry;
+        hashes.update(body);
+        self.resolve().await;
+        let Some(message) = self.inquiry.message_mut() else {
+            return;
+        };
+        let verified: Vec<Verified> = message.close(hashes).iter().map(Job::run).collect();
+        message.conclude(&verified);
+        self.resolve().await;
+    }
+
+    /// Asks until nothing is left to be asked.
+    async fn resolve(&mut self) {
         let mut need = Vec::new();
         for _ in 0..ROUNDS_MAX {
-            let policy = &self.site.policy;
-            let listener = self.described.listener;
-            policy.inquire(listener, &mut inquiry, &self.answers, now(), &mut need);
-            need.retain(|question| self.answers.0.get(question).is_none());
+            let (policy, listener) = (&self.site.policy, self.described.listener);
+            policy.inquire(listener, &mut self.inquiry, &self.answers, now(), &mut need);
+            need.retain(|question| !self.answers.0.contains_key(question));
+            need.dedup();
             if need.is_empty() {
-                break;
+                return;
             }
             let questions = std::mem::take(&mut need);
             let answers = (self.ask)(questions.clone()).await;
             self.answers.0.extend(questions.into_iter().zip(answers));
         }
-        self.inquiry = inquiry;
     }
 
     fn judge(&mut self, at: At, recipient: Option<(Path<'_>, bool)>) -> Result<(), Told> {

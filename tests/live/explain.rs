@@ -134,8 +134,8 @@ fn it_tells_the_verdict_and_why() {
             "a@fail.example",
             "b@elsewhere.example",
             &[],
-            77,
-            &["550 5.1.2", "asked\nnone"],
+            0,
+            &["verdict: accept", "asked\nnone"],
         ),
         (
             "198.51.100.9",

@@ -1,7 +1,7 @@
 //! The default of every key: useful for a first start, and safe on the internet.
 
 use super::*;
-use crate::config::{AdminListen, Io, Mode, Role, Size, Then, Time, Workers};
+use crate::config::{AdminListen, Io, Mode, Preset, Role, Size, Then, Time, Workers};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl Default for Config {
@@ -127,6 +127,7 @@ impl Default for Policy {
             ..Outcome::default()
         };
         Policy {
+            preset: Preset::default(),
             reject_score: 10.0,
             defer_score: 0.0,
             log_rejected: LogRejected::default(),

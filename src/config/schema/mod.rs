@@ -13,6 +13,7 @@ mod dns;
 mod listener;
 mod part;
 mod policy;
+mod preset;
 mod process;
 mod rule;
 mod service;

@@ -1,7 +1,7 @@
 //! `[listener.policy]`: what a listener judges otherwise, and what a submission listener does where nothing is said.
 
 use super::{Config, Listener, Outcome, Policy, Rate};
-use crate::config::{Mode, Role, lay_over};
+use crate::config::{Mode, Preset, Role, lay_over};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -35,6 +35,27 @@ impl PolicyPart {
         self.0.contains_key(key)
     }
 
+    fn preset(&self) -> Option<Preset> {
+        self.0.get("preset")?.as_str()?.parse().ok()
+    }
+
+    /// Lays the part of each listener that has a preset of its own over what the file has written in `[policy]`: that wins
+    /// over any preset.
+    pub fn join(whole: &mut Table) {
+        let Some(Value::Table(written)) = whole.get("policy").cloned() else {
+            return;
+        };
+        let listeners = whole.get_mut("listener").and_then(Value::as_array_mut);
+        for listener in listeners.into_iter().flatten() {
+            let part = listener.get_mut("policy").and_then(Value::as_table_mut);
+            if let Some(part) = part.filter(|part| part.contains_key("preset")) {
+                let mut joined = written.clone();
+                lay_over(&mut joined, std::mem::take(part));
+                *part = joined;
+            }
+        }
+    }
+
     /// What it says, over what holds elsewhere.
     fn over(&self, below: Policy) -> Policy {
         if self.is_empty() {
@@ -53,9 +74,14 @@ impl Config {
     /// What is judged on this listener.
     #[must_use]
     pub fn policy_of(&self, listener: &Listener) -> Policy {
+        // A preset of the listener's own comes with what `[policy]` has written: see `PolicyPart::join`.
+        let below = match listener.policy.preset() {
+            Some(preset) => Cow::Owned(Policy::of(preset)),
+            None => Cow::Borrowed(&self.policy),
+        };
         let below = match listener.role {
-            Role::Mx => self.policy.clone(),
-            Role::Submission => for_submission(&self.policy),
+            Role::Mx => below.into_owned(),
+            Role::Submission => for_submission(&below),
         };
         listener.policy.over(below)
     }
@@ -71,7 +97,7 @@ impl Config {
 /// What the policy is where mail programs connect, which greet with any name, and from a whole office at once. Tables
 /// that differ from their default were written for all listeners, and stay.
 fn for_submission(policy: &Policy) -> Policy {
-    let (plain, mut policy) = (Policy::default(), policy.clone());
+    let (plain, mut policy) = (Policy::of(policy.preset), policy.clone());
     for (outcome, default, mode) in [
         (
             &mut policy.helo.unqualified,

@@ -18,6 +18,15 @@ reject_score = 8.0
 [policy.early_talk]
 mode = "shadow""#))]
 pub struct Policy {
+    /// What holds where nothing is written in `[policy]`; `gatepost config show` writes all of it out. `relaxed`: what the DNS
+    /// says of a client and its message is told in Authentication-Results and the log, and refuses nothing. `balanced`: a sender
+    /// domain that does not exist or takes no mail is refused, as is what fails DMARC with `p=reject`; other signs score (no
+    /// confirmed name of the address, an unknown name in HELO, SPF and DKIM that fail), so that one alone refuses nothing, and
+    /// several do (`reject_score = 8.0`). `strict`: as large providers do, an address without a name, a name in HELO that does
+    /// not exist and SPF `fail` refuse at once, DMARC with `p=quarantine` too, and what could not be looked up in time defers;
+    /// forwarded mail suffers by that. None of them names a list in the DNS: which ones you may ask depends on your traffic. In
+    /// `[listener.policy]` it changes what is written nowhere.
+    pub preset: Preset,
     /// The scores of all checks that matched a message are added up. At or above this sum it is rejected at the end of
     /// data (5xx). 0: never.
     pub reject_score: f64,
