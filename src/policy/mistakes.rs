@@ -70,11 +70,13 @@ pub fn rule_mistakes(config: &Config) -> Vec<WrongRule> {
     };
     look("policy.rule", &config.policy);
     for (place, listener) in config.listener.iter().enumerate() {
-        let section = match listener.policy.has("rule") {
+        let policy = config.policy_of(listener);
+        // A listener with a preset of its own has what `[policy]` says as its own.
+        let section = match listener.policy.has("rule") && policy.rule != config.policy.rule {
             true => format!("listener[{place}].policy.rule"),
             false => "policy.rule".to_string(),
         };
-        look(&section, &config.policy_of(listener));
+        look(&section, &policy);
     }
     found
 }

@@ -15,8 +15,8 @@ use crate::{
         authentication::{Job, Verified},
     },
     smtp::{
-        Reply,
-        envelope::Path,
+        Reply, Span,
+        envelope::{Envelope, MailParams, Path, Recipient},
         header::{self, Index},
     },
 };
@@ -117,10 +117,11 @@ pub async fn explain(
         judgement: Judgement::new(),
         inquiry: Inquiry::default(),
         answers: Table::default(),
+        envelope: Envelope::new(),
         ask,
         recipients: Vec::new(),
     };
-    let told = match trial.envelope().await {
+    let told = match trial.take_envelope().await {
         Ok(()) => trial.message().await,
         Err(told) => told,
     };
@@ -168,13 +169,14 @@ struct Trial<'a, Ask> {
     judgement: Judgement,
     inquiry: Inquiry,
     answers: Table,
+    envelope: Envelope,
     ask: Ask,
     recipients: Vec<(String, Told)>,
 }
 
 impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     /// Up to the recipients. An error: no recipient was taken.
-    async fn envelope(&mut self) -> Result<(), Told> {
+    async fn take_envelope(&mut self) -> Result<(), Told> {
         let listener = &self.site.listeners[self.described.listener];
         self.learn(At::Connect).await;
         let mut postponed = None;
@@ -191,6 +193,13 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         if postponed.is_none() {
             self.judge(At::Hello, None)?;
         }
+        let sender = Path::split(self.described.sender.as_bytes());
+        let sender = self.envelope.keep_path(sender);
+        let params = MailParams {
+            size: self.described.message.len() as u64,
+            ..MailParams::default()
+        };
+        self.envelope.set_sender(sender, params);
         self.learn(At::Mail).await;
         if listener.role == Role::Submission && !self.trusted && self.described.account.is_none() {
             return Err(refused(replies::SUBMISSION_ONLY.reply()));
@@ -200,13 +209,22 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         }
         let mut last = refused(replies::NO_ROUTE.reply());
         for recipient in self.described.recipients {
+            let path = self.envelope.keep_path(Path::split(recipient.as_bytes()));
+            self.envelope.push_recipient(Recipient {
+                path,
+                notify: None,
+                orcpt: Span::default(),
+            });
             let told = match postponed.clone() {
                 Some((verdict, check)) => Err(Told { verdict, check }),
                 None => self.recipient(recipient),
             };
             let told = match told {
                 Ok(()) => accepted(),
-                Err(told) => told,
+                Err(told) => {
+                    self.envelope.pop_recipient();
+                    told
+                }
             };
             last = Told {
                 verdict: told.verdict.clone(),
@@ -369,6 +387,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             sender: Path::split(described.sender.as_bytes()),
             recipient: recipient.map(|(path, _)| path),
             recipient_is_ours: recipient.is_none_or(|(_, ours)| ours),
+            envelope: Some(&self.envelope),
             recipients: self.taken(),
             size: whole.len() as u64,
             header: if index.is_some() { header } else { b"" },
