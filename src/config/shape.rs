@@ -159,11 +159,25 @@ struct Wrong {
     hint: Option<String>,
 }
 
+/// A value of another kind than the key takes.
+fn mismatch(kind: &Kind<'_>, found: &DeValue<'_>) -> Wrong {
+    match (kind, found) {
+        // What stands where a table is due may be the secret itself: it is not shown.
+        (Kind::Table(_), DeValue::String(_)) => Wrong {
+            message: "must be a table, not text".into(),
+            hint: Some(
+                "write it as a section of its own, `[…]`, or in one line, `{ … = … }`".into(),
+            ),
+        },
+        _ => Wrong {
+            message: format!("must be {}, not {}", kind.wanted(), describe(found)),
+            hint: kind.instead(found),
+        },
+    }
+}
+
 fn scalar(kind: &Kind<'_>, found: &DeValue<'_>) -> Result<Value, Wrong> {
-    let mismatch = || Wrong {
-        message: format!("must be {}, not {}", kind.wanted(), describe(found)),
-        hint: kind.instead(found),
-    };
+    let mismatch = || mismatch(kind, found);
     let text = match found {
         DeValue::Boolean(value) if matches!(kind, Kind::Switch) => {
             return Ok(Value::Boolean(*value));
