@@ -35,13 +35,28 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const POLICY: &str = "
+const POLICY: &str = r#"
     client_list = [{ name = 'blocked', entries = ['198.51.100.0/24'] }]
     helo_list = [{ name = 'names', entries = ['bad.example', '/^dyn-/'] }]
     sender_list = [{ name = 'bad', entries = ['bad.example', '.dyn.example', 'a@b.example', '/[0-9]{9}@/'] }]
     recipient_list = [{ name = 'closed', entries = ['noreply@ours.example'] }]
     [sender_rate]
     messages = 1000
+    [[list]]
+    name = 'friends'
+    entries = ['198.51.100.0/24', 'friend.example', '.friend.example']
+    [[rule]]
+    name = 'terms'
+    when = 'helo == "mx.example.net" && !client.trusted || under(sender.domain, "bad.example") || sender in list("friends")'
+    then = 'reject'
+    [[rule]]
+    name = 'recipient'
+    when = 'recipient.local.lowerAscii() == "spam" || rate([client.address, sender.domain], 1000, "1m")'
+    then = 'reject'
+    [[rule]]
+    name = 'subject'
+    when = 'header("Subject").matches("(?i)casino") || headers("Received").size() > 30 || message.size > bytes("1MiB")'
+    score = 1.0
     [[header]]
     name = 'date'
     field = 'Date'
@@ -49,7 +64,7 @@ const POLICY: &str = "
     [[header]]
     name = 'pills'
     field = 'Subject'
-    pattern = 'cheap +pills|lottery'";
+    pattern = 'cheap +pills|lottery'"#;
 
 #[test]
 // INV-ALLOC
@@ -68,7 +83,15 @@ fn a_message_that_nothing_matches_allocates_nothing() {
             header: b"Date: now\r\nSubject: one line\r\n and another\r\n\r\n",
             ..Facts::of(IpAddr::from([192, 0, 2, 7]), Tick(now))
         };
-        for at in [At::Connect, At::Hello, At::Mail, At::Rcpt, At::Body] {
+        for at in [
+            At::Connect,
+            At::Hello,
+            At::Mail,
+            At::Answers,
+            At::Rcpt,
+            At::Header,
+            At::Body,
+        ] {
             assert!(policy.ask(at, &facts, &shared, &mut judgement).is_accept());
         }
     };

@@ -41,6 +41,7 @@ mod recipients;
 mod reload;
 mod resources;
 mod rights;
+mod rules;
 mod secure_client;
 mod submission;
 mod systemd;

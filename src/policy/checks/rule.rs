@@ -123,12 +123,13 @@ impl Point {
         }
     }
 
-    /// Where the session waits for what these rules read of the DNS.
-    fn waits_at(&self) -> At {
+    /// Where the session waits for what these rules read of the DNS: the points by their numbers.
+    fn waits(&self) -> u16 {
         match self.at {
-            At::Rcpt => At::Answers,
-            At::Body => At::Header,
-            at => at,
+            At::Rcpt => 1 << At::Answers as u16,
+            // What is about the message is waited for by itself.
+            At::Body => 1 << At::Header as u16 | 1 << At::Body as u16,
+            at => 1 << at as u16,
         }
     }
 }
@@ -157,8 +158,15 @@ impl Check for Rules {
                     Need::HeloDomain => wants.helo = true,
                     Need::SenderDomain => wants.sender = true,
                     Need::Spf => wants.spf = Want::Decides,
+                    Need::Dkim => wants.dkim = Want::Decides,
+                    Need::Dmarc => {
+                        wants.spf = Want::Decides;
+                        wants.dkim = Want::Decides;
+                        wants.dmarc = Want::Decides;
+                    }
+                    Need::Arc => wants.arc = Want::Decides,
                 }
-                wants.waits |= 1 << point.waits_at() as u16;
+                wants.waits |= point.waits();
             }
         }
     }

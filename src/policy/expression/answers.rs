@@ -3,6 +3,7 @@
 use super::subject::{Missing, Subject};
 use crate::policy::{
     Inquiry,
+    authentication::{Message, arc::Chain, dkim::Dkim, dmarc::Dmarc},
     dns::{domain, generic, helo, listing::Listing, reverse, tally, zone::Zone},
 };
 
@@ -107,4 +108,46 @@ pub fn sender_domain<'f>(subject: &'f Subject<'f>) -> Text<'f> {
 pub fn spf<'f>(subject: &'f Subject<'f>) -> Text<'f> {
     let found = inquiry(subject)?.known_spf()?;
     Ok(Some(found.code.as_str().as_bytes()))
+}
+
+fn message<'f>(subject: &Subject<'f>) -> Result<&'f Message, Missing> {
+    inquiry(subject)?.message().ok_or(Missing::NotAsked)
+}
+
+fn signatures<'f>(subject: &Subject<'f>) -> Result<&'f Dkim, Missing> {
+    message(subject)?.dkim().ok_or(Missing::Timeout)
+}
+
+pub fn dkim<'f>(subject: &'f Subject<'f>) -> Text<'f> {
+    Ok(Some(signatures(subject)?.as_str().as_bytes()))
+}
+
+pub fn dkim_domains<'f>(subject: &Subject<'f>) -> Result<impl Iterator<Item = &'f [u8]>, Missing> {
+    Ok(signatures(subject)?.domains().map(str::as_bytes))
+}
+
+fn judged<'f>(subject: &Subject<'f>) -> Result<&'f Dmarc, Missing> {
+    message(subject)?.dmarc().ok_or(Missing::Timeout)
+}
+
+pub fn dmarc<'f>(subject: &'f Subject<'f>) -> Text<'f> {
+    Ok(Some(judged(subject)?.conclusion.as_str().as_bytes()))
+}
+
+pub fn dmarc_policy<'f>(subject: &'f Subject<'f>) -> Text<'f> {
+    let requested = judged(subject)?.requested;
+    Ok(requested.map(|(policy, _)| policy.as_str().as_bytes()))
+}
+
+pub fn dmarc_author<'f>(subject: &'f Subject<'f>) -> Text<'f> {
+    let author = judged(subject)?.author.as_bytes();
+    Ok((!author.is_empty()).then_some(author))
+}
+
+pub fn arc<'f>(subject: &'f Subject<'f>) -> Text<'f> {
+    match message(subject)?.arc() {
+        None => Err(Missing::Timeout),
+        Some(arc) if arc.chain == Chain::Unknown => Err(Missing::Timeout),
+        Some(arc) => Ok(Some(arc.chain.as_str().as_bytes())),
+    }
 }

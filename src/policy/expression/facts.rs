@@ -21,6 +21,12 @@ pub enum Need {
     SenderDomain,
     /// SPF (RFC 7208).
     Spf,
+    /// DKIM (RFC 6376).
+    Dkim,
+    /// DMARC (RFC 9989), and with it SPF and DKIM.
+    Dmarc,
+    /// ARC (RFC 8617).
+    Arc,
 }
 
 type Read<T> = for<'f> fn(&'f Subject<'f>) -> Result<T, Missing>;
@@ -115,6 +121,18 @@ const SPF: TextKind = TextKind::Word(&[
     "temperror",
     "permerror",
 ]);
+const DKIM: TextKind = TextKind::Word(&[
+    "pass",
+    "fail",
+    "policy",
+    "neutral",
+    "none",
+    "temperror",
+    "permerror",
+]);
+const DMARC: TextKind = TextKind::Word(&["pass", "fail", "none", "temperror", "permerror"]);
+const DMARC_POLICY: TextKind = TextKind::Word(&["none", "quarantine", "reject"]);
+const ARC: TextKind = TextKind::Word(&["pass", "fail", "none"]);
 const RDNS: TextKind = TextKind::Word(&["confirmed", "unconfirmed", "none"]);
 const HELO_DOMAIN: TextKind = TextKind::Word(&["ok", "no_name", "no_host", "not_client"]);
 const SENDER_DOMAIN: TextKind =
@@ -217,6 +235,20 @@ facts! {
         "All recipients that were accepted.", "recipients.size() > 50";
     "message.size", Body, None, R::Int(|s| Ok(whole(s.facts.size))) =>
         "The octets of the message.", "message.size > bytes(\"25MiB\")";
+    "dkim", Body, Some(Need::Dkim), R::Text(DKIM, answers::dkim) =>
+        "The best result of the DKIM signatures.", "dkim != \"pass\"";
+    "dkim.domains", Body, Some(Need::Dkim), R::Texts(Domain, |s, visit| {
+        answers::dkim_domains(s).map(|mut all| { let _ = all.try_for_each(visit); })
+    }) =>
+        "The domains of the DKIM signatures that hold.", "\"example.com\" in dkim.domains";
+    "dmarc", Body, Some(Need::Dmarc), R::Text(DMARC, answers::dmarc) =>
+        "The result of DMARC.", "dmarc == \"fail\" && dmarc.policy == \"reject\"";
+    "dmarc.policy" ?y, Body, Some(Need::Dmarc), R::Text(DMARC_POLICY, answers::dmarc_policy) =>
+        "What the domain in From asks for where DMARC fails, if it has a record.", "dmarc.policy == \"reject\"";
+    "dmarc.author" ?y, Body, Some(Need::Dmarc), R::Text(Domain, answers::dmarc_author) =>
+        "The domain in From, if there is one and no second.", "dmarc.author in list(\"partners\")";
+    "arc", Body, Some(Need::Arc), R::Text(ARC, answers::arc) =>
+        "The result of ARC.", "arc == \"pass\"";
 }
 
 #[cfg(test)]

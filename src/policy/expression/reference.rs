@@ -102,6 +102,9 @@ impl Need {
             Need::HeloDomain => "DNS of the HELO name",
             Need::SenderDomain => "DNS of the sender",
             Need::Spf => "SPF",
+            Need::Dkim => "DKIM",
+            Need::Dmarc => "DMARC",
+            Need::Arc => "ARC",
         }
     }
 }

@@ -316,3 +316,18 @@ fn a_sealer_that_is_trusted_lifts_a_failure_of_dmarc_alone() {
     let forged = header.replace("d1.example;\n    dkim", "d1.example;\n    xdkim");
     assert_eq!(said("arc.trusted = ['example.org']", &forged), refused);
 }
+
+#[test]
+fn rules_read_what_was_found() {
+    let (header, body) = parts(SIGNED);
+    let rules = "rule = [
+        { name = 'signed', when = 'dkim == \"pass\" && \"FOOTBALL.example.com\" in dkim.domains && arc == \"none\"', score = 1.0 },
+        { name = 'author', when = 'dmarc == \"pass\" && dmarc.policy == \"reject\" && dmarc.author == \"football.example.com\"', then = 'reject', reply = '550 5.7.1 {dmarc.author}: {dmarc}' },
+    ]";
+    let asks = (AT, "v=DMARC1; p=reject");
+    let (verdict, hits) = told(rules, header, body, &[KEY, asks]);
+    assert_eq!(verdict, "reject 550 5.7.1 football.example.com: pass");
+    assert_eq!(hits, "rule.signed score, rule.author reject");
+    let (verdict, hits) = told(rules, header, body, &[asks]);
+    assert_eq!((&*verdict, &*hits), ("accept", ""));
+}
