@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → cli → supervisor → worker, admin, acme, lookup → http, proxy → record, delivery → policy, upstream → net → tls, threads, smtp, metrics
+//! main → cli → supervisor → worker, admin, acme → http, proxy → record, lookup, delivery → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
