@@ -254,7 +254,8 @@ impl Session {
         };
         let path = recipient.path;
         let (route, ours) = self.current.site.route(envelope.path(path).domain);
-        if ours {
+        // Of a client that is known nothing is waited for: it is judged before its first recipient, ours or not.
+        if ours || self.peer.trusted || self.known_as().is_some() {
             self.judge_answers().await?;
         }
         let answer = self.judge(Asked {

@@ -115,6 +115,7 @@ pub async fn explain(
         shared,
         trusted: site.trusts(described.client),
         judgement: Judgement::new(),
+        answers_judged: false,
         inquiry: Inquiry::default(),
         answers: Table::default(),
         envelope: Envelope::new(),
@@ -167,6 +168,8 @@ struct Trial<'a, Ask> {
     ticket: SessionTicket,
     trusted: bool,
     judgement: Judgement,
+    /// What was asked has been judged, and lets the message pass.
+    answers_judged: bool,
     inquiry: Inquiry,
     answers: Table,
     envelope: Envelope,
@@ -259,8 +262,10 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     fn recipient(&mut self, recipient: &str) -> Result<(), Told> {
         let path = Path::split(recipient.as_bytes());
         let (route, ours) = self.site.route(path.domain);
-        if ours && self.site.policy.waits(self.described.listener, At::Answers) {
+        let known = self.trusted || self.described.account.is_some();
+        if (ours || known) && !self.answers_judged {
             self.judge(At::Answers, None)?;
+            self.answers_judged = true;
         }
         self.judge(At::Rcpt, Some((path, ours)))?;
         let Some(route) = route else {

@@ -38,9 +38,11 @@ impl Session {
             // A client whose connection was not looked at: one that was trusted.
             (None, _) => return,
         };
-        // A session may send messages without end. What is still asked is asked anew, of the cache.
+        // A session may send messages without end, and what was not known for one may be known for the next. What is still
+        // asked is asked anew, of the cache.
+        let is_later = self.transactions > 0;
         if at == At::Mail {
-            asking.docket.take_if(|docket| docket.is_worn());
+            asking.docket.take_if(|docket| is_later || docket.is_worn());
         }
         let policy = Arc::clone(&self.current.site.policy);
         policy.begin_inquiry(at, &self.facts(), &mut asking.inquiry);

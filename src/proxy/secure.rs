@@ -73,6 +73,10 @@ impl Session {
                 if self.server.xclient_attributes().is_none() {
                     self.peer.trusted |= listener.trusts_certificate(&facts.peer_names);
                 }
+                if self.peer.trusted {
+                    // What was found of a stranger is not told of a client that is trusted, and nothing is waited for.
+                    self.peer.asking = None;
+                }
                 self.server.trust(self.peer.trusted);
                 self.server.secured();
                 self.server.set_bindable(facts.exporter.is_some());
