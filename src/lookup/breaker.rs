@@ -2,8 +2,9 @@
 //! each would be slow for nothing.
 //!
 //! What counts is silence: a server that says SERVFAIL to one name is well. After [`SILENT_MAX`] questions in a row without a
-//! word from any server the breaker opens for [`OPEN`], twice as long each time up to [`OPEN_MAX`]; then one question goes
-//! out, and its answer closes it.
+//! word from any server a neutral one is asked, for the names of all others were chosen by strangers, whose own servers may
+//! be what is silent. Without an answer to that the breaker opens for [`OPEN`], twice as long each time up to [`OPEN_MAX`];
+//! then one question goes out, and its answer, or that to the neutral one, closes it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -72,17 +73,31 @@ impl Breaker {
         (!was_closed).then_some(Change::Closed)
     }
 
-    /// None did, in the time that it had.
-    pub fn silent(&self, now: Instant) -> Option<Change> {
+    /// None did, in the time that it had. Whether the neutral question is due.
+    #[must_use]
+    pub fn silent(&self) -> bool {
+        let mut state = self.state();
+        match &mut *state {
+            State::Closed { silent } => {
+                *silent += 1;
+                let is_due = *silent >= SILENT_MAX;
+                if is_due {
+                    *silent = 0;
+                }
+                is_due
+            }
+            State::Probing { .. } => true,
+            // One of those that were on their way when it opened.
+            State::Open { .. } => false,
+        }
+    }
+
+    /// The neutral question was not answered either.
+    pub fn open(&self, now: Instant) -> Option<Change> {
         let mut state = self.state();
         let (open, change) = match *state {
-            State::Closed { silent } if silent + 1 < SILENT_MAX => {
-                *state = State::Closed { silent: silent + 1 };
-                return None;
-            }
             State::Closed { .. } => (OPEN, Some(Change::Opened(OPEN))),
             State::Probing { open, .. } => ((open * 2).min(OPEN_MAX), None),
-            // One of those that were on their way when it opened.
             State::Open { .. } => return None,
         };
         *state = State::Open {
@@ -101,20 +116,25 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    /// As many silent questions as it takes.
+    fn silence(breaker: &Breaker) -> bool {
+        (1..SILENT_MAX).for_each(|_| assert!(!breaker.silent()));
+        breaker.silent()
+    }
+
     #[test]
     fn it_opens_after_silence_and_closes_at_the_first_word() {
         let (breaker, start) = (Breaker::new(), Instant::now());
-        for _ in 1..SILENT_MAX {
-            assert_eq!(breaker.silent(start), None);
-        }
-        assert!(breaker.admits(start));
-        assert_eq!(breaker.silent(start), Some(Change::Opened(OPEN)));
-        assert_eq!(breaker.silent(start), None, "one that was on its way");
+        assert!(silence(&breaker));
+        assert!(breaker.admits(start), "the neutral question is on its way");
+        assert_eq!(breaker.open(start), Some(Change::Opened(OPEN)));
+        assert!(!breaker.silent(), "one that was on its way");
         assert!(!breaker.admits(start + OPEN / 2));
         let probed = start + OPEN;
         assert!(breaker.admits(probed));
         assert!(!breaker.admits(probed), "one probe is enough");
-        assert_eq!(breaker.silent(probed), None);
+        assert!(breaker.silent());
+        assert_eq!(breaker.open(probed), None);
         assert!(!breaker.admits(probed + OPEN), "it waits twice as long");
         assert!(breaker.admits(probed + OPEN * 2));
         assert_eq!(breaker.heard(), Some(Change::Closed));
@@ -123,10 +143,21 @@ mod tests {
     }
 
     #[test]
-    fn a_word_now_and_then_keeps_it_closed() {
+    fn silent_servers_of_strangers_do_not_open_it() {
         let (breaker, now) = (Breaker::new(), Instant::now());
+        for _ in 0..10 {
+            assert!(silence(&breaker));
+            // The neutral question has its answer.
+            assert_eq!(breaker.heard(), None);
+            assert!(breaker.admits(now));
+        }
+    }
+
+    #[test]
+    fn a_word_now_and_then_keeps_it_closed() {
+        let breaker = Breaker::new();
         for _ in 0..100 {
-            assert_eq!(breaker.silent(now), None);
+            assert!(!breaker.silent());
             assert_eq!(breaker.heard(), None);
         }
     }
@@ -134,9 +165,7 @@ mod tests {
     #[test]
     fn a_probe_that_is_lost_is_followed_by_another() {
         let (breaker, now) = (Breaker::new(), Instant::now());
-        for _ in 0..SILENT_MAX {
-            breaker.silent(now);
-        }
+        assert!(breaker.open(now).is_some());
         assert!(breaker.admits(now + OPEN));
         assert!(!breaker.admits(now + OPEN + PROBE_MAX / 2));
         assert!(breaker.admits(now + OPEN + PROBE_MAX));

@@ -31,7 +31,8 @@ struct Entry {
     ahead: Instant,
     /// From here on it is stale.
     until: Instant,
-    keep: Duration,
+    /// And from here on it is nothing.
+    end: Instant,
 }
 
 /// What the table says.
@@ -47,18 +48,18 @@ pub(super) enum Kept {
 struct ByEntry;
 
 impl Expiry<Question, Entry> for ByEntry {
-    fn expire_after_create(&self, _: &Question, entry: &Entry, _: Instant) -> Option<Duration> {
-        Some(entry.keep)
+    fn expire_after_create(&self, _: &Question, entry: &Entry, now: Instant) -> Option<Duration> {
+        Some(entry.end.saturating_duration_since(now))
     }
 
     fn expire_after_update(
         &self,
         _: &Question,
         entry: &Entry,
-        _: Instant,
+        now: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(entry.keep)
+        Some(entry.end.saturating_duration_since(now))
     }
 }
 
@@ -109,9 +110,23 @@ impl Cache {
                 false => now + ttl,
             },
             until: now + ttl,
-            keep: ttl + stale,
+            end: now + ttl + stale,
         };
         self.0.insert(question, entry);
+    }
+
+    /// No server answered: what was true lately is what holds, and it is not asked for again at once (RFC 8767 section 5).
+    /// `None`: nothing is known.
+    pub fn still(&self, question: &Question, now: Instant) -> Option<Answer> {
+        let mut entry = self.0.get(question)?;
+        if matches!(entry.answer, Answer::Unknown(_)) {
+            return None;
+        }
+        if now >= entry.until {
+            (entry.ahead, entry.until) = (now + FAILED, now + FAILED);
+            self.0.insert(question.clone(), entry.clone());
+        }
+        Some(entry.answer)
     }
 }
 
@@ -192,6 +207,26 @@ mod tests {
         assert_eq!(look(&cache, "a.example", now + FOUND[0] / 2), "fresh");
         cache.put(question("b.example"), found(), Some(FOUND[1] * 9), now);
         assert_eq!(look(&cache, "b.example", now + FOUND[1]), "stale");
+    }
+
+    #[test]
+    fn what_was_true_lately_holds_while_no_server_answers() {
+        let (cache, now) = (Cache::new(1 << 20), Instant::now());
+        let minute = Duration::from_secs(60);
+        cache.put(question("a.example"), found(), Some(minute), now);
+        cache.put(
+            question("b.example"),
+            Answer::Unknown(Unknown::Timeout),
+            None,
+            now,
+        );
+        let later = now + minute * 2;
+        assert_eq!(look(&cache, "a.example", later), "stale");
+        assert_eq!(cache.still(&question("a.example"), later), Some(found()));
+        assert_eq!(look(&cache, "a.example", later + FAILED / 2), "fresh");
+        assert_eq!(look(&cache, "a.example", later + FAILED), "stale");
+        assert_eq!(cache.still(&question("b.example"), now), None);
+        assert_eq!(cache.still(&question("c.example"), now), None);
     }
 
     #[test]

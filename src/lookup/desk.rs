@@ -60,9 +60,9 @@ impl Desk {
         }
     }
 
-    /// A docket for a session.
+    /// A docket for a session of this client (`policy::client_key`).
     #[must_use]
-    pub fn docket(self: &Rc<Desk>, dns: &Arc<Dns>) -> Docket {
+    pub fn docket(self: &Rc<Desk>, dns: &Arc<Dns>, client: u128) -> Docket {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         let entries = Rc::new(Entries::default());
@@ -73,6 +73,7 @@ impl Desk {
             desk: Rc::clone(self),
             dns: Arc::clone(dns),
             number,
+            client,
             entries,
         }
     }
@@ -107,6 +108,7 @@ pub struct Docket {
     desk: Rc<Desk>,
     dns: Arc<Dns>,
     number: u64,
+    client: u128,
     entries: Rc<Entries>,
 }
 
@@ -123,6 +125,7 @@ impl Docket {
         }
         let waiter = Waiter {
             docket: self.number,
+            client: self.client,
             to: self.desk.to.clone(),
         };
         let asked = self.dns.ask(question, waiter);

@@ -24,6 +24,7 @@ use hickory_resolver::{
 };
 use rustc_hash::FxHashMap;
 use std::{
+    collections::hash_map::Entry,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -32,6 +33,9 @@ use tokio::time::timeout;
 
 /// Questions on their way at once. One beyond is answered with [`Unknown::Overload`].
 pub const ASKED_MAX: usize = 4096;
+/// Of these, so many of one client (an address, or a /64), so that one that names domains with silent servers can't take
+/// all.
+pub const SHARE_MAX: u32 = ASKED_MAX as u32 / 8;
 /// Records of one answer that are looked at; a name with more is not worth it.
 const RECORDS_MAX: usize = 128;
 /// Octets of one TXT record that are kept.
@@ -60,8 +64,74 @@ pub struct Dns {
     system: System,
     cache: Cache,
     breaker: Breaker,
-    flights: Mutex<FxHashMap<Question, Vec<Waiter>>>,
+    flights: Mutex<Flights>,
     spawn: Arc<OnceLock<Spawn>>,
+}
+
+/// The questions that are on their way.
+#[derive(Default)]
+struct Flights {
+    asked: FxHashMap<Question, Flight>,
+    /// How many of them a client has begun.
+    shares: FxHashMap<u128, u32>,
+}
+
+/// One of them.
+struct Flight {
+    /// Whose share it is taken from; `None`: an answer is refreshed.
+    client: Option<u128>,
+    waiters: Vec<Waiter>,
+}
+
+impl Flights {
+    fn begin(&mut self, question: Question, waiter: Option<Waiter>) {
+        let client = waiter.as_ref().map(|waiter| waiter.client);
+        if let Some(client) = client {
+            *self.shares.entry(client).or_default() += 1;
+        }
+        let waiters = waiter.into_iter().collect();
+        self.asked.insert(question, Flight { client, waiters });
+    }
+
+    fn end(&mut self, question: &Question) -> Vec<Waiter> {
+        let Some(flight) = self.asked.remove(question) else {
+            return Vec::new();
+        };
+        if let Some(Entry::Occupied(mut share)) =
+            flight.client.map(|client| self.shares.entry(client))
+        {
+            *share.get_mut() -= 1;
+            if *share.get() == 0 {
+                share.remove();
+            }
+        }
+        flight.waiters
+    }
+
+    fn has_room_for(&self, waiter: Option<&Waiter>) -> bool {
+        let share = waiter.and_then(|waiter| self.shares.get(&waiter.client));
+        self.asked.len() < ASKED_MAX && share.is_none_or(|share| *share < SHARE_MAX)
+    }
+}
+
+/// The end of a flight, whatever becomes of it: one that panics must not keep those that wait, and those that join it.
+struct Landing {
+    dns: Arc<Dns>,
+    question: Question,
+    answer: Answer,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        for waiter in self.dns.flights().end(&self.question) {
+            let arrived = Arrived {
+                docket: waiter.docket,
+                question: self.question.clone(),
+                answer: self.answer.clone(),
+            };
+            waiter.give(arrived);
+        }
+    }
 }
 
 impl Dns {
@@ -92,12 +162,6 @@ impl Dns {
     /// Says how something gets to the control thread. The first call holds, for those that come after this one as well.
     pub fn attend(&self, spawn: impl Fn(Task) + Send + Sync + 'static) {
         let _ = self.spawn.set(Box::new(spawn));
-    }
-
-    /// How many questions are on their way.
-    #[must_use]
-    pub fn asked(&self) -> usize {
-        self.flights().len()
     }
 
     /// Asks. Where the answer isn't there at once, `waiter` gets it.
@@ -135,17 +199,17 @@ impl Dns {
             return Asked::Refused(Unknown::Broken);
         };
         let mut flights = self.flights();
-        if let Some(waiters) = flights.get_mut(question) {
-            waiters.extend(waiter);
+        if let Some(flight) = flights.asked.get_mut(question) {
+            flight.waiters.extend(waiter);
             return Asked::Joined;
         }
-        if flights.len() >= ASKED_MAX {
+        if !flights.has_room_for(waiter.as_ref()) {
             return Asked::Refused(Unknown::Overload);
         }
         if !self.breaker.admits(now) {
             return Asked::Refused(Unknown::Broken);
         }
-        flights.insert(question.clone(), waiter.into_iter().collect());
+        flights.begin(question.clone(), waiter);
         drop(flights);
         let (dns, question) = (Arc::clone(self), question.clone());
         spawn(Box::pin(async move { dns.fly(question).await }));
@@ -154,11 +218,20 @@ impl Dns {
 
     /// One flight, on the control thread.
     async fn fly(self: Arc<Dns>, question: Question) {
-        let (answer, ttl) = self.find(&question).await;
-        let now = Instant::now();
-        let change = match answer {
-            Answer::Unknown(Unknown::Timeout) => self.breaker.silent(now),
-            _ => self.breaker.heard(),
+        let mut landing = Landing {
+            dns: Arc::clone(&self),
+            question,
+            answer: Answer::Unknown(Unknown::Broken),
+        };
+        let (answer, ttl) = self.find(&landing.question).await;
+        let is_silent = matches!(answer, Answer::Unknown(Unknown::Timeout));
+        landing.answer = self.keep(&landing.question, answer, ttl, Instant::now());
+        drop(landing);
+        let change = match is_silent {
+            false => self.breaker.heard(),
+            true if !self.breaker.silent() => None,
+            true if self.reaches_a_server().await => self.breaker.heard(),
+            true => self.breaker.open(Instant::now()),
         };
         match change {
             Some(Change::Opened(pause)) => say!(
@@ -169,15 +242,18 @@ impl Dns {
             Some(Change::Closed) => say!(Info, "dns: the servers answer again"),
             None => {}
         }
-        let answer = self.keep(&question, answer, ttl, now);
-        let waiters = self.flights().remove(&question).unwrap_or_default();
-        for waiter in waiters {
-            let arrived = Arrived {
-                docket: waiter.docket,
-                question: question.clone(),
-                answer: answer.clone(),
-            };
-            waiter.give(arrived);
+    }
+
+    /// Asks for what every server knows, and no stranger has chosen: the name servers of the root.
+    async fn reaches_a_server(&self) -> bool {
+        let Ok(made) = self.system.current() else {
+            return false;
+        };
+        let looked = made.dns.lookup(Name::root(), rr::RecordType::NS);
+        match timeout(self.settings().timeout.0, looked).await {
+            Err(_) => false,
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => failure(&error).0 != Answer::Unknown(Unknown::Timeout),
         }
     }
 
@@ -190,9 +266,7 @@ impl Dns {
         now: Instant,
     ) -> Answer {
         if let Answer::Unknown(_) = answer
-            && let Some(Kept::Stale(kept) | Kept::Ageing(kept) | Kept::Fresh(kept)) =
-                self.cache.get(question, now)
-            && !matches!(kept, Answer::Unknown(_))
+            && let Some(kept) = self.cache.still(question, now)
         {
             return kept;
         }
@@ -238,7 +312,7 @@ impl Dns {
         }
     }
 
-    fn flights(&self) -> MutexGuard<'_, FxHashMap<Question, Vec<Waiter>>> {
+    fn flights(&self) -> MutexGuard<'_, Flights> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

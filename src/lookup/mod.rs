@@ -27,6 +27,8 @@ mod desk;
 mod dns;
 mod recorded;
 mod system;
+#[cfg(test)]
+mod tests;
 mod waiter;
 
 pub use addresses::{ADDRESSES_MAX, Answer as HostAnswer, Family, Resolver, TTL_MAX, TTL_MIN};

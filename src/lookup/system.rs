@@ -11,11 +11,14 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// The files that the answers depend on.
 const FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+/// How long the files are taken for unchanged after a look at them: a question must not cost two look-ups in the file system.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// When the files were written and how long they are.
 type Stamp = [Option<(SystemTime, u64)>; FILES.len()];
@@ -27,6 +30,7 @@ pub(super) type Tune = fn(&mut ResolverOpts, Duration);
 #[derive(Clone)]
 pub(super) struct Made {
     stamp: Stamp,
+    looked: Instant,
     /// What `/etc/hosts` says.
     pub hosts: Arc<Hosts>,
     /// Asks the servers.
@@ -67,14 +71,22 @@ impl System {
     /// The library's, in words.
     pub fn current(&self) -> Result<Made, String> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = stamp_now();
+        let now = Instant::now();
         if let Some(made) = &*made
+            && now < made.looked + LOOK
+        {
+            return Ok(made.clone());
+        }
+        let stamp = stamp_now();
+        if let Some(made) = &mut *made
             && made.stamp == stamp
         {
+            made.looked = now;
             return Ok(made.clone());
         }
         let fresh = Made {
             stamp,
+            looked: now,
             hosts: Arc::new(Hosts::from_system().unwrap_or_default()),
             dns: self.make().map_err(|why| why.to_string())?,
         };

@@ -99,7 +99,7 @@ impl Wants {
 }
 
 /// A machine, or what it found.
-#[derive(Default)]
+#[derive(Clone, Default)]
 enum Slot<M, F> {
     /// It has not been begun.
     #[default]
@@ -150,6 +150,13 @@ pub(super) struct Envelope<'a> {
     pub unix_seconds: u64,
 }
 
+/// What is known of a name in HELO: kept while another is judged.
+#[derive(Clone)]
+pub struct Greeting {
+    hello: Box<[u8]>,
+    helo: Slot<Helo, helo::Outcome>,
+}
+
 /// What one session asks, and has found.
 #[derive(Default)]
 pub struct Inquiry {
@@ -188,6 +195,20 @@ impl Inquiry {
             true => Slot::Asking(Helo::new(&self.hello, client)),
             false => Slot::Idle,
         };
+    }
+
+    /// What is known of the name that it has said.
+    #[must_use]
+    pub fn greeting(&self) -> Greeting {
+        Greeting {
+            hello: self.hello.clone(),
+            helo: self.helo.clone(),
+        }
+    }
+
+    /// Goes back to a name: another was refused.
+    pub fn go_back(&mut self, to: Greeting) {
+        (self.hello, self.helo) = (to.hello, to.helo);
     }
 
     /// Begins with a new sender.

@@ -117,10 +117,18 @@ impl Judgement {
             At::Rcpt => !(1 << At::Rcpt as u16),
             _ => (1 << at as u16) - 1,
         };
-        if at != At::Rcpt {
-            self.hits.retain(|hit| hit.at < at);
-            self.scores[at as usize..].fill(0.0);
-            self.of_strangers[at as usize..].fill(0.0);
+        match at {
+            At::Rcpt => {}
+            // It may come between two recipients: what those before have earned stays.
+            At::Answers => {
+                self.hits.retain(|hit| hit.at != at);
+                self.set_score_at(at, [0.0; 2]);
+            }
+            _ => {
+                self.hits.retain(|hit| hit.at < at);
+                self.scores[at as usize..].fill(0.0);
+                self.of_strangers[at as usize..].fill(0.0);
+            }
         }
         self.fresh_from = self.hits.len();
         self.refusal = None;
@@ -269,6 +277,17 @@ mod tests {
         assert_eq!((judgement.score(), judgement.hits().len()), (3.0, 2));
         judgement.begin(At::Hello);
         assert_eq!(judgement.score(), 1.0);
+    }
+
+    #[test]
+    fn what_recipients_earned_outlasts_answers_that_come_later() {
+        let mut judgement = Judgement::new();
+        for (at, score) in [(At::Mail, 1.0), (At::Rcpt, 2.0), (At::Answers, 4.0)] {
+            judgement.begin(at);
+            judgement.push(hit(at, score));
+        }
+        judgement.begin(At::Answers);
+        assert_eq!((judgement.score(), judgement.hits().len()), (3.0, 2));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub use builder::PolicyFault;
 pub use condition::RuleMistake;
 pub use facts::{At, Breaches, Facts, Signals};
 pub use findings::Finding;
-pub use inquiry::Inquiry;
+pub use inquiry::{Greeting, Inquiry};
 pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
 pub use mistakes::{WrongRule, rule_mistakes};
@@ -163,6 +163,15 @@ impl Policy {
     #[must_use]
     pub fn judges(&self, listener: usize, at: At) -> bool {
         !self.profile(listener).stages[at as usize].is_empty()
+    }
+
+    /// Takes over what was found of the lists in the DNS under the configuration before.
+    pub fn follow(&self, before: &Policy) {
+        for list in self.lists() {
+            for known in before.lists() {
+                list.follow(known);
+            }
+        }
     }
 
     /// Whether something decides at this point by what was asked: the answers are waited for.

@@ -35,15 +35,10 @@ impl Session {
         self.decided = None;
         let answer = match question {
             Question::Connect => Some(self.ask_connect().await),
-            Question::Client => Some(self.ask_client()),
+            Question::Client => Some(self.ask_client().await),
             // A client that is refused in the end need not be judged further.
             Question::Hello if self.peer.postponed.is_some() => Some(Answer::Accept),
-            Question::Hello => {
-                self.renew_offer();
-                self.begin_inquiry(At::Hello);
-                self.know(At::Hello).await;
-                Some(self.judge(Asked::at(At::Hello)))
-            }
+            Question::Hello => Some(self.ask_hello().await),
             Question::Mail => {
                 self.begin_inquiry(At::Mail);
                 // Where clients may log in, the HELO name is judged only now.
@@ -72,6 +67,28 @@ impl Session {
             .record(stage, self.scope, self.now.micros_since(asked));
     }
 
+    async fn ask_hello(&mut self) -> Answer {
+        self.renew_offer();
+        // A name that is refused leaves the one before in force, and what is known and was judged of that. Boxed: most sessions
+        // have none, and must not hold the room for it.
+        let before = self.server.is_greeted().then(|| {
+            let asking = self.peer.asking.as_ref();
+            let greeting = asking.map(|asking| asking.inquiry.greeting());
+            Box::new((self.peer.judgement.clone(), greeting))
+        });
+        self.begin_inquiry(At::Hello);
+        self.know(At::Hello).await;
+        let answer = self.judge(Asked::at(At::Hello));
+        if let (Answer::Refuse(_), Some(before)) = (&answer, before) {
+            let (judgement, greeting) = *before;
+            self.peer.judgement = judgement;
+            if let (Some(asking), Some(greeting)) = (&mut self.peer.asking, greeting) {
+                asking.inquiry.go_back(greeting);
+            }
+        }
+        answer
+    }
+
     async fn ask_connect(&mut self) -> Answer {
         let admitted = match self.admitted.take() {
             None => self.admit(),
@@ -87,8 +104,7 @@ impl Session {
         if !matches!(admitted, Answer::Accept) {
             return admitted;
         }
-        let decides = self.peer.asking.is_some()
-            && self.current.site.policy.waits(self.listener, At::Greeting);
+        let decides = self.is_judged_at_greeting();
         if !waits {
             if !decides {
                 return admitted;
@@ -109,8 +125,15 @@ impl Session {
         }
     }
 
+    /// Whether what was asked elsewhere decides before the greeting. A client that is refused already hears of that later.
+    fn is_judged_at_greeting(&self) -> bool {
+        self.peer.asking.is_some()
+            && self.peer.postponed.is_none()
+            && self.current.site.policy.waits(self.listener, At::Greeting)
+    }
+
     /// XCLIENT: from here on the session is that of the client that it names.
-    pub fn ask_client(&mut self) -> Answer {
+    async fn ask_client(&mut self) -> Answer {
         let Some(named) = self.server.xclient_attributes() else {
             return Answer::Accept;
         };
@@ -119,9 +142,15 @@ impl Session {
         self.peer = before.replaced(named, &self.current, self.listener);
         self.server.trust(self.peer.trusted);
         self.begin_inquiry(At::Connect);
-        let answer = self.judge_client(At::Connect);
+        let mut answer = self.judge_client(At::Connect);
+        // What is asked before a greeting is due of this client as well.
+        if matches!(answer, Answer::Accept) && self.is_judged_at_greeting() {
+            self.know(At::Greeting).await;
+            answer = self.judge_client(At::Greeting);
+        }
         if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
             self.begin_inquiry(At::Hello);
+            self.know(At::Hello).await;
             return self.judge(Asked::at(At::Hello));
         }
         answer

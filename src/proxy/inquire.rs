@@ -11,6 +11,7 @@ use crate::{
     policy::{
         At,
         authentication::{BodyHashes, Job, Message, Verified},
+        client_key,
     },
 };
 use std::sync::Arc;
@@ -38,12 +39,10 @@ impl Session {
             // A client whose connection was not looked at: one that was trusted.
             (None, _) => return,
         };
-        // A session may send messages without end, and what was not known for one may be known for the next. What is still
-        // asked is asked anew, of the cache.
-        let is_later = self.transactions > 0;
-        if at == At::Mail {
-            asking.docket.take_if(|docket| is_later || docket.is_worn());
-        }
+        // A session may send messages and say EHLO without end, and what was not known for one message may be known for the
+        // next. What is still asked is asked anew, of the cache.
+        let is_later = at == At::Mail && self.transactions > 0;
+        asking.docket.take_if(|docket| is_later || docket.is_worn());
         let policy = Arc::clone(&self.current.site.policy);
         policy.begin_inquiry(at, &self.facts(), &mut asking.inquiry);
         self.peer.asking = Some(asking);
@@ -156,9 +155,10 @@ impl Session {
             if need.is_empty() {
                 return true;
             }
-            let docket = asking
-                .docket
-                .get_or_insert_with(|| self.context.desk.docket(&site.dns));
+            let docket = asking.docket.get_or_insert_with(|| {
+                let client = client_key(self.peer.address);
+                self.context.desk.docket(&site.dns, client)
+            });
             let mut has_more = false;
             for question in need.drain(..) {
                 let Some(asked) = docket.ask(&question) else {

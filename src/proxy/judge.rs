@@ -56,6 +56,25 @@ impl Asked<'_> {
     }
 }
 
+/// Borrows what facts are made of, and not the judgement beside it: a function would borrow the whole session.
+macro_rules! known {
+    ($session:ident) => {
+        Known {
+            site: &$session.current.site,
+            listener: $session.listener,
+            server: &$session.server,
+            login: &$session.login,
+            tls: $session.io.stream.tls(),
+            via: $session.peer.via.as_deref(),
+            address: $session.peer.address,
+            trusted: $session.peer.trusted,
+            early: $session.peer.early,
+            ticket: $session.peer.ticket.as_ref(),
+            inquiry: $session.peer.asking.as_ref().map(|asking| &asking.inquiry),
+        }
+    };
+}
+
 impl Session {
     /// Asks the policy whether the client may connect at all, or whether it may be greeted; counts where not.
     pub fn judge_client(&mut self, at: At) -> Answer {
@@ -167,23 +186,9 @@ impl Session {
 
     /// What is known by now.
     pub fn facts(&self) -> Facts<'_> {
-        let peer = &self.peer;
-        let parts = Known {
-            site: &self.current.site,
-            listener: self.listener,
-            server: &self.server,
-            login: &self.login,
-            tls: self.io.stream.tls(),
-            via: peer.via.as_deref(),
-            address: peer.address,
-            trusted: peer.trusted,
-            early: peer.early,
-            ticket: peer.ticket.as_ref(),
-            inquiry: peer.asking.as_ref().map(|asking| &asking.inquiry),
-        };
         Facts {
             unix_seconds: self.context.dates.micros(self.now) / 1_000_000,
-            ..parts.facts(&Asked::at(At::Mail), self.now)
+            ..known!(self).facts(&Asked::at(At::Mail), self.now)
         }
     }
 
@@ -194,25 +199,11 @@ impl Session {
             let scope = site.kinds.get(kind).copied().unwrap_or(Scope::NONE);
             self.context.recorder.record(Stage::Check, scope, micros);
         };
-        let peer = &mut self.peer;
-        let parts = Known {
-            site,
-            listener: self.listener,
-            server: &self.server,
-            login: &self.login,
-            tls: self.io.stream.tls(),
-            via: peer.via.as_deref(),
-            address: peer.address,
-            trusted: peer.trusted,
-            early: peer.early,
-            ticket: peer.ticket.as_ref(),
-            inquiry: peer.asking.as_ref().map(|asking| &asking.inquiry),
-        };
         let facts = Facts {
             looked: self.context.times_looks().then_some(&looked),
-            ..parts.facts(&asked, self.now)
+            ..known!(self).facts(&asked, self.now)
         };
-        let judgement = &mut peer.judgement;
+        let judgement = &mut self.peer.judgement;
         let verdict = site
             .policy
             .ask(asked.at, &facts, &self.current.shared, judgement);
@@ -245,7 +236,7 @@ impl Session {
     }
 }
 
-/// What facts are made of, borrowed one by one: the judgement beside them is written to.
+/// What facts are made of, borrowed one by one (`known!`): the judgement beside them is written to.
 struct Known<'a> {
     site: &'a Site,
     listener: usize,

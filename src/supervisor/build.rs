@@ -66,6 +66,9 @@ pub fn build_site(
             .map(|listener| Arc::clone(&listener.sessions))
             .unwrap_or_default()
     };
+    if let Some(before) = before {
+        policy.follow(&before.policy);
+    }
     let dns = Dns::new(&config.dns, before.map(|site| &site.dns));
     Ok(Site::new(
         config,

@@ -17,6 +17,8 @@ mod preset;
 mod process;
 mod rule;
 mod service;
+#[cfg(test)]
+mod testing;
 
 pub use acme::*;
 pub use answers::*;

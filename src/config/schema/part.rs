@@ -129,21 +129,10 @@ fn for_submission(policy: &Policy) -> Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    const REST: &str = "
-        [[pool]]
-        name = 'mta'
-        backends = ['127.0.0.1:2600']
-        [[route]]
-        domains = ['example.net']
-        pool = 'mta'";
-
-    fn config(text: &str) -> Config {
-        let text = format!("{text}\n{REST}");
-        let loaded = crate::config::parse("test", &text);
-        loaded.unwrap_or_else(|found| panic!("{found:?}")).config
-    }
+    use super::{
+        super::testing::{REST, config},
+        *,
+    };
 
     #[test]
     fn a_listener_changes_what_it_names() {

@@ -121,20 +121,8 @@ fn strict() -> Policy {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Effect, Mode, Preset, Then, parse, show};
-
-    const REST: &str = "
-        [[pool]]
-        name = 'mta'
-        backends = ['127.0.0.1:2600']
-        [[route]]
-        domains = ['example.net']
-        pool = 'mta'";
-
-    fn config(text: &str) -> Config {
-        let loaded = parse("test", &format!("{text}\n{REST}"));
-        loaded.unwrap_or_else(|found| panic!("{found:?}")).config
-    }
+    use super::super::testing::{REST, config};
+    use crate::config::{Effect, Mode, Preset, Then, parse, show};
 
     const MX: &str = "[[listener]]\nname = 'mx'\naddress = ['127.0.0.1:2525']\n";
 

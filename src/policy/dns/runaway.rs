@@ -115,6 +115,14 @@ impl Guard {
         }
     }
 
+    /// Goes on where the guard of the same list stood, under limits of its own.
+    pub fn follow(&mut self, before: &Guard) {
+        *self = Guard {
+            limits: self.limits,
+            ..before.clone()
+        };
+    }
+
     /// Why the list is off, where it is: it is not asked then, and what it says is not used.
     #[must_use]
     pub fn off(&self) -> Option<Off> {

@@ -42,6 +42,17 @@ impl Watched {
         }
     }
 
+    /// Takes over how the same list did under the configuration before, where `before` is that.
+    pub fn follow(&self, before: &Watched) {
+        if *self.zone != *before.zone {
+            return;
+        }
+        self.guard().follow(&before.guard());
+        self.off.store(self.guard().off().is_some(), Relaxed);
+        self.probed_ms
+            .store(before.probed_ms.load(Relaxed), Relaxed);
+    }
+
     /// The list.
     #[must_use]
     pub fn zone(&self) -> &Arc<Zone> {
@@ -120,6 +131,20 @@ mod tests {
         assert!(list.due(10 + pause).is_some());
         list.probed(Health::Healthy, 10 + pause);
         assert!(!list.is_off());
+    }
+
+    #[test]
+    fn a_reload_does_not_forget_that_a_list_is_off() {
+        let list = |name: &str, percent| Watched::new(zone(name, &[(&[], 1.0)]), percent);
+        let before = list("bl.example", 98);
+        assert!(before.due(5).is_some());
+        before.probed(Health::Broken(Why::Listed("127.0.0.1")), 10);
+        for (name, is_off) in [("bl.example", true), ("other.example", false)] {
+            let after = list(name, 50);
+            after.follow(&before);
+            assert_eq!(after.is_off(), is_off, "{name}");
+            assert_eq!(after.due(11).is_none(), is_off, "{name}");
+        }
     }
 
     #[test]

@@ -337,6 +337,12 @@ impl Server {
         (!name.is_empty()).then_some(Hello { name, esmtp })
     }
 
+    /// Whether a name in EHLO or HELO has been accepted; while another is asked for, that is the one before.
+    #[must_use]
+    pub fn is_greeted(&self) -> bool {
+        !self.greeted.text.is_empty()
+    }
+
     /// Sender, recipients and parameters of the transaction under way.
     #[must_use]
     pub fn envelope(&self) -> &Envelope {
