@@ -13,6 +13,7 @@ use crate::{
         authentication::{BodyHashes, Job, Message, Verified},
         client_key,
     },
+    smtp::Tick,
 };
 use std::sync::Arc;
 
@@ -118,7 +119,7 @@ impl Session {
             .record(Stage::Lookup, self.scope, waited);
     }
 
-    async fn wait(&mut self, due: crate::smtp::Tick) {
+    async fn wait(&mut self, due: Tick) {
         while !self.go_on() {
             let Some(mut asking) = self.peer.asking.take() else {
                 return;
