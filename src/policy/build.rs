@@ -1,7 +1,7 @@
 //! From configuration to rules: every mistake is reported, with the key and the file and line where it is.
 
 use super::{
-    Policy, Profile,
+    Looked, Policy, Profile,
     builder::{Builder, PolicyFault, RuleSettings},
     checks::{self, Check},
     expression::{NamedList, NamedLists},
@@ -116,8 +116,8 @@ impl<'a> Builder<'a> {
 
     /// The checks of `self.config`. `made` keeps those of the configurations before, by their place in the table.
     fn profile(&mut self, made: &mut [Vec<Made<'a>>], kinds: &mut Vec<&'static str>) -> Profile {
-        let mut stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT] = Default::default();
-        let mut wants = Wants::default();
+        let mut stages: [Vec<Looked>; At::COUNT] = Default::default();
+        let (mut wants, mut of_welcome) = (Wants::default(), Wants::default());
         for ((build, same), made) in checks::TABLE.iter().zip(made) {
             let known = made.iter().find(|(config, _)| same(config, self.config));
             let check = match known {
@@ -135,12 +135,23 @@ impl<'a> Builder<'a> {
                 kinds.len() - 1
             });
             for at in check.stages() {
-                stages[*at as usize].push((kind, Arc::clone(&check)));
+                let stage = &mut stages[*at as usize];
+                let is_late = stage.iter().any(|before| before.after_answers);
+                stage.push(Looked {
+                    kind,
+                    check: Arc::clone(&check),
+                    after_answers: check.reads_answers(*at) || (check.reads_scores() && is_late),
+                });
             }
-            check.wants(&mut wants);
+            check.wants(&mut wants, false);
+            check.wants(&mut of_welcome, true);
+        }
+        if !of_welcome.reads_lists {
+            of_welcome.lists.clear();
         }
         Profile {
             wants,
+            of_welcome,
             stages,
             reject: self.threshold("reject_score", self.config.reject_score, Then::Reject),
             defer: self.threshold("defer_score", self.config.defer_score, Then::Defer),

@@ -79,6 +79,7 @@ impl Policy {
             let (result, detail) = match inquiry.listing(place) {
                 _ if list.is_off() => ("off", String::new()),
                 None => ("not asked", String::new()),
+                Some(_) if !list.is_probed() => ("not probed yet", String::new()),
                 Some(listing) => match listing.outcome() {
                     Outcome::Listed => ("listed", tally::detail(zone, listing)),
                     Outcome::NotListed => ("not listed", String::new()),

@@ -56,6 +56,8 @@ pub(super) struct Wants {
     /// The lists, in the order of the configuration, without those that are off; and whether a list is asked for its text
     /// as well.
     pub lists: Vec<(Arc<Watched>, bool)>,
+    /// Whether something reads what they say.
+    pub reads_lists: bool,
     /// The names of the client's address.
     pub reverse: Want,
     /// Whether the name in HELO exists.
@@ -160,6 +162,8 @@ pub struct Greeting {
 /// What one session asks, and has found.
 #[derive(Default)]
 pub struct Inquiry {
+    /// A client list has accepted the client.
+    welcome: bool,
     reverse: Slot<Reverse, Names>,
     helo: Slot<Helo, helo::Outcome>,
     sender: Slot<Domain, domain::Outcome>,
@@ -176,8 +180,11 @@ pub struct Inquiry {
 
 impl Inquiry {
     /// Begins with a new client: what is about its address.
-    pub(super) fn begin_client(&mut self, wants: &Wants, client: IpAddr) {
-        *self = Inquiry::default();
+    pub(super) fn begin_client(&mut self, wants: &Wants, client: IpAddr, welcome: bool) {
+        *self = Inquiry {
+            welcome,
+            ..Inquiry::default()
+        };
         if wants.reverse.of(client) || wants.of_names(Role::Rdns) {
             self.reverse = Slot::Asking(Reverse::new(client));
         }
@@ -186,6 +193,11 @@ impl Inquiry {
             .iter()
             .map(|(list, says_why)| Listed::new(list, *says_why, client))
             .collect();
+    }
+
+    /// Whether it is about a client that a client list has accepted.
+    pub(super) fn is_of_welcome(&self) -> bool {
+        self.welcome
     }
 
     /// Goes on with the name that it says.
@@ -211,12 +223,23 @@ impl Inquiry {
         (self.hello, self.helo) = (to.hello, to.helo);
     }
 
+    /// Forgets what was about the message before.
+    pub fn forget_message(&mut self) {
+        (self.has_sender, self.sender_domain, self.message) = (false, Box::default(), None);
+        (self.sender, self.spf) = (Slot::Idle, Slot::Idle);
+        for listed in &mut self.lists {
+            if listed.is_of_names() {
+                listed.slot = Slot::Idle;
+            }
+        }
+    }
+
     /// Begins with a new sender.
     pub(super) fn begin_sender(&mut self, wants: &Wants, message: &Envelope<'_>) {
         let (client, path) = (message.client, message.sender);
         let sender = address_to_ascii(path.whole);
+        self.forget_message();
         self.has_sender = true;
-        self.message = None;
         self.sender_domain = to_ascii(path.domain).unwrap_or_default().into();
         self.sender = match wants.sender && !path.domain.is_empty() {
             true => Slot::Asking(Domain::new(&self.sender_domain).with_addresses()),
@@ -236,11 +259,6 @@ impl Inquiry {
             ),
             false => Slot::Idle,
         };
-        for listed in &mut self.lists {
-            if listed.is_of_names() {
-                listed.slot = Slot::Idle;
-            }
-        }
     }
 
     /// Begins with a message whose header section is complete.
@@ -378,7 +396,13 @@ impl Inquiry {
         &self,
     ) -> impl Iterator<Item = (&Zone, Result<&Listing, Option<Unknown>>)> {
         let used = self.lists.iter().filter(|listed| !listed.list.is_off());
-        used.map(|listed| (&**listed.list.zone(), listed.slot.known()))
+        used.map(|listed| {
+            let said = match listed.list.is_probed() {
+                true => listed.slot.known(),
+                false => Err(Some(Unknown::Timeout)),
+            };
+            (&**listed.list.zone(), said)
+        })
     }
 
     /// What a list says, by its place in the configuration.

@@ -134,6 +134,17 @@ impl Judgement {
         self.refusal = None;
     }
 
+    /// Goes on with the rest of the same question.
+    pub(super) fn go_on(&mut self) {
+        self.fresh_from = self.hits.len();
+        self.refusal = None;
+    }
+
+    /// Whether a refusal of the connection waits for MAIL.
+    pub(super) fn is_refused_later(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// Remembers what has refused the question, apart from the hits, which may be too many to keep.
     pub(super) fn refuse(&mut self, check: CheckId, kind: HitKind) {
         self.refusal = Some((check, kind));

@@ -98,10 +98,43 @@ pub struct Policy {
     hostname: Arc<str>,
 }
 
+/// Which checks of a point are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of them, in their order.
+    Whole,
+    /// Those that need no answer from elsewhere.
+    Unasked,
+    /// The others.
+    Asked,
+}
+
+impl Part {
+    fn has(self, after_answers: bool) -> bool {
+        match self {
+            Part::Whole => true,
+            Part::Unasked => !after_answers,
+            Part::Asked => after_answers,
+        }
+    }
+}
+
+/// A check at one point.
+struct Looked {
+    /// Which of [`Policy::kinds`].
+    kind: usize,
+    check: Arc<dyn Check>,
+    /// It is looked at once the answers from elsewhere are there.
+    after_answers: bool,
+}
+
 /// The checks that hold on some of the listeners.
 struct Profile {
+    /// What is asked about a stranger.
     wants: Wants,
-    stages: [Vec<(usize, Arc<dyn Check>)>; At::COUNT],
+    /// And about one that a client list has accepted.
+    of_welcome: Wants,
+    stages: [Vec<Looked>; At::COUNT],
     reject: Option<(f64, Rule)>,
     defer: Option<(f64, Rule)>,
 }
@@ -159,10 +192,24 @@ impl Policy {
         all
     }
 
+    /// Takes all of them for lists that are in order, without a probe: for trials.
+    pub fn take_lists_for_probed(&self) {
+        self.lists()
+            .into_iter()
+            .for_each(|list| list.take_for_probed());
+    }
+
     /// Whether something judges at this point.
     #[must_use]
     pub fn judges(&self, listener: usize, at: At) -> bool {
         !self.profile(listener).stages[at as usize].is_empty()
+    }
+
+    /// Whether some of that reads answers from elsewhere, or comes after what does: [`Part::Asked`].
+    #[must_use]
+    pub fn judges_answers(&self, listener: usize, at: At) -> bool {
+        let stage = &self.profile(listener).stages[at as usize];
+        stage.iter().any(|looked| looked.after_answers)
     }
 
     /// Takes over what was found of the lists in the DNS under the configuration before.
@@ -176,16 +223,28 @@ impl Policy {
 
     /// Whether something decides at this point by what was asked: the answers are waited for.
     #[must_use]
-    pub fn waits(&self, listener: usize, at: At) -> bool {
-        self.profile(listener).wants.waits >> at as u16 & 1 == 1
+    pub fn waits(&self, listener: usize, at: At, inquiry: &Inquiry) -> bool {
+        let wants = self.profile(listener).wants_of(inquiry);
+        wants.waits >> at as u16 & 1 == 1
     }
 
-    /// Begins what can be asked from this point on. Nothing is asked about clients that are known.
-    pub fn begin_inquiry(&self, at: At, facts: &Facts<'_>, inquiry: &mut Inquiry) {
-        if !facts.is_known() {
-            let wants = &self.profile(facts.profile).wants;
+    /// Begins what can be asked from this point on. Nothing is asked about clients that are known, or that are refused
+    /// already and hear of it later. To be called once what needs no answer has been judged at this point.
+    pub fn begin_inquiry(
+        &self,
+        at: At,
+        facts: &Facts<'_>,
+        judgement: &Judgement,
+        inquiry: &mut Inquiry,
+    ) {
+        if !facts.is_known() && !judgement.is_refused_later() {
+            let profile = self.profile(facts.profile);
+            let wants = match at {
+                At::Connect => profile.wants_for(judgement.is_welcome()),
+                _ => profile.wants_of(inquiry),
+            };
             match at {
-                At::Connect => inquiry.begin_client(wants, facts.client),
+                At::Connect => inquiry.begin_client(wants, facts.client, judgement.is_welcome()),
                 At::Hello => inquiry.begin_hello(wants, facts.client, facts.hello),
                 At::Mail => inquiry.begin_sender(
                     wants,
@@ -209,7 +268,7 @@ impl Policy {
         header: &[u8],
         inquiry: &mut Inquiry,
     ) -> BodyHashes {
-        let wants = &self.profile(facts.profile).wants;
+        let wants = self.profile(facts.profile).wants_of(inquiry);
         match facts.is_known() {
             true => BodyHashes::new(),
             false => inquiry.begin_message(wants, facts.client, header, facts.unix_seconds),
@@ -227,7 +286,8 @@ impl Policy {
         need: &mut Vec<Question>,
     ) {
         let now_ms = now.0 / 1000;
-        inquiry.step(&self.profile(listener).wants, answers, now_ms, need);
+        let wants = self.profile(listener).wants_of(inquiry);
+        inquiry.step(wants, answers, now_ms, need);
     }
 
     /// Judges what is known at this point of the session, and leaves what it found in `judgement`.
@@ -249,11 +309,27 @@ impl Policy {
         shared: &Shared,
         judgement: &mut Judgement,
     ) -> Verdict {
+        self.ask_part(Part::Whole, at, facts, shared, judgement)
+    }
+
+    /// The same in two parts: what needs no answer from elsewhere, and then, where that refuses nothing, the rest.
+    // INV-ALLOC
+    pub fn ask_part(
+        &self,
+        part: Part,
+        at: At,
+        facts: &Facts<'_>,
+        shared: &Shared,
+        judgement: &mut Judgement,
+    ) -> Verdict {
         let known = facts.is_known();
         if known {
             judgement.acquit();
         }
-        judgement.begin(at);
+        match part {
+            Part::Whole | Part::Unasked => judgement.begin(at),
+            Part::Asked => judgement.go_on(),
+        }
         let profile = self.profile(facts.profile);
         if facts.may_log_in && !known {
             match at {
@@ -266,24 +342,38 @@ impl Policy {
                         return refusal;
                     }
                     if judgement.hello_is_due() {
-                        judgement.begin(At::Hello);
-                        let verdict = profile.look(At::Hello, facts, shared, judgement);
+                        if part != Part::Asked {
+                            judgement.begin(At::Hello);
+                        }
+                        let verdict = profile.look(part, At::Hello, facts, shared, judgement);
                         if !verdict.is_accept() {
                             return verdict;
                         }
-                        judgement.set_hello_is_due(false);
+                        judgement.set_hello_is_due(part == Part::Unasked);
                     }
                 }
                 At::Connect | At::Greeting | At::Answers | At::Rcpt | At::Header | At::Body => {}
             }
         }
-        profile.look(at, facts, shared, judgement)
+        profile.look(part, at, facts, shared, judgement)
     }
 }
 
 impl Profile {
+    fn wants_for(&self, welcome: bool) -> &Wants {
+        match welcome {
+            true => &self.of_welcome,
+            false => &self.wants,
+        }
+    }
+
+    fn wants_of(&self, inquiry: &Inquiry) -> &Wants {
+        self.wants_for(inquiry.is_of_welcome())
+    }
+
     fn look(
         &self,
+        part: Part,
         at: At,
         facts: &Facts<'_>,
         shared: &Shared,
@@ -298,14 +388,19 @@ impl Profile {
         let mut say = Say::new(at, facts.clock, judgement);
         // The end of one look is the start of the next: one reading of the clock for each.
         let mut since = facts.looked.map_or(facts.now, |_| (facts.clock)());
-        for (kind, check) in &self.stages[at as usize] {
+        for Looked {
+            kind,
+            check,
+            after_answers,
+        } in &self.stages[at as usize]
+        {
             let whom = check.whom();
             let skip = match whom {
                 Whom::Strangers => known || say.is_welcome(),
                 Whom::Unknown => known,
                 Whom::Everybody => false,
             };
-            if skip {
+            if skip || !part.has(*after_answers) {
                 continue;
             }
             say.finds(check.finds());

@@ -45,6 +45,7 @@ pub fn rig(toml: &str) -> Rig {
     let config = config(toml);
     let policy =
         Policy::build(&config, "mx.example.net").unwrap_or_else(|faults| panic!("{faults:?}"));
+    policy.take_lists_for_probed();
     Rig {
         policy,
         shared: Shared::new(&config),
@@ -92,7 +93,8 @@ impl Rig {
         let mut table = dns::testing::Table::default();
         let mut need = Vec::new();
         for at in [At::Connect, At::Hello, At::Mail] {
-            self.policy.begin_inquiry(at, facts, &mut inquiry);
+            self.policy
+                .begin_inquiry(at, facts, &self.judgement, &mut inquiry);
             for _ in 0..20 {
                 self.policy
                     .inquire(facts.profile, &mut inquiry, &table, facts.now, &mut need);

@@ -1,7 +1,76 @@
 //! What the points of a session do together.
 
 use super::{testing::*, *};
-use crate::config;
+use crate::{config, smtp::envelope::Path};
+
+#[test]
+fn of_a_client_that_a_list_accepts_only_what_is_told_is_asked() {
+    let asked = |client: &str, more: &str| {
+        let rig = &mut rig(&format!(
+            "rdns.none = 1.0
+            helo_domain.no_name = 1.0
+            sender_domain.no_name = 1.0
+            spf.fail = 'reject'
+            dnsbl = [{{ zone = 'bl.example' }}]
+            client_list = [{{ name = 'good', entries = ['8.8.8.8'], then = 'accept' }}]
+            {more}"
+        ));
+        let facts = Facts {
+            client: ip(client),
+            hello: b"mx.a.example",
+            sender: Path::split(b"a@b.example"),
+            ..stranger()
+        };
+        let mut inquiry = Inquiry::default();
+        let mut need = Vec::new();
+        for at in [At::Connect, At::Hello, At::Mail] {
+            let _ = rig.ask(at, &facts);
+            let judgement = &rig.judgement;
+            rig.policy
+                .begin_inquiry(at, &facts, judgement, &mut inquiry);
+        }
+        let table = dns::testing::Table::default();
+        rig.policy
+            .inquire(0, &mut inquiry, &table, facts.now, &mut need);
+        let waits = |at| rig.policy.waits(0, at, &inquiry);
+        assert_eq!(waits(At::Answers), client != "8.8.8.8" || !more.is_empty());
+        assert!(waits(At::Header));
+        need.sort_by(|a, b| a.name.cmp(&b.name));
+        let names: Vec<&str> = need.iter().map(|question| &*question.name).collect();
+        names.join(" ")
+    };
+    let told = "8.8.8.8.in-addr.arpa b.example";
+    assert_eq!(asked("8.8.8.8", ""), told);
+    let rule = "rule = [{ name = 'r', when = 'dnsbl.score > 1.0', then = 'reject', at = 'rcpt' }]";
+    assert_eq!(
+        asked("8.8.8.8", rule),
+        "8.8.8.8.bl.example 8.8.8.8.in-addr.arpa b.example"
+    );
+    let of_strangers = asked("8.8.8.9", "");
+    assert!(
+        of_strangers.contains("9.8.8.8.bl.example"),
+        "{of_strangers}"
+    );
+    assert!(of_strangers.contains("mx.a.example"), "{of_strangers}");
+}
+
+#[test]
+fn at_mail_what_needs_no_answer_is_judged_first() {
+    let mut rig = rig("spf.fail = 'reject'
+        spf.at = 'mail'
+        sender_rate.messages = 1
+        rule = [{ name = 'r', when = 'score > 100.0', score = 1.0, at = 'mail' }]");
+    let facts = Facts {
+        sender: Path::split(b"a@b.example"),
+        ..stranger()
+    };
+    let (policy, shared, judgement) = (&rig.policy, &rig.shared, &mut rig.judgement);
+    assert!(policy.judges_answers(0, At::Mail) && !policy.judges_answers(0, At::Hello));
+    let mut part = |part| policy.ask_part(part, At::Mail, &facts, shared, judgement);
+    assert!(part(Part::Unasked).is_accept());
+    assert!(part(Part::Asked).is_accept(), "it is charged once");
+    assert!(!part(Part::Unasked).is_accept());
+}
 
 #[test]
 fn the_default_policy_lets_a_decent_message_pass() {
@@ -240,7 +309,7 @@ proptest::proptest! {
             header = [{ name = 'd', field = 'S', pattern = '.+' }, { name = 'e', field = 'E', when = 'absent' }]
             helo.ours.mode = 'on'
             sender_rate.messages = 5");
-        let path = crate::smtp::envelope::Path::split(&path);
+        let path = Path::split(&path);
         let facts = Facts {
             hello: &hello, sender: path, recipient: Some(path), recipient_is_ours: true, header: &header, ..stranger()
         };

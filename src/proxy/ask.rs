@@ -39,13 +39,7 @@ impl Session {
             // A client that is refused in the end need not be judged further.
             Question::Hello if self.peer.postponed.is_some() => Some(Answer::Accept),
             Question::Hello => Some(self.ask_hello().await),
-            Question::Mail => {
-                self.begin_inquiry(At::Mail);
-                // Where clients may log in, the HELO name is judged only now.
-                self.know(At::Hello).await;
-                self.know(At::Mail).await;
-                Some(self.ask_mail())
-            }
+            Question::Mail => Some(self.ask_mail().await),
             Question::Rcpt => Some(self.ask_rcpt().await),
             Question::Body => Some(self.ask_body().await),
             Question::Auth => Box::pin(self.ask_auth()).await,
@@ -76,9 +70,7 @@ impl Session {
             let greeting = asking.map(|asking| asking.inquiry.greeting());
             Box::new((self.peer.judgement.clone(), greeting))
         });
-        self.begin_inquiry(At::Hello);
-        self.know(At::Hello).await;
-        let answer = self.judge(Asked::at(At::Hello));
+        let answer = self.judge_in_parts(Asked::at(At::Hello)).await;
         if let (Answer::Refuse(_), Some(before)) = (&answer, before) {
             let (judgement, greeting) = *before;
             self.peer.judgement = judgement;
@@ -109,7 +101,7 @@ impl Session {
             if !decides {
                 return admitted;
             }
-            self.know(At::Greeting).await;
+            self.know(At::Greeting, self.lookups_due()).await;
             return self.judge_client(At::Greeting);
         }
         self.peer.early = self.io.hears_within(delay).await;
@@ -117,7 +109,8 @@ impl Session {
         let recorder = &self.context.recorder;
         recorder.count(Counter::BytesIn, self.scope, octets);
         if decides {
-            self.know(At::Greeting).await;
+            self.now = now();
+            self.know(At::Greeting, self.lookups_due()).await;
         }
         match (self.peer.early || decides) && self.peer.postponed.is_none() {
             true => self.judge_client(At::Greeting),
@@ -127,9 +120,7 @@ impl Session {
 
     /// Whether what was asked elsewhere decides before the greeting. A client that is refused already hears of that later.
     fn is_judged_at_greeting(&self) -> bool {
-        self.peer.asking.is_some()
-            && self.peer.postponed.is_none()
-            && self.current.site.policy.waits(self.listener, At::Greeting)
+        self.peer.postponed.is_none() && self.waits(At::Greeting)
     }
 
     /// XCLIENT: from here on the session is that of the client that it names.
@@ -141,17 +132,23 @@ impl Session {
         let before = std::mem::replace(&mut self.peer, placeholder);
         self.peer = before.replaced(named, &self.current, self.listener);
         self.server.trust(self.peer.trusted);
-        self.begin_inquiry(At::Connect);
-        let mut answer = self.judge_client(At::Connect);
+        let mut answer = self.judge_connection();
         // What is asked before a greeting is due of this client as well.
         if matches!(answer, Answer::Accept) && self.is_judged_at_greeting() {
-            self.know(At::Greeting).await;
+            self.know(At::Greeting, self.lookups_due()).await;
             answer = self.judge_client(At::Greeting);
         }
         if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
-            self.begin_inquiry(At::Hello);
-            self.know(At::Hello).await;
-            return self.judge(Asked::at(At::Hello));
+            return self.judge_in_parts(Asked::at(At::Hello)).await;
+        }
+        answer
+    }
+
+    /// Judges the address, and asks elsewhere about one that is let in.
+    fn judge_connection(&mut self) -> Answer {
+        let answer = self.judge_client(At::Connect);
+        if matches!(answer, Answer::Accept) {
+            self.begin_inquiry(At::Connect);
         }
         answer
     }
@@ -161,12 +158,11 @@ impl Session {
     async fn judge_answers(&mut self) -> Result<(), Answer> {
         let is_due = |transaction: &Transaction| !transaction.answers_judged;
         let policy = &self.current.site.policy;
-        let has_use =
-            policy.waits(self.listener, At::Answers) || policy.judges(self.listener, At::Answers);
+        let has_use = self.waits(At::Answers) || policy.judges(self.listener, At::Answers);
         if !has_use || !self.transaction.as_deref().is_some_and(is_due) {
             return Ok(());
         }
-        self.know(At::Answers).await;
+        self.know(At::Answers, self.lookups_due()).await;
         match self.judge(Asked::at(At::Answers)) {
             Answer::Accept => {
                 if let Some(transaction) = &mut self.transaction {
@@ -198,11 +194,10 @@ impl Session {
         let group = site.policy.rate_group(self.listener);
         let ticket = self.current.shared.open_session(self.peer.address, group);
         self.peer.ticket = Some(ticket);
-        self.begin_inquiry(At::Connect);
-        self.judge_client(At::Connect)
+        self.judge_connection()
     }
 
-    fn ask_mail(&mut self) -> Answer {
+    async fn ask_mail(&mut self) -> Answer {
         if let Some(before) = self.transaction.take() {
             // RSET and MAIL came in one step.
             trace::transaction(self, &before, None);
@@ -218,10 +213,11 @@ impl Session {
                     sender: self.is_foreign_sender(),
                     ..Breaches::NONE
                 };
-                self.judge(Asked {
+                self.judge_in_parts(Asked {
                     breaches,
                     ..Asked::at(At::Mail)
                 })
+                .await
             }
         };
         self.transactions += 1;

@@ -121,7 +121,7 @@ impl Session {
                 (&*joined, &b""[..], header::end(&joined))
             }
         };
-        self.know(At::Header).await;
+        self.know(At::Header, self.lookups_due()).await;
         let judged = match end {
             Some(end) => self.judge_header(&held[..end]),
             // It is longer than the window, and so than `limits.header`.

@@ -50,7 +50,7 @@ impl Session {
                     hashes,
                 } = *stream;
                 pace.pause();
-                self.verify(hashes).await;
+                self.verify(hashes, self.lookups_due()).await;
                 self.commit_stream(&mut transaction, way, &header).await
             }
             Body::None => self.commit_window(&mut transaction, b"").await,
@@ -91,8 +91,9 @@ impl Session {
         let mut hashes = self.begin_message(header);
         hashes.update(body);
         // What is told in the header, and what only the end of a message waits for.
-        self.know(At::Header).await;
-        self.verify(hashes).await;
+        let due = self.lookups_due();
+        self.know(At::Header, due).await;
+        self.verify(hashes, due).await;
         let survey = match self.judge_message(header, false) {
             Ok(survey) => survey,
             Err(answer) => return answer,

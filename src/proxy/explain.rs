@@ -10,8 +10,8 @@ use crate::{
     dns::{Answer, Answers, Question},
     net::now,
     policy::{
-        At, Breaches, Facts, Finding, HitKind, Inquiry, Judgement, SessionTicket, Shared, Verdict,
-        What,
+        At, Breaches, Facts, Finding, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared,
+        Verdict, What,
         authentication::{Job, Verified},
     },
     smtp::{
@@ -181,20 +181,17 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     /// Up to the recipients. An error: no recipient was taken.
     async fn take_envelope(&mut self) -> Result<(), Told> {
         let listener = &self.site.listeners[self.described.listener];
-        self.learn(At::Connect).await;
         let mut postponed = None;
         self.connect(At::Connect, &mut postponed)?;
-        if self
-            .site
-            .policy
-            .waits(self.described.listener, At::Greeting)
-            && self.inquires()
-        {
-            self.connect(At::Greeting, &mut postponed)?;
+        if postponed.is_none() && self.inquires() {
+            self.learn(At::Connect).await;
+            let policy = &self.site.policy;
+            if policy.waits(self.described.listener, At::Greeting, &self.inquiry) {
+                self.connect(At::Greeting, &mut postponed)?;
+            }
         }
-        self.learn(At::Hello).await;
         if postponed.is_none() {
-            self.judge(At::Hello, None)?;
+            self.judge_in_parts(At::Hello).await?;
         }
         let sender = Path::split(self.described.sender.as_bytes());
         let sender = self.envelope.keep_path(sender);
@@ -203,12 +200,11 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             ..MailParams::default()
         };
         self.envelope.set_sender(sender, params);
-        self.learn(At::Mail).await;
         if listener.role == Role::Submission && !self.trusted && self.described.account.is_none() {
             return Err(refused(replies::SUBMISSION_ONLY.reply()));
         }
         if postponed.is_none() {
-            self.judge(At::Mail, None)?;
+            self.judge_in_parts(At::Mail).await?;
         }
         let mut last = refused(replies::NO_ROUTE.reply());
         for recipient in self.described.recipients {
@@ -306,7 +302,8 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         }
         let mut inquiry = std::mem::take(&mut self.inquiry);
         self.with_facts(at, None, |trial, facts| {
-            trial.site.policy.begin_inquiry(at, facts, &mut inquiry);
+            let policy = &trial.site.policy;
+            policy.begin_inquiry(at, facts, &trial.judgement, &mut inquiry);
         });
         self.inquiry = inquiry;
         self.resolve().await;
@@ -348,13 +345,29 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         }
     }
 
+    /// What needs no answer first: see `Session::judge_in_parts`.
+    async fn judge_in_parts(&mut self, at: At) -> Result<(), Told> {
+        self.judge_part(Part::Unasked, at, None)?;
+        self.learn(at).await;
+        self.judge_part(Part::Asked, at, None)
+    }
+
     fn judge(&mut self, at: At, recipient: Option<(Path<'_>, bool)>) -> Result<(), Told> {
+        self.judge_part(Part::Whole, at, recipient)
+    }
+
+    fn judge_part(
+        &mut self,
+        part: Part,
+        at: At,
+        recipient: Option<(Path<'_>, bool)>,
+    ) -> Result<(), Told> {
         let mut judgement = std::mem::take(&mut self.judgement);
         let verdict = self.with_facts(at, recipient, |trial, facts| {
             trial
                 .site
                 .policy
-                .ask(at, facts, &trial.shared, &mut judgement)
+                .ask_part(part, at, facts, &trial.shared, &mut judgement)
         });
         self.judgement = judgement;
         if verdict.is_accept() {

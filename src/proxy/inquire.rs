@@ -1,19 +1,19 @@
 //! What the policy asks elsewhere about a client and its message: the questions leave as soon as they can, the client talks
 //! on, and the session waits only where something is decided by the answers.
 
-use super::{asking::Nothing, session::Session};
+use super::{asking::Nothing, judge::Asked, session::Session};
 use crate::{
     config::Role,
     dns::Answers,
-    lookup::Asked,
+    lookup,
     metrics::{Counter, Scope, Stage},
     net::{compute, now},
     policy::{
-        At,
+        At, Part,
         authentication::{BodyHashes, Job, Message, Verified},
         client_key,
     },
-    smtp::Tick,
+    smtp::{Tick, server::Answer},
 };
 use std::sync::Arc;
 
@@ -23,13 +23,15 @@ const JOBS_HERE_MAX: usize = 2;
 
 impl Session {
     /// Begins what can be asked from this point on, and sends the questions. Does nothing where the policy asks nothing, for
-    /// clients that it knows, and where strangers can't send anyway.
+    /// clients that it knows or that are refused already, and where strangers can't send anyway. To be called once what needs
+    /// no answer has been judged.
     pub fn begin_inquiry(&mut self, at: At) {
         let site = &self.current.site;
         let listener = &site.listeners[self.listener];
         if !site.policy.inquires(self.listener)
             || listener.role == Role::Submission
             || self.peer.trusted
+            || self.peer.postponed.is_some()
             || self.known_as().is_some()
         {
             return;
@@ -45,7 +47,8 @@ impl Session {
         let is_later = at == At::Mail && self.transactions > 0;
         asking.docket.take_if(|docket| is_later || docket.is_worn());
         let policy = Arc::clone(&self.current.site.policy);
-        policy.begin_inquiry(at, &self.facts(), &mut asking.inquiry);
+        let judgement = &self.peer.judgement;
+        policy.begin_inquiry(at, &self.facts(), judgement, &mut asking.inquiry);
         self.peer.asking = Some(asking);
         self.go_on();
     }
@@ -66,16 +69,16 @@ impl Session {
         hashes
     }
 
-    /// Verifies where a message is from, now that its body has ended.
-    pub async fn verify(&mut self, body: BodyHashes) {
+    /// Verifies where a message is from, now that its body has ended, by what is known at `due`.
+    pub async fn verify(&mut self, body: BodyHashes, due: Tick) {
         if self.message_mut().is_some() {
             // Boxed: a session that verifies nothing must not hold the room for it.
-            Box::pin(self.verify_message(body)).await;
+            Box::pin(self.verify_message(body, due)).await;
         }
     }
 
-    async fn verify_message(&mut self, body: BodyHashes) {
-        self.know(At::Body).await;
+    async fn verify_message(&mut self, body: BodyHashes, due: Tick) {
+        self.know(At::Body, due).await;
         let Some(message) = self.message_mut() else {
             return;
         };
@@ -90,26 +93,66 @@ impl Session {
         }
         self.now = now();
         // What DMARC asks about the domains that are proved now.
-        self.know(At::Body).await;
+        self.know(At::Body, due).await;
     }
 
     fn message_mut(&mut self) -> Option<&mut Message> {
         self.peer.asking.as_mut()?.inquiry.message_mut()
     }
 
-    /// Waits for the answers where something decides by them at this point. What has not come in `timeouts.lookups` is
-    /// unknown.
-    pub async fn know(&mut self, at: At) {
-        let policy = &self.current.site.policy;
-        if !policy.waits(self.listener, at) || self.peer.asking.is_none() {
-            return;
+    /// Judges at a point what needs no answer, then asks what can be asked from there on, and judges the rest once the answers
+    /// are there.
+    pub async fn judge_in_parts(&mut self, asked: Asked<'_>) -> Answer {
+        if let (At::Mail, Some(asking)) = (asked.at, &mut self.peer.asking) {
+            asking.inquiry.forget_message();
         }
-        if self.known_as().is_some() || self.go_on() {
+        let first = Asked {
+            part: Part::Unasked,
+            ..asked
+        };
+        let answer = self.judge(first);
+        if !matches!(answer, Answer::Accept) {
+            return answer;
+        }
+        self.begin_inquiry(asked.at);
+        let due = self.lookups_due();
+        let policy = &self.current.site.policy;
+        let judges = |at| policy.judges_answers(self.listener, at);
+        // Where clients may log in, the HELO name is judged only at MAIL.
+        let has_more = judges(asked.at) || (asked.at == At::Mail && judges(At::Hello));
+        if !has_more {
+            return Answer::Accept;
+        }
+        if asked.at == At::Mail {
+            self.know(At::Hello, due).await;
+        }
+        self.know(asked.at, due).await;
+        self.judge(Asked {
+            part: Part::Asked,
+            ..asked
+        })
+    }
+
+    /// When the answers must be there that are waited for from now on. All that is waited for at one point of the session has
+    /// this moment in common.
+    pub fn lookups_due(&self) -> Tick {
+        self.now.after(self.current.site.config.timeouts.lookups.0)
+    }
+
+    /// Whether something that was asked decides at this point.
+    pub fn waits(&self, at: At) -> bool {
+        let policy = &self.current.site.policy;
+        let asking = self.peer.asking.as_ref();
+        asking.is_some_and(|asking| policy.waits(self.listener, at, &asking.inquiry))
+    }
+
+    /// Waits for the answers where something decides by them at this point. What has not come by `due` is unknown.
+    pub async fn know(&mut self, at: At, due: Tick) {
+        if !self.waits(at) || self.known_as().is_some() || self.go_on() {
             return;
         }
         self.io.input.settle();
         let began = now();
-        let due = began.after(self.current.site.config.timeouts.lookups.0);
         // Boxed: a session that asks nothing must not hold the room for it.
         Box::pin(self.wait(due)).await;
         self.now = now();
@@ -166,16 +209,16 @@ impl Session {
                     continue;
                 };
                 let counter = match asked {
-                    Asked::Cached(_) => Counter::LookupCached,
-                    Asked::Joined => Counter::LookupJoined,
-                    Asked::Sent => {
+                    lookup::Asked::Cached(_) => Counter::LookupCached,
+                    lookup::Asked::Joined => Counter::LookupJoined,
+                    lookup::Asked::Sent => {
                         asking.inquiry.sent(&question);
                         Counter::LookupSent
                     }
-                    Asked::Refused(_) => Counter::LookupRefused,
+                    lookup::Asked::Refused(_) => Counter::LookupRefused,
                 };
                 self.context.recorder.count(counter, Scope::NONE, 1);
-                has_more |= matches!(asked, Asked::Cached(_) | Asked::Refused(_));
+                has_more |= matches!(asked, lookup::Asked::Cached(_) | lookup::Asked::Refused(_));
             }
             if !has_more {
                 return false;

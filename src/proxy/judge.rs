@@ -13,7 +13,8 @@ use crate::{
     metrics::{Counter, Scope, Stage},
     net::now,
     policy::{
-        self, At, Breaches, Facts, Hit, HitKind, Inquiry, SessionTicket, Signals, Verdict, What,
+        self, At, Breaches, Facts, Hit, HitKind, Inquiry, Part, SessionTicket, Signals, Verdict,
+        What,
     },
     smtp::{
         Reply, Tick,
@@ -30,6 +31,8 @@ use std::net::IpAddr;
 pub(super) struct Asked<'a> {
     /// At which point.
     pub at: At,
+    /// Which of its checks.
+    pub part: Part,
     /// The recipient that is asked for.
     pub recipient: Option<PathSpan>,
     /// Its domain is ours.
@@ -47,6 +50,7 @@ impl Asked<'_> {
     pub fn at(at: At) -> Asked<'static> {
         Asked {
             at,
+            part: Part::Whole,
             recipient: None,
             ours: false,
             header: b"",
@@ -204,9 +208,8 @@ impl Session {
             ..known!(self).facts(&asked, self.now)
         };
         let judgement = &mut self.peer.judgement;
-        let verdict = site
-            .policy
-            .ask(asked.at, &facts, &self.current.shared, judgement);
+        let (policy, shared) = (&site.policy, &self.current.shared);
+        let verdict = policy.ask_part(asked.part, asked.at, &facts, shared, judgement);
         self.decided = self.peer.judgement.refusal().map(|(check, _)| check);
         for hit in self.peer.judgement.fresh() {
             self.count_hit(hit);

@@ -129,8 +129,9 @@ impl Bench {
         let begun = Instant::now();
         let mut asked = Vec::new();
         let explained = runtime.block_on(async {
-            if recorded.is_none() {
-                lists::probe(&self.site).await;
+            match recorded {
+                Some(_) => self.site.policy.take_lists_for_probed(),
+                None => lists::probe(&self.site).await,
             }
             let ask = async |questions: Vec<Question>| {
                 let answered = match recorded {

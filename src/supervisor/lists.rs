@@ -1,5 +1,8 @@
-//! Probes the lists in the DNS that the policy uses: at the start, every hour, and when one that was switched off may come
-//! back. All of it runs on the control thread.
+//! Probes the lists in the DNS that the policy uses: before the start, before a reload that brings new ones, every hour, and when
+//! one that was switched off may come back. All of it runs on the control thread.
+//!
+//! Nothing that a list says counts before a probe has found it in order. A start waits for that, for as long as a session would
+//! wait for an answer: longer, and a DNS that is down would keep the mail out that needs none.
 
 use crate::{
     dns::{Answer, Answers, Question, Step},
@@ -9,7 +12,10 @@ use crate::{
     proxy::Site,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 /// How often lists that are due are looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,6 +42,12 @@ pub(super) async fn keep(site: impl Fn() -> Arc<Site>) {
     }
 }
 
+/// Probes the lists that are due, and waits for it as long as a session would wait for an answer. What has not come by then is
+/// asked for again by [`keep`].
+pub(super) async fn probe_in_time(site: &Site) {
+    let _ = timeout(site.config.timeouts.lookups.0, probe(site)).await;
+}
+
 /// Probes the lists that are due, all at once: one that does not answer keeps no other waiting.
 pub(super) async fn probe(site: &Site) {
     let mut probes = JoinSet::new();
@@ -54,9 +66,16 @@ async fn run(probe: &Probe, dns: &Arc<Dns>) -> Health {
         match probe.step(&told) {
             Step::Done(health) => return health,
             Step::Need(questions) => {
+                let mut flights = JoinSet::new();
                 for question in questions {
-                    let answer = dns.resolve(&question).await;
-                    told.0.insert(question, answer);
+                    let dns = Arc::clone(dns);
+                    flights.spawn(async move {
+                        let answer = dns.resolve(&question).await;
+                        (question, answer)
+                    });
+                }
+                while let Some(landed) = flights.join_next().await {
+                    told.0.extend(landed);
                 }
             }
         }

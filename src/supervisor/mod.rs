@@ -146,6 +146,7 @@ impl Process {
         let site = site.map_err(RunError::Config)?;
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
+        runtime.block_on(lists::probe_in_time(&site));
         let control = runtime.handle().clone();
         let lookups = control.clone();
         site.auth.attend(move |task| drop(control.spawn(task)));

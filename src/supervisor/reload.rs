@@ -8,6 +8,7 @@
 
 use super::{
     build_site, examine,
+    lists::probe_in_time,
     names::{Learned, learn},
     state::State,
 };
@@ -351,13 +352,19 @@ fn build(state: &Arc<State>, runtime: &Handle) -> Result<Built, String> {
             config.listener.push(last.unwrap_or(bound).clone());
         }
     }
-    let learned = look_up(state, runtime, &config)?;
+    let (names, wanted) = (Arc::clone(state), config.clone());
+    let learned = on_control(runtime, async move {
+        learn(&wanted, Some(&names.directory)).await
+    })?;
     let site = build_site(config, Some(&before), &state.registry, &learned.names())
         .map_err(|problems| problems.join("\n"))?;
+    let site = Arc::new(site);
+    let probed = Arc::clone(&site);
+    on_control(runtime, async move { probe_in_time(&probed).await })?;
     let shared = Arc::new(state.shared().adapted(&site.config.policies()));
     Ok(Built {
         before,
-        site: Arc::new(site),
+        site,
         shared,
         rules,
         restart,
@@ -365,17 +372,15 @@ fn build(state: &Arc<State>, runtime: &Handle) -> Result<Built, String> {
     })
 }
 
-/// Has the control thread look the names up, and waits for it.
-fn look_up(
-    state: &Arc<State>,
+/// Has the control thread do this, and waits for it.
+fn on_control<T: Send + 'static>(
     runtime: &Handle,
-    config: &config::Config,
-) -> Result<Learned, String> {
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, String> {
     let (give, take) = std::sync::mpsc::sync_channel(1);
-    let (state, config) = (Arc::clone(state), config.clone());
     runtime.spawn(async move {
         // The thread waits for nothing else.
-        let _ = give.send(learn(&config, Some(&state.directory)).await);
+        let _ = give.send(work.await);
     });
     take.recv().map_err(|_| "the process is ending".to_string())
 }

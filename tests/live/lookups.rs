@@ -326,7 +326,7 @@ crate::on_all_engines! {
         let backend = Backend::good(free_address());
         let (_server, address) = silent();
         let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + &format!(
-            "[dns]\nservers = [\"{address}\"]\ntimeout = \"30s\"\n[[policy.dnsbl]]\nzone = \"bl.test\"\ntest_entries = false\n"
+            "[timeouts]\nlookups = \"100ms\"\n[dns]\nservers = [\"{address}\"]\ntimeout = \"30s\"\n[[policy.dnsbl]]\nzone = \"bl.test\"\ntest_entries = false\n"
         )));
         let asked = || ["sent", "joined"].map(|how| gatepost.metric("gatepost_lookups_total", &format!("how=\"{how}\"")));
         // Those that looked whether it listens came before this one.

@@ -1,6 +1,7 @@
 //! Gatepost as a whole: the built program between real clients and backends, on both I/O engines.
 
 mod acme;
+mod asked;
 mod auth;
 mod authentic;
 mod backend;
@@ -42,6 +43,7 @@ mod reload;
 mod resources;
 mod rights;
 mod rules;
+mod scripted_dns;
 mod secure_client;
 mod submission;
 mod systemd;

@@ -30,7 +30,7 @@ const ZONES: &[&str] = &[
 pub struct Nameservers {
     /// Where unbound answers.
     pub resolver: SocketAddr,
-    _unbound: Running,
+    unbound: Running,
     _lists: Running,
     _folder: tempfile::TempDir,
 }
@@ -89,7 +89,7 @@ impl Nameservers {
         );
         let started = Nameservers {
             resolver,
-            _unbound: unbound,
+            unbound,
             _lists: rbldnsd,
             _folder: folder,
         };
@@ -105,6 +105,16 @@ impl Nameservers {
     /// `[dns]` for these, with more keys.
     pub fn config(&self, more: &str) -> String {
         format!("[dns]\nservers = [\"{}\"]\n{more}\n", self.resolver)
+    }
+
+    /// The resolver does nothing from here on, and its port stays open.
+    pub fn stand_still(&self) {
+        self.unbound.signal("STOP");
+    }
+
+    /// It goes on.
+    pub fn go_on(&self) {
+        self.unbound.signal("CONT");
     }
 
     /// Whether a listed address is found through both.

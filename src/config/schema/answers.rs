@@ -43,8 +43,9 @@ pub struct Dnsbl {
     /// What must be proven before a negative score counts, all of it. A list of names needs one, for a name alone can be
     /// claimed by anybody. With `dkim` or `dmarc` the list decides at the end of the message, whatever `at` says.
     pub requires: Vec<Proof>,
-    /// Whether the list has the test entries of RFC 5782, section 5: 127.0.0.2 is listed, 127.0.0.1 is not. They are asked at
-    /// the start and every hour; a list that answers otherwise is not used until it is well again.
+    /// Whether the list has the test entries of RFC 5782, section 5: 127.0.0.2 is listed, 127.0.0.1 is not. They are asked
+    /// before the start and every hour; a list that answers otherwise is not used until it is well again, and one that has not
+    /// answered yet counts as one that fails (`on_failure`).
     pub test_entries: bool,
     /// A list that says yes to this share of all questions, in per cent, is not used for a while, for it seems to list
     /// everything. Above 100: never, for lists that have an answer for each address, such as its country.

@@ -121,8 +121,8 @@ pub struct Timeouts {
     /// Wait for a backend's reply to the end of data (RFC 5321 §4.5.3.2.6: 10 minutes). If it doesn't come, the backend
     /// may have the message all the same; the client gets 451 and sends it again, so a short wait can duplicate mail.
     pub commit: Time,
-    /// Until the answers to what the checks of one command ask are there, all of them; what has not come by then is unknown,
-    /// and each check says what happens then.
+    /// Until the answers to what the checks of one command ask are there, all of them, in however many rounds; what has not come
+    /// by then is unknown, and each check says what happens then. A start waits so long for the lists in the DNS.
     pub lookups: Time,
     /// How long messages in progress may take to finish after SIGTERM.
     pub drain: Time,

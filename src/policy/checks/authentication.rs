@@ -190,8 +190,8 @@ impl Check for Seals {
         &[]
     }
 
-    fn wants(&self, wants: &mut Wants) {
-        let decides = !self.trusted.is_empty();
+    fn wants(&self, wants: &mut Wants, welcome: bool) {
+        let decides = !self.trusted.is_empty() && !welcome;
         let want = if decides { Want::Decides } else { Want::Told };
         wants.arc = wants.arc.max(want);
         wants.sealers.extend(self.trusted.iter().cloned());

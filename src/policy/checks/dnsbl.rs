@@ -163,15 +163,24 @@ impl Check for Lists {
         &self.points
     }
 
-    fn wants(&self, wants: &mut Wants) {
+    fn wants(&self, wants: &mut Wants, welcome: bool) {
         for list in &self.lists {
             let says_why = !list.own_reply && list.rule.what != What::Score;
             wants.lists.push((Arc::clone(&list.list), says_why));
+            if welcome {
+                // Only rules may read it then.
+                continue;
+            }
+            wants.reads_lists = true;
             wants.waits |= 1 << list.at as u16;
             if wants_signatures(list.list.zone()) {
                 wants.decide_by_dmarc();
             }
         }
+    }
+
+    fn reads_answers(&self, _: At) -> bool {
+        true
     }
 
     fn whom(&self) -> Whom {
@@ -192,6 +201,10 @@ impl Check for Lists {
                 _ => continue,
             };
             let flow = match listing.outcome() {
+                _ if !list.list.is_probed() => match &list.failure {
+                    Some(rule) => say.hit(rule, "not probed yet"),
+                    None => continue,
+                },
                 Outcome::NotListed => continue,
                 Outcome::Listed => {
                     let detail = tally::detail(list.list.zone(), listing);

@@ -36,8 +36,18 @@ pub trait Check: Send + Sync {
     fn name(&self) -> &'static str;
     /// At which points it is asked.
     fn stages(&self) -> &[At];
-    /// Adds what it needs from elsewhere.
-    fn wants(&self, _: &mut Wants) {}
+    /// Adds what it needs from elsewhere. `welcome`: of a client that a client list has accepted, which stranger checks don't
+    /// look at; what is only told is told of it as well.
+    fn wants(&self, _: &mut Wants, _welcome: bool) {}
+    /// Whether it looks at this point at answers from elsewhere. Such checks come after the others of the point, so that nothing
+    /// is asked about a client that those refuse.
+    fn reads_answers(&self, _: At) -> bool {
+        false
+    }
+    /// Whether it looks at what the checks before it have scored, and so comes after all of them.
+    fn reads_scores(&self) -> bool {
+        false
+    }
     /// Whom it is for.
     fn whom(&self) -> Whom;
     /// What its hits are.

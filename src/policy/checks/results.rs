@@ -340,8 +340,11 @@ impl Check for Results {
         }
     }
 
-    fn wants(&self, wants: &mut Wants) {
-        let decides = !self.rules.is_empty();
+    fn wants(&self, wants: &mut Wants, welcome: bool) {
+        let decides = !self.rules.is_empty() && !welcome;
+        if !decides && !self.told {
+            return;
+        }
         (self.want)(wants, if decides { Want::Decides } else { Want::Told });
         if decides {
             wants.waits |= 1 << self.at as u16;
@@ -350,6 +353,10 @@ impl Check for Results {
             // It is told in the header, once all is known that can be.
             wants.waits |= 1 << self.at.max(At::Header) as u16;
         }
+    }
+
+    fn reads_answers(&self, _: At) -> bool {
+        true
     }
 
     fn whom(&self) -> Whom {

@@ -148,13 +148,13 @@ impl Check for Rules {
         &self.stages
     }
 
-    fn wants(&self, wants: &mut Wants) {
+    fn wants(&self, wants: &mut Wants, _: bool) {
         for point in &self.points {
             for need in point.rules.iter().flat_map(|one| &one.condition.needs) {
                 match need {
                     Need::ReverseDns => wants.reverse = Want::Decides,
                     // They are asked as `policy.dnsbl` says.
-                    Need::Dnsbl => {}
+                    Need::Dnsbl => wants.reads_lists = true,
                     Need::HeloDomain => wants.helo = true,
                     Need::SenderDomain => wants.sender = true,
                     Need::Spf => wants.spf = Want::Decides,
@@ -165,6 +165,22 @@ impl Check for Rules {
                 wants.waits |= point.waits();
             }
         }
+    }
+
+    fn reads_answers(&self, at: At) -> bool {
+        let needs = |point: &Point| {
+            point
+                .rules
+                .iter()
+                .any(|one| !one.condition.needs.is_empty())
+        };
+        self.points
+            .iter()
+            .any(|point| point.at == at && needs(point))
+    }
+
+    fn reads_scores(&self) -> bool {
+        true
     }
 
     fn whom(&self) -> Whom {

@@ -69,9 +69,9 @@ fn what_a_rule_reads_is_asked_and_nothing_else() {
         ))
     };
     let reads = with("helo_domain == \"no_name\"");
-    assert!(reads.policy.inquires(0) && reads.policy.waits(0, At::Answers));
+    assert!(reads.policy.inquires(0) && reads.policy.waits(0, At::Answers, &reads.inquiry));
     let plain = with("tls");
-    assert!(!plain.policy.inquires(0) && !plain.policy.waits(0, At::Answers));
+    assert!(!plain.policy.inquires(0) && !plain.policy.waits(0, At::Answers, &plain.inquiry));
     assert!(plain.policy.judges(0, At::Answers));
 }
 
@@ -241,7 +241,7 @@ fn the_point_follows_from_what_is_read() {
     }
     let waits =
         rig("rule = [{ name = 'a', score = 1.0, when = 'recipient.ours && spf == \"fail\"' }]");
-    assert!(waits.policy.waits(0, At::Answers));
+    assert!(waits.policy.waits(0, At::Answers, &waits.inquiry));
 }
 
 #[test]

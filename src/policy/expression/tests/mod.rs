@@ -88,7 +88,7 @@ pub fn answers(spf: Option<&str>) -> Inquiry {
     };
     let client = stranger().client;
     let mut inquiry = Inquiry::default();
-    inquiry.begin_client(&wants, client);
+    inquiry.begin_client(&wants, client, false);
     let line = ("TXT a.example", spf.unwrap_or("nodata"));
     let lines = [line];
     let mut resolve = dns(&lines);
