@@ -2,7 +2,12 @@
 
 use super::{
     Inquiry, Policy,
-    dns::{domain, helo, listing::Outcome, reverse, tally},
+    dns::{
+        domain, helo,
+        listing::{Listing, Outcome},
+        reverse, tally,
+        watched::Watched,
+    },
 };
 use crate::dns::{Question, Unknown};
 
@@ -76,17 +81,7 @@ impl Policy {
         }
         for (place, (list, _)) in self.profile(listener).wants.lists.iter().enumerate() {
             let zone = list.zone();
-            let (result, detail) = match inquiry.listing(place) {
-                _ if list.is_off() => ("off", String::new()),
-                None => ("not asked", String::new()),
-                Some(_) if !list.is_probed() => ("not probed yet", String::new()),
-                Some(listing) => match listing.outcome() {
-                    Outcome::Listed => ("listed", tally::detail(zone, listing)),
-                    Outcome::NotListed => ("not listed", String::new()),
-                    Outcome::Error(error) => ("error", error.to_string()),
-                    Outcome::Unknown(why) => (unknown(why), String::new()),
-                },
-            };
+            let (result, detail) = of_list(list, inquiry.listing(place));
             add(&format!("dnsbl.{}", zone.name.label()), result, detail);
         }
         all
@@ -108,6 +103,21 @@ fn unknown(why: Unknown) -> &'static str {
         Unknown::Timeout => "no answer in time",
         Unknown::Overload => "not asked: too many questions",
         Unknown::Broken => "the DNS servers failed",
+    }
+}
+
+fn of_list(list: &Watched, listing: Option<&Listing>) -> (&'static str, String) {
+    let zone = list.zone();
+    match listing {
+        _ if list.is_off() => ("off", String::new()),
+        None => ("not asked", String::new()),
+        Some(_) if !list.is_probed() => ("not probed yet", String::new()),
+        Some(listing) => match listing.outcome() {
+            Outcome::Listed => ("listed", tally::detail(zone, listing)),
+            Outcome::NotListed => ("not listed", String::new()),
+            Outcome::Error(error) => ("error", error.to_string()),
+            Outcome::Unknown(why) => (unknown(why), String::new()),
+        },
     }
 }
 

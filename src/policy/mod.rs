@@ -61,6 +61,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod wants;
 
 pub use builder::PolicyFault;
 pub use condition::RuleMistake;

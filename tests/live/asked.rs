@@ -107,14 +107,14 @@ crate::on_all_engines! {
         let dns = ScriptedDns::start(move |name, kind| Some(match (name, kind) {
             ("z.y.example", TXT) => Said::txt("v=spf1 +all"),
             // It is asked for the author first, and for the sender's domain once SPF and the signatures are known.
-            ("_dmarc.x.y.example", TXT) => Said::txt("v=DMARC1; p=none").after(late),
+            ("_dmarc.y.example", TXT) => Said::txt("v=DMARC1; p=none").after(late),
             (name, TXT) if name.starts_with("_dmarc") => Said::no_name().after(late),
             _ => Said::no_name(),
         }));
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + &dns.config("timeout = \"30s\"") +
             "[timeouts]\nlookups = \"2s\"\n[policy.dmarc]\nfail = 1.0\n[policy.spf]\nfail = 1.0\n"));
-        let text = "From: a@x.y.example\r\nSubject: x\r\n\r\nx\r\n";
+        let text = "From: a@y.example\r\nSubject: x\r\n\r\nx\r\n";
         let reply = Client::hello_from(from(9), gatepost.smtp).send("a@z.y.example", &["b@example.net"], text);
         assert!(reply.starts_with("250"), "{reply}");
         gatepost.log_line(&["spf=pass", "dmarc=temperror"]);
