@@ -59,6 +59,8 @@ pub struct Judgement {
     scores: [f64; At::COUNT],
     /// The part of the scores for which only strangers answer.
     of_strangers: [f64; At::COUNT],
+    /// Something has matched since all of this was last empty. Most messages leave it false, and cost nothing to clear.
+    has_matched: bool,
     /// A refusal of the connection that is told at MAIL, where the client has not logged in by then.
     waiting: Option<Box<Waiting>>,
     /// The HELO name is judged at MAIL, for the same reason.
@@ -78,6 +80,9 @@ impl Judgement {
     /// The score of the present message: what connection, HELO, sender, recipients and header have earned.
     #[must_use]
     pub fn score(&self) -> f64 {
+        if !self.has_matched {
+            return 0.0;
+        }
         self.scores.iter().chain(&self.of_strangers).sum()
     }
 
@@ -117,6 +122,16 @@ impl Judgement {
             At::Rcpt => !(1 << At::Rcpt as u16),
             _ => (1 << at as u16) - 1,
         };
+        self.refusal = None;
+        if self.has_matched {
+            self.forget(at);
+        }
+        self.fresh_from = self.hits.len();
+    }
+
+    /// What hits and scores of earlier questions go when this one is asked.
+    #[cold]
+    fn forget(&mut self, at: At) {
         match at {
             At::Rcpt => {}
             // It may come between two recipients: what those before have earned stays.
@@ -128,10 +143,11 @@ impl Judgement {
                 self.hits.retain(|hit| hit.at < at);
                 self.scores[at as usize..].fill(0.0);
                 self.of_strangers[at as usize..].fill(0.0);
+                // Where nothing is left of it, the next message is an easy one again.
+                let scores = self.scores.iter().chain(&self.of_strangers);
+                self.has_matched = !self.hits.is_empty() || scores.into_iter().any(|s| *s != 0.0);
             }
         }
-        self.fresh_from = self.hits.len();
-        self.refusal = None;
     }
 
     /// Goes on with the rest of the same question.
@@ -154,8 +170,10 @@ impl Judgement {
     pub(super) fn acquit(&mut self) {
         self.waiting = None;
         self.hello_is_due = false;
-        self.of_strangers.fill(0.0);
-        self.hits.retain(|hit| !hit.stranger);
+        if self.has_matched {
+            self.of_strangers.fill(0.0);
+            self.hits.retain(|hit| !hit.stranger);
+        }
     }
 
     /// The refusal that waits, where there is one: from here on it is the answer to the latest question.
@@ -187,6 +205,7 @@ impl Judgement {
     }
 
     pub(super) fn push(&mut self, hit: Hit) {
+        self.has_matched = true;
         if !hit.shadow {
             let scores = match hit.stranger {
                 true => &mut self.of_strangers,

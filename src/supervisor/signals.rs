@@ -54,8 +54,9 @@ impl Signals {
     /// Outside a runtime.
     pub fn catch() -> Result<Signals, RunError> {
         for number in unused() {
-            // What it sets is never read: the handler is what keeps the process alive.
-            flag::register(number, Arc::new(AtomicBool::new(false))).map_err(unavailable)?;
+            // What it sets is never read: the handler is what keeps the process alive. A tool that the process runs under
+            // may keep a real-time signal for itself (valgrind does), and then it can't end us.
+            let _ = flag::register(number, Arc::new(AtomicBool::new(false)));
         }
         Ok(Signals {
             hangup: catch(SIGHUP)?,
