@@ -139,6 +139,8 @@ impl<'a> Builder<'a> {
                 let is_late = stage.iter().any(|before| before.after_answers);
                 stage.push(Looked {
                     kind,
+                    whom: check.whom(),
+                    finds: check.finds(),
                     check: Arc::clone(&check),
                     after_answers: check.reads_answers(*at) || (check.reads_scores() && is_late),
                 });

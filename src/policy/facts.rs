@@ -154,6 +154,7 @@ const NO_PATH: Path<'static> = Path {
 impl Facts<'static> {
     /// A stranger of whom nothing but the address is known, for `Facts { hello, ..Facts::of(client, now) }`.
     #[must_use]
+    #[inline(always)]
     pub fn of(client: IpAddr, now: Tick) -> Facts<'static> {
         Facts {
             listener: "",

@@ -84,7 +84,7 @@ use checks::{Check, Whom};
 use dns::watched::Watched;
 use inquiry::Wants;
 use rule::{Rule, Say};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// All checks of one configuration. Shared by the workers in an `Arc`.
 pub struct Policy {
@@ -124,6 +124,8 @@ impl Part {
 struct Looked {
     /// Which of [`Policy::kinds`].
     kind: usize,
+    whom: Whom,
+    finds: HitKind,
     check: Arc<dyn Check>,
     /// It is looked at once the answers from elsewhere are there.
     after_answers: bool,
@@ -171,10 +173,10 @@ impl Policy {
         &self.profiles[place]
     }
 
-    /// Whether anything is asked elsewhere about the clients of a listener ([`Facts::profile`]).
+    /// Whether anything is asked elsewhere about a client of a listener ([`Facts::profile`]).
     #[must_use]
-    pub fn inquires(&self, listener: usize) -> bool {
-        !self.profile(listener).wants.is_empty()
+    pub fn inquires(&self, listener: usize, client: IpAddr) -> bool {
+        self.profile(listener).wants.has_any_of(client)
     }
 
     /// The lists in the DNS that are used, each once.
@@ -391,11 +393,13 @@ impl Profile {
         let mut since = facts.looked.map_or(facts.now, |_| (facts.clock)());
         for Looked {
             kind,
+            whom,
+            finds,
             check,
             after_answers,
         } in &self.stages[at as usize]
         {
-            let whom = check.whom();
+            let whom = *whom;
             let skip = match whom {
                 Whom::Strangers => known || say.is_welcome(),
                 Whom::Unknown => known,
@@ -404,13 +408,16 @@ impl Profile {
             if skip || !part.has(*after_answers) {
                 continue;
             }
-            say.finds(check.finds());
+            say.finds(*finds);
             say.of_strangers(whom != Whom::Everybody);
             check.look(at, facts, shared, &mut say);
             if let Some(looked) = facts.looked {
                 let moment = (facts.clock)();
                 looked(*kind, moment.micros_since(since));
                 since = moment;
+            }
+            if !say.has_refusal() {
+                continue;
             }
             match say.take_refusal() {
                 None => {}

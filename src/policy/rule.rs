@@ -130,6 +130,10 @@ impl<'a> Say<'a> {
         self.judgement.score()
     }
 
+    pub fn has_refusal(&self) -> bool {
+        self.refusal.is_some()
+    }
+
     pub fn take_refusal(&mut self) -> Option<Verdict> {
         self.refusal.take()
     }

@@ -59,11 +59,10 @@ pub(super) struct Wants {
 }
 
 impl Wants {
-    /// Whether nothing is asked.
-    pub fn is_empty(&self) -> bool {
-        self.lists.is_empty()
-            && !(self.helo || self.sender)
-            && self.reverse.max(self.spf).max(self.dkim).max(self.arc) == Want::No
+    /// Whether anything is asked about this client and what it sends.
+    pub fn has_any_of(&self, client: IpAddr) -> bool {
+        let most = self.reverse.max(self.spf).max(self.dkim).max(self.arc);
+        !self.lists.is_empty() || self.helo || self.sender || most.of(client)
     }
 
     /// Something decides by DMARC, and so by what it rests on.

@@ -289,7 +289,9 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     /// Whether anything is asked about this client: see `Session::begin_inquiry`.
     fn inquires(&self) -> bool {
         let listener = &self.site.listeners[self.described.listener];
-        self.site.policy.inquires(self.described.listener)
+        self.site
+            .policy
+            .inquires(self.described.listener, self.described.client)
             && listener.role != Role::Submission
             && !self.trusted
             && self.described.account.is_none()

@@ -26,9 +26,13 @@ impl Session {
     /// clients that it knows or that are refused already, and where strangers can't send anyway. To be called once what needs
     /// no answer has been judged.
     pub fn begin_inquiry(&mut self, at: At) {
+        // A client whose connection was not looked at was trusted then, or there is nothing to ask about it.
+        if at != At::Connect && self.peer.asking.is_none() {
+            return;
+        }
         let site = &self.current.site;
         let listener = &site.listeners[self.listener];
-        if !site.policy.inquires(self.listener)
+        if !site.policy.inquires(self.listener, self.peer.address)
             || listener.role == Role::Submission
             || self.peer.trusted
             || self.peer.postponed.is_some()
@@ -36,12 +40,7 @@ impl Session {
         {
             return;
         }
-        let mut asking = match (self.peer.asking.take(), at) {
-            (Some(asking), _) => asking,
-            (None, At::Connect) => Box::default(),
-            // A client whose connection was not looked at: one that was trusted.
-            (None, _) => return,
-        };
+        let mut asking = self.peer.asking.take().unwrap_or_default();
         // A session may send messages and say EHLO without end, and what was not known for one message may be known for the
         // next. What is still asked is asked anew, of the cache.
         let is_later = at == At::Mail && self.transactions > 0;

@@ -17,7 +17,8 @@ impl MessageId {
     pub fn accepted(self) -> String {
         let mut text = String::with_capacity(32);
         text.push_str("Ok: ");
-        text.extend(self.text().map(char::from));
+        // The digits are ASCII.
+        text.push_str(std::str::from_utf8(&self.text()).unwrap_or_default());
         text
     }
 

@@ -138,6 +138,10 @@ impl Generations {
         if let Some(entry) = self.young.get(key) {
             return (now < entry.until).then(|| entry.known.clone());
         }
+        // To remove from a map hashes the key, also where the map is empty.
+        if self.old.is_empty() {
+            return None;
+        }
         let (key, entry) = self.old.remove_entry(key)?;
         if now >= entry.until {
             return None;
@@ -148,7 +152,9 @@ impl Generations {
     }
 
     fn learn(&mut self, key: &[u8], entry: Entry, most: usize) {
-        self.old.remove(key);
+        if !self.old.is_empty() {
+            self.old.remove(key);
+        }
         match self.young.get_mut(key) {
             Some(before) => *before = entry,
             None => self.put(key.into(), entry, most),
@@ -156,8 +162,11 @@ impl Generations {
     }
 
     fn forget(&mut self, key: &[u8]) {
-        self.old.remove(key);
-        self.young.remove(key);
+        for map in [&mut self.old, &mut self.young] {
+            if !map.is_empty() {
+                map.remove(key);
+            }
+        }
     }
 
     fn len(&self) -> usize {

@@ -155,7 +155,7 @@ fn what_nothing_reads_is_not_asked() {
     let off =
         ["rdns", "spf", "dkim", "dmarc", "arc"].map(|table| format!("{table}.mode = 'off'\n"));
     let rig = rig(&off.concat());
-    assert!(!rig.policy.inquires(0));
+    assert!(!rig.policy.inquires(0, ip("8.8.8.8")));
 }
 
 #[test]

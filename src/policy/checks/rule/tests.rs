@@ -69,9 +69,15 @@ fn what_a_rule_reads_is_asked_and_nothing_else() {
         ))
     };
     let reads = with("helo_domain == \"no_name\"");
-    assert!(reads.policy.inquires(0) && reads.policy.waits(0, At::Answers, &reads.inquiry));
+    assert!(
+        reads.policy.inquires(0, ip("8.8.8.8"))
+            && reads.policy.waits(0, At::Answers, &reads.inquiry)
+    );
     let plain = with("tls");
-    assert!(!plain.policy.inquires(0) && !plain.policy.waits(0, At::Answers, &plain.inquiry));
+    assert!(
+        !plain.policy.inquires(0, ip("8.8.8.8"))
+            && !plain.policy.waits(0, At::Answers, &plain.inquiry)
+    );
     assert!(plain.policy.judges(0, At::Answers));
 }
 
