@@ -4,8 +4,9 @@ use super::{
     load::{Flags, complain, load},
     output::{exit, say},
 };
-use clap::Args;
+use clap::{Args, ValueEnum};
 use gatepost::supervisor::explain::{Bench, Described, Fate, Recorded, unix_seconds};
+use jiff::Timestamp;
 use std::{fs, io::Read, net::IpAddr, path::PathBuf, process::ExitCode};
 
 pub const HELP: &str = "\
@@ -49,8 +50,17 @@ pub struct Explain {
     #[arg(long, value_name = "ADDRESS", required = true)]
     to: Vec<String>,
     /// The account that the client has logged in as.
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(long, visible_alias = "auth", value_name = "ACCOUNT")]
     login: Option<String>,
+    /// The client talks before it is greeted.
+    #[arg(long)]
+    early_talk: bool,
+    /// The client speaks TLS; 1.3 unless 1.2 is given.
+    #[arg(long, value_name = "VERSION", num_args = 0..=1, require_equals = true, default_missing_value = "1.3")]
+    tls: Option<TlsVersion>,
+    /// Judge as at this time, in RFC 3339: 2026-11-27T12:00:00Z. Without it: now.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
     /// The listener that the client connects to. Without it: the first one.
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
@@ -63,6 +73,24 @@ pub struct Explain {
     /// The message, header and body; `-` for standard input.
     #[arg(value_name = "MESSAGE")]
     message: Option<PathBuf>,
+}
+
+/// A version of TLS that a client may speak.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TlsVersion {
+    #[value(name = "1.2")]
+    V12,
+    #[value(name = "1.3")]
+    V13,
+}
+
+impl TlsVersion {
+    const fn as_str(self) -> &'static str {
+        match self {
+            TlsVersion::V12 => "TLSv1.2",
+            TlsVersion::V13 => "TLSv1.3",
+        }
+    }
 }
 
 /// Prints the verdict for one message, check by check.
@@ -114,9 +142,13 @@ fn run(asked: Explain) -> Result<ExitCode, (u8, String)> {
         sender: &bare(&asked.from),
         recipients: &recipients,
         account: asked.login.as_deref(),
+        early_talk: asked.early_talk,
+        tls: asked.tls.map(TlsVersion::as_str),
         message: &message,
         is_whole: asked.message.is_some(),
-        unix_seconds: unix_seconds(),
+        unix_seconds: asked.at.map_or_else(unix_seconds, |at| {
+            u64::try_from(at.as_second()).unwrap_or(0)
+        }),
     };
     let report = bench
         .explain(&described, recorded.as_ref())

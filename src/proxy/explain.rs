@@ -4,19 +4,21 @@
 //! What a session knows of the state of the process (rates, open sessions, what a backend has said of a recipient) is left
 //! out: the client is the first one.
 
-use super::{authenticate::Owner, payload::Survey, replies, site::Site};
+use super::{
+    authenticate::Owner, judge::Asked, known::Known, payload::Survey, replies, site::Site,
+};
 use crate::{
-    config::Role,
+    config::{ListenerTls, Role},
     dns::{Answer, Answers, Question},
     net::now,
     policy::{
         At, Breaches, Facts, Finding, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared,
-        Verdict, What,
+        Signals, Verdict, What,
         authentication::{Job, Verified},
     },
     smtp::{
-        Reply, Span,
-        envelope::{Envelope, MailParams, Path, Recipient},
+        self, Reply, Span,
+        envelope::{Envelope, MailParams, Path, PathSpan, Recipient},
         header::{self, Index},
     },
 };
@@ -39,6 +41,10 @@ pub struct Described<'a> {
     pub recipients: &'a [String],
     /// The account that the client has logged in as.
     pub account: Option<&'a str>,
+    /// It talks before it is greeted.
+    pub early_talk: bool,
+    /// The version of TLS that it speaks: `TLSv1.3`.
+    pub tls: Option<&'a str>,
     /// The message as it is sent after DATA, without dots stuffed.
     pub message: &'a [u8],
     /// It is what the sender has sent: its signatures are verified.
@@ -185,13 +191,17 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         self.connect(At::Connect, &mut postponed)?;
         if postponed.is_none() && self.inquires() {
             self.learn(At::Connect).await;
-            let policy = &self.site.policy;
-            if policy.waits(self.described.listener, At::Greeting, &self.inquiry) {
-                self.connect(At::Greeting, &mut postponed)?;
-            }
+        }
+        let (policy, place) = (&self.site.policy, self.described.listener);
+        let decides = self.inquires() && policy.waits(place, At::Greeting, &self.inquiry);
+        if (self.described.early_talk || decides) && postponed.is_none() {
+            self.connect(At::Greeting, &mut postponed)?;
         }
         if postponed.is_none() {
             self.judge_in_parts(At::Hello).await?;
+        }
+        if listener.tls == ListenerTls::Required && self.described.tls.is_none() {
+            return Err(refused(smtp::replies::NEEDS_TLS.reply()));
         }
         let sender = Path::split(self.described.sender.as_bytes());
         let sender = self.envelope.keep_path(sender);
@@ -216,7 +226,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             });
             let told = match postponed.clone() {
                 Some((verdict, check)) => Err(Told { verdict, check }),
-                None => self.recipient(recipient),
+                None => self.recipient(recipient, path),
             };
             let told = match told {
                 Ok(()) => accepted(),
@@ -255,7 +265,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         Ok(())
     }
 
-    fn recipient(&mut self, recipient: &str) -> Result<(), Told> {
+    fn recipient(&mut self, recipient: &str, span: PathSpan) -> Result<(), Told> {
         let path = Path::split(recipient.as_bytes());
         let (route, ours) = self.site.route(path.domain);
         let known = self.trusted || self.described.account.is_some();
@@ -263,7 +273,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             self.judge(At::Answers, None)?;
             self.answers_judged = true;
         }
-        self.judge(At::Rcpt, Some((path, ours)))?;
+        self.judge(At::Rcpt, Some((span, ours)))?;
         let Some(route) = route else {
             return Err(refused(replies::NO_ROUTE.reply()));
         };
@@ -354,7 +364,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         self.judge_part(Part::Asked, at, None)
     }
 
-    fn judge(&mut self, at: At, recipient: Option<(Path<'_>, bool)>) -> Result<(), Told> {
+    fn judge(&mut self, at: At, recipient: Option<(PathSpan, bool)>) -> Result<(), Told> {
         self.judge_part(Part::Whole, at, recipient)
     }
 
@@ -362,7 +372,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         &mut self,
         part: Part,
         at: At,
-        recipient: Option<(Path<'_>, bool)>,
+        recipient: Option<(PathSpan, bool)>,
     ) -> Result<(), Told> {
         let mut judgement = std::mem::take(&mut self.judgement);
         let verdict = self.with_facts(at, recipient, |trial, facts| {
@@ -387,38 +397,46 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     fn with_facts<T>(
         &self,
         at: At,
-        recipient: Option<(Path<'_>, bool)>,
+        recipient: Option<(PathSpan, bool)>,
         look: impl FnOnce(&Self, &Facts<'_>) -> T,
     ) -> T {
         let described = self.described;
-        let listener = &self.site.listeners[described.listener];
         let whole = described.message;
         let header = &whole[..header::end(whole).unwrap_or(whole.len())];
         let index = (at >= At::Header).then(|| Index::new(header));
-        let facts = Facts {
-            listener: &listener.name,
-            profile: described.listener,
-            may_log_in: listener.auth.is_some() && described.account.is_none(),
+        let known = Known {
+            site: self.site,
+            listener: described.listener,
+            address: described.client,
             trusted: self.trusted,
-            authenticated: described.account,
-            sessions: self.ticket.counts(),
-            keys: Some(self.ticket.keys()),
-            hello: described.hello,
-            sender: Path::split(described.sender.as_bytes()),
-            recipient: recipient.map(|(path, _)| path),
-            recipient_is_ours: recipient.is_none_or(|(_, ours)| ours),
-            envelope: Some(&self.envelope),
-            recipients: self.taken(),
+            account: described.account,
+            may_be_replaced: false,
+            tls: described.tls,
+            certificate: &[],
+            signals: Signals {
+                before_greeting: described.early_talk && at >= At::Greeting,
+                past_sync: false,
+            },
+            ticket: Some(&self.ticket),
+            hello: match at {
+                At::Connect | At::Greeting => b"",
+                _ => described.hello,
+            },
+            envelope: &self.envelope,
             size: whole.len() as u64,
+            inquiry: self.inquires().then_some(&self.inquiry),
+            unix_seconds: described.unix_seconds,
+        };
+        let asked = Asked {
+            at,
+            part: Part::Whole,
+            recipient: recipient.map(|(path, _)| path),
+            ours: recipient.is_none_or(|(_, ours)| ours),
             header: if index.is_some() { header } else { b"" },
             fields: index.as_ref(),
-            inquiry: self.inquires().then_some(&self.inquiry),
             breaches: self.breaches(at, header, index.as_ref()),
-            unix_seconds: described.unix_seconds,
-            clock: now,
-            ..Facts::of(described.client, now())
         };
-        look(self, &facts)
+        look(self, &known.facts(&asked, now(), None))
     }
 
     fn breaches(&self, at: At, header: &[u8], index: Option<&Index<'_>>) -> Breaches {

@@ -3,29 +3,23 @@
 //! header section is complete, [`Session::judge_message`] when the whole of it has come.
 
 use super::{
-    login::{Login, known_as},
+    known::Known,
+    login::known_as,
     payload::Survey,
     peer::{Postponed, Via},
     session::Session,
-    site::Site,
 };
 use crate::{
     metrics::{Counter, Scope, Stage},
-    net::now,
-    policy::{
-        self, At, Breaches, Facts, Hit, HitKind, Inquiry, Part, SessionTicket, Signals, Verdict,
-        What,
-    },
+    policy::{self, At, Breaches, Facts, Hit, HitKind, Part, Signals, Verdict, What},
     smtp::{
-        Reply, Tick,
+        Reply,
         envelope::PathSpan,
         header::Index,
         server::{self, Answer, Server},
     },
     tls,
 };
-use std::net::IpAddr;
-
 /// What the policy is asked, beside what the session knows anyway.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -62,21 +56,31 @@ impl Asked<'_> {
 
 /// Borrows what facts are made of, and not the judgement beside it: a function would borrow the whole session.
 macro_rules! known {
-    ($session:ident) => {
+    ($session:ident) => {{
+        // Field by field: the judgement lies in the peer, too.
+        let (server, site) = (&$session.server, &$session.current.site);
+        let via = $session.peer.via.as_deref();
+        let (tls, certificate) = spoken(server, $session.io.stream.tls(), via);
+        let address = $session.peer.address;
         Known {
-            site: &$session.current.site,
+            site,
             listener: $session.listener,
-            server: &$session.server,
-            login: &$session.login,
-            tls: $session.io.stream.tls(),
-            via: $session.peer.via.as_deref(),
-            address: $session.peer.address,
+            address,
             trusted: $session.peer.trusted,
-            early: $session.peer.early,
+            account: known_as(&$session.login, server),
+            may_be_replaced: site.listeners[$session.listener].speaks_for_others(address)
+                && server.xclient_attributes().is_none(),
+            tls,
+            certificate,
+            signals: signals($session.peer.early, server.signals()),
             ticket: $session.peer.ticket.as_ref(),
+            hello: server.hello().map_or(b"", |hello| hello.name),
+            envelope: server.envelope(),
+            size: server.body_facts().size,
             inquiry: $session.peer.asking.as_ref().map(|asking| &asking.inquiry),
+            unix_seconds: $session.context.dates.micros($session.now) / 1_000_000,
         }
-    };
+    }};
 }
 
 impl Session {
@@ -190,8 +194,7 @@ impl Session {
 
     /// What is known by now.
     pub fn facts(&self) -> Facts<'_> {
-        let unix_seconds = self.context.dates.micros(self.now) / 1_000_000;
-        known!(self).facts(&Asked::at(At::Mail), self.now, None, unix_seconds)
+        known!(self).facts(&Asked::at(At::Mail), self.now, None)
     }
 
     /// Asks the policy at this point and counts its hits.
@@ -205,7 +208,7 @@ impl Session {
             true => Some(&looked),
             false => None,
         };
-        let facts = known!(self).facts(&asked, self.now, looked, 0);
+        let facts = known!(self).facts(&asked, self.now, looked);
         let judgement = &mut self.peer.judgement;
         let (policy, shared) = (&site.policy, &self.current.shared);
         let verdict = policy.ask_part(asked.part, asked.at, &facts, shared, judgement);
@@ -238,76 +241,18 @@ impl Session {
     }
 }
 
-/// What facts are made of, borrowed one by one (`known!`): the judgement beside them is written to.
-struct Known<'a> {
-    site: &'a Site,
-    listener: usize,
-    server: &'a Server,
-    login: &'a Option<Box<Login>>,
+/// The version of TLS and the names of the certificate: with us, or between the client and the proxy in front.
+fn spoken<'a>(
+    server: &Server,
     tls: Option<&'a tls::TlsFacts>,
     via: Option<&'a Via>,
-    address: IpAddr,
-    trusted: bool,
-    early: bool,
-    ticket: Option<&'a SessionTicket>,
-    inquiry: Option<&'a Inquiry>,
-}
-
-impl<'a> Known<'a> {
-    /// The facts at a moment. Some 400 octets that are made for each question: inlined, so that they are written once and
-    /// not copied.
-    #[inline(always)]
-    fn facts(
-        self,
-        asked: &Asked<'a>,
-        at: Tick,
-        looked: Option<&'a dyn Fn(usize, u64)>,
-        unix_seconds: u64,
-    ) -> Facts<'a> {
-        let listener = &self.site.listeners[self.listener];
-        let envelope = self.server.envelope();
-        // TLS with us, or that between the client and the proxy in front.
-        let (tls, certificate) = match (self.tls, self.via) {
-            // After XCLIENT the certificate is the proxy's, and the client another.
-            (Some(tls), _) if self.server.xclient_attributes().is_some() => {
-                (Some(tls.version), &[][..])
-            }
-            (Some(tls), _) => (Some(tls.version), &*tls.peer_names),
-            (None, Some(via)) => via.secured(),
-            (None, None) => (None, &[][..]),
-        };
-        Facts {
-            listener: &listener.name,
-            profile: self.listener,
-            may_log_in: listener.auth.is_some()
-                || (listener.speaks_for_others(self.address)
-                    && self.server.xclient_attributes().is_none()),
-            trusted: self.trusted,
-            authenticated: known_as(self.login, self.server),
-            tls,
-            certificate,
-            sessions: self.ticket.map(SessionTicket::counts).unwrap_or_default(),
-            keys: self.ticket.map(SessionTicket::keys),
-            signals: signals(self.early, self.server.signals()),
-            hello: self.server.hello().map_or(b"", |hello| hello.name),
-            sender: envelope.sender(),
-            recipient: asked.recipient.map(|path| envelope.path(path)),
-            recipient_is_ours: asked.ours,
-            envelope: Some(envelope),
-            recipients: envelope.recipients().len() - usize::from(asked.recipient.is_some()),
-            size: match asked.at {
-                At::Body => self.server.body_facts().size,
-                _ => envelope.params().size,
-            },
-            header: asked.header,
-            fields: asked.fields,
-            inquiry: self.inquiry,
-            breaches: asked.breaches,
-            clock: now,
-            looked,
-            unix_seconds,
-            ..Facts::of(self.address, at)
-        }
+) -> (Option<&'a str>, &'a [Box<str>]) {
+    match (tls, via) {
+        // After XCLIENT the certificate is the proxy's, and the client another.
+        (Some(tls), _) if server.xclient_attributes().is_some() => (Some(tls.version), &[]),
+        (Some(tls), _) => (Some(tls.version), &tls.peer_names),
+        (None, Some(via)) => via.secured(),
+        (None, None) => (None, &[]),
     }
 }
 

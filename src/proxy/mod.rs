@@ -19,6 +19,7 @@ mod fixups;
 mod inquire;
 mod io;
 mod judge;
+mod known;
 mod login;
 pub mod message_id;
 mod origin;

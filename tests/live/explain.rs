@@ -309,3 +309,72 @@ fn the_proxy_says_the_same() {
         }
     }
 }
+
+#[test]
+fn the_client_may_talk_early_speak_tls_log_in_and_come_at_a_time() {
+    let folder = folder();
+    let more = "[policy.early_talk]\nthen = \"reject\"\nreply = \"550 5.7.1 Too early\"\n\
+        [[policy.rule]]\nname = \"clear\"\nwhen = '!tls'\nthen = \"defer\"\n\
+        [[policy.rule]]\nname = \"old\"\nwhen = 'has(tls.version) && tls.version == \"TLSv1.2\"'\nscore = 2.0\n\
+        [[listener]]\nname = \"locked\"\naddress = [\"127.0.0.1:2527\"]\ntls = \"required\"\n\
+        [[certificate]]\nchain = \"CHAIN\"\nkey = \"KEY\"\n";
+    let made = rcgen::generate_simple_self_signed(["edge.example".to_string()]).expect("made");
+    let (chain, key) = (
+        folder.path().join("chain.pem"),
+        folder.path().join("key.pem"),
+    );
+    fs::write(&chain, made.cert.pem()).expect("written");
+    fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let more = more
+        .replace("CHAIN", &chain.display().to_string())
+        .replace("KEY", &key.display().to_string());
+    fs::write(folder.path().join("edge.toml"), format!("{CONFIG}{more}")).expect("written");
+    let answers = folder.path().join("answers").display().to_string();
+    for (more, code, part) in [
+        (
+            &["--early-talk"][..],
+            77,
+            "550 5.7.1 Too early (early_talk)",
+        ),
+        (&[], 75, "(rule.clear)"),
+        (&["--tls"], 0, "verdict: accept"),
+        (&["--tls=1.2"], 0, "rule.old"),
+        (
+            &["--listener", "locked"],
+            77,
+            "530 5.7.0 Must issue a STARTTLS",
+        ),
+        (&["--listener", "locked", "--tls"], 0, "verdict: accept"),
+        // An account is no stranger.
+        (
+            &[
+                "--tls",
+                "--auth",
+                "ann",
+                "--early-talk",
+                "--to",
+                "c@elsewhere.example",
+            ],
+            0,
+            "verdict: accept",
+        ),
+        (&["--tls", "--at", "2026-11-27T12:00:00Z"], 0, "verdict"),
+        (&["--tls", "--at", "noon"], 64, "noon"),
+    ] {
+        let words = [
+            "--client",
+            "192.0.2.7",
+            "--from",
+            "a@a.example",
+            "--to",
+            "b@example.net",
+            "--answers",
+            &answers,
+        ];
+        let (found, said) = explain(folder.path(), &[&words, more].concat());
+        assert!(
+            found == code && said.contains(part),
+            "{more:?}: {found} {said}"
+        );
+    }
+}
