@@ -12,7 +12,7 @@ use crate::{
         now, sleep, spawn, spawn_vital,
     },
     policy::Shared,
-    proxy::{self, Context, Current, Site},
+    proxy::{self, Context, Current, Kept, Site},
     smtp::Tick,
     threads::Threads,
     upstream::Pools,
@@ -45,6 +45,8 @@ const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 pub enum Order {
     /// Put a configuration in force for new sessions, then call the function.
     Apply(Arc<Site>, Arc<Shared>, Box<dyn FnOnce() + Send>),
+    /// Show what is kept of the latest judgements.
+    Judgements(Box<dyn FnOnce(&Kept) + Send>),
     /// Hand a copy of the histograms over.
     Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
     /// Accept no more, end sessions as they come to a stop, then end.
@@ -57,6 +59,8 @@ pub enum Order {
 pub struct Plan {
     /// Its number, from 0.
     pub number: usize,
+    /// How many workers there are.
+    pub workers: usize,
     /// The I/O engine that was chosen at the start.
     pub engine: Engine,
     /// The core to be pinned to; `None` leaves that to the kernel.
@@ -113,7 +117,8 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
     let (desk, answers) = Desk::new();
     spawn_vital("lookup", Rc::clone(&desk).serve(answers));
     let lines = Lines::new(plan.log);
-    let context = Context::new(plan.number, current, pools, recorder, desk, lines);
+    let place = (plan.number, plan.workers);
+    let context = Context::new(place, current, pools, recorder, desk, lines);
     let mut stoppers = Vec::new();
     for (number, bound) in plan.sockets {
         let listener = Listener::adopt(bound)?;
@@ -132,6 +137,7 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
                 context.apply(Current::new(site, shared));
                 done();
             }
+            Order::Judgements(look) => context.with_kept(look),
             Order::Snapshot(give) => give(context.recorder.snapshot()),
             Order::Drain => {
                 let stoppers = std::mem::take(&mut stoppers);

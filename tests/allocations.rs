@@ -4,8 +4,13 @@
 
 use gatepost::{
     config,
-    policy::{At, Facts, Judgement, Policy, Shared},
-    smtp::{Tick, envelope::Path},
+    log::Line,
+    policy::{At, Facts, Inquiry, Judgement, Policy, Shared},
+    record::{
+        Client, ENTRY_ROOM, Findings, Mail, Outcome, Recipients, Record, Refusal, Refusals, Ring,
+        Times, Told, explanation,
+    },
+    smtp::{Reply, Status, Tick, envelope::Path},
 };
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -100,5 +105,85 @@ fn a_message_that_nothing_matches_allocates_nothing() {
     for now in 1..100 {
         message(now);
     }
+    assert_eq!(COUNT.get() - before, 0);
+}
+
+#[test]
+// INV-ALLOC
+fn an_explanation_that_is_kept_allocates_nothing() {
+    let policy = "[helo.unqualified]\nscore = 2.0\nthen = 'score'";
+    let config: config::Policy = toml::from_str(policy).expect("a policy");
+    let policy = Policy::build(&config, "mx.ours.example").unwrap_or_else(|f| panic!("{f:?}"));
+    let (shared, mut judgement) = (Shared::new(&config), Judgement::new());
+    let facts = Facts {
+        hello: b"localhost",
+        ..Facts::of(IpAddr::from([192, 0, 2, 7]), Tick(1))
+    };
+    assert!(
+        policy
+            .ask(At::Hello, &facts, &shared, &mut judgement)
+            .is_accept()
+    );
+    assert_eq!(judgement.hits().len(), 1);
+    let (mut recipients, mut refusals) = (Recipients::default(), Refusals::default());
+    recipients.push(b"somebody@ours.example");
+    let reply = Reply::fixed(550, Status(5, 1, 1), "No \"such\" user");
+    refusals.push(Refusal::new("rcpt", b"nobody@ours.example", &reply, None));
+    let told = Told::new(&Reply::fixed(250, Status(2, 0, 0), ""), None);
+    let inquiry = Inquiry::default();
+    let record = |now: u64| Record {
+        id: *b"0123456789ABC",
+        now: Tick(now),
+        client: Client {
+            listener: "mx",
+            address: IpAddr::from([192, 0, 2, 7]),
+            name: None,
+            rdns: None,
+            via: None,
+            front: None,
+            helo: Some(b"localhost"),
+            login: None,
+            auth: None,
+            tls: None,
+        },
+        mail: Some(Mail {
+            origin: None,
+            sender: b"someone@client.example",
+            spf: None,
+            dkim: None,
+            dmarc: None,
+            arc: None,
+            recipients: &recipients,
+            size: Some(1200),
+            outcome: Outcome::Accept,
+            told: Some(&told),
+            backend: Some("pool/192.0.2.1:25"),
+            backend_tls: None,
+            backend_said: Some(&"250 2.0.0 Ok: queued as \"1\""),
+            started: Tick(0),
+            times: Times::default(),
+        }),
+        refusals: &refusals,
+        findings: Findings {
+            judgement: &judgement,
+            policy: &policy,
+            listener: 0,
+            inquiry: Some(&inquiry),
+        },
+        end: None,
+        session_us: 0,
+    };
+    let mut ring = Ring::new(16);
+    let mut keep = |now: u64| {
+        ring.keep(*b"0123456789ABC", now, |out| {
+            let mut line = Line::start(out, true);
+            explanation::write(&record(now), &mut line);
+            line.end();
+            assert!(out.len() < ENTRY_ROOM);
+        });
+    };
+    (0..40).for_each(&mut keep);
+    let before = COUNT.get();
+    (40..200).for_each(&mut keep);
     assert_eq!(COUNT.get() - before, 0);
 }

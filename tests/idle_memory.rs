@@ -106,6 +106,7 @@ fn start(engine: Engine, keys: &str) -> (Worker, SocketAddr) {
     let site = build_site(config, None, &registry, &Default::default()).expect("it is sound");
     let plan = Plan {
         number: 0,
+        workers: 1,
         engine,
         core: None,
         sockets: vec![(0, bound)],

@@ -1,6 +1,6 @@
 //! Asks all workers at once and makes one view of their answers.
 
-use super::source::AdminSource;
+use super::source::{AdminSource, Judgements, Wanted};
 use crate::metrics::{Registry, Snapshot, View};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -69,6 +69,24 @@ impl Collector {
         let mut view = self.registry.view(last.iter().map(|snapshot| &**snapshot));
         view.stalled = stalled;
         view
+    }
+
+    /// What all workers keep of their judgements. Takes [`PATIENCE`] at most.
+    pub async fn judgements(&self, wanted: &Wanted) -> Judgements {
+        let mut asked = JoinSet::new();
+        for worker in 0..self.source.workers() {
+            let answer = self.source.judgements(worker, wanted);
+            asked.spawn(async move { timeout(PATIENCE, answer).await.ok().flatten() });
+        }
+        let mut all = Judgements::default();
+        while let Some(answer) = asked.join_next().await {
+            let missing = Judgements {
+                missing: 1,
+                ..Judgements::default()
+            };
+            all.add(answer.ok().flatten().unwrap_or(missing));
+        }
+        all
     }
 
     /// The workers that do not answer. Takes [`PATIENCE`] at most.

@@ -12,6 +12,7 @@
 //! guarded by a lock (the scrape would stop the worker).
 
 pub mod collector;
+pub mod explanations;
 pub mod histograms;
 pub mod routes;
 pub mod rules;
@@ -23,7 +24,9 @@ pub use histograms::Histograms;
 pub use routes::Door;
 pub use rules::Rules;
 pub use server::{bind, exposure, serve};
-pub use source::{AdminSource, Answer, BackendStatus, PoolStatus, Status};
+pub use source::{AdminSource, Answer, BackendStatus, Judgements, PoolStatus, Status, Wanted};
 
+#[cfg(test)]
+mod explanation_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use super::{
     collector::Collector,
+    explanations,
     rules::{Refusal, Rules},
     source::Status,
 };
@@ -37,6 +38,7 @@ const HEAD: &str = concat!(
     "<dt><a href=\"/ready\">GET /ready</a><dd>200 while messages can be delivered\n",
 );
 const CHANGES: &str = concat!(
+    "<dt><a href=\"/explain\">GET /explain</a><dd>the latest judgements; <code>/explain/ID</code> says why, by the id of a log line\n",
     "<dt>POST /reload<dd>reads the configuration again\n",
     "<dt>POST /drain<dd>takes no new session, lets running messages finish, then ends\n",
 );
@@ -66,6 +68,8 @@ pub fn router(collector: Arc<Collector>, door: Door) -> Router {
         .route("/ready", get(ready));
     if door != Door::Public {
         pages = pages
+            .route("/explain", get(explanations::all))
+            .route("/explain/{id}", get(explanations::one))
             .route("/reload", post(reload))
             .route("/drain", post(drain));
     }
@@ -110,7 +114,8 @@ fn refusal(rules: &Rules, door: Door, request: &Request) -> Option<Response> {
         );
         return Some((StatusCode::FORBIDDEN, why).into_response());
     }
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads && !tells_of_clients(request.uri().path()) {
         return None;
     }
     let why = match rules.allows_change(headers, door != Door::Local) {
@@ -125,6 +130,11 @@ fn refusal(rules: &Rules, door: Door, request: &Request) -> Option<Response> {
     };
     let asked = [(header::WWW_AUTHENTICATE, "Bearer")];
     Some((StatusCode::UNAUTHORIZED, asked, why).into_response())
+}
+
+/// Whether a page has addresses of clients and senders in it: it is for those alone that may change something.
+fn tells_of_clients(path: &str) -> bool {
+    path.starts_with("/explain")
 }
 
 async fn metrics(State(collector): State<Arc<Collector>>) -> Response {

@@ -23,6 +23,9 @@ pub trait AdminSource: Send + Sync + 'static {
         Box::pin(async move { snapshot.await.is_some() })
     }
 
+    /// What a worker keeps of its latest judgements. `None`: it can't be asked.
+    fn judgements(&self, worker: usize, wanted: &Wanted) -> Answer<Option<Judgements>>;
+
     /// What the process can do at this moment. Must not wait.
     fn status(&self) -> Status;
 
@@ -34,6 +37,44 @@ pub trait AdminSource: Send + Sync + 'static {
 
     /// Begins to go down. Answers when it has begun, not when it is done.
     fn drain(&self) -> Answer<Result<String, String>>;
+}
+
+/// Which judgements are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// That of this id.
+    Id(String),
+    /// So many of the latest.
+    Latest(usize),
+}
+
+/// Judgements, and how many there are to ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgements {
+    /// Those that were asked for, each as JSON.
+    pub texts: Vec<Vec<u8>>,
+    /// How many are kept.
+    pub count: usize,
+    /// How many may be.
+    pub max: usize,
+    /// When the oldest was kept, in microseconds since 1970.
+    pub since: Option<u64>,
+    /// Workers that gave no answer.
+    pub missing: usize,
+}
+
+impl Judgements {
+    /// Adds what another worker has.
+    pub fn add(&mut self, other: Judgements) {
+        self.texts.extend(other.texts);
+        self.count += other.count;
+        self.max += other.max;
+        self.since = match (self.since, other.since) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.missing += other.missing;
+    }
 }
 
 /// What the process can do.

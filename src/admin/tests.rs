@@ -23,12 +23,12 @@ use tokio::{
 
 /// Two workers: 0 answers, 1 does when `stalled` is false.
 #[derive(Default)]
-struct Fake {
+pub(super) struct Fake {
     snapshots: Mutex<[Snapshot; 2]>,
-    stalled: Mutex<bool>,
+    pub(super) stalled: Mutex<bool>,
     status: Mutex<Status>,
     reload: Mutex<Option<String>>,
-    rules: Mutex<Arc<Rules>>,
+    pub(super) rules: Mutex<Arc<Rules>>,
 }
 
 impl AdminSource for Fake {
@@ -41,6 +41,23 @@ impl AdminSource for Fake {
         }
         let snapshot = self.snapshots.lock().unwrap()[worker].clone();
         Box::pin(async { Some(snapshot) })
+    }
+    fn judgements(&self, worker: usize, wanted: &Wanted) -> Answer<Option<Judgements>> {
+        let stalled = worker == 1 && *self.stalled.lock().unwrap();
+        let known = r#"{"id":"0123456789ABC","time":"2026-11-27T12:00:00Z","client":"192.0.2.7","listener":"mx",
+            "from":"<b>@a.example","verdict":"reject","reply":"550 5.7.1 No","check":"rule.no","score":0}"#;
+        let is_known = match wanted {
+            Wanted::Id(id) => worker == 0 && id == "0123456789ABC",
+            Wanted::Latest(_) => worker == 0,
+        };
+        let judgements = Judgements {
+            texts: is_known.then(|| known.into()).into_iter().collect(),
+            count: 3,
+            max: 5,
+            since: Some(1_764_244_800_000_000 + worker as u64),
+            missing: 0,
+        };
+        Box::pin(async move { (!stalled).then_some(judgements) })
     }
     fn status(&self) -> Status {
         self.status.lock().unwrap().clone()
@@ -72,7 +89,7 @@ fn pool(name: &str, usable: bool) -> PoolStatus {
 }
 
 /// Runs `work` against a server on a free port; its arguments are the address and the fake.
-fn with_server<F: Future<Output = ()>>(
+pub(super) fn with_server<F: Future<Output = ()>>(
     work: impl FnOnce(SocketAddr, Arc<Fake>, Arc<Registry>) -> F,
 ) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -84,7 +101,7 @@ fn with_server<F: Future<Output = ()>>(
 }
 
 /// The same for any socket.
-fn with_door<F: Future<Output = ()>>(
+pub(super) fn with_door<F: Future<Output = ()>>(
     listener: Listener,
     door: Door,
     work: impl FnOnce(Arc<Fake>, Arc<Registry>) -> F,
@@ -107,7 +124,12 @@ fn with_door<F: Future<Output = ()>>(
 }
 
 /// Status and body.
-async fn ask(address: SocketAddr, method: &str, path: &str, more: &str) -> (u16, String, String) {
+pub(super) async fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    more: &str,
+) -> (u16, String, String) {
     let stream = TcpStream::connect(address).await.unwrap();
     ask_over(stream, method, path, &format!("Host: {address}\r\n{more}")).await
 }

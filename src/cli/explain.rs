@@ -1,6 +1,7 @@
 //! `gatepost explain`.
 
 use super::{
+    explained,
     load::{Flags, complain, load},
     output::{exit, say},
 };
@@ -11,11 +12,17 @@ use std::{fs, io::Read, net::IpAddr, path::PathBuf, process::ExitCode};
 
 pub const HELP: &str = "\
 Examples:
+  gatepost explain -c mx.toml 1MGA4ZJQH0001
+  gatepost explain --admin 127.0.0.1:9025 1MGA4ZJQH0001
   gatepost explain -c mx.toml --client 192.0.2.7 --helo mx.a.example --from a@a.example --to b@example.net
   gatepost explain -c mx.toml --client 192.0.2.7 --from a@a.example --to b@example.net message.eml
   gatepost explain -c mx.toml --client 192.0.2.7 --from a@a.example --to b@example.net --answers dns.txt --json
 
-Asks the DNS as the proxy would, and sends nothing: no backend is asked about the recipient. Rates and limits on sessions
+With an id and no --client, --from and --to, the running process is asked, at its admin endpoint: why the message or the session
+with this id in its log line was treated so. It keeps the last `admin.explanations`. Without a file (-c), --admin says where
+it is; where the endpoint asks for a token, the file says which.
+
+Otherwise a message is judged that you describe. This asks the DNS as the proxy would, and sends nothing: no backend is asked about the recipient. Rates and limits on sessions
 are those of a first client. Without a message, one with an ordinary header is judged,
 and neither DKIM nor DMARC are.
 
@@ -23,7 +30,7 @@ A line of the file for --answers has a name, a type (A, AAAA, MX, PTR, TXT) and 
 SERVFAIL or TIMEOUT in place of the record. What it does not name does not exist; `* TIMEOUT` changes that. The key of a
 list is written {key}.
 
-Exit codes: 0 the message is accepted, 75 it is deferred (4xx), 77 it is refused (5xx); others as `gatepost --help` says.";
+Exit codes for an id: 0 it is known, 65 it is not. For a message: 0 the message is accepted, 75 it is deferred (4xx), 77 it is refused (5xx); others as `gatepost --help` says.";
 
 /// The message was put off.
 const DEFERRED: u8 = 75;
@@ -38,16 +45,16 @@ pub struct Explain {
     #[command(flatten)]
     flags: Flags,
     /// The client's address.
-    #[arg(long, value_name = "ADDRESS")]
-    client: IpAddr,
+    #[arg(long, value_name = "ADDRESS", requires = "from", requires = "to")]
+    client: Option<IpAddr>,
     /// The name that the client says in EHLO. Without it: its address in brackets.
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
     /// The sender (MAIL FROM); empty for a bounce.
-    #[arg(long, value_name = "ADDRESS")]
-    from: String,
+    #[arg(long, value_name = "ADDRESS", requires = "client")]
+    from: Option<String>,
     /// The recipient (RCPT TO); may be given several times.
-    #[arg(long, value_name = "ADDRESS", required = true)]
+    #[arg(long, value_name = "ADDRESS", requires = "client")]
     to: Vec<String>,
     /// The account that the client has logged in as.
     #[arg(long, visible_alias = "auth", value_name = "ACCOUNT")]
@@ -70,8 +77,8 @@ pub struct Explain {
     /// Write JSON.
     #[arg(long)]
     json: bool,
-    /// The message, header and body; `-` for standard input.
-    #[arg(value_name = "MESSAGE")]
+    /// The message, header and body; `-` for standard input. Or the id in a log line.
+    #[arg(value_name = "MESSAGE|ID", required_unless_present = "client")]
     message: Option<PathBuf>,
 }
 
@@ -93,9 +100,16 @@ impl TlsVersion {
     }
 }
 
-/// Prints the verdict for one message, check by check.
+/// Prints why a message was treated so, or the verdict for one that is described.
 pub fn explain(asked: Explain) -> ExitCode {
-    match run(asked) {
+    let told = match asked.client {
+        Some(client) => run(asked, client),
+        None => {
+            let id = asked.message.unwrap_or_default();
+            explained::one(&id.to_string_lossy(), asked.flags, asked.json)
+        }
+    };
+    match told {
         Ok(code) => code,
         Err((code, why)) => {
             eprintln!("gatepost: {why}");
@@ -104,7 +118,7 @@ pub fn explain(asked: Explain) -> ExitCode {
     }
 }
 
-fn run(asked: Explain) -> Result<ExitCode, (u8, String)> {
+fn run(asked: Explain, client: IpAddr) -> Result<ExitCode, (u8, String)> {
     let recorded = match &asked.answers {
         None => None,
         Some(file) => {
@@ -114,9 +128,10 @@ fn run(asked: Explain) -> Result<ExitCode, (u8, String)> {
             Some(read.map_err(|why| (exit::DATA, format!("{}: {why}", file.display())))?)
         }
     };
+    let from = asked.from.unwrap_or_default();
     let message = match &asked.message {
         Some(file) => lines(read(file)?),
-        None => made_up(&asked.from, &asked.to).into_bytes(),
+        None => made_up(&from, &asked.to).into_bytes(),
     };
     let loaded = match load(&asked.flags.source(), complain) {
         Ok(loaded) => loaded,
@@ -124,7 +139,7 @@ fn run(asked: Explain) -> Result<ExitCode, (u8, String)> {
     };
     let bench = Bench::new(loaded.config).map_err(|why| (exit::CONFIG, why.to_string()))?;
     let listener = place(&bench, asked.listener.as_deref())?;
-    let hello = asked.helo.unwrap_or_else(|| match asked.client {
+    let hello = asked.helo.unwrap_or_else(|| match client {
         IpAddr::V4(v4) => format!("[{v4}]"),
         IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
     });
@@ -137,9 +152,9 @@ fn run(asked: Explain) -> Result<ExitCode, (u8, String)> {
     let recipients: Vec<String> = asked.to.iter().map(|to| bare(to)).collect();
     let described = Described {
         listener,
-        client: asked.client.to_canonical(),
+        client: client.to_canonical(),
         hello: hello.as_bytes(),
-        sender: &bare(&asked.from),
+        sender: &bare(&from),
         recipients: &recipients,
         account: asked.login.as_deref(),
         early_talk: asked.early_talk,

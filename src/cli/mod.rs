@@ -2,7 +2,9 @@
 
 mod check;
 mod config;
+mod endpoint;
 mod explain;
+mod explained;
 mod load;
 mod output;
 mod pages;
@@ -42,9 +44,10 @@ pub enum Command {
     /// Read the configuration as `run` would, and print every error in it.
     #[command(after_help = check::HELP)]
     Check(Flags),
-    /// Say what would become of a message and why, check by check. Sends nothing.
+    /// Say why a message was treated so, by the id of its log line; or what would become of one, check by check. Sends
+    /// nothing.
     #[command(after_help = explain::HELP)]
-    Explain(explain::Explain),
+    Explain(Box<explain::Explain>),
     /// Explain the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -98,7 +101,7 @@ impl Command {
         match self {
             Command::Run(flags) => run::run(flags.source()),
             Command::Check(flags) => check::check(&flags.source()),
-            Command::Explain(asked) => explain::explain(asked),
+            Command::Explain(asked) => explain::explain(*asked),
             Command::Config(what) => config::config(what),
             Command::User(what) => user::user(what),
             Command::ServeFiles {

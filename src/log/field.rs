@@ -5,7 +5,7 @@
 //! is escaped.
 
 pub use crate::decimal::push_decimal as push_number;
-use std::{io::Write, net::IpAddr};
+use std::{fmt, io::Write, net::IpAddr};
 
 /// A line under way. Fields appear in the order in which they are added.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl<'a> Line<'a> {
     }
 
     /// A field whose value's `Display` is plain (an address, an enum's name, a decimal).
-    pub fn show(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
+    pub fn show(&mut self, key: &str, value: impl fmt::Display) -> &mut Self {
         self.key(key);
         if self.json {
             self.out.push(b'"');
@@ -128,6 +128,32 @@ impl<'a> Line<'a> {
         self.out.push(b'}');
     }
 
+    /// A JSON array of objects that come one by one. For logfmt there is no such thing.
+    pub fn objects(&mut self, key: &str, fill: impl FnOnce(&mut Objects<'_>)) {
+        debug_assert!(self.json);
+        self.key(key);
+        self.out.push(b'[');
+        fill(&mut Objects {
+            out: self.out,
+            first: true,
+        });
+        self.out.push(b']');
+    }
+
+    /// A field with text that is put together here and may hold anything.
+    // INV-RAW
+    pub fn words(&mut self, key: &str, value: fmt::Arguments<'_>) {
+        self.key(key);
+        self.out.push(b'"');
+        let mut escaped = Escaped {
+            out: self.out,
+            json: self.json,
+        };
+        // Writing to a Vec cannot fail.
+        let _ = fmt::Write::write_fmt(&mut escaped, value);
+        self.out.push(b'"');
+    }
+
     /// A field with a number that `render` writes.
     pub fn decimal(&mut self, key: &str, render: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         self.key(key);
@@ -175,6 +201,38 @@ impl<'a> Line<'a> {
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
+    }
+}
+
+/// The objects of an array under way.
+#[derive(Debug)]
+pub struct Objects<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Objects<'_> {
+    /// Adds one.
+    pub fn add(&mut self, render: impl FnOnce(&mut Line<'_>)) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        let mut object = Line::start(self.out, true);
+        render(&mut object);
+        self.out.push(b'}');
+    }
+}
+
+/// Escapes what is written to it.
+struct Escaped<'a> {
+    out: &'a mut Vec<u8>,
+    json: bool,
+}
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(text.as_bytes(), self.json, self.out);
+        Ok(())
     }
 }
 
@@ -263,6 +321,15 @@ mod tests {
             .number("size", 1200)
             .show("v", 1.5)
             .end();
+        let mut line = Line::start(&mut out, json);
+        line.words("w", format_args!("{}", String::from_utf8_lossy(value)));
+        let read = out.split(|octet| *octet == b'\n').next_back();
+        assert!(!read.unwrap_or(&out).iter().any(u8::is_ascii_control));
+        out.truncate(
+            out.iter()
+                .position(|octet| *octet == b'\n')
+                .map_or(out.len(), |end| end + 1),
+        );
         String::from_utf8(out).expect("always UTF-8")
     }
 

@@ -2,14 +2,10 @@
 
 use super::{
     Inquiry, Policy,
-    dns::{
-        domain, helo,
-        listing::{Listing, Outcome},
-        reverse, tally,
-        watched::Watched,
-    },
+    dns::{domain, helo, listing::Outcome, reverse, tally},
 };
 use crate::dns::{Question, Unknown};
+use std::fmt;
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,69 +18,49 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// Told of one finding: its name, the result, and what belongs to it.
+pub type Tell<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>, &str, fmt::Arguments<'_>);
+
 impl Policy {
     /// All that was found for a client of this listener.
     #[must_use]
     pub fn findings(&self, listener: usize, inquiry: &Inquiry) -> Vec<Finding> {
         let mut all = Vec::new();
-        let mut add = |name: &str, result: &str, detail: String| {
+        self.each_finding(listener, inquiry, &mut |name, result, detail| {
             all.push(Finding {
-                name: name.into(),
+                name: name.to_string(),
                 result: result.into(),
-                detail,
+                detail: detail.to_string(),
             });
-        };
-        if let Some(names) = inquiry.reverse() {
-            let result = match names.outcome {
-                reverse::Outcome::Confirmed => "confirmed",
-                reverse::Outcome::Unconfirmed => "unconfirmed",
-                reverse::Outcome::None => "none",
-                reverse::Outcome::Unknown(why) => unknown(why),
-            };
-            add("rdns", result, names.names.join(" "));
-        }
-        if let Some(found) = inquiry.helo() {
-            add("helo_domain", of_helo(found), String::new());
-        }
-        if let Some(found) = inquiry.sender() {
-            let detail = match found {
-                domain::Outcome::Unusable(addresses) => {
-                    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                    texts.join(" ")
-                }
-                _ => String::new(),
-            };
-            add("sender_domain", of_sender(found), detail);
-        }
-        if let Some(spf) = inquiry.spf() {
-            let mut detail = format!("{} {}", spf.identity.as_str(), spf.domain);
-            if let Some(problem) = &spf.problem {
-                detail = format!("{detail}: {problem}");
-            }
-            add("spf", spf.code.as_str(), detail);
-        }
-        if let Some(message) = inquiry.message() {
-            if let Some(dkim) = message.dkim() {
-                let domains: Vec<&str> = dkim.domains().collect();
-                add("dkim", dkim.as_str(), domains.join(" "));
-            }
-            if let Some(arc) = message.arc() {
-                add("arc", arc.chain.as_str(), String::new());
-            }
-            if let Some(dmarc) = message.dmarc() {
-                let asks = dmarc
-                    .requested
-                    .map_or_else(String::new, |(policy, _)| format!(" p={}", policy.as_str()));
-                let detail = format!("{}{asks}", dmarc.author);
-                add("dmarc", dmarc.conclusion.as_str(), detail);
-            }
-        }
-        for (place, (list, _)) in self.profile(listener).wants.lists.iter().enumerate() {
-            let zone = list.zone();
-            let (result, detail) = of_list(list, inquiry.listing(place));
-            add(&format!("dnsbl.{}", zone.name.label()), result, detail);
-        }
+        });
         all
+    }
+
+    /// The same one by one. Allocates only where a list has the client.
+    pub fn each_finding(&self, listener: usize, inquiry: &Inquiry, tell: Tell<'_>) {
+        of_client(inquiry, tell);
+        of_message(inquiry, tell);
+        for (place, (list, _)) in self.profile(listener).wants.lists.iter().enumerate() {
+            let name = &list.zone().name;
+            let name = name.label();
+            let mut tell = |result: &str, detail: fmt::Arguments<'_>| {
+                tell(format_args!("dnsbl.{name}"), result, detail);
+            };
+            match inquiry.listing(place) {
+                _ if list.is_off() => tell("off", format_args!("")),
+                None => tell("not asked", format_args!("")),
+                Some(_) if !list.is_probed() => tell("not probed yet", format_args!("")),
+                Some(listing) => match listing.outcome() {
+                    Outcome::Listed => {
+                        let detail = tally::detail(list.zone(), listing);
+                        tell("listed", format_args!("{detail}"));
+                    }
+                    Outcome::NotListed => tell("not listed", format_args!("")),
+                    Outcome::Error(error) => tell("error", format_args!("{error}")),
+                    Outcome::Unknown(why) => tell(unknown(why), format_args!("")),
+                },
+            }
+        }
     }
 
     /// The name that is asked for, with `{key}` in place of a list's key.
@@ -98,26 +74,102 @@ impl Policy {
     }
 }
 
+/// What was found of the client and its envelope.
+fn of_client(inquiry: &Inquiry, tell: Tell<'_>) {
+    if let Some(names) = inquiry.reverse() {
+        let result = match names.outcome {
+            reverse::Outcome::Confirmed => "confirmed",
+            reverse::Outcome::Unconfirmed => "unconfirmed",
+            reverse::Outcome::None => "none",
+            reverse::Outcome::Unknown(why) => unknown(why),
+        };
+        tell(
+            format_args!("rdns"),
+            result,
+            format_args!("{}", Spaced(|| names.names.iter())),
+        );
+    }
+    if let Some(found) = inquiry.helo() {
+        tell(
+            format_args!("helo_domain"),
+            of_helo(found),
+            format_args!(""),
+        );
+    }
+    if let Some(found) = inquiry.sender() {
+        let addresses = match found {
+            domain::Outcome::Unusable(addresses) => &**addresses,
+            _ => &[],
+        };
+        tell(
+            format_args!("sender_domain"),
+            of_sender(found),
+            format_args!("{}", Spaced(|| addresses.iter())),
+        );
+    }
+    if let Some(spf) = inquiry.spf() {
+        let (identity, domain) = (spf.identity.as_str(), &spf.domain);
+        let (before, problem) = match &spf.problem {
+            Some(problem) => (": ", &**problem),
+            None => ("", ""),
+        };
+        tell(
+            format_args!("spf"),
+            spf.code.as_str(),
+            format_args!("{identity} {domain}{before}{problem}"),
+        );
+    }
+}
+
+/// What was found of its message.
+fn of_message(inquiry: &Inquiry, tell: Tell<'_>) {
+    let Some(message) = inquiry.message() else {
+        return;
+    };
+    if let Some(dkim) = message.dkim() {
+        tell(
+            format_args!("dkim"),
+            dkim.as_str(),
+            format_args!("{}", Spaced(|| dkim.domains())),
+        );
+    }
+    if let Some(arc) = message.arc() {
+        tell(format_args!("arc"), arc.chain.as_str(), format_args!(""));
+    }
+    if let Some(dmarc) = message.dmarc() {
+        let asks = dmarc.requested.map(|(policy, _)| policy.as_str());
+        let before = if asks.is_some() { " p=" } else { "" };
+        tell(
+            format_args!("dmarc"),
+            dmarc.conclusion.as_str(),
+            format_args!("{}{before}{}", dmarc.author, asks.unwrap_or_default()),
+        );
+    }
+}
+
+/// What an iterator has, with blanks between.
+struct Spaced<F>(F);
+
+impl<F, I> fmt::Display for Spaced<F>
+where
+    F: Fn() -> I,
+    I: Iterator,
+    I::Item: fmt::Display,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, item) in (self.0)().enumerate() {
+            let blank = if place > 0 { " " } else { "" };
+            write!(f, "{blank}{item}")?;
+        }
+        Ok(())
+    }
+}
+
 fn unknown(why: Unknown) -> &'static str {
     match why {
         Unknown::Timeout => "no answer in time",
         Unknown::Overload => "not asked: too many questions",
         Unknown::Broken => "the DNS servers failed",
-    }
-}
-
-fn of_list(list: &Watched, listing: Option<&Listing>) -> (&'static str, String) {
-    let zone = list.zone();
-    match listing {
-        _ if list.is_off() => ("off", String::new()),
-        None => ("not asked", String::new()),
-        Some(_) if !list.is_probed() => ("not probed yet", String::new()),
-        Some(listing) => match listing.outcome() {
-            Outcome::Listed => ("listed", tally::detail(zone, listing)),
-            Outcome::NotListed => ("not listed", String::new()),
-            Outcome::Error(error) => ("error", error.to_string()),
-            Outcome::Unknown(why) => (unknown(why), String::new()),
-        },
     }
 }
 

@@ -2,7 +2,7 @@
 //! backend says of a recipient), keeps what is refused for the log, and passes the answer on.
 
 use super::{
-    judge::Asked, peer::Peer, replies, session::Session, site::Site, trace,
+    known::Asked, peer::Peer, replies, session::Session, site::Site, trace,
     transaction::Transaction, window::Held,
 };
 use crate::{

@@ -71,7 +71,7 @@ impl Session {
             if let Body::Streaming(stream) = body {
                 stream.way.abandon();
             }
-            transaction.said(&reply, None);
+            transaction.tell(&reply, None);
             self.server.discard(reply);
         }
         self.transaction = Some(transaction);

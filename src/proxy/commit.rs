@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     delivery::{
-        self, Message, Outcome, Step, Streaming,
+        self, Ending, Message, Outcome, Step, Streaming,
         replies::{LOST, reply_of},
     },
     metrics::{Counter, Stage},
@@ -69,7 +69,7 @@ impl Session {
     fn conclude(&mut self, mut transaction: Box<Transaction>, answer: Answer) {
         match &answer {
             Answer::AcceptWith(reply) | Answer::Refuse(reply) | Answer::Close(reply) => {
-                transaction.said(reply, self.decided);
+                transaction.tell(reply, self.decided);
             }
             Answer::Accept => {}
         }
@@ -194,6 +194,10 @@ impl Session {
             transaction.backend = Some(backend.clone());
             transaction.backend_tls = outcome.tls;
         }
+        transaction.said = match &outcome.ending {
+            Ending::Accepted(said) | Ending::Refused(_, said) => Some(said.clone()),
+            _ => None,
+        };
         let envelope = self.server.envelope();
         let sender = envelope.sender().whole;
         let partly = outcome.is_partly_refused(envelope.recipients().len());

@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     config::LogFormat,
-    log::Lines,
+    log::{Line, Lines},
     lookup::Desk,
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{hasten_waits, now},
     policy::Shared,
+    record::{Id, Ring},
     smtp::{Capabilities, Tick, server::Settings},
     upstream::Pools,
 };
@@ -56,6 +57,16 @@ pub struct Context {
     pub sessions: Cell<u32>,
     current: RefCell<Rc<Current>>,
     spare: RefCell<Vec<Vec<u8>>>,
+    /// How many workers there are: each keeps its share of the explanations.
+    workers: usize,
+    kept: RefCell<Kept>,
+}
+
+/// What a worker keeps of its latest judgements.
+#[derive(Default)]
+pub struct Kept {
+    /// Explanations, as JSON.
+    pub all: Ring,
 }
 
 /// A configuration as one worker uses it.
@@ -104,7 +115,7 @@ impl Context {
     /// A context whose sessions start under `current`.
     #[must_use]
     pub fn new(
-        worker: usize,
+        (worker, workers): (usize, usize),
         current: Rc<Current>,
         pools: Rc<Pools>,
         recorder: Recorder,
@@ -113,6 +124,9 @@ impl Context {
     ) -> Rc<Context> {
         let limits = &current.site.config.limits;
         let memory = BodyMemory::new(limits.body_memory.0, limits.window.0);
+        let kept = Kept {
+            all: Ring::new(share(current.site.config.admin.explanations, workers)),
+        };
         Rc::new(Context {
             ids: Ids::new(worker),
             dates: Dates::new(now()),
@@ -127,6 +141,8 @@ impl Context {
             sessions: Cell::new(0),
             current: RefCell::new(current),
             spare: RefCell::default(),
+            workers,
+            kept: RefCell::new(kept),
         })
     }
 
@@ -165,6 +181,9 @@ impl Context {
     pub fn apply(&self, current: Rc<Current>) {
         let limits = &current.site.config.limits;
         self.memory.set_max(limits.body_memory.0, limits.window.0);
+        let explanations = current.site.config.admin.explanations;
+        let mut kept = self.kept.borrow_mut();
+        kept.all.resize(share(explanations, self.workers));
         *self.current.borrow_mut() = current;
     }
 
@@ -198,17 +217,34 @@ impl Context {
     }
 
     /// Appends a line to the transaction log, as `json` or logfmt by configuration.
-    pub fn log(&self, render: impl FnOnce(&mut crate::log::Line<'_>)) {
+    pub fn log(&self, render: impl FnOnce(&mut Line<'_>)) {
         if !self.lines.wanted() {
             return;
         }
         let json = self.current.borrow().site.config.log.format == LogFormat::Json;
         let lost = self.lines.push(|out| {
-            let mut line = crate::log::Line::start(out, json);
+            let mut line = Line::start(out, json);
             render(&mut line);
             line.end();
         });
         self.count_lost_lines(lost);
+    }
+
+    /// Keeps an explanation, where any is kept. Nothing waits between this and its end, so that the ring is free.
+    // INV-LOCK
+    pub fn explain(&self, id: Id, now: Tick, render: impl FnOnce(&mut Line<'_>)) {
+        let ring = &mut self.kept.borrow_mut().all;
+        ring.keep(id, self.dates.micros(now), |out| {
+            let mut line = Line::start(out, true);
+            self.dates.stamp(now, &mut line);
+            render(&mut line);
+            line.end();
+        });
+    }
+
+    /// Shows what is kept.
+    pub fn with_kept(&self, look: impl FnOnce(&Kept)) {
+        look(&self.kept.borrow());
     }
 
     fn count_lost_lines(&self, lost: u32) {
@@ -217,4 +253,9 @@ impl Context {
                 .count(Counter::LogQueue, Scope::NONE, u64::from(lost));
         }
     }
+}
+
+/// A worker's share of the explanations that are kept.
+fn share(explanations: u32, workers: usize) -> usize {
+    (explanations as usize).div_ceil(workers.max(1))
 }

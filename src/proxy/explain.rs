@@ -5,7 +5,11 @@
 //! out: the client is the first one.
 
 use super::{
-    authenticate::Owner, judge::Asked, known::Known, payload::Survey, replies, site::Site,
+    authenticate::Owner,
+    known::{Asked, Known},
+    payload::Survey,
+    replies,
+    site::Site,
 };
 use crate::{
     config::{ListenerTls, Role},

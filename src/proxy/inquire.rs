@@ -1,7 +1,7 @@
 //! What the policy asks elsewhere about a client and its message: the questions leave as soon as they can, the client talks
 //! on, and the session waits only where something is decided by the answers.
 
-use super::{asking::Nothing, judge::Asked, session::Session};
+use super::{asking::Nothing, known::Asked, session::Session};
 use crate::{
     config::Role,
     dns::Answers,

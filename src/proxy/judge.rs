@@ -3,7 +3,7 @@
 //! header section is complete, [`Session::judge_message`] when the whole of it has come.
 
 use super::{
-    known::Known,
+    known::{Asked, Known},
     login::known_as,
     payload::Survey,
     peer::{Postponed, Via},
@@ -11,48 +11,14 @@ use super::{
 };
 use crate::{
     metrics::{Counter, Scope, Stage},
-    policy::{self, At, Breaches, Facts, Hit, HitKind, Part, Signals, Verdict, What},
+    policy::{self, At, Breaches, Facts, Hit, HitKind, Signals, Verdict, What},
     smtp::{
         Reply,
-        envelope::PathSpan,
         header::Index,
         server::{self, Answer, Server},
     },
     tls,
 };
-/// What the policy is asked, beside what the session knows anyway.
-#[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
-    /// At which point.
-    pub at: At,
-    /// Which of its checks.
-    pub part: Part,
-    /// The recipient that is asked for.
-    pub recipient: Option<PathSpan>,
-    /// Its domain is ours.
-    pub ours: bool,
-    /// The header section.
-    pub header: &'a [u8],
-    /// Its fields.
-    pub fields: Option<&'a Index<'a>>,
-    /// What of the proxy's own rules is broken.
-    pub breaches: Breaches,
-}
-
-impl Asked<'_> {
-    /// A question with nothing beside.
-    pub fn at(at: At) -> Asked<'static> {
-        Asked {
-            at,
-            part: Part::Whole,
-            recipient: None,
-            ours: false,
-            header: b"",
-            fields: None,
-            breaches: Breaches::NONE,
-        }
-    }
-}
 
 /// Borrows what facts are made of, and not the judgement beside it: a function would borrow the whole session.
 macro_rules! known {

@@ -4,13 +4,51 @@
 //! policy that follows from these parts is added in [`Known::facts`] alone; one that needs another part is a field of
 //! [`Known`], which both must fill.
 
-use super::{judge::Asked, site::Site};
+use super::site::Site;
 use crate::{
     net::now,
-    policy::{At, Facts, Inquiry, SessionTicket, Signals},
-    smtp::{Tick, envelope::Envelope},
+    policy::{At, Breaches, Facts, Inquiry, Part, SessionTicket, Signals},
+    smtp::{
+        Tick,
+        envelope::{Envelope, PathSpan},
+        header::Index,
+    },
 };
 use std::net::IpAddr;
+
+/// What the policy is asked, beside what the session knows anyway.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// At which point.
+    pub at: At,
+    /// Which of its checks.
+    pub part: Part,
+    /// The recipient that is asked for.
+    pub recipient: Option<PathSpan>,
+    /// Its domain is ours.
+    pub ours: bool,
+    /// The header section.
+    pub header: &'a [u8],
+    /// Its fields.
+    pub fields: Option<&'a Index<'a>>,
+    /// What of the proxy's own rules is broken.
+    pub breaches: Breaches,
+}
+
+impl Asked<'_> {
+    /// A question with nothing beside.
+    pub fn at(at: At) -> Asked<'static> {
+        Asked {
+            at,
+            part: Part::Whole,
+            recipient: None,
+            ours: false,
+            header: b"",
+            fields: None,
+            breaches: Breaches::NONE,
+        }
+    }
+}
 
 /// What is known of a client, its envelope and its message. Every field is to be filled: there is no default.
 pub(super) struct Known<'a> {

@@ -39,5 +39,5 @@ pub mod transaction;
 pub mod window;
 
 pub use connection::serve;
-pub use context::{Context, Current};
+pub use context::{Context, Current, Kept};
 pub use site::{ListenerSite, Parts, Site};

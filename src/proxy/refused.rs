@@ -49,7 +49,7 @@ impl Session {
         match self.transaction.take() {
             // It was the end of a body that had been found dead.
             Some(mut transaction) if !is_open && matches!(transaction.body, Body::Gone) => {
-                transaction.said(reply, None);
+                transaction.tell(reply, None);
                 transaction.times.done = Some(self.now);
                 trace::transaction(self, &transaction, None);
             }

@@ -1,8 +1,10 @@
 //! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
-use super::{login::claimed_login, session::Session, transaction::Transaction};
+use super::{
+    login::claimed_login, message_id::MessageId, session::Session, transaction::Transaction,
+};
 use crate::{
-    log::say,
+    log::{Line, say},
     metrics::Counter,
     policy::{
         Inquiry,
@@ -10,10 +12,12 @@ use crate::{
         dns::reverse::{self, Names},
     },
     record::{
-        Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal, Tls, line,
+        Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal, Tls,
+        explanation, line,
     },
     smtp::server::{Answer, Phase, XclientAttributes},
 };
+use std::fmt::Display;
 
 /// A transaction is over: it got its final reply, or it ended without one, perhaps with its session (`end`).
 pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Option<End>) {
@@ -31,7 +35,6 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
     }
     let message = asked(session).and_then(Inquiry::message);
     let mail = Mail {
-        id: transaction.id.text(),
         origin: transaction.forwarded.as_deref().map(origin),
         sender: &transaction.sender,
         spf: asked(session)
@@ -48,6 +51,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
         told,
         backend: transaction.backend.as_ref().map(|backend| &*backend.label),
         backend_tls: transaction.backend_tls,
+        backend_said: transaction.said.as_ref().map(|said| said as &dyn Display),
         started: transaction.started,
         times: transaction.times,
     };
@@ -56,7 +60,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
         &Record {
             mail: Some(mail),
             refusals: &transaction.refusals,
-            ..record(session, end)
+            ..record(session, transaction.id, end)
         },
     );
 }
@@ -79,7 +83,9 @@ pub(super) fn session(session: &mut Session, end: End) {
         say!(Debug, "health check from {}", session.peer.address);
         return;
     }
-    write(session, &record(session, Some(end)));
+    let micros = session.context.dates.micros(session.now);
+    let id = session.context.ids.next(micros);
+    write(session, &record(session, id, Some(end)));
 }
 
 /// Whether a session without a transaction is a load balancer's look at the port: it comes from a trusted network or a
@@ -103,11 +109,14 @@ fn write(session: &Session, record: &Record<'_>) {
         session.context.dates.stamp(record.now, out);
         line::write(record, out);
     });
+    let explain = |line: &mut Line<'_>| explanation::write(record, line);
+    session.context.explain(record.id, record.now, explain);
 }
 
 /// The record of the session itself.
-fn record(session: &Session, end: Option<End>) -> Record<'_> {
+fn record(session: &Session, id: MessageId, end: Option<End>) -> Record<'_> {
     Record {
+        id: id.text(),
         now: session.now,
         client: client(session),
         mail: None,
@@ -115,6 +124,8 @@ fn record(session: &Session, end: Option<End>) -> Record<'_> {
         findings: Findings {
             judgement: &session.peer.judgement,
             policy: &session.current.site.policy,
+            listener: session.listener,
+            inquiry: asked(session),
         },
         end,
         session_us: session.now.micros_since(session.started),

@@ -14,7 +14,7 @@ use crate::{
         body::BodyFacts,
         server::{Answer, XclientAttributes},
     },
-    upstream::{Backend, PoolId},
+    upstream::{Backend, BackendReply, PoolId},
 };
 use smallvec::SmallVec;
 use std::{rc::Rc, sync::Arc};
@@ -42,6 +42,8 @@ pub(super) struct Transaction {
     pub backend: Option<Arc<Backend>>,
     /// The TLS version that it was talked to in.
     pub backend_tls: Option<&'static str>,
+    /// What it said in the end.
+    pub said: Option<BackendReply>,
     /// The reverse-path, for the log: the core forgets it with RSET.
     pub sender: Vec<u8>,
     /// Where the message came from, by the word of XFORWARD.
@@ -107,6 +109,7 @@ impl Transaction {
             times: Times::default(),
             backend: None,
             backend_tls: None,
+            said: None,
             sender: sender.to_vec(),
             forwarded: None,
             recipients: Recipients::default(),
@@ -142,7 +145,7 @@ impl Transaction {
     }
 
     /// Keeps the final reply, and the check that made it.
-    pub fn said(&mut self, reply: &Reply, check: Option<CheckId>) {
+    pub fn tell(&mut self, reply: &Reply, check: Option<CheckId>) {
         self.told = Some(Told::new(reply, check));
     }
 

@@ -16,10 +16,10 @@ use crate::{
 
 /// Writes all fields but the time.
 pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
+    line.plain("id", |out| out.extend_from_slice(&record.id));
     let Some(mail) = &record.mail else {
         return session(record, line);
     };
-    line.plain("id", |out| out.extend_from_slice(&mail.id));
     client(&record.client, line);
     if let Some(from) = &mail.origin {
         origin(from, line);
@@ -136,7 +136,7 @@ fn front(tls: &Front<'_>, line: &mut Line<'_>) {
     }
 }
 
-fn origin(origin: &ForwardedOrigin<'_>, line: &mut Line<'_>) {
+pub(super) fn origin(origin: &ForwardedOrigin<'_>, line: &mut Line<'_>) {
     if let Some(address) = origin.address {
         line.plain("origin", |out| push_address(address, out));
     }
@@ -173,7 +173,7 @@ fn refusals(record: &Record<'_>, line: &mut Line<'_>) {
     }
 }
 
-fn refusal_object(refusal: &Refusal, findings: &Findings<'_>, line: &mut Line<'_>) {
+pub(super) fn refusal_object(refusal: &Refusal, findings: &Findings<'_>, line: &mut Line<'_>) {
     line.text("command", refusal.command.as_bytes());
     if let Some(key) = subject_key(refusal) {
         line.text(key, &refusal.subject);
@@ -288,7 +288,7 @@ fn check_text(hit: &Hit, findings: &Findings<'_>, text: &mut Vec<u8>) {
 }
 
 /// From and to, in the order of the stages.
-type Stage = (Option<Tick>, Option<Tick>);
+pub(super) type Stage = (Option<Tick>, Option<Tick>);
 
 /// Four stages; those that were not reached are `-`, in JSON `null`.
 fn delays(now: Tick, mail: &Mail<'_>, line: &mut Line<'_>) {
@@ -317,7 +317,7 @@ fn delays(now: Tick, mail: &Mail<'_>, line: &mut Line<'_>) {
     line.number("total_us", now.micros_since(mail.started));
 }
 
-fn stages(started: Tick, times: &Times) -> [Stage; 4] {
+pub(super) fn stages(started: Tick, times: &Times) -> [Stage; 4] {
     let leased = times.leased.max(times.complete);
     [
         (Some(started), times.body),
@@ -327,7 +327,7 @@ fn stages(started: Tick, times: &Times) -> [Stage; 4] {
     ]
 }
 
-fn ended(end: End, line: &mut Line<'_>) {
+pub(super) fn ended(end: End, line: &mut Line<'_>) {
     line.plain("end", |out| {
         out.extend_from_slice(end.by.as_bytes());
         out.push(b'@');

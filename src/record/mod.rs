@@ -2,31 +2,38 @@
 //!
 //! A record is a view. It borrows every part from where that part lies (the session, the envelope, the judgement), so
 //! making one costs nothing, and whatever is to be told of a transaction is told from this one type: the log line
-//! ([`line`]) today; a live feed or a trace would be other views of it. What must be remembered while a session goes on
+//! ([`line`]) and the explanation ([`explanation`]), of which the latest are kept in a [`Ring`]. What must be remembered while a session goes on
 //! is kept in [`Recipients`], [`Refusals`] and [`Told`], each with a named limit.
 //!
 //! This room must not know sessions, streams or backends: it is told values. To log another field, add it to the
-//! record's type here, fill it in `proxy/trace.rs`, write it in `line.rs`, and describe it in `docs/operations.md`.
+//! record's type here, fill it in `proxy/trace.rs`, write it in `line.rs` and `explanation.rs`, and describe it in
+//! `docs/operations.md`.
 //!
 //! Rejected: a record that owns its parts. It would copy names, TLS facts and addresses for each message, and most are
 //! dropped as soon as the line is written.
 
+pub mod explanation;
 pub mod line;
 mod refusals;
+mod ring;
+pub mod text;
 
 pub use refusals::{REFUSALS_MAX, Refusal, Refusals, TEXT_MAX};
+pub use ring::{ENTRY_MAX, ENTRY_ROOM, Extent, Id, Ring};
 
 use crate::{
-    policy::{CheckId, Judgement, Policy},
+    policy::{CheckId, Inquiry, Judgement, Policy},
     smtp::{Reply, Tick, server::Phase},
 };
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 /// Accepted recipients that a record names; the rest are counted.
 pub const RECIPIENTS_MAX: usize = 50;
 
 /// All that is known of one transaction, or of a session outside its transactions.
 pub struct Record<'a> {
+    /// By which it is found: in the log line, in the reply `250 2.0.0 Ok: ID`, in our Received field.
+    pub id: Id,
     /// The moment of writing.
     pub now: Tick,
     /// Whose session it is.
@@ -96,8 +103,6 @@ pub struct Tls<'a> {
 
 /// One transaction.
 pub struct Mail<'a> {
-    /// Also in the reply `250 2.0.0 Ok: ID` and in our Received field.
-    pub id: [u8; 13],
     /// Where the message came from before, by the word of XFORWARD.
     pub origin: Option<ForwardedOrigin<'a>>,
     /// The reverse-path.
@@ -122,6 +127,8 @@ pub struct Mail<'a> {
     pub backend: Option<&'a str>,
     /// The version of TLS that it was spoken to in.
     pub backend_tls: Option<&'a str>,
+    /// What that backend said in the end, in its own words.
+    pub backend_said: Option<&'a dyn fmt::Display>,
     /// When MAIL came.
     pub started: Tick,
     /// When its stages ended.
@@ -251,6 +258,10 @@ pub struct Findings<'a> {
     pub judgement: &'a Judgement,
     /// Whose checks they are.
     pub policy: &'a Policy,
+    /// The listener, by its place.
+    pub listener: usize,
+    /// What was asked elsewhere; `None` of a client that is known.
+    pub inquiry: Option<&'a Inquiry>,
 }
 
 impl<'a> Findings<'a> {
@@ -258,6 +269,13 @@ impl<'a> Findings<'a> {
     #[must_use]
     pub fn name(&self, check: CheckId) -> &'a str {
         self.policy.check(check).map_or("?", |info| &info.name)
+    }
+
+    /// Tells what was asked elsewhere, one by one: its name, the result, and what belongs to it.
+    pub fn each(&self, tell: &mut dyn FnMut(fmt::Arguments<'_>, &str, fmt::Arguments<'_>)) {
+        if let Some(inquiry) = self.inquiry {
+            self.policy.each_finding(self.listener, inquiry, tell);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
         Site,
         explain::{Explained, explain},
     },
+    record::text::table,
     upstream::Names,
 };
 use std::{
@@ -71,13 +72,13 @@ impl Report {
     /// As a table for readers.
     #[must_use]
     pub fn table(&self, described: &Described<'_>, listener: &str) -> String {
-        text::table(described, listener, self)
+        table(&text::json(described, listener, self))
     }
 
     /// As JSON for programs.
     #[must_use]
     pub fn json(&self, described: &Described<'_>, listener: &str) -> String {
-        text::json(described, listener, self)
+        format!("{:#}\n", text::json(described, listener, self))
     }
 }
 

@@ -158,6 +158,7 @@ impl Process {
         let plans = cores.iter().zip(sockets.into_workers()).enumerate();
         let plans = plans.map(|(number, (core, sockets))| Plan {
             number,
+            workers: cores.len(),
             engine: choice.engine,
             core: *core,
             sockets,

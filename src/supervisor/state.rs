@@ -3,13 +3,13 @@
 
 use super::{build, certificates, names::Directory};
 use crate::{
-    admin::{self, Answer, BackendStatus, PoolStatus, Rules, Status},
+    admin::{self, Answer, BackendStatus, Judgements, PoolStatus, Rules, Status, Wanted},
     config::{self, ConfigSource, InForce},
     log::say,
     metrics::{Gauge, Kind, Registry, Scope, Snapshot},
     net::{mailbox::Sender, now},
     policy::Shared,
-    proxy::Site,
+    proxy::{Kept, Site},
     worker::Order,
 };
 use std::{
@@ -143,6 +143,18 @@ impl admin::AdminSource for State {
         Box::pin(async move { if sent { take.await.ok() } else { None } })
     }
 
+    fn judgements(&self, worker: usize, wanted: &Wanted) -> Answer<Option<Judgements>> {
+        let (give, take) = oneshot::channel();
+        let wanted = wanted.clone();
+        let order = Order::Judgements(Box::new(move |kept| {
+            // The asker may have given up.
+            let _ = give.send(judgements(kept, &wanted));
+        }));
+        let orders = self.orders.get(worker);
+        let sent = orders.is_some_and(|orders| orders.try_send(order).is_ok());
+        Box::pin(async move { if sent { take.await.ok() } else { None } })
+    }
+
     fn status(&self) -> Status {
         let site = self.site();
         let moment = now();
@@ -207,5 +219,27 @@ impl admin::AdminSource for State {
                 .map_err(|_| "the process is ending already".to_string())?;
             Ok("draining".into())
         })
+    }
+}
+
+/// What is wanted of what a worker keeps. Runs on that worker, so it copies and does nothing else.
+fn judgements(kept: &Kept, wanted: &Wanted) -> Judgements {
+    let owned = |text: &[u8]| text.to_vec();
+    let texts = match wanted {
+        Wanted::Id(id) => kept
+            .all
+            .find(id.as_bytes())
+            .map(owned)
+            .into_iter()
+            .collect(),
+        Wanted::Latest(most) => kept.all.latest().take(*most).map(owned).collect(),
+    };
+    let extent = kept.all.extent();
+    Judgements {
+        texts,
+        count: extent.count,
+        max: kept.all.max(),
+        since: extent.since,
+        missing: 0,
     }
 }

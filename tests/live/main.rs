@@ -38,6 +38,7 @@ mod pebble;
 mod peers;
 mod postfix;
 mod quiet;
+mod reasons;
 mod recipients;
 mod reload;
 mod resources;

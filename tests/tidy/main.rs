@@ -90,7 +90,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("quickstart", &["net", "smtp", "metrics", "log", "config"]),
     ("acme", &["http", "tls", "metrics", "log", "config"]),
     ("http", &["bind_error"]),
-    ("admin", &["http", "metrics", "log", "config"]),
+    ("admin", &["record", "http", "metrics", "log", "config"]),
     (
         "worker",
         &[
@@ -100,7 +100,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["admin", "process", "auth", "policy", "log", "config"],
+        &[
+            "admin", "process", "record", "auth", "policy", "log", "config",
+        ],
     ),
 ];
 

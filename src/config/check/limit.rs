@@ -3,6 +3,9 @@
 use crate::config::{Config, Limits, Size, Time, document::Document};
 use std::path::Path;
 
+/// Explanations that may be kept: 2 GiB.
+const EXPLANATIONS_MAX: u32 = 1_000_000;
+
 pub fn check(config: &Config, at: &mut Document) {
     limits(&config.limits, at);
     timeouts(config, at);
@@ -144,6 +147,13 @@ fn log(config: &Config, at: &mut Document) {
         at.error(
             "admin.histogram_interval",
             "`histogram_interval` is 1s at least".into(),
+            None,
+        );
+    }
+    if config.admin.explanations > EXPLANATIONS_MAX {
+        at.error(
+            "admin.explanations",
+            format!("`explanations` is {EXPLANATIONS_MAX} at most: each takes 2 KiB of memory"),
             None,
         );
     }

@@ -251,6 +251,7 @@ impl Default for Admin {
             public: AdminListen::Off,
             hosts: Vec::new(),
             token: Secret::default(),
+            explanations: 10_000,
             histogram_log: None,
             histogram_interval: Time::secs(60),
         }

@@ -25,9 +25,14 @@ pub struct Admin {
     /// endpoint (DNS rebinding). IP addresses, names without a dot (`localhost`, a container's name) and `hostname` are
     /// always allowed.
     pub hosts: Vec<String>,
-    /// The token that POST requests (reload, drain) must send as `Authorization: Bearer …`. Without a token every host
-    /// that reaches `listen` may send them. Requests over a Unix socket need none.
+    /// The token that POST requests (reload, drain) and requests for what tells of clients (`/explain`) must send as
+    /// `Authorization: Bearer …`. Without a token every host that reaches `listen` may send them. Requests over a Unix
+    /// socket need none.
     pub token: Secret,
+    /// How many of the latest judgements are kept, so that `gatepost explain ID` and `/explain/ID` can tell why a message or
+    /// a session was treated so; ID is that of the log line. No part of a message is kept. Each worker keeps its share, in
+    /// memory of 2 KiB each, which is taken as it is used; long ones push out more than one older one. 0: none.
+    pub explanations: u32,
     /// File to which latency histograms are written in the HdrHistogram log format.
     #[schemars(with = "Option<String>")]
     pub histogram_log: Option<PathBuf>,

@@ -1,0 +1,106 @@
+//! A question to the admin endpoint of a running process.
+
+use super::output::exit;
+use gatepost::config::AdminListen;
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+/// How long the endpoint may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Octets of an answer that are read.
+const ANSWER_MAX: u64 = 16 << 20;
+
+/// Where the endpoint is, and the token that it asks for.
+pub struct Endpoint {
+    pub listen: AdminListen,
+    pub token: Option<Vec<u8>>,
+}
+
+/// What it answered.
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Endpoint {
+    /// Asks for a page. Errors: the exit code, and what to tell.
+    pub fn get(&self, path: &str) -> Result<Answer, (u8, String)> {
+        let place = self.listen.to_string();
+        let failed = |why: io::Error| {
+            let why = format!(
+                "the admin endpoint at {place} does not answer: {why}; name it with --admin, or its configuration with -c"
+            );
+            (exit::UNAVAILABLE, why)
+        };
+        let answer = match &self.listen {
+            AdminListen::Off => {
+                let why = "the configuration has no admin endpoint (`admin.listen = \"off\"`)";
+                return Err((exit::UNAVAILABLE, why.into()));
+            }
+            AdminListen::At(address) => {
+                let address = reachable(*address);
+                let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
+                stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+                self.ask(stream, &address.to_string(), path)
+            }
+            AdminListen::Unix(file) => {
+                let stream = UnixStream::connect(file).map_err(failed)?;
+                stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+                self.ask(stream, "localhost", path)
+            }
+        };
+        let answer = answer.map_err(failed)?;
+        match answer.status {
+            401 => {
+                let why = "the admin endpoint asks for its token: name its configuration with -c";
+                Err((exit::UNAVAILABLE, why.into()))
+            }
+            403 | 500.. => Err((
+                exit::UNAVAILABLE,
+                format!(
+                    "the admin endpoint at {place} refuses: {}",
+                    answer.body.trim()
+                ),
+            )),
+            _ => Ok(answer),
+        }
+    }
+
+    fn ask(&self, mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<Answer> {
+        let mut request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nConnection: close\r\n"
+        )
+        .into_bytes();
+        if let Some(token) = &self.token {
+            request.extend_from_slice(b"Authorization: Bearer ");
+            request.extend_from_slice(token);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        stream.write_all(&request)?;
+        let mut octets = Vec::new();
+        stream.take(ANSWER_MAX).read_to_end(&mut octets)?;
+        let text = String::from_utf8_lossy(&octets);
+        let strange = || io::Error::new(io::ErrorKind::InvalidData, "that is no answer in HTTP");
+        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(strange)?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Ok(Answer {
+            status: status.ok_or_else(strange)?,
+            body: body.to_string(),
+        })
+    }
+}
+
+/// An endpoint that listens on all addresses is asked on the loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
