@@ -161,7 +161,8 @@ impl Pools {
                     return Ok(self.lend(conn, local, place, source, acquisition));
                 }
                 Ok((None, _)) => acquisition.tried.stale(),
-                // It has connections of ours that work: wait for one of those, or take another backend.
+                // It has connections of ours that work: take another backend, or wait for one of those.
+                Err(Trouble::Full) if !local.pool.backends[place].budget.has_room() => {}
                 Err(Trouble::Full) => sleep(FULL_PAUSE).await,
                 Err(trouble) => {
                     let id = local.pool.backends[place].id;

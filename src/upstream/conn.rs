@@ -28,6 +28,8 @@ use std::{io, mem, time::Duration};
 const SPARE_MAX: usize = 32 * 1024;
 /// How long a backend may take to answer QUIT before the connection is closed all the same.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Octets that it may say to that.
+const GOODBYE_MAX: u64 = 4096;
 /// How long a connection that can serve but one client waits for its next message.
 const OWNED_IDLE: Duration = Duration::from_secs(5);
 
@@ -263,14 +265,17 @@ impl Conn {
         self.idle_since = self.now;
     }
 
-    /// Says QUIT and closes. The answer is waited for, but not long: the backend's log then shows an orderly
-    /// end, and the connection that takes this one's place doesn't come while the backend still counts this
-    /// one, also where a waiter gets the permit.
+    /// Says QUIT, ends our side, and waits for the backend to do the same, but not long: its log then shows an orderly
+    /// end, and the connection that takes this one's place doesn't come while the backend still counts this one, also
+    /// where a waiter gets the permit. Our end goes with the QUIT because Exim waits for it: 200 ms before it answers
+    /// QUIT, for as long as it does not come.
     pub(super) async fn quit(mut self: Box<Self>) {
+        let _closing = self.permit.backend().closing();
         self.session.quit(&mut self.out);
-        let due = now().after(GOODBYE);
-        if self.flush(due).await.is_ok() {
-            let _ = self.next(due).await;
+        if self.flush(now().after(GOODBYE)).await.is_ok() {
+            let Conn { stream, permit, .. } = *self;
+            stream.close_lingering(GOODBYE_MAX, GOODBYE).await;
+            drop(permit);
         }
     }
 

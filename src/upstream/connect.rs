@@ -184,7 +184,8 @@ fn is_at_its_limit(conn: &Conn) -> bool {
         _ => return false,
     };
     let backend = conn.permit.backend();
-    let working = backend.idle() + backend.leases();
+    // Those that are being closed don't carry mail any more, but the backend still counts them.
+    let (working, counted) = (backend.idle() + backend.leases(), backend.greeted());
     if !head.is_transient() || conn.owner.is_some() {
         return false;
     }
@@ -196,12 +197,12 @@ fn is_at_its_limit(conn: &Conn) -> bool {
         let lately = greeted != Tick::default() && now().since(greeted) < GREETED_LATELY;
         return backend.budget.used() > 1 || lately;
     }
-    if backend.budget.learn(working, now()) {
+    if backend.budget.learn(counted, now()) {
         let said = BackendReply::from(conn.session.reply());
         let label = &backend.label;
         say!(
             Info,
-            "{label}: it takes no more than {working} connections now; it said: {said}"
+            "{label}: it takes no more than {counted} connections now; it said: {said}"
         );
     }
     true

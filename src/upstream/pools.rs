@@ -383,9 +383,6 @@ impl Pools {
         registry.set(Gauge::VerifyEntries, Scope::NONE, remembered as i64);
         for local in self.all() {
             for (place, backend) in local.pool.backends.iter().enumerate() {
-                if backend.budget.grow(now) {
-                    Permit::offer(backend);
-                }
                 if backend.health.is_ejected() {
                     self.close_all(&local, place, Counter::ClosedStale);
                     continue;

@@ -41,6 +41,7 @@ impl Pools {
             let mut reap_at = Tick::default();
             while let Some(pools) = weak.upgrade() {
                 pools.probe_all();
+                pools.grow_all();
                 // What a call at a bad moment has missed.
                 pools.serve_all();
                 if now() >= reap_at {
@@ -51,6 +52,15 @@ impl Pools {
                 net::sleep(LOOK).await;
             }
         });
+    }
+
+    /// Tries whether backends that have shown a limit of connections take more by now.
+    fn grow_all(&self) {
+        let now = now();
+        for local in self.all() {
+            let grown = local.pool.backends.iter().filter(|b| b.budget.grow(now));
+            grown.for_each(Permit::offer);
+        }
     }
 
     fn probe_all(self: &Rc<Self>) {

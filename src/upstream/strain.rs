@@ -3,7 +3,8 @@
 //! Mail servers count what leads to nothing, and slow a connection down or end it: Postfix makes each reply wait a second
 //! after 10 refusals or 100 RSETs and says 421 after 20 refusals (`smtpd_soft_error_limit`, `smtpd_junk_command_limit`,
 //! `smtpd_hard_error_limit`); Exim ends it at the 12th RSET (`smtp_accept_max_nonmail`). The next message on it would
-//! pay for that, so a connection retires before. A message that is taken sets the counts of all of them to 0.
+//! pay for that, so a connection retires before. A message that is taken sets Postfix's counts to 0. Of Exim's RSETs it
+//! makes the next one free, and those before stay counted.
 
 use crate::smtp::backend_session::Event;
 
@@ -15,6 +16,8 @@ const MAX: u32 = 8;
 pub struct Strain {
     refusals: u32,
     resets: u32,
+    /// A RSET since the last message that was taken, or since the beginning: the first doesn't count.
+    reset_once: bool,
 }
 
 impl Strain {
@@ -22,7 +25,8 @@ impl Strain {
     pub fn note(&mut self, event: Event) {
         match event {
             Event::Final(head) | Event::FinalFor(_, head) if head.is_positive() => {
-                *self = Strain::default();
+                self.refusals = 0;
+                self.reset_once = false;
             }
             Event::Sender(head)
             | Event::Recipient(_, head)
@@ -33,7 +37,8 @@ impl Strain {
             {
                 self.refusals += 1;
             }
-            Event::Reset => self.resets += 1,
+            Event::Reset if self.reset_once => self.resets += 1,
+            Event::Reset => self.reset_once = true,
             _ => {}
         }
     }
@@ -57,7 +62,7 @@ mod tests {
     use crate::smtp::{Status, reply_parse::ReplyHead};
 
     #[test]
-    fn eight_refusals_or_resets_wear_it_and_a_message_makes_it_new() {
+    fn eight_refusals_wear_it_and_a_message_makes_it_new() {
         let no = ReplyHead {
             code: 550,
             status: Status(5, 1, 1),
@@ -66,7 +71,7 @@ mod tests {
             code: 250,
             status: Status(2, 0, 0),
         };
-        for event in [Event::Verified(no), Event::Reset, Event::Recipient(3, no)] {
+        for event in [Event::Verified(no), Event::Recipient(3, no)] {
             let mut strain = Strain::default();
             for _ in 0..7 {
                 strain.note(event);
@@ -78,5 +83,27 @@ mod tests {
             strain.note(Event::Final(yes));
             assert_eq!(strain, Strain::default());
         }
+    }
+
+    #[test]
+    fn resets_are_counted_for_life_but_for_one_a_message() {
+        let yes = ReplyHead {
+            code: 250,
+            status: Status(2, 0, 0),
+        };
+        let mut strain = Strain::default();
+        for _ in 0..100 {
+            strain.note(Event::Reset);
+            strain.note(Event::Final(yes));
+        }
+        assert!(!strain.is_worn());
+        for _ in 0..4 {
+            for _ in 0..3 {
+                assert!(!strain.is_worn());
+                strain.note(Event::Reset);
+            }
+            strain.note(Event::Final(yes));
+        }
+        assert!(strain.is_worn());
     }
 }

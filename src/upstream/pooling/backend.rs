@@ -85,6 +85,7 @@ pub struct Backend {
     waiting: AtomicU32,
     leases: AtomicU32,
     idle: AtomicU32,
+    closing: AtomicU32,
     /// So many messages it has taken on one connection.
     kept: AtomicU32,
     /// When it last greeted a connection of ours, in ticks; 0: never.
@@ -127,6 +128,7 @@ impl Backend {
             waiting: AtomicU32::new(0),
             leases: AtomicU32::new(0),
             idle: AtomicU32::new(0),
+            closing: AtomicU32::new(0),
             kept: AtomicU32::new(0),
             greeted_at: AtomicU64::new(0),
             worked_at: AtomicU64::new(0),
@@ -223,6 +225,19 @@ impl Backend {
         self.idle.fetch_sub(1, SeqCst);
     }
 
+    /// Connections that it has greeted, as it counts them: a lease has them, they are idle, or it has been told QUIT on
+    /// them and has not closed them yet.
+    #[must_use]
+    pub fn greeted(&self) -> u32 {
+        self.idle() + self.leases() + self.closing.load(Relaxed)
+    }
+
+    /// Counts a connection that is being closed, until the value is dropped.
+    pub(in crate::upstream) fn closing(self: &Arc<Self>) -> Closing {
+        self.closing.fetch_add(1, Relaxed);
+        Closing(Arc::clone(self))
+    }
+
     /// What an operator sees of it.
     #[must_use]
     pub fn view(&self, now: Tick, slow_start: Duration) -> BackendView {
@@ -241,6 +256,16 @@ impl Backend {
             latest: self.outcomes.latest(now),
             question_refused: self.question.refusal(),
         }
+    }
+}
+
+/// See [`Backend::closing`].
+#[derive(Debug)]
+pub(in crate::upstream) struct Closing(Arc<Backend>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.closing.fetch_sub(1, Relaxed);
     }
 }
 

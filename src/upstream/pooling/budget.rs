@@ -13,13 +13,16 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-/// A limit that a backend has shown grows again this often, by an eighth: it may have been for the moment.
-const GROW_EVERY: Duration = Duration::from_secs(15);
+/// So long after a backend has shown a limit one more is tried: it may have been for the moment, because the backend still
+/// counted connections that had ended, or was busy with others.
+const GROW_AFTER: Duration = Duration::from_millis(250);
+/// The time doubles with each try that meets the limit again, up to this.
+const GROW_AFTER_MAX: Duration = Duration::from_secs(60);
 /// No limit was shown.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -30,8 +33,14 @@ pub struct Budget {
     limit: AtomicU32,
     /// By what the backend has shown: it greeted one more with 421 while so many of ours were open.
     learned: AtomicU32,
-    /// When that grows, in ticks.
+    /// So many it has taken since. What is above is a try.
+    proven: AtomicU32,
+    /// When the learned one grows, in ticks.
     grow_at: AtomicU64,
+    /// How long it stays as it is, in milliseconds; 0: it was tried with success, or not at all.
+    pause: AtomicU32,
+    /// It has grown since the backend showed it.
+    has_grown: AtomicBool,
     used: AtomicU32,
 }
 
@@ -42,7 +51,10 @@ impl Budget {
         Budget {
             limit: AtomicU32::new(limit),
             learned: AtomicU32::new(UNKNOWN),
+            proven: AtomicU32::new(0),
             grow_at: AtomicU64::new(0),
+            pause: AtomicU32::new(0),
+            has_grown: AtomicBool::new(false),
             used: AtomicU32::new(0),
         }
     }
@@ -59,18 +71,31 @@ impl Budget {
         self.limit.load(SeqCst).min(learned)
     }
 
-    /// The backend takes no more than so many. True where no limit of its own was known.
+    /// The backend takes no more than so many. True where no limit of its own was known. Several connections that it
+    /// refuses at the same time show the limit once.
     pub fn learn(&self, limit: u32, now: Tick) -> bool {
-        self.grow_at.store(now.after(GROW_EVERY).0, SeqCst);
-        self.learned.fetch_min(limit.max(1), SeqCst) == UNKNOWN
+        let limit = limit.max(1);
+        let mut pause = self.pause.load(SeqCst);
+        if self.has_grown.swap(false, SeqCst) || pause == 0 {
+            let (least, most) = (GROW_AFTER.as_millis(), GROW_AFTER_MAX.as_millis());
+            pause = pause.saturating_mul(2).clamp(least as u32, most as u32);
+            self.pause.store(pause, SeqCst);
+        }
+        let until = now.after(Duration::from_millis(pause.into()));
+        self.grow_at.store(until.0, SeqCst);
+        let before = self.learned.fetch_min(limit, SeqCst);
+        self.proven.store(limit.min(before), SeqCst);
+        before == UNKNOWN
     }
 
-    /// It has just taken a connection, and so has so many.
+    /// It has just taken a connection, and so has so many. More than it had shown to take: then it may take some more.
     pub fn has_taken(&self, connections: u32) {
-        // Where no limit was shown this changes nothing.
-        if self.learned.load(SeqCst) < connections {
-            self.learned.fetch_max(connections, SeqCst);
+        let learned = self.learned.load(SeqCst);
+        if learned == UNKNOWN || self.proven.fetch_max(connections, SeqCst) >= connections {
+            return;
         }
+        self.pause.store(0, SeqCst);
+        self.raise(learned, learned.max(more_than(connections)));
     }
 
     /// Lets a limit that the backend has shown grow, where that is due; whether it grew. Of all workers that ask, one
@@ -81,21 +106,21 @@ impl Budget {
         if learned == UNKNOWN || now.0 < due {
             return false;
         }
-        let next = now.after(GROW_EVERY).0;
+        let pause = self.pause.load(SeqCst).max(GROW_AFTER.as_millis() as u32);
+        let next = now.after(Duration::from_millis(pause.into())).0;
         let claimed = self.grow_at.compare_exchange(due, next, SeqCst, SeqCst);
-        if claimed.is_err() {
-            return false;
-        }
-        let grown = learned + (learned / 8).max(1);
-        let grown = match grown < self.limit.load(SeqCst) {
-            true => grown,
+        claimed.is_ok() && self.raise(learned, more_than(learned))
+    }
+
+    /// A lower one that was shown meanwhile stands.
+    fn raise(&self, from: u32, to: u32) -> bool {
+        let to = match to < self.limit.load(SeqCst) {
+            true => to,
             false => UNKNOWN,
         };
-        // A lower one that was shown meanwhile stands.
-        let grew = self
-            .learned
-            .compare_exchange(learned, grown, SeqCst, SeqCst);
-        grew.is_ok()
+        self.has_grown.store(true, SeqCst);
+        let raised = self.learned.compare_exchange(from, to, SeqCst, SeqCst);
+        raised.is_ok()
     }
 
     /// Connections that are open or being opened.
@@ -120,6 +145,11 @@ impl Budget {
     fn put_back(&self) {
         self.used.fetch_sub(1, SeqCst);
     }
+}
+
+/// The next limit: an eighth more, and at least one.
+fn more_than(connections: u32) -> u32 {
+    connections + (connections / 8).max(1)
 }
 
 /// The right to one connection to a backend. Dropping it gives it to the lease that has waited longest.
@@ -192,21 +222,56 @@ mod tests {
         assert_eq!(budget.limit(), 50);
         assert!(!budget.grow(start));
         budget.has_taken(49);
+        budget.has_taken(50);
         assert_eq!(budget.limit(), 50);
-        let later = start.after(GROW_EVERY);
+        let later = start.after(GROW_AFTER);
         assert!(
             budget.grow(later) && !budget.grow(later),
             "one worker does it"
         );
         assert_eq!(budget.limit(), 56);
-        budget.learn(50, later);
         let mut now = later;
         for _ in 0..10 {
-            now = now.after(GROW_EVERY);
+            now = now.after(GROW_AFTER);
             budget.grow(now);
         }
         assert_eq!(budget.limit(), 64);
         budget.learn(0, now);
         assert_eq!(budget.limit(), 1, "never none");
+    }
+
+    #[test]
+    fn a_limit_that_is_met_again_is_tried_less_often() {
+        let (budget, mut now) = (Budget::new(64), Tick(1));
+        budget.learn(20, now);
+        let mut waits = vec![];
+        for _ in 0..10 {
+            let since = now;
+            while !budget.grow(now) {
+                now = now.after(GROW_AFTER);
+            }
+            waits.push(now.since(since).as_millis() as u64 / 250);
+            // Two that were opened at the same time, and both are refused.
+            budget.learn(20, now);
+            budget.learn(20, now);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 240, 240]);
+        assert_eq!(budget.limit(), 20);
+    }
+
+    #[test]
+    fn a_limit_that_was_for_the_moment_is_soon_forgotten() {
+        let (budget, mut now) = (Budget::new(64), Tick(1));
+        budget.learn(1, now);
+        now = now.after(GROW_AFTER);
+        assert!(budget.grow(now));
+        // Each one that is taken above what was shown makes room for the next at once.
+        for taken in 2..64 {
+            assert!(budget.limit() >= taken, "{taken}");
+            budget.has_taken(taken);
+        }
+        assert_eq!(budget.limit(), 64);
+        budget.learn(30, now);
+        assert!(budget.grow(now.after(GROW_AFTER)), "the pause starts anew");
     }
 }

@@ -242,3 +242,20 @@ fn a_drain_ends_what_is_idle_and_what_comes_back() {
         assert_eq!(peer.quits(), 3);
     });
 }
+
+#[test]
+fn the_end_of_our_side_comes_with_quit_and_the_answer_is_heard() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::WaitsForEnd);
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        // That of the probe.
+        until(|| peer.open() == 0).await;
+        assert_eq!(peer.quits(), 1);
+        deliver(&pools, pool).await;
+        pools.drain();
+        until(|| peer.open() == 0).await;
+        assert_eq!(peer.quits(), 2);
+        until(|| backends.view(now())[0].connections == 0).await;
+    });
+}

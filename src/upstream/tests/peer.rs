@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 
 /// What a peer does with a connection. Read when it's accepted.
@@ -39,6 +40,8 @@ pub enum Mode {
     NoNull,
     /// Takes one recipient a message, and says 452 to the others.
     OneRecipient,
+    /// Answers QUIT once the other side has ended its part of the connection, as Exim does.
+    WaitsForEnd,
     /// Closes after the refusal of a recipient.
     ClosesAfterRefusal,
 }
@@ -269,12 +272,19 @@ impl Shared {
                 }
                 self.seen.messages.fetch_add(1, SeqCst);
             }
+            if verb == "QUIT" && mode == Mode::WaitsForEnd {
+                while input.read_line(&mut line)? > 0 {}
+                // The first of two lines gets a reset as its answer where nobody reads any more; the second then fails.
+                out.write_all(b"221-2.0.0 bye\r\n")?;
+                thread::sleep(Duration::from_millis(20));
+            }
             let reply = self.reply(&verb, &line, &sender);
             out.write_all(reply.as_bytes())?;
             if mode == Mode::ClosesAfterRefusal && reply.starts_with("550") {
                 return out.shutdown(Shutdown::Both);
             }
             if verb == "QUIT" {
+                self.seen.quits.fetch_add(1, SeqCst);
                 return Ok(());
             }
         }
@@ -301,10 +311,7 @@ impl Shared {
                     _ => "250 2.1.5 fine\r\n".into(),
                 }
             }
-            "QUIT" => {
-                self.seen.quits.fetch_add(1, SeqCst);
-                "221 2.0.0 bye\r\n".into()
-            }
+            "QUIT" => "221 2.0.0 bye\r\n".into(),
             "RSET" => {
                 self.seen.resets.fetch_add(1, SeqCst);
                 "250 2.0.0 clean\r\n".into()
