@@ -8,6 +8,7 @@ pub mod acme;
 pub mod admin;
 pub mod auth;
 pub mod bind_error;
+pub mod characters;
 pub mod config;
 pub mod decimal;
 pub mod delivery;

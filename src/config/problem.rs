@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, and how an operator is told: in the form of rustc's errors, with the
 //! line, a caret, and what to write instead.
 
+use crate::characters::is_hidden;
 use std::fmt;
 
 /// Whether a problem stops the start.
@@ -102,7 +103,7 @@ impl fmt::Display for Problem {
 /// terminal gets no escape sequence.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_hidden(c) { ' ' } else { c })
         .collect()
 }
 

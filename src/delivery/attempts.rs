@@ -84,6 +84,7 @@ impl<'a> Attempts<'a> {
                 pool: message.pool,
                 key: first.map_or(&b""[..], |first| envelope.path(first.path).whole),
                 origin: message.origin,
+                client: message.client,
                 needs: needs_of(pools, message),
                 deadline: message.deadline,
             },

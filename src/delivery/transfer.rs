@@ -40,6 +40,8 @@ pub struct Message<'a> {
     pub undotted: bool,
     /// The client that it comes from, where the pool's backends are told ([`Pools::tells`]).
     pub origin: Option<&'a Origin<'a>>,
+    /// The key of the client, where that has a share of the pool's connections; `None` of one that is trusted.
+    pub client: Option<u128>,
     /// Until when a connection must be had.
     pub deadline: Tick,
 }

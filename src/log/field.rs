@@ -4,6 +4,7 @@
 //! line, add a field, or reach a terminal as a control sequence: anything but printable ASCII and valid UTF-8
 //! is escaped.
 
+use crate::characters::is_hidden;
 pub use crate::decimal::push_decimal as push_number;
 use std::{fmt, io::Write, net::IpAddr};
 
@@ -293,8 +294,11 @@ fn escape(value: &[u8], json: bool, out: &mut Vec<u8>) {
             match c {
                 '"' => out.extend_from_slice(b"\\\""),
                 '\\' => out.extend_from_slice(b"\\\\"),
-                c if c.is_control() => {
-                    let _ = write!(out, "\\u{:04x}", c as u32);
+                c if is_hidden(c) => {
+                    // As JSON writes a character beyond the first plane: in two halves.
+                    for half in c.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(out, "\\u{half:04x}");
+                    }
                 }
                 c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }

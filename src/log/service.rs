@@ -9,6 +9,7 @@ use super::{
     Batch, Line, Rarely, Sink,
     thread::{Event, Running, spawn},
 };
+use crate::characters::is_hidden;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -219,10 +220,10 @@ fn render(out: &mut Vec<u8>, level: Level, text: &str, json: bool, journal: bool
             .end();
         return;
     }
-    // Control characters can't come through: a backend's words may be among these.
+    // What acts instead of being shown can't come through: a backend's words may be among these.
     let clean: String = text
         .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(|c| if is_hidden(c) { '?' } else { c })
         .collect();
     let line = if journal {
         format!("{clean}\n")

@@ -329,7 +329,13 @@ impl Session {
         self.io.input.settle();
         let due = self.now.after(self.current.site.config.timeouts.backend.0);
         let verified = pools
-            .verify(route.pool, sender, recipient, self.now, due)
+            .verify(
+                route.pool,
+                (sender, self.client_key()),
+                recipient,
+                self.now,
+                due,
+            )
             .await;
         match verified {
             Verification::Accepted => Ok(()),

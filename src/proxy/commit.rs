@@ -161,6 +161,7 @@ impl Session {
             load,
             undotted,
             origin,
+            client: self.client_key(),
             deadline: self.now.after(self.current.site.config.timeouts.commit.0),
         })
     }

@@ -5,7 +5,7 @@
 //! newline in the text starts another line of the same reply. Nothing can add a reply of its own.
 
 use super::status::Status;
-use crate::decimal::push_decimal;
+use crate::{characters::is_hidden, decimal::push_decimal};
 use std::{fmt, sync::Arc};
 
 /// Octets of a reply line without its CRLF (RFC 5321 §4.5.3.1.5: 512 with it).
@@ -120,7 +120,7 @@ pub fn write_line(code: u16, status: Status, text: &str, more: bool, out: &mut V
     }
     let mut left = room;
     for c in text.chars() {
-        let c = if c.is_control() { '?' } else { c };
+        let c = if is_hidden(c) { '?' } else { c };
         if c.len_utf8() > left {
             break;
         }

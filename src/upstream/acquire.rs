@@ -12,7 +12,12 @@ use super::{
     ids::PoolId,
     lease::Lease,
     origin::Origin,
-    pooling::{backend::Backend, budget::Permit, queue::Grant},
+    pooling::{
+        backend::Backend,
+        budget::Permit,
+        queue::Grant,
+        shares::{Purpose, Share},
+    },
     pools::{Level, Local, Pools},
     reply::BackendReply,
     select::{Choice, Needs},
@@ -48,6 +53,9 @@ pub struct Request<'a> {
     /// The client that the message is from: the backend is told of it as the pool wants it, and the connection is one
     /// that may be used for it. `None` for a question of ours.
     pub origin: Option<&'a Origin<'a>>,
+    /// The key of a client that has a share of the connections; `None` of one that is trusted, and of a question, which
+    /// has seen to that.
+    pub client: Option<u128>,
     /// What the backend must be able to take. Backends that are known to lack it are not used.
     pub needs: Needs,
     /// Until when; and no longer than the pool's `lease_wait` where all connections are in use.
@@ -63,6 +71,8 @@ struct Acquisition<'a> {
     now: Tick,
     /// A backend's refusal of the client, in its own words.
     refusal: OnceCell<BackendReply>,
+    /// What its client may have.
+    share: Option<Share>,
     /// Times that a backend was full though no connection of ours to it worked.
     full: Cell<u32>,
 }
@@ -99,8 +109,14 @@ impl Pools {
             begun,
             now: begun,
             refusal: OnceCell::new(),
+            share: None,
             full: Cell::new(0),
         };
+        if let Some(client) = request.client {
+            let share = self.share(request.pool, client, Purpose::Message, request.deadline);
+            acquisition.share = Some(share.await?);
+            acquisition.now = now();
+        }
         let result = self.acquire_from(local, &mut acquisition).await;
         if let Err((local, error)) = &result {
             let counter = match error {
@@ -413,7 +429,7 @@ impl Pools {
         local: Rc<Local>,
         place: usize,
         source: Counter,
-        acquisition: &Acquisition<'_>,
+        acquisition: &mut Acquisition<'_>,
     ) -> Lease {
         let scope = local.scopes[place];
         self.recorder.count(source, scope, 1);
@@ -423,7 +439,8 @@ impl Pools {
             self.recorder.record(Stage::LeaseHit, scope, micros);
         }
         let reused = source != Counter::LeaseFresh;
-        Lease::new(conn, Rc::clone(self), local, place, reused, now)
+        let share = acquisition.share.take();
+        Lease::new(conn, Rc::clone(self), local, place, reused, now, share)
     }
 }
 

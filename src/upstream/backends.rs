@@ -151,6 +151,7 @@ impl Backends {
             unresolved: found.unresolved,
             queue,
             streams: old.map(|old| Arc::clone(&old.streams)).unwrap_or_default(),
+            shares: old.map(|old| Arc::clone(&old.shares)).unwrap_or_default(),
         }));
     }
 

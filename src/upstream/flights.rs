@@ -40,6 +40,11 @@ impl Drop for Landing<'_> {
 }
 
 impl Flights {
+    /// Whether a question of this key is under way.
+    pub(super) fn has(&self, key: &RecipientKey) -> bool {
+        self.by_key.borrow().contains_key(key.as_bytes())
+    }
+
     /// The flight of a key: `Err` is one that another session has begun.
     pub(super) fn board(&self, key: RecipientKey) -> Result<Landing<'_>, Rc<Flight>> {
         let mut by_key = self.by_key.borrow_mut();

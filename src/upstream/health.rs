@@ -98,6 +98,8 @@ pub struct Health {
     back_at: AtomicU64,
     /// When it was ejected.
     out_at: AtomicU64,
+    /// The next probe is to ask more than whether it greets.
+    suspected: AtomicBool,
 }
 
 impl Health {
@@ -130,6 +132,25 @@ impl Health {
         }
         self.punish(now, rules, first);
         first
+    }
+
+    /// Something went wrong over one message, which may be due to the message: a probe that asks about more than the
+    /// greeting is due at once, and decides. What is seen until then is the same suspicion.
+    pub fn suspect(&self, now: Tick) {
+        if !self.suspected.swap(true, SeqCst) {
+            self.probe_at.fetch_min(now.0, SeqCst);
+        }
+    }
+
+    /// Whether it is suspected.
+    #[must_use]
+    pub fn is_suspected(&self) -> bool {
+        self.suspected.load(SeqCst)
+    }
+
+    /// It has answered that probe.
+    pub fn acquit(&self) {
+        self.suspected.store(false, SeqCst);
     }
 
     /// Leaves it out until a moment, for what became of its messages. True where it was not left out before.
@@ -256,6 +277,22 @@ mod tests {
         assert_eq!(health.failures(), 2);
         assert!(!health.claim_probe(at(103), &RULES));
         assert!(health.claim_probe(at(104), &RULES));
+    }
+
+    #[test]
+    fn a_suspicion_ejects_none_and_has_one_probe() {
+        let health = Health::default();
+        health.succeed(at(1), &RULES);
+        health.suspect(at(2));
+        health.suspect(at(2));
+        assert!(health.is_suspected() && !health.is_ejected());
+        assert!(health.claim_probe(at(2), &RULES));
+        health.suspect(at(3));
+        assert!(!health.claim_probe(at(3), &RULES), "it is on its way");
+        health.succeed(at(3), &RULES);
+        health.acquit();
+        health.suspect(at(4));
+        assert!(health.claim_probe(at(4), &RULES));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     error::Broken,
     health::Trouble,
     outlier::is_trouble,
-    pooling::backend::Backend,
+    pooling::{backend::Backend, shares::Share},
     pools::{Local, Pools},
     reply::BackendReply,
 };
@@ -30,11 +30,7 @@ use crate::{
         reply_parse::{ReplyHead, ReplyRef},
     },
 };
-use std::{fmt, rc::Rc, sync::Arc, time::Duration};
-
-/// So long after a backend was seen to work, a 421 in the middle of a transaction is taken to be about that transaction
-/// alone. Where it is about the backend, new connections fail soon as well, or its messages make it an outlier.
-const LATELY: Duration = Duration::from_secs(10);
+use std::{fmt, rc::Rc, sync::Arc};
 
 /// A borrowed connection. Dropping it closes it without a word, so that the backend discards what is open.
 pub struct Lease {
@@ -54,6 +50,8 @@ pub struct Lease {
     too_many_after: Option<u32>,
     /// The recipient before this one was refused so.
     too_many_once: bool,
+    /// What its client may have; given back with the lease.
+    _share: Option<Share>,
 }
 
 impl Lease {
@@ -64,6 +62,7 @@ impl Lease {
         place: usize,
         reused: bool,
         now: Tick,
+        share: Option<Share>,
     ) -> Lease {
         conn.now = now;
         conn.permit.backend().lease_begun();
@@ -82,6 +81,7 @@ impl Lease {
             asks: false,
             too_many_after: None,
             too_many_once: false,
+            _share: share,
         }
     }
 
@@ -257,9 +257,6 @@ impl Lease {
             Ok(event) => {
                 self.heard = true;
                 self.note(event);
-                if is_answer(event) {
-                    self.backend().worked(self.now());
-                }
                 if let Event::Final(head) | Event::FinalFor(_, head) = event
                     && head.is_positive()
                 {
@@ -354,22 +351,17 @@ impl Lease {
                 .count(Counter::Uncertain, self.scope(), 1);
         }
         let refused = self.conn().strain.has_refusals();
-        // An idle connection that the backend was just closing says nothing about its health. Nor does trouble over one
-        // message of a backend that works for others meanwhile: a stranger's addresses can cause it (a filter that
-        // says 421 to a sender, a look-up that hangs), and would eject the whole pool.
-        let counts = match broken.trouble {
-            Trouble::Timeout => !self.backend().has_worked_since(self.now()),
+        // An idle connection that the backend was just closing says nothing about its health. Trouble over one message may
+        // be about that message: a stranger's addresses can cause it (a filter that says 421 to a sender, a look-up that
+        // hangs), and would eject the whole pool. So the backend is asked at once whether it works otherwise.
+        let is_suspicious = match broken.trouble {
+            Trouble::Timeout => true,
             // 421 to a client that it was told of may be about that client, and 421 after refusals is about those.
-            Trouble::Unavailable => {
-                let lately = Tick(self.now().0.saturating_sub(LATELY.as_micros() as u64));
-                self.conn().owner.is_none() && !refused && !self.backend().has_worked_since(lately)
-            }
+            Trouble::Unavailable => self.conn().owner.is_none() && !refused,
             _ => false,
         };
-        if !broken.stale && counts {
-            let detail = self.conn().last_words();
-            let trouble = broken.trouble;
-            self.pools.failed(&self.local, self.place, trouble, detail);
+        if !broken.stale && is_suspicious {
+            self.backend().health.suspect(self.now());
         }
         if !broken.stale && !self.asks && !refused && broken.trouble.counts() {
             self.pools.noted(&self.local, self.place, true, self.now());
@@ -408,16 +400,6 @@ impl Lease {
         conn.permit.backend().lease_ended();
         let scope = self.local.scopes[self.place];
         self.pools.recorder.add(Gauge::BackendLeased, scope, -1);
-    }
-}
-
-/// Whether an event shows that a backend works: it decided about a message or a recipient.
-fn is_answer(event: Event) -> bool {
-    match event {
-        Event::Final(head) | Event::FinalFor(_, head) | Event::Verified(head) => {
-            !head.is_transient()
-        }
-        _ => false,
     }
 }
 

@@ -56,6 +56,7 @@ pub mod reply;
 mod route;
 mod security;
 mod select;
+mod sharing;
 mod strain;
 mod streaming;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{
     health::Rules,
     ids::{BackendId, PoolId},
     names::Unresolved,
-    pooling::{backend::Backend, queue::Queue, streams::Streams},
+    pooling::{backend::Backend, queue::Queue, shares::Shares, streams::Streams},
     security::Security,
 };
 use crate::{
@@ -65,6 +65,7 @@ pub struct Pool {
     pub unresolved: Vec<Unresolved>,
     pub(super) queue: Arc<Queue>,
     pub(super) streams: Arc<Streams>,
+    pub(super) shares: Arc<Shares>,
 }
 
 impl Pool {

@@ -3,18 +3,21 @@
 //! Every worker looks for backends that are due; claiming one is an atomic step, so each is probed once,
 //! by whichever worker came first. No worker is in charge, and none that hangs keeps a backend away.
 //!
-//! A probe connects, reads the greeting, says EHLO and QUIT. It needs a permit as any connection does; a
-//! backend whose connections are all in use needs no probe.
+//! A probe connects, reads the greeting, says EHLO and QUIT. Of a backend that failed over a message it also asks whether
+//! it takes mail for `postmaster`, a mailbox that each server must have (RFC 5321 §4.5.1): any answer but 421 shows that it
+//! works. A probe needs a permit as any connection does; a backend whose connections are all in use needs none.
 
 use super::{
+    conn::Conn,
     connect::connect,
+    health::Trouble,
     pooling::budget::Permit,
     pools::{Level, Local, Pools},
 };
 use crate::{
     metrics::Gauge,
     net::{self, now},
-    smtp::Tick,
+    smtp::{Tick, backend_session::Event, envelope::Path},
 };
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -79,25 +82,45 @@ impl Pools {
 
     async fn probe(self: Rc<Self>, local: Rc<Local>, place: usize, permit: Permit) {
         let scope = local.scopes[place];
+        let backend = &local.pool.backends[place];
         let due = now().after(local.pool.rules.timeout);
         let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
         let opened = connect(&local.pool, permit, None, due).await;
         drop(level);
-        match opened {
-            Ok((conn, _)) => {
-                self.succeeded(&local, place);
-                conn.quit().await;
+        let failed = match opened {
+            Ok((mut conn, _)) => {
+                let asked = match backend.health.is_suspected() {
+                    true => question(&mut conn, now().after(local.pool.waits.reply)).await,
+                    false => Ok(()),
+                };
+                match asked {
+                    Ok(()) => {
+                        backend.health.acquit();
+                        self.succeeded(&local, place);
+                        return conn.quit().await;
+                    }
+                    Err(trouble) => (trouble, conn.last_words()),
+                }
             }
             Err(error) => {
                 self.recorder.count(error.counter, scope, 1);
-                let backend = &local.pool.backends[place];
-                if !error.trouble.counts() {
-                    return;
-                }
-                if backend.health.probe_failed(now(), &local.pool.rules) {
-                    self.changed(&local, place, Some((error.trouble, error.detail)));
-                }
+                (error.trouble, error.detail)
             }
+        };
+        if failed.0.counts() && backend.health.probe_failed(now(), &local.pool.rules) {
+            self.changed(&local, place, Some(failed));
         }
     }
+}
+
+/// Asks whether the backend takes mail for its postmaster. What it says doesn't matter, as long as it goes on talking.
+async fn question(conn: &mut Conn, due: Tick) -> Result<(), Trouble> {
+    let postmaster = Path::split(b"postmaster");
+    let begun = conn.session.verify(b"", postmaster, false, &mut conn.out);
+    if begun.is_err() {
+        // It can't be asked; it has greeted.
+        return Ok(());
+    }
+    while conn.next(due).await? != Event::Reset {}
+    Ok(())
 }

@@ -3,7 +3,10 @@
 //! It is a type of its own, and not a [`Reply`](crate::smtp::Reply), so that none can reach a client by mistake: the
 //! one conversion is in `delivery::replies`, which judges code, enhanced code and text and writes them anew (INV-REPLY).
 
-use crate::smtp::reply_parse::{ReplyHead, ReplyRef};
+use crate::{
+    characters::is_hidden,
+    smtp::reply_parse::{ReplyHead, ReplyRef},
+};
 use std::{fmt, sync::Arc};
 
 /// Octets of a backend's text that are kept. A client gets to see fewer.
@@ -42,11 +45,11 @@ impl From<ReplyRef<'_>> for BackendReply {
     }
 }
 
-/// For a line of the service's log: in one line, without control characters.
+/// For a line of the service's log: in one line, without characters that act instead of being shown.
 impl fmt::Display for BackendReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.head)?;
-        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let plain = |c: char| if is_hidden(c) { ' ' } else { c };
         self.text
             .chars()
             .map(plain)
@@ -80,7 +83,7 @@ mod tests {
         let long = BackendReply::new(head, &"é".repeat(TEXT_MAX));
         assert_eq!(long.text().len(), TEXT_MAX);
         assert_eq!(start_of("aé", 2), "a");
-        let two = BackendReply::new(head, "no\nsuch\tuser");
+        let two = BackendReply::new(head, "no\nsuch\u{202e}user");
         assert_eq!(two.to_string(), "550 5.1.1 no such user");
     }
 }

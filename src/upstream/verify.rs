@@ -17,6 +17,7 @@ use super::{
     error::{Broken, LeaseError},
     ids::PoolId,
     lease::Lease,
+    pooling::shares::Purpose,
     pools::{Local, Pools},
     replies,
     reply::BackendReply,
@@ -49,6 +50,8 @@ struct Question<'a> {
     key: RecipientKey,
     /// It is asked with the message's own sender.
     own: bool,
+    /// The key of the client where that has a share of the connections.
+    client: Option<u128>,
     deadline: Tick,
 }
 
@@ -68,11 +71,12 @@ impl Question<'_> {
 
 impl Pools {
     /// Whether the pool's backends take a recipient from this sender: from the cache, from another session's question,
-    /// or by asking one, until `deadline`. `moment` is about now.
+    /// or by asking one, until `deadline`. `moment` is about now; `client` is the key of one that has a share of the
+    /// connections.
     pub async fn verify(
         self: &Rc<Self>,
         pool: PoolId,
-        sender: &[u8],
+        (sender, client): (&[u8], Option<u128>),
         recipient: Path<'_>,
         moment: Tick,
         deadline: Tick,
@@ -86,7 +90,7 @@ impl Pools {
             // Rare, and much larger than the session that waits for it.
             None => {
                 let begun = now();
-                let asking = self.find_out(&local, sender, recipient, deadline);
+                let asking = self.find_out(&local, (sender, client), recipient, deadline);
                 let found = Box::pin(asking).await;
                 (found, now().micros_since(begun))
             }
@@ -111,7 +115,7 @@ impl Pools {
     async fn find_out(
         self: &Rc<Self>,
         local: &Rc<Local>,
-        sender: &[u8],
+        (sender, client): (&[u8], Option<u128>),
         recipient: Path<'_>,
         deadline: Tick,
     ) -> (Counter, Verification) {
@@ -127,6 +131,7 @@ impl Pools {
                 recipient,
                 key,
                 own: false,
+                client,
                 deadline,
             };
             match self.join(local, &question).await {
@@ -149,6 +154,7 @@ impl Pools {
             recipient,
             key,
             own: true,
+            client,
             deadline,
         };
         match self.join(local, &question).await {
@@ -164,6 +170,14 @@ impl Pools {
         question: &Question<'_>,
     ) -> Option<(Counter, Answer)> {
         loop {
+            let mut share = None;
+            if !self.flights.has(&question.key)
+                && let Some(client) = question.client
+            {
+                // Before others wait for the answer: they don't wait for this client's share.
+                let claim = self.share(local.pool.id, client, Purpose::Question, question.deadline);
+                share = Some(claim.await.ok()?);
+            }
             let landing = match self.flights.board(question.key) {
                 Ok(landing) => landing,
                 Err(flight) => match net::timeout_at(question.deadline, flight.landed()).await? {
@@ -173,6 +187,7 @@ impl Pools {
                 },
             };
             let answer = self.ask(local, question).await;
+            drop(share);
             let answer = match answer {
                 Some(answer) => answer,
                 None => Answer::Final(unknown().1),
@@ -196,6 +211,8 @@ impl Pools {
             pool: local.pool.id,
             key: question.recipient.whole,
             origin: None,
+            // It has its share.
+            client: None,
             needs,
             deadline: question.deadline,
         };

@@ -13,13 +13,14 @@ use std::{
 /// What each room may import (`crate::room`, or `gatepost::room` in `cli`). Downwards only; the map is in `src/lib.rs`.
 /// The rooms that aren't named here (main, supervisor) stand above all and may import any.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("characters", &[]),
     ("decimal", &[]),
     ("bind_error", &[]),
     ("proxy_protocol", &["decimal"]),
-    ("smtp", &["decimal"]),
+    ("smtp", &["characters", "decimal"]),
     ("metrics", &[]),
-    ("log", &["decimal"]),
-    ("config", &["smtp"]),
+    ("log", &["characters", "decimal"]),
+    ("config", &["characters", "smtp"]),
     ("threads", &[]),
     ("dns", &[]),
     ("lookup", &["net", "dns", "smtp", "log", "config"]),
@@ -45,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "upstream",
         &[
+            "characters",
             "tls",
             "net",
             "proxy_protocol",

@@ -106,7 +106,7 @@ fn questions_are_no_messages_that_a_connection_has_carried() {
             );
             let asking = rig
                 .pools
-                .verify(rig.pool, b"a@a.example", path, now(), until);
+                .verify(rig.pool, (b"a@a.example", None), path, now(), until);
             assert_eq!(asking.await, Verification::Accepted);
             for _ in 0..3 {
                 let outcome = rig.deliver(&envelope).await;
@@ -142,6 +142,7 @@ fn a_connection_of_before_a_change_is_not_held_against_a_message() {
             pool: rig.pool,
             key: b"",
             origin: None,
+            client: None,
             needs: Needs::default(),
             deadline: now().after(Duration::from_secs(60)),
         };

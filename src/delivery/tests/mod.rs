@@ -108,6 +108,7 @@ impl Rig {
             },
             undotted: true,
             origin: None,
+            client: None,
             deadline: now().after(Duration::from_secs(60)),
         }
     }

@@ -204,50 +204,92 @@ impl BackendSession {
     }
 }
 
+/// An attribute as it is sent: its name, and its value where that is known and not too long.
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    name: &'static [u8],
+    value: Option<&'a [u8]>,
+}
+
+impl Word<'_> {
+    /// Octets of ` NAME=value`.
+    fn octets(&self) -> usize {
+        let value = match self.value {
+            Some(value) => value.iter().map(|c| if is_plain(*c) { 1 } else { 3 }).sum(),
+            None => UNAVAILABLE.len(),
+        };
+        1 + self.name.len() + 1 + value
+    }
+
+    fn push(&self, out: &mut Vec<u8>) {
+        out.push(b' ');
+        out.extend_from_slice(self.name);
+        out.push(b'=');
+        match self.value {
+            Some(value) => push_xtext(value, out),
+            None => out.extend_from_slice(UNAVAILABLE),
+        }
+    }
+}
+
 /// Writes the offered ones of the attributes as command lines.
+///
+/// Where they need several, ADDR and LOGIN are in the last: after an XCLIENT with ADDR, Postfix asks whether that client may
+/// say XCLIENT, and each XCLIENT without LOGIN makes it forget the login.
 fn render(verb: &[u8], offered: Attributes, facts: &Facts<'_>, into: &mut Introduction) {
+    let word = |(attribute, name): (Attributes, &'static [u8])| {
+        let value = facts.iter().find(|(of, _)| *of == attribute);
+        let value = value.map_or(&b""[..], |(_, value)| value);
+        let known = !value.is_empty() && value.len() <= VALUE_MAX;
+        let value = known.then_some(value);
+        // With CRLF.
+        let fits = verb.len() + Word { name, value }.octets() + 2 <= LINE_MAX;
+        let value = value.filter(|_| fits);
+        (attribute, Word { name, value })
+    };
+    let is_last = |attribute: Attributes| (Attributes::ADDR | Attributes::LOGIN).has(attribute);
+    let offers = |(attribute, _): &(Attributes, &'static [u8])| offered.has(*attribute);
+    let words = || Attributes::NAMES.into_iter().filter(offers).map(word);
+    let whole: usize = words().map(|(_, word)| word.octets()).sum();
     let Introduction {
         lines, sent, hello, ..
     } = into;
     lines.clear();
     hello.clear();
     *sent = 0;
-    let mut line = 0;
-    for (attribute, name) in Attributes::NAMES {
-        if !offered.has(attribute) {
-            continue;
-        }
-        let value = facts.iter().find(|(of, _)| *of == attribute);
-        let value = value.map_or(&b""[..], |(_, value)| value);
-        let known = !value.is_empty() && value.len() <= VALUE_MAX;
-        let octets: usize = match known {
-            true => value.iter().map(|c| if is_plain(*c) { 1 } else { 3 }).sum(),
-            false => UNAVAILABLE.len(),
-        };
-        // ` NAME=` in front and CRLF after.
-        let more = 1 + name.len() + 1 + octets;
-        let fits = verb.len() + more + 2 <= LINE_MAX;
-        let more = match fits {
-            true => more,
-            false => 1 + name.len() + 1 + UNAVAILABLE.len(),
-        };
-        if line == 0 || line + more + 2 > LINE_MAX {
-            if line > 0 {
+    let mut begun = 0;
+    let mut push = |words: &[Word<'_>]| {
+        let more: usize = words.iter().map(Word::octets).sum();
+        if lines.is_empty() || lines.len() - begun + more + 2 > LINE_MAX {
+            if !lines.is_empty() {
                 lines.extend_from_slice(b"\r\n");
             }
+            begun = lines.len();
             lines.extend_from_slice(verb);
-            line = verb.len();
         }
-        line += more;
-        lines.push(b' ');
-        lines.extend_from_slice(name);
-        lines.push(b'=');
-        match known && fits {
-            true => push_xtext(value, lines),
-            false => lines.extend_from_slice(UNAVAILABLE),
+        words.iter().for_each(|word| word.push(lines));
+    };
+    if verb.len() + whole + 2 <= LINE_MAX {
+        words().for_each(|(_, word)| push(&[word]));
+    } else {
+        words()
+            .filter(|(attribute, _)| !is_last(*attribute))
+            .for_each(|(_, word)| push(&[word]));
+        let mut last: Vec<Word<'_>> = words()
+            .filter(|(attribute, _)| is_last(*attribute))
+            .map(|(_, word)| word)
+            .collect();
+        let octets: usize = last.iter().map(Word::octets).sum();
+        if let [_, login] = &mut last[..]
+            && verb.len() + octets + 2 > LINE_MAX
+        {
+            login.value = None;
+        }
+        if !last.is_empty() {
+            push(&last);
         }
     }
-    if line > 0 {
+    if !lines.is_empty() {
         lines.extend_from_slice(b"\r\n");
     }
 }
@@ -323,5 +365,22 @@ mod tests {
             let told: usize = lines.iter().map(|line| line.matches('=').count()).sum();
             assert_eq!(told, 11, "each once: {lines:?}");
         }
+    }
+
+    #[test]
+    fn of_several_lines_the_last_has_address_and_login() {
+        let long = [b'x'; 200];
+        let facts: &Facts<'_> = &[
+            (Attributes::NAME, &long),
+            (Attributes::ADDR, b"192.0.2.7"),
+            (Attributes::HELO, &long),
+            (Attributes::LOGIN, &long),
+            (Attributes::DESTPORT, b"25"),
+        ];
+        let lines = rendered(Attributes(0x7ff), facts);
+        let last = lines.last().expect("some");
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(last.contains(" ADDR=192.0.2.7 LOGIN=xxx"), "{last}");
+        assert!(!lines[0].contains(" ADDR=") && !lines[0].contains(" LOGIN="));
     }
 }

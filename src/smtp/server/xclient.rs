@@ -4,9 +4,9 @@
 //! as they need. XCLIENT makes the session that of the client, from the greeting on; XFORWARD tells readers of the
 //! log where the next message came from. The shell knows which peers may send them ([`Server::grant`]).
 //!
-//! Different from Postfix: what XCLIENT said of name, greeting, protocol and login is forgotten by the next XCLIENT that
-//! doesn't follow directly on it. A proxy that goes on to another client and doesn't name its login must not lend it
-//! that of the one before.
+//! A login holds until the next XCLIENT, which must name it again, as Postfix has it: a proxy that goes on to another
+//! client and doesn't name its login must not lend it that of the one before. Different from Postfix: what XCLIENT said
+//! of name, greeting and protocol is forgotten by the next XCLIENT that doesn't follow directly on it.
 
 use super::{Server, State, Tally, auth::Login, interface::Question};
 use crate::decimal::parse_decimal;
@@ -212,6 +212,7 @@ impl Server {
                 ..XclientAttributes::default()
             };
         }
+        xclient.login = XclientValue::Unsaid;
         if xclient.read(arguments, AttributeCommand::XClient).is_none() {
             self.refuse_known(&replies::CLAIM_SYNTAX, out);
             return;

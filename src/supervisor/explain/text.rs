@@ -2,6 +2,7 @@
 
 use super::{Described, Report};
 use crate::{
+    characters::is_hidden,
     dns::{Answer, Record, Unknown},
     policy::Verdict,
     proxy::explain::Told,
@@ -97,12 +98,10 @@ fn record(record: &Record) -> String {
 fn plain(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets)
         .chars()
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
+        .map(
+            |character| {
+                if is_hidden(character) { '?' } else { character }
+            },
+        )
         .collect()
 }

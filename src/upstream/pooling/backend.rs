@@ -90,8 +90,6 @@ pub struct Backend {
     kept: AtomicU32,
     /// When it last greeted a connection of ours, in ticks; 0: never.
     pub(in crate::upstream) greeted_at: AtomicU64,
-    /// When it last answered about a message or a recipient, in ticks; 0: never.
-    worked_at: AtomicU64,
 }
 
 /// A backend that has taken so many messages on one connection is taken to set no limit to them. Above what the mail
@@ -131,19 +129,7 @@ impl Backend {
             closing: AtomicU32::new(0),
             kept: AtomicU32::new(0),
             greeted_at: AtomicU64::new(0),
-            worked_at: AtomicU64::new(0),
         }
-    }
-
-    /// It has taken a message or a recipient, or refused one for good: it works.
-    pub(in crate::upstream) fn worked(&self, now: Tick) {
-        self.worked_at.store(now.0, Relaxed);
-    }
-
-    /// Whether it was seen to work after that moment, on whichever connection.
-    #[must_use]
-    pub fn has_worked_since(&self, moment: Tick) -> bool {
-        self.worked_at.load(Relaxed) > moment.0
     }
 
     /// Whether it has shown that it takes this many messages on one connection.

@@ -23,4 +23,5 @@ pub mod backend;
 pub mod budget;
 pub mod handover;
 pub mod queue;
+pub mod shares;
 pub mod streams;

@@ -65,7 +65,7 @@ fn a_refused_port_is_left_out_and_probed_until_it_is_back() {
 }
 
 #[test]
-fn a_421_under_way_ejects() {
+fn a_421_under_way_has_the_backend_asked_and_that_ejects() {
     on_each_engine(|| async {
         let (bad, good) = (Peer::with(Mode::Refusing), Peer::new());
         let mut config = config(&[&bad, &good]);
@@ -78,7 +78,10 @@ fn a_421_under_way_ejects() {
         assert_eq!(broken.trouble, Trouble::Unavailable);
         assert!(!broken.stale && !broken.uncertain);
         drop(lease);
-        assert!(!view(&backends, &bad).up);
+        // It says 421 to the question about its postmaster too.
+        until(|| !view(&backends, &bad).up).await;
+        let change = backends.changes().latest().pop().unwrap();
+        assert!(change.to_string().contains("421"), "{change}");
         let avoid = [broken.backend];
         let again = pools.lease(pool, b"", &avoid, soon()).await.unwrap();
         assert_eq!(again.backend().address(), good.address);
@@ -86,19 +89,30 @@ fn a_421_under_way_ejects() {
 }
 
 #[test]
-fn a_421_of_a_backend_that_has_just_worked_is_about_its_message() {
+fn trouble_over_one_message_of_a_backend_that_has_done_nothing_else_leaves_it_in() {
     on_each_engine(|| async {
-        let peer = Peer::new();
+        let peer = Peer::with(Mode::Odd);
         let backends = build(&config(&[&peer]));
         let (pools, pool) = pools(&backends).await;
-        deliver(&pools, pool).await;
-        peer.set(Mode::Refusing);
-        let fresh = pools.lease_fresh(pool, b"", &[], soon()).await;
-        let mut lease = fresh.unwrap();
-        let broken = carry(&mut lease).await.unwrap_err();
-        assert_eq!(broken.trouble, Trouble::Unavailable);
-        drop(lease);
-        assert!(view(&backends, &peer).up);
+        for _ in 0..3 {
+            let asked = peer.seen().recipients.lock().unwrap().len();
+            let mut lease = pools.lease(pool, b"", &[], soon()).await.unwrap();
+            let odd = envelope(&["odd@example.net"]);
+            lease.open(&odd, To::All, Load::default()).unwrap();
+            let broken = loop {
+                if let Err(broken) = lease.next().await {
+                    break broken;
+                }
+            };
+            assert_eq!(broken.trouble, Trouble::Unavailable);
+            drop(lease);
+            // It is asked about its postmaster, and answers.
+            until(|| peer.seen().recipients.lock().unwrap().len() == asked + 1).await;
+            until(|| peer.open() == 0).await;
+            assert!(view(&backends, &peer).up);
+        }
+        assert_eq!(*peer.seen().recipients.lock().unwrap(), ["postmaster"; 3]);
+        assert_eq!(count(&pools, Counter::HealthDown, &peer), 0);
         // In its greeting it is about the backend.
         peer.set(Mode::Unavailable);
         pools.lease_fresh(pool, b"", &[], soon()).await.unwrap_err();

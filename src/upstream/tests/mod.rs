@@ -189,6 +189,7 @@ impl Pools {
             pool,
             key,
             origin: None,
+            client: None,
             needs: Needs::default(),
             deadline,
         };

@@ -30,6 +30,8 @@ pub enum Mode {
     Stale,
     /// Says 421 to MAIL.
     Refusing,
+    /// Says 421 to RCPT of a path that begins with `odd`.
+    Odd,
     /// Answers everything but the end of data.
     HangsAtEnd,
     /// Closes in answer to the end of data.
@@ -245,6 +247,9 @@ impl Shared {
             if verb == "MAIL" && mode == Mode::NoNull && sender.is_empty() {
                 out.write_all(b"554 5.7.1 no bounces here\r\n")?;
                 continue;
+            }
+            if verb == "RCPT" && mode == Mode::Odd && path(&line).starts_with("odd") {
+                return out.write_all(b"421 4.3.0 the filter has gone\r\n");
             }
             if verb == "RCPT" && mode == Mode::OneRecipient {
                 taken += 1;

@@ -15,7 +15,7 @@ async fn verify(pools: &Rc<Pools>, pool: PoolId, path: &str) -> Verification {
 async fn verify_from(pools: &Rc<Pools>, pool: PoolId, sender: &str, path: &str) -> Verification {
     let path = Path::split(path.as_bytes());
     let (moment, deadline) = (now(), soon());
-    let asking = pools.verify(pool, sender.as_bytes(), path, moment, deadline);
+    let asking = pools.verify(pool, (sender.as_bytes(), None), path, moment, deadline);
     asking.await
 }
 
