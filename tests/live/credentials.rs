@@ -208,3 +208,36 @@ fn a_backend_checks_passwords_itself() {
         );
     });
 }
+
+#[test]
+fn a_backend_with_proxy_headers_learns_whose_the_password_is() {
+    let Some(dovecot) = Dovecot::start(ACCOUNTS, None) else {
+        return;
+    };
+    let sasl = format!(
+        "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\n\
+         smtpd_sasl_security_options = noanonymous\n",
+        dovecot.socket().display()
+    );
+    let header = "-o smtpd_upstream_proxy_protocol=haproxy";
+    let Some(postfix) = Postfix::start_as(|_| sasl, header) else {
+        return;
+    };
+    let keys = "source = \"backend\"\npool = \"mta\"\ndomains = [\"a.example\"]\n";
+    for identity in ["proxy-v1", "proxy-v2"] {
+        let pool = format!("tls = \"none\"\nidentity = \"{identity}\"");
+        let source = source_of(&[postfix.address], &pool, keys);
+        runtime().block_on(async {
+            let found = ask(&source, &password("amy", "pw 1")).await;
+            assert_eq!(found, "amy: amy@a.example", "{identity}: {}", postfix.log());
+            let mut wrong = password("amy", "pw 2");
+            wrong.client = "198.51.100.7".parse().expect("an address");
+            assert_eq!(ask(&source, &wrong).await, "denied", "{}", postfix.log());
+        });
+    }
+    let log = postfix.log();
+    for client in ["192.0.2.7", "198.51.100.7"] {
+        let seen = log.matches(&format!(": connect from unknown[{client}]"));
+        assert_eq!(seen.count(), 2, "{log}");
+    }
+}

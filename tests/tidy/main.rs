@@ -27,7 +27,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tls", &["metrics", "log", "config"]),
     (
         "auth",
-        &["threads", "tls", "smtp", "metrics", "log", "config"],
+        &[
+            "threads",
+            "tls",
+            "proxy_protocol",
+            "smtp",
+            "metrics",
+            "log",
+            "config",
+        ],
     ),
     (
         "net",

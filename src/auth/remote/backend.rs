@@ -12,19 +12,22 @@ use super::{
 };
 use crate::{
     auth::{Attempt, Credential, Outcome},
-    config::{Config, Credentials, Pool, PoolTls},
+    config::{Config, Credentials, Pool, PoolIdentity, PoolTls},
     log::say,
+    proxy_protocol::{self, Version},
     smtp::{BackendSession, BackendSettings},
     tls::{Back, Connector, TlsFault},
 };
 use std::{
+    io,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 /// A pool's backends as a source.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct Backend {
     clear: Arc<BackendSettings>,
     tls: PoolTls,
     implicit: bool,
+    /// The PROXY header that its listeners want to see first.
+    header: Option<Version>,
     owned: Owned,
 }
 
@@ -96,6 +101,11 @@ impl Backend {
             session: Arc::new(session),
             tls: pool.tls,
             implicit: pool.tls_implicit,
+            header: match pool.identity {
+                PoolIdentity::ProxyV1 => Some(Version::V1),
+                PoolIdentity::ProxyV2 => Some(Version::V2),
+                _ => None,
+            },
             owned,
         })
     }
@@ -116,7 +126,7 @@ impl Backend {
 
     /// An error where another backend may know more.
     async fn ask(&self, place: &Place, attempt: &Attempt) -> Result<Outcome, String> {
-        let opened = match self.open(place, true).await {
+        let opened = match self.open(place, true, attempt.client).await {
             Err(Trouble::Handshake(why)) if self.tls == PoolTls::Opportunistic => {
                 if !place.insecure.swap(true, Ordering::Relaxed) {
                     let address = &place.address;
@@ -125,7 +135,7 @@ impl Backend {
                         "{address}: no TLS: {why}; passwords are sent to it in clear text"
                     );
                 }
-                self.open(place, false).await
+                self.open(place, false, attempt.client).await
             }
             opened => opened,
         };
@@ -148,13 +158,23 @@ impl Backend {
     }
 
     /// From the connection to the EHLO whose mechanisms count. `secures`: whether TLS is asked for where the pool wants it.
-    async fn open(&self, place: &Place, secures: bool) -> Result<Dialogue, Trouble> {
-        let stream = timeout(self.share, TcpStream::connect(&*place.address))
+    async fn open(
+        &self,
+        place: &Place,
+        secures: bool,
+        client: IpAddr,
+    ) -> Result<Dialogue, Trouble> {
+        let mut stream = timeout(self.share, TcpStream::connect(&*place.address))
             .await
             .map_err(|_| "can't connect in time".to_string())?
             .map_err(|why| format!("can't connect: {why}"))?;
         // EHLO follows the handshake's last word, which has no answer. A socket that won't have it is slower.
         let _ = stream.set_nodelay(true);
+        if let Some(version) = self.header {
+            announce(&mut stream, version, client)
+                .await
+                .map_err(|why| format!("can't be told whose password it is: {why}"))?;
+        }
         let connector = place.connector.as_ref().filter(|_| secures);
         let session = match secures {
             true if self.implicit => BackendSession::over_tls(Arc::clone(&self.session)),
@@ -205,6 +225,15 @@ impl Backend {
             }
         }
     }
+}
+
+/// Tells a backend by a PROXY header that the password is this client's, so that a server which slows down those that guess
+/// doesn't slow us down. The port is our own: the client's is not known here, and Dovecot takes no 0.
+async fn announce(stream: &mut TcpStream, version: Version, client: IpAddr) -> io::Result<()> {
+    let client = SocketAddr::new(client, stream.local_addr()?.port());
+    let mut header = Vec::new();
+    proxy_protocol::write(version, Some((client, stream.peer_addr()?)), &mut header);
+    stream.write_all(&header).await
 }
 
 /// The backends of a pool, each with what a handshake with it begins with.

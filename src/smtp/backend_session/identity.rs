@@ -280,10 +280,12 @@ fn render(verb: &[u8], offered: Attributes, facts: &Facts<'_>, into: &mut Introd
             .map(|(_, word)| word)
             .collect();
         let octets: usize = last.iter().map(Word::octets).sum();
-        if let [_, login] = &mut last[..]
+        if let [address, login] = &mut last[..]
             && verb.len() + octets + 2 > LINE_MAX
         {
             login.value = None;
+            // No address is as long.
+            address.value = address.value.filter(|value| value.len() < 64);
         }
         if !last.is_empty() {
             push(&last);

@@ -193,10 +193,9 @@ fn a_backend_that_never_answers_the_end_of_data_runs_into_its_deadline() {
         let broken = carry(&mut lease).await.unwrap_err();
         assert_eq!(broken.trouble, Trouble::Timeout);
         assert!(broken.uncertain);
-        assert_eq!(
-            backends.changes().latest()[0].ejected,
-            Some(Trouble::Timeout)
-        );
+        // It may be due to the message: the backend is asked, and answers.
+        until(|| peer.quits() == 2).await;
+        assert!(backends.changes().latest().is_empty());
     });
 }
 

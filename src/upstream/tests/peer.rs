@@ -241,15 +241,12 @@ impl Shared {
                 match mode {
                     Mode::Stale if mails == 2 => return out.shutdown(Shutdown::Both),
                     Mode::Refusing => return out.write_all(b"421 4.3.2 full\r\n"),
+                    Mode::NoNull if sender.is_empty() => {
+                        out.write_all(b"554 5.7.1 no bounces here\r\n")?;
+                        continue;
+                    }
                     _ => {}
                 }
-            }
-            if verb == "MAIL" && mode == Mode::NoNull && sender.is_empty() {
-                out.write_all(b"554 5.7.1 no bounces here\r\n")?;
-                continue;
-            }
-            if verb == "RCPT" && mode == Mode::Odd && path(&line).starts_with("odd") {
-                return out.write_all(b"421 4.3.0 the filter has gone\r\n");
             }
             if verb == "RCPT" && mode == Mode::OneRecipient {
                 taken += 1;
@@ -260,11 +257,8 @@ impl Shared {
             }
             if verb == "DATA" {
                 out.write_all(b"354 go\r\n")?;
-                while line != ".\r\n" {
-                    line.clear();
-                    if input.read_line(&mut line)? == 0 {
-                        return Ok(());
-                    }
+                if !skip_body(&mut input)? {
+                    return Ok(());
                 }
                 match mode {
                     Mode::HangsAtEnd => continue,
@@ -277,11 +271,12 @@ impl Shared {
                 }
                 self.seen.messages.fetch_add(1, SeqCst);
             }
-            if verb == "QUIT" && mode == Mode::WaitsForEnd {
-                while input.read_line(&mut line)? > 0 {}
-                // The first of two lines gets a reset as its answer where nobody reads any more; the second then fails.
-                out.write_all(b"221-2.0.0 bye\r\n")?;
-                thread::sleep(Duration::from_millis(20));
+            match (&*verb, mode) {
+                ("QUIT", Mode::WaitsForEnd) => wait_for_end(&mut input, &mut out)?,
+                ("RCPT", Mode::Odd) if path(&line).starts_with("odd") => {
+                    return out.write_all(b"421 4.3.0 the filter has gone\r\n");
+                }
+                _ => {}
             }
             let reply = self.reply(&verb, &line, &sender);
             out.write_all(reply.as_bytes())?;
@@ -331,6 +326,27 @@ impl Shared {
             held = self.gate.opened.wait(held).unwrap();
         }
     }
+}
+
+/// Reads up to the end of data; false where the other side has gone.
+fn skip_body(input: &mut impl BufRead) -> std::io::Result<bool> {
+    let mut line = String::new();
+    while line != ".\r\n" {
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Waits until the other side has ended its part, and says the first line of a farewell. Where it no longer listens, that
+/// line gets a reset as its answer, and the next line fails.
+fn wait_for_end(input: &mut impl BufRead, out: &mut TcpStream) -> std::io::Result<()> {
+    while input.read_line(&mut String::new())? > 0 {}
+    out.write_all(b"221-2.0.0 bye\r\n")?;
+    thread::sleep(Duration::from_millis(20));
+    Ok(())
 }
 
 /// The path of MAIL or RCPT.
