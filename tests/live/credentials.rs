@@ -237,7 +237,7 @@ fn a_backend_with_proxy_headers_learns_whose_the_password_is() {
     }
     let log = postfix.log();
     for client in ["192.0.2.7", "198.51.100.7"] {
-        let seen = log.matches(&format!(": connect from unknown[{client}]"));
-        assert_eq!(seen.count(), 2, "{log}");
+        let line = format!(": connect from unknown[{client}]");
+        assert_eq!(log.matches(&line).count(), 2, "{log}");
     }
 }
