@@ -217,12 +217,8 @@ impl Shared {
     fn talk(&self, mut out: TcpStream, mode: Mode) -> std::io::Result<()> {
         let mut input = BufReader::new(out.try_clone()?);
         let mut line = String::new();
-        match mode {
-            Mode::Unavailable => return out.write_all(b"421 4.3.2 full\r\n"),
-            Mode::Garbage => out.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n")?,
-            Mode::Closing => return Ok(()),
-            Mode::Silent => {}
-            _ => out.write_all(b"220 peer.example ESMTP\r\n")?,
+        if !greet(&mut out, mode)? {
+            return Ok(());
         }
         let (mut mails, mut taken) = (0, 0);
         let mut sender = String::new();
@@ -326,6 +322,17 @@ impl Shared {
             held = self.gate.opened.wait(held).unwrap();
         }
     }
+}
+
+/// False where that was all.
+fn greet(out: &mut TcpStream, mode: Mode) -> std::io::Result<bool> {
+    match mode {
+        Mode::Unavailable => out.write_all(b"421 4.3.2 full\r\n")?,
+        Mode::Garbage => out.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n")?,
+        Mode::Closing | Mode::Silent => {}
+        _ => out.write_all(b"220 peer.example ESMTP\r\n")?,
+    }
+    Ok(!matches!(mode, Mode::Unavailable | Mode::Closing))
 }
 
 /// Reads up to the end of data; false where the other side has gone.
