@@ -244,13 +244,6 @@ impl Shared {
                     _ => {}
                 }
             }
-            if verb == "RCPT" && mode == Mode::OneRecipient {
-                taken += 1;
-                if taken > 1 {
-                    out.write_all(b"452 4.5.3 one at a time\r\n")?;
-                    continue;
-                }
-            }
             if verb == "DATA" {
                 out.write_all(b"354 go\r\n")?;
                 if !skip_body(&mut input)? {
@@ -271,6 +264,13 @@ impl Shared {
                 ("QUIT", Mode::WaitsForEnd) => wait_for_end(&mut input, &mut out)?,
                 ("RCPT", Mode::Odd) if path(&line).starts_with("odd") => {
                     return out.write_all(b"421 4.3.0 the filter has gone\r\n");
+                }
+                ("RCPT", Mode::OneRecipient) => {
+                    taken += 1;
+                    if taken > 1 {
+                        out.write_all(b"452 4.5.3 one at a time\r\n")?;
+                        continue;
+                    }
                 }
                 _ => {}
             }
