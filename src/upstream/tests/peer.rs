@@ -265,13 +265,11 @@ impl Shared {
                 ("RCPT", Mode::Odd) if path(&line).starts_with("odd") => {
                     return out.write_all(b"421 4.3.0 the filter has gone\r\n");
                 }
-                ("RCPT", Mode::OneRecipient) => {
-                    taken += 1;
-                    if taken > 1 {
-                        out.write_all(b"452 4.5.3 one at a time\r\n")?;
-                        continue;
-                    }
+                ("RCPT", Mode::OneRecipient) if taken > 0 => {
+                    out.write_all(b"452 4.5.3 one at a time\r\n")?;
+                    continue;
                 }
+                ("RCPT", _) => taken += 1,
                 _ => {}
             }
             let reply = self.reply(&verb, &line, &sender);
