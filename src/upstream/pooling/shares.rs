@@ -85,16 +85,21 @@ impl Shares {
         let hash = self.secret.hash_one(client);
         let places = [hash as usize % ROW, (hash >> 32) as usize % ROW];
         let counts = [0, 1].map(|row| self.rows[row][places[row]].fetch_add(1, Relaxed) + 1);
-        let share = Share {
+        if counts[0].min(counts[1]) > allowed.max(1) {
+            // Nothing has come free, so none that waits is woken: it would try in vain as well, and wake the next.
+            self.take_off(places);
+            return None;
+        }
+        Some(Share {
             shares: Arc::clone(self),
             client,
             places,
-        };
-        let held = counts[0].min(counts[1]);
-        // Dropped without a wake-up of another: that has no more than this one.
-        match held <= allowed.max(1) {
-            true => Some(share),
-            false => None,
+        })
+    }
+
+    fn take_off(&self, places: [usize; 2]) {
+        for (row, place) in self.rows.iter().zip(places) {
+            row[place].fetch_sub(1, Relaxed);
         }
     }
 
@@ -138,9 +143,7 @@ pub(in crate::upstream) struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        for (row, place) in self.shares.rows.iter().zip(self.places) {
-            row[place].fetch_sub(1, Relaxed);
-        }
+        self.shares.take_off(self.places);
         if self.shares.waiting.load(SeqCst) > 0 {
             self.shares.wake(self.client);
         }
@@ -221,7 +224,10 @@ mod tests {
             woken.poll(&mut cx).is_ready()
         };
         assert!(is_woken(&mine) && !is_woken(&other));
-        drop((mine, other));
+        let held = shares.enter(1, Purpose::Message, 0).expect("always one");
+        assert!(shares.enter(1, Purpose::Message, 0).is_none());
+        assert!(!is_woken(&mine), "nothing came free");
+        drop((mine, other, held));
         assert_eq!(shares.waiting.load(SeqCst), 0);
     }
 }
