@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod dkim;
 mod endpoint;
 mod explain;
 mod explained;
@@ -13,6 +14,7 @@ mod user;
 
 use clap::{Parser, Subcommand};
 use config::Config;
+use dkim::Dkim;
 use gatepost::process::{keeper, reader};
 use load::Flags;
 use output::{exit, written};
@@ -54,6 +56,9 @@ pub enum Command {
     /// Change the file of accounts that may send (`[[credentials]]` with `source = "file"`).
     #[command(subcommand, after_help = user::HELP)]
     User(User),
+    /// Make keys that sign mail (DKIM), and compare them with the DNS.
+    #[command(subcommand, after_help = dkim::HELP)]
+    Dkim(Dkim),
     /// Write a completion script for a shell to standard output.
     #[command(
         after_help = "Example:\n  gatepost completions bash > /etc/bash_completion.d/gatepost"
@@ -104,6 +109,7 @@ impl Command {
             Command::Explain(asked) => explain::explain(*asked),
             Command::Config(what) => config::config(what),
             Command::User(what) => user::user(what),
+            Command::Dkim(what) => dkim::dkim(what),
             Command::ServeFiles {
                 config,
                 keep: false,

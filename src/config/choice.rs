@@ -283,6 +283,30 @@ choice! {
 }
 
 choice! {
+    /// Whose messages a key signs.
+    DkimClient {
+        /// Clients that have logged in, also as a proxy said by XCLIENT.
+        Authenticated = "authenticated",
+        /// Clients in `trusted` networks, or with a certificate of `client_trusted`.
+        Trusted = "trusted",
+    }
+}
+
+choice! {
+    /// How header and body of a message are made canonical before they are signed.
+    Canonicalization {
+        /// White space may change on the way, in both.
+        RelaxedRelaxed = "relaxed/relaxed",
+        /// White space may change in the header alone.
+        RelaxedSimple = "relaxed/simple",
+        /// It may in the body alone.
+        SimpleRelaxed = "simple/relaxed",
+        /// Nothing may change.
+        SimpleSimple = "simple/simple",
+    }
+}
+
+choice! {
     /// Which recipients of a route are accepted.
     Recipients {
         /// Ask the backend at RCPT, and remember the answer (`timeouts.verify_good`, `verify_bad`).

@@ -12,10 +12,6 @@ const LATER: &[(&str, &str)] = &[
         "this version doesn't greylist; remove it",
     ),
     (
-        "dkim",
-        "this version verifies signatures (`[policy.dkim]`) and makes none: let the backends sign; remove it",
-    ),
-    (
         "spool",
         "this version keeps nothing on disk: 250 is said only after a backend said it; remove the section",
     ),
@@ -49,7 +45,7 @@ mod tests {
     #[test]
     fn indices_don_t_matter() {
         assert!(later("pool[12].when_down").is_some());
-        assert!(later("spool").is_some() && later("dkim[0]").is_some());
+        assert!(later("spool").is_some());
         assert!(later("pool[0].backends").is_none());
     }
 }

@@ -44,6 +44,7 @@ pub fn secret_files(config: &Config) -> Vec<&Path> {
     }
     let acme = [&config.acme.ca, &config.acme.external_key];
     found.extend(acme.into_iter().filter_map(|file| file.as_deref()));
+    found.extend(config.dkim.iter().map(|table| table.key.file()));
     found.push(&config.admin.token.file);
     found.extend(config.policy.dnsbl.iter().map(|list| &*list.key.file));
     found.retain(|file| !file.as_os_str().is_empty());
@@ -88,9 +89,7 @@ mod tests {
     use crate::config::named_secrets;
     use std::path::Path;
 
-    #[test]
-    fn keys_and_their_like_are_secret_and_other_texts_are_not() {
-        let text = r#"
+    const TEXT: &str = r#"
             hostname = "/etc/hostname"
             [admin]
             histogram_log = "/no/histograms"
@@ -118,6 +117,14 @@ mod tests {
             ca = "/yes/ca"
             socket = "/no/socket"
             secret = { file = "/yes/secret" }
+            [[dkim]]
+            domain = "example.net"
+            selector = "a"
+            key = "/yes/dkim_a"
+            [[dkim]]
+            domain = "example.net"
+            selector = "b"
+            key = { file = "/yes/dkim_b" }
             [acme]
             store = "/no/store"
             ca = "/yes/acme_ca"
@@ -127,9 +134,12 @@ mod tests {
             [log]
             to = "/no/log"
         "#;
+
+    #[test]
+    fn keys_and_their_like_are_secret_and_other_texts_are_not() {
         let own = Path::new("/own/mx.toml");
         let named = |text: &str| named_secrets(own, &|_: &Path| Ok(text.into()));
-        let mut found = named(text).expect("sound");
+        let mut found = named(TEXT).expect("sound");
         assert_eq!(found.remove(0), own);
         found.sort();
         let expected = [
@@ -138,6 +148,8 @@ mod tests {
             "ca",
             "chain",
             "client_ca",
+            "dkim_a",
+            "dkim_b",
             "external_key",
             "key",
             "secret",

@@ -133,6 +133,13 @@ metrics! {
     "gatepost_messages_streamed_total" Listener "Bodies larger than the window, streamed to the backend while they came." {
         Streamed "",
     }
+    "gatepost_dkim_messages_total" Listener "Messages of clients whose mail is signed (`[[dkim]]`), by what came of it." {
+        DkimSigned [result = "signed"] "Each key of the author's domain has signed it.",
+        DkimNoKey [result = "no_key"] "No key is for the domain in From and this client.",
+        DkimNoAuthor [result = "no_author"] "From is missing or names no one domain, the header has lines that are no fields, or too many fields.",
+        DkimTooLarge [result = "too_large"] "It is larger than `limits.signing_window` or half of `limits.body_memory`: it went on without a signature.",
+        DkimFailed [result = "failed"] "The library could not sign: it went on without a signature.",
+    }
     "gatepost_streams_ended_total" None "Streams ended because they came slower than `timeouts.stress_rate` while other messages waited for a connection." {
         StreamsEnded "",
     }

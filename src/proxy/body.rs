@@ -56,7 +56,11 @@ impl Session {
         };
         let result = match &mut transaction.body {
             Body::Window(_) if room == Room::None => {
-                self.begin_stream(&mut transaction, piece).await
+                match self.hold(&mut transaction, piece).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => self.begin_stream(&mut transaction, piece).await,
+                    Err(reply) => Err(reply),
+                }
             }
             Body::Streaming(stream) => {
                 stream.pace.pause();
@@ -143,6 +147,7 @@ impl Session {
         let mut pieces: Vec<&[u8]> = vec![&first];
         survey.without_forged(held, &mut pieces);
         pieces.push(piece);
+        self.note_streamed(transaction, header);
         let place = self.stream_place(transaction).await?;
         let way = self.open_stream(transaction, load, &pieces).await?;
         self.context
@@ -175,7 +180,7 @@ impl Session {
     }
 
     /// Finds a backend that takes the envelope, and sends it what has come.
-    async fn open_stream(
+    pub async fn open_stream(
         &self,
         transaction: &mut Transaction,
         load: Load,

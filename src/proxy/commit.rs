@@ -5,6 +5,7 @@
 use super::{
     origin::OriginParts,
     session::Session,
+    sign::Leaving,
     trace,
     transaction::{Body, Stream, Transaction},
 };
@@ -40,6 +41,10 @@ impl Session {
         transaction.size = self.server.body_facts().size;
         recorder.count(Counter::BodyBytes, self.scope, transaction.size);
         let answer = match std::mem::replace(&mut transaction.body, Body::Gone) {
+            Body::Window(mut window) if window.is_extended() => {
+                let payload = window.take_bytes();
+                self.commit_held(&mut transaction, payload).await
+            }
             Body::Window(window) => self.commit_window(&mut transaction, window.bytes()).await,
             Body::Streaming(stream) => {
                 // From here on no client is waited for: dropping the pace ends the watch, and keeps no place.
@@ -99,7 +104,16 @@ impl Session {
             Err(answer) => return answer,
         };
         let first = self.own_fields(transaction.id, survey.found);
+        let leaving = Leaving {
+            first: &first,
+            header,
+            survey: &survey,
+        };
+        let signatures = self.sign(transaction, &leaving, body).await;
         let mut pieces: Vec<&[u8]> = Vec::with_capacity(4);
+        if !signatures.is_empty() {
+            pieces.push(&signatures);
+        }
         pieces.push(&first);
         survey.without_forged(payload, &mut pieces);
         let facts = self.server.body_facts();
@@ -167,7 +181,7 @@ impl Session {
     }
 
     /// The core's answer to what came of a message.
-    fn answer_of(&self, outcome: &Outcome, transaction: &mut Transaction) -> Answer {
+    pub fn answer_of(&self, outcome: &Outcome, transaction: &mut Transaction) -> Answer {
         self.note_outcome(outcome, transaction);
         match outcome.told(self.server.envelope()) {
             Ok(()) => Answer::AcceptWith(Reply::owned(

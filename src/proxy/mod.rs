@@ -33,6 +33,8 @@ pub mod replies;
 mod results;
 mod secure;
 mod session;
+mod sign;
+mod signed;
 mod site;
 pub mod trace;
 pub mod transaction;

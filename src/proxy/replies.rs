@@ -16,7 +16,7 @@ pub const NO_MEMORY: Known = Known {
     code: 452,
     status: Status(4, 3, 1),
     text: "Out of memory for messages, try again later",
-    cause: "Messages that are being received hold all of `limits.body_memory`, or those of the client's address an eighth of it, and none went in time. Large envelopes count too.",
+    cause: "Messages that are being received hold all of `limits.body_memory`, or those of the client's address an eighth of it, or those that are to be signed half of it, and none went in time. Large envelopes count too.",
     advice: "The sender tries again by itself. The operator raises `limits.body_memory`.",
 };
 

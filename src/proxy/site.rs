@@ -7,7 +7,7 @@ use crate::{
     config::{Config, ListenerTls, LogRejected, Recipients, Role},
     lookup::Dns,
     metrics::{Registry, Scope},
-    policy::Policy,
+    policy::{Policy, authentication::dkim::Signers},
     smtp::{
         BareNewline, Capabilities, Extensions,
         envelope::Path,
@@ -58,6 +58,8 @@ pub struct Site {
     pub auth: Arc<Service>,
     /// What the checks ask.
     pub dns: Arc<Dns>,
+    /// The keys that sign.
+    pub signers: Signers,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
     /// Metric scopes of the rules, by [`crate::policy::CheckId`].
@@ -116,6 +118,8 @@ pub struct Parts {
     pub auth: Arc<Service>,
     /// What the checks ask.
     pub dns: Arc<Dns>,
+    /// The keys that sign.
+    pub signers: Signers,
 }
 
 impl Site {
@@ -133,6 +137,7 @@ impl Site {
             front,
             auth,
             dns,
+            signers,
         } = parts;
         let listeners = config
             .listener
@@ -178,6 +183,7 @@ impl Site {
             front: Arc::new(front),
             auth,
             dns,
+            signers,
             listeners,
             checks,
             kinds,

@@ -1,7 +1,8 @@
 //! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
 use super::{
-    login::claimed_login, message_id::MessageId, session::Session, transaction::Transaction,
+    login::claimed_login, message_id::MessageId, session::Session, signed::Signed,
+    transaction::Transaction,
 };
 use crate::{
     log::{Line, say},
@@ -45,6 +46,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
             .and_then(Message::dmarc)
             .map(|dmarc| dmarc.conclusion.as_str()),
         arc: message.and_then(arc),
+        signed: transaction.signed.as_ref().map(Signed::as_str),
         recipients: &transaction.recipients,
         size: transaction.times.body.map(|_| transaction.size),
         outcome,

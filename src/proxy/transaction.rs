@@ -3,6 +3,7 @@
 use super::{
     message_id::MessageId,
     pace::Pace,
+    signed::Signed,
     window::{BodyMemory, Held, Window},
 };
 use crate::{
@@ -58,6 +59,8 @@ pub(super) struct Transaction {
     pub size: u64,
     /// The last refusal, or the final reply.
     pub told: Option<Told>,
+    /// What came of signing it, where its client's messages are signed.
+    pub signed: Option<Signed>,
 }
 
 /// The recipients of a transaction that go to one pool.
@@ -116,6 +119,7 @@ impl Transaction {
             refusals: Refusals::default(),
             size: 0,
             told: None,
+            signed: None,
             answers_judged: false,
         }
     }

@@ -23,6 +23,8 @@ const SPARE_MAX: usize = 16;
 pub struct BodyMemory {
     used: Cell<u64>,
     max: Cell<u64>,
+    /// What windows hold that were extended, so that their messages can be signed: half of all at most.
+    extended: Cell<u64>,
     /// What one client may hold beyond its small messages.
     share: Cell<u64>,
     /// What all of one network may.
@@ -42,6 +44,7 @@ impl BodyMemory {
         let memory = BodyMemory {
             used: Cell::new(0),
             max: Cell::new(0),
+            extended: Cell::new(0),
             share: Cell::new(0),
             network_share: Cell::new(0),
             clients: RefCell::default(),
@@ -63,6 +66,12 @@ impl BodyMemory {
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.get()
+    }
+
+    /// What all windows that were extended may hold together.
+    #[must_use]
+    pub fn extended_max(&self) -> u64 {
+        self.max.get() / 2
     }
 
     /// Whether a new body may begin.
@@ -122,6 +131,8 @@ pub struct Held {
     /// The key of a client that has a share; `None` of one that is trusted.
     client: Option<u128>,
     octets: u64,
+    /// It counts towards what extended windows may hold, and not towards a client's share.
+    extended: bool,
 }
 
 impl Held {
@@ -132,6 +143,20 @@ impl Held {
             memory: Rc::clone(memory),
             client,
             octets: 0,
+            extended: false,
+        }
+    }
+
+    /// Gives the client its share back: from here on what extended windows may hold is the limit.
+    fn extend(&mut self) {
+        if let Some(client) = self.client.take()
+            && shared(self.octets) > 0
+        {
+            self.memory.give_share(client, shared(self.octets));
+        }
+        if !std::mem::replace(&mut self.extended, true) {
+            let extended = &self.memory.extended;
+            extended.set(extended.get() + self.octets);
         }
     }
 
@@ -142,8 +167,16 @@ impl Held {
             return true;
         }
         let share = shared(octets) - shared(self.octets);
+        let extended = &self.memory.extended;
+        let together = extended.get() + (octets - self.octets);
+        if self.extended && together > self.memory.extended_max() {
+            return false;
+        }
         if !self.memory.take(octets - self.octets) {
             return false;
+        }
+        if self.extended {
+            extended.set(together);
         }
         if let Some(client) = self.client.filter(|_| share > 0)
             && !self.memory.take_share(client, share)
@@ -161,6 +194,10 @@ impl Held {
         let octets = std::mem::take(&mut self.octets);
         let used = &self.memory.used;
         used.set(used.get() - octets);
+        if self.extended {
+            let extended = &self.memory.extended;
+            extended.set(extended.get() - octets);
+        }
         if let Some(client) = self.client.filter(|_| shared(octets) > 0) {
             self.memory.give_share(client, shared(octets));
         }
@@ -227,6 +264,25 @@ impl Window {
         }
         self.bytes.extend_from_slice(bytes);
         true
+    }
+
+    /// Lets it grow to `max` octets, for a message that has to be there as a whole before it goes on. It leaves its client's
+    /// share: all windows like it have half of the memory together.
+    pub fn extend(&mut self, max: usize) {
+        self.max = self.max.max(max);
+        self.held.extend();
+    }
+
+    /// Whether it was extended.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.held.extended
+    }
+
+    /// Hands out what has come. The memory stays counted until the window is dropped.
+    #[must_use]
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// What has come so far.
@@ -385,6 +441,28 @@ mod tests {
         drop(other);
         assert_eq!(held(&memory), 0);
         assert!(memory.networks.borrow().is_empty() && memory.clients.borrow().is_empty());
+    }
+
+    #[test]
+    // INV-LIMIT
+    fn extended_windows_have_half_of_the_memory_together() {
+        let memory = BodyMemory::new(800_000, 50_000);
+        let mut one = Window::open(&memory, Some(1), 50_000, 0);
+        assert!(one.push(&[7; 50_000]) && !one.push(&[7; 50_000]));
+        one.extend(300_000);
+        assert!(one.push(&[7; 200_000]) && one.is_extended());
+        assert!(memory.clients.borrow().is_empty(), "no share is its limit");
+        assert!(!one.push(&[7; 60_000]), "its own end");
+        let mut two = Window::open(&memory, Some(1), 50_000, 0);
+        assert!(two.push(&[7; 50_000]), "the client's share is free");
+        two.extend(300_000);
+        assert!(two.push(&[7; 50_000]) && !two.push(&[7; 60_000]));
+        assert_eq!(memory.used(), memory.extended.get());
+        let mut other = Window::open(&memory, Some(2), 90_000, 0);
+        assert!(other.push(&[7; 90_000]), "the other half is for others");
+        assert_eq!(one.take_bytes().len(), 250_000);
+        drop((one, two, other));
+        assert_eq!((memory.used(), memory.extended.get()), (0, 0));
     }
 
     #[test]

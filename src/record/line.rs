@@ -30,6 +30,7 @@ pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
         ("dkim", mail.dkim),
         ("dmarc", mail.dmarc),
         ("arc", mail.arc),
+        ("signed", mail.signed),
     ] {
         if let Some(result) = result {
             line.text(key, result.as_bytes());

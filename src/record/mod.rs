@@ -115,6 +115,8 @@ pub struct Mail<'a> {
     pub dmarc: Option<&'a str>,
     /// What came of its chain of seals, where it has one; `trusted` where that has lifted a failure of DMARC.
     pub arc: Option<&'a str>,
+    /// The keys that have signed it here, or why none has.
+    pub signed: Option<&'a str>,
     /// The recipients that were accepted.
     pub recipients: &'a Recipients,
     /// Octets of the body; `None` where none was begun.

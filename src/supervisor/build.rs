@@ -7,7 +7,7 @@ use crate::{
     log::Level,
     lookup::Dns,
     metrics::Registry,
-    policy::Policy,
+    policy::{Policy, authentication::dkim::Signers},
     proxy::{Parts, Site},
     tls::{Front, TlsFault},
     upstream::{Backends, Names},
@@ -30,9 +30,12 @@ pub fn build_site(
     let backends = Backends::build(&config, before.map(|site| &*site.backends), names);
     let front = Front::build(&config, before.map(|site| &*site.front));
     let auth = Service::build(&config, before.map(|site| &*site.auth));
-    let (policy, backends, front, auth) = match (policy, backends, front, auth) {
-        (Ok(policy), Ok(backends), Ok(front), Ok(auth)) => (policy, backends, front, auth),
-        (policy, backends, front, auth) => {
+    let signers = Signers::build(&config.dkim);
+    let (policy, backends, front, auth, signers) = match (policy, backends, front, auth, signers) {
+        (Ok(policy), Ok(backends), Ok(front), Ok(auth), Ok(signers)) => {
+            (policy, backends, front, auth, signers)
+        }
+        (policy, backends, front, auth, signers) => {
             let faults = policy.err().unwrap_or_default();
             let mut problems: Vec<String> = faults
                 .iter()
@@ -52,6 +55,8 @@ pub fn build_site(
                     .map(|TlsFault { key, error }| format!("{key}: {error}")),
             );
             problems.extend(auth.err().unwrap_or_default());
+            let faults = signers.err().unwrap_or_default();
+            problems.extend(faults.iter().map(ToString::to_string));
             return Err(problems);
         }
     };
@@ -78,6 +83,7 @@ pub fn build_site(
             front,
             auth: Arc::new(auth),
             dns,
+            signers,
         },
         registry,
         &sessions,

@@ -6,7 +6,7 @@ use super::exposed::exposed;
 use crate::{
     auth,
     config::{ConfigSource, Loaded, Problem, Severity},
-    policy,
+    policy::{self, authentication::dkim::Signers},
     process::user,
     tls::{Front, TlsFault},
     upstream,
@@ -33,6 +33,12 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
             loaded.problem(Severity::Error, &key, error.problem, error.advice)
         })
         .collect();
+    for fault in Signers::build(&loaded.config.dkim)
+        .err()
+        .unwrap_or_default()
+    {
+        errors.push(loaded.problem(Severity::Error, &fault.key, fault.problem, fault.advice));
+    }
     if let Err(why) = user::wanted(&loaded.config.process) {
         let (key, why) = why.split_once(':').unwrap_or(("process.user", &*why));
         let key = key.split(' ').next().unwrap_or(key);

@@ -29,6 +29,9 @@ fn secrets(config: &Config) -> Vec<(String, &Path)> {
     for (i, credentials) in config.credentials.iter().enumerate() {
         found.push((format!("credentials[{i}].secret"), &credentials.secret.file));
     }
+    for (i, table) in config.dkim.iter().enumerate() {
+        found.push((format!("dkim[{i}].key"), table.key.file()));
+    }
     if let Some(file) = &config.acme.external_key {
         found.push(("acme.external_key".into(), file));
     }

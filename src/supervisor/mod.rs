@@ -14,6 +14,7 @@ pub mod explain;
 mod exposed;
 mod lists;
 mod names;
+pub mod published;
 mod reload;
 mod rights;
 mod signals;

@@ -18,7 +18,7 @@ pub fn pool(backends: &[&Backend], more: &str) -> String {
     )
 }
 
-const CHUNKING: &[&str] = &[
+pub const CHUNKING: &[&str] = &[
     "PIPELINING",
     "SIZE",
     "8BITMIME",

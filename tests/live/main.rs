@@ -46,6 +46,7 @@ mod rights;
 mod rules;
 mod scripted_dns;
 mod secure_client;
+mod signing;
 mod submission;
 mod systemd;
 mod tls;

@@ -4,6 +4,7 @@
 mod acme;
 mod auth;
 mod credentials;
+mod dkim;
 mod limit;
 mod list;
 mod listener;
@@ -22,6 +23,7 @@ pub fn check(config: &Config, at: &mut Document) {
     upstream::check(config, at);
     credentials::check(config, at);
     auth::check(config, at);
+    dkim::check(config, at);
     policy::check(config, at);
     limit::check(config, at);
 }

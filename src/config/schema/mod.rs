@@ -9,6 +9,7 @@ mod authentication;
 mod backend;
 mod credentials;
 mod default;
+mod dkim;
 mod dns;
 mod listener;
 mod part;
@@ -25,6 +26,7 @@ pub use answers::*;
 pub use authentication::*;
 pub use backend::*;
 pub use credentials::*;
+pub use dkim::*;
 pub use dns::*;
 pub use listener::*;
 pub use part::PolicyPart;
@@ -95,6 +97,12 @@ pub struct Config {
     /// Where passwords and tokens are checked (AUTH, RFC 4954). There may be several of these tables; each listener
     /// names the one that it uses.
     pub credentials: Vec<Credentials>,
+    /// Keys that sign what our own users and servers send (DKIM, RFC 6376). There may be several: the domain of the author
+    /// (From) says which sign, and all tables of one domain sign each message, so that RSA and Ed25519 can be used side
+    /// by side. Signed are messages of clients that have authenticated or are trusted, as `clients` says, up to
+    /// `limits.signing_window`; Date and Message-ID that `submission_fixes` adds are covered. Read again at a reload; where a
+    /// key can't be read, the reload is refused.
+    pub dkim: Vec<Dkim>,
     /// What is checked, and what happens then. Each check has an outcome (`then`), can be tried out with `mode =
     /// "shadow"`, and is named in the log line of each message that it matched.
     pub policy: Policy,

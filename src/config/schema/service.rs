@@ -67,6 +67,11 @@ pub struct Limits {
     /// A body up to this size is received and checked completely before a backend is contacted. A larger one is
     /// streamed: it holds a backend connection while it arrives.
     pub window: Size,
+    /// A message that is to be signed (`[[dkim]]`) is held in memory up to this size, because a signature stands above the
+    /// message and covers all of it. All such messages of a worker together may use half of `body_memory`; where that is
+    /// spent, the client gets 452 and sends the message again. A larger message is sent on without a signature, and
+    /// counted (`gatepost_dkim_messages_total`).
+    pub signing_window: Size,
     /// Memory of one worker for message bodies and large envelopes. Above it new bodies are streamed, wait, or get 452.
     /// Clients of one address (IPv6: one /64) that are not trusted may use an eighth of it, but at least one window,
     /// besides what small messages take.

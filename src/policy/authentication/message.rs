@@ -206,7 +206,7 @@ fn spf_evidence(spf: &SpfResult) -> dmarc::Spf<'_> {
 }
 
 /// The author by the From fields. A field that only some programs take for From is one.
-fn author(header: &[u8]) -> Author {
+pub(super) fn author(header: &[u8]) -> Author {
     let mut fields = header::fields(header).filter(|field| field.may_be("from"));
     let Some(field) = fields.next() else {
         return Author::Missing;

@@ -97,7 +97,6 @@ pub fn base64(value: &[u8], max: usize) -> Option<Vec<u8>> {
 }
 
 /// Encodes base64, with padding.
-#[cfg(test)]
 pub fn to_base64(octets: &[u8]) -> String {
     BASE64.encode(octets)
 }

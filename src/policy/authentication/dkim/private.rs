@@ -1,19 +1,17 @@
-//! Private keys: read from PEM, made anew, and their records for the DNS.
+//! Private keys: read from text, made anew, and what they sign.
 
-use super::Reason;
-use crate::dns::Answer;
 use crate::policy::authentication::crypto::Algorithm;
-use crate::policy::authentication::{key, tags};
+use crate::policy::authentication::tags;
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 
-/// Octets of a file with a key: one for RSA with 8,192 bits has 6,400.
-pub const PEM_MAX: usize = 16 * 1024;
+/// Octets of a text with a key: one for RSA with 4,096 bits has 3,300.
+pub const TEXT_MAX: usize = 16 * 1024;
 
-/// Octets of one character string in a TXT record (RFC 1035 §3.3).
-const STRING_MAX: usize = 255;
+/// Octets of the largest RSA modulus. Verifiers need to take no larger key (RFC 8301 §3.2).
+const MODULUS_MAX: usize = 512;
 
 /// A key that signs. It does not show itself in `Debug`.
 pub struct PrivateKey(Secret);
@@ -26,8 +24,12 @@ enum Secret {
 /// Which key to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    /// What every verifier knows.
+    /// RSA with 2,048 bits: what every verifier knows.
     Rsa2048,
+    /// RSA with 3,072 bits.
+    Rsa3072,
+    /// RSA with 4,096 bits.
+    Rsa4096,
     /// Short and fast; not every verifier knows it, so it is used beside RSA.
     Ed25519,
 }
@@ -35,25 +37,45 @@ pub enum KeyKind {
 /// What is wrong with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
-    /// No block of `PRIVATE KEY` or `RSA PRIVATE KEY`, or it is no base64.
+    /// Neither PEM nor an Ed25519 seed in base64.
     NotPem,
     /// The key is locked with a passphrase.
     Encrypted,
+    /// It is a public key.
+    Public,
     /// The block holds no RSA or Ed25519 key that the library takes: RSA needs 2,048 bits or more.
     NotAKey,
     /// RSA with more than 4,096 bits: verifiers may refuse it.
     TooLong,
+    /// The text is longer than any key.
+    TooMuchText,
     /// No key could be made.
     NoEntropy,
+}
+
+impl KeyError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            KeyError::Encrypted => "take it off: openssl pkey -in FILE -out NEW",
+            KeyError::Public => "name the private key; the public one belongs into the DNS",
+            _ => "make a key: gatepost dkim new --domain DOMAIN --selector SELECTOR -o FILE",
+        }
+    }
 }
 
 impl std::fmt::Display for KeyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            KeyError::NotPem => "no PEM block \"PRIVATE KEY\" or \"RSA PRIVATE KEY\"",
-            KeyError::Encrypted => "the key is encrypted: write it without a passphrase",
+            KeyError::NotPem => {
+                "no PEM block \"PRIVATE KEY\" or \"RSA PRIVATE KEY\", and no Ed25519 seed in base64"
+            }
+            KeyError::Encrypted => "the key has a passphrase",
+            KeyError::Public => "it is a public key",
             KeyError::NotAKey => "no Ed25519 key and no RSA key of 2048 to 4096 bits",
             KeyError::TooLong => "an RSA key of more than 4096 bits is refused by verifiers",
+            KeyError::TooMuchText => "it is longer than any key: 16 KiB at most",
             KeyError::NoEntropy => "no key could be made",
         })
     }
@@ -68,10 +90,18 @@ impl std::fmt::Debug for PrivateKey {
 }
 
 impl PrivateKey {
-    /// Reads the first key in a PEM text: PKCS #8 (RFC 5958), or PKCS #1 for RSA (RFC 8017 §A.1.2).
-    pub fn from_pem(text: &str) -> Result<PrivateKey, KeyError> {
-        if text.len() > PEM_MAX {
-            return Err(KeyError::NotPem);
+    /// Reads the first key in a text: PEM of PKCS #8 (RFC 5958), or of PKCS #1 for RSA (RFC 8017 §A.1.2), as OpenSSL,
+    /// opendkim and rspamd write them; or the seed of an Ed25519 key in base64, as dkimpy and rspamd write it.
+    ///
+    /// # Errors
+    /// It is no key that verifiers take.
+    pub fn from_text(text: &str) -> Result<PrivateKey, KeyError> {
+        if text.len() > TEXT_MAX {
+            return Err(KeyError::TooMuchText);
+        }
+        // In the form of PKCS #8, or in that of old OpenSSL (RFC 1421 §4.6).
+        if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+            return Err(KeyError::Encrypted);
         }
         if let Some(der) = pem_block(text, "PRIVATE KEY") {
             return PrivateKey::from_pkcs8(&der);
@@ -80,12 +110,18 @@ impl PrivateKey {
             let key = RsaKeyPair::from_der(&der).map_err(|_| KeyError::NotAKey)?;
             return PrivateKey::rsa(key);
         }
-        let encrypted = text.contains("ENCRYPTED");
-        Err(if encrypted {
-            KeyError::Encrypted
-        } else {
-            KeyError::NotPem
-        })
+        if text.contains("PUBLIC KEY-----") {
+            return Err(KeyError::Public);
+        }
+        // The seed alone, or with the public half after it.
+        match tags::base64(text.as_bytes(), 64).as_deref() {
+            Some(octets) if matches!(octets.len(), 32 | 64) => {
+                let key = Ed25519KeyPair::from_seed_unchecked(&octets[..32]);
+                let key = key.map_err(|_| KeyError::NotAKey)?;
+                Ok(PrivateKey(Secret::Ed25519(key)))
+            }
+            _ => Err(KeyError::NotPem),
+        }
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<PrivateKey, KeyError> {
@@ -96,18 +132,22 @@ impl PrivateKey {
     }
 
     fn rsa(key: RsaKeyPair) -> Result<PrivateKey, KeyError> {
-        // The modulus in octets.
-        if key.public_modulus_len() > 512 {
+        if key.public_modulus_len() > MODULUS_MAX {
             return Err(KeyError::TooLong);
         }
         Ok(PrivateKey(Secret::Rsa(key)))
     }
 
     /// Makes a key, and its PEM text. RSA takes up to some seconds.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
     pub fn generate(kind: KeyKind) -> Result<(PrivateKey, String), KeyError> {
         let no_key = |_| KeyError::NoEntropy;
         let size = match kind {
             KeyKind::Rsa2048 => KeySize::Rsa2048,
+            KeyKind::Rsa3072 => KeySize::Rsa3072,
+            KeyKind::Rsa4096 => KeySize::Rsa4096,
             KeyKind::Ed25519 => {
                 let key = Ed25519KeyPair::generate().map_err(no_key)?;
                 let document = key.to_pkcs8v1().map_err(no_key)?;
@@ -130,6 +170,12 @@ impl PrivateKey {
         }
     }
 
+    /// Whether to sign takes so long that a worker should not do it: RSA takes 0.5 to 5 ms, Ed25519 some 20 µs.
+    #[must_use]
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self.0, Secret::Rsa(_))
+    }
+
     /// Signs a hash. `None`: the library failed.
     pub(super) fn sign(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
         match &self.0 {
@@ -144,53 +190,17 @@ impl PrivateKey {
         }
     }
 
-    /// `p=` of its record.
-    fn public(&self) -> Option<String> {
+    /// The public half as `p=` has it: DER of a SubjectPublicKeyInfo, or 32 octets (RFC 8463 §4). `None`: the library
+    /// can't give it.
+    pub(super) fn public(&self) -> Option<Vec<u8>> {
         match &self.0 {
             Secret::Rsa(key) => {
                 let der: PublicKeyX509Der<'_> = key.public_key().as_der().ok()?;
-                Some(tags::to_base64(der.as_ref()))
+                Some(der.as_ref().to_vec())
             }
-            Secret::Ed25519(key) => Some(tags::to_base64(key.public_key().as_ref())),
+            Secret::Ed25519(key) => Some(key.public_key().as_ref().to_vec()),
         }
     }
-}
-
-/// The text of a key's record. `None`: the library can't give the public half.
-#[must_use]
-pub fn record(key: &PrivateKey) -> Option<String> {
-    let kind = match key.algorithm() {
-        Algorithm::RsaSha256 => "rsa",
-        Algorithm::Ed25519Sha256 => "ed25519",
-    };
-    Some(format!("v=DKIM1; k={kind}; p={}", key.public()?))
-}
-
-/// Whether an answer from the DNS holds the public half of this key, so that what it signs can be verified.
-pub fn is_published(key: &PrivateKey, answer: &Answer) -> Result<(), Reason> {
-    let found = key::find(answer, key.algorithm())?.public;
-    let own = key.public().unwrap_or_default();
-    // Compared as it is published: both are the DER of a SubjectPublicKeyInfo, or 32 octets.
-    match tags::to_base64(&found.octets) == own {
-        true => Ok(()),
-        false => Err(Reason::SignatureDiffers),
-    }
-}
-
-/// The record as a line of a zone file (RFC 1035 §5.1), its text in strings of at most 255 octets.
-#[must_use]
-pub fn zone_line(domain: &str, selector: &str, record: &str) -> String {
-    let mut line = format!("{selector}._domainkey.{domain}. IN TXT (");
-    let mut rest = record;
-    while !rest.is_empty() {
-        let (string, after) = rest.split_at(rest.floor_char_boundary(STRING_MAX));
-        line.push_str("\n    \"");
-        line.push_str(string);
-        line.push('"');
-        rest = after;
-    }
-    line.push_str(" )\n");
-    line
 }
 
 /// The octets between the two lines of a PEM block with this label (RFC 7468).
@@ -199,7 +209,7 @@ fn pem_block(text: &str, label: &str) -> Option<Vec<u8>> {
     let end = format!("-----END {label}-----");
     let start = text.find(&begin)? + begin.len();
     let length = text[start..].find(&end)?;
-    tags::base64(&text.as_bytes()[start..start + length], PEM_MAX)
+    tags::base64(&text.as_bytes()[start..start + length], TEXT_MAX)
 }
 
 fn to_pem(der: &[u8]) -> String {
@@ -217,60 +227,55 @@ fn to_pem(der: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    /// From RFC 8463 §A.1: the seed, and the public half.
+    const SEED: &str = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+    const PUBLIC: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
     #[test]
-    fn a_key_that_is_made_can_be_read_and_published() {
+    fn a_key_that_is_made_can_be_read() {
         for kind in [KeyKind::Rsa2048, KeyKind::Ed25519] {
             let (key, pem) = PrivateKey::generate(kind).expect("a key");
-            let read = PrivateKey::from_pem(&format!("a comment\n{pem}")).expect("the same key");
-            assert_eq!(record(&read), record(&key));
+            let read = PrivateKey::from_text(&format!("a comment\n{pem}")).expect("the same key");
+            assert_eq!(read.public(), key.public());
             assert_eq!(read.sign(&[1; 32]), key.sign(&[1; 32]));
             assert!(!format!("{key:?}").contains("MI"));
         }
     }
 
     #[test]
-    fn a_record_is_compared_with_its_key() {
-        let (key, _) = PrivateKey::generate(KeyKind::Ed25519).expect("a key");
-        let (other, _) = PrivateKey::generate(KeyKind::Ed25519).expect("a key");
-        let answer = |key| {
-            let text = record(key).expect("a record");
-            Answer::Found([crate::dns::Record::Txt(text.as_bytes().into())].into())
+    fn a_seed_is_a_key() {
+        let public = |text: &str| {
+            let key = PrivateKey::from_text(text).expect("a seed");
+            tags::to_base64(&key.public().expect("its other half"))
         };
-        assert_eq!(is_published(&key, &answer(&key)), Ok(()));
-        assert_eq!(
-            is_published(&key, &answer(&other)),
-            Err(Reason::SignatureDiffers)
-        );
-        assert_eq!(is_published(&key, &Answer::NoName), Err(Reason::NoKey));
-    }
-
-    #[test]
-    fn a_long_record_is_split() {
-        let (key, _) = PrivateKey::generate(KeyKind::Rsa2048).expect("a key");
-        let record = record(&key).expect("a record");
-        assert!(record.len() > STRING_MAX);
-        let line = zone_line("example.org", "s1", &record);
-        assert!(line.starts_with("s1._domainkey.example.org. IN TXT (\n"));
-        let strings: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
-        assert!(strings.len() == 2 && strings.iter().all(|string| string.len() <= STRING_MAX));
-        assert_eq!(strings.concat(), record);
+        assert_eq!(public(&format!("{SEED}\n")), PUBLIC);
+        let seed = tags::base64(SEED.as_bytes(), 32).expect("base64");
+        let both = [seed, tags::base64(PUBLIC.as_bytes(), 32).expect("base64")];
+        assert_eq!(public(&tags::to_base64(&both.concat())), PUBLIC);
     }
 
     #[test]
     fn what_is_no_key_is_refused() {
-        let refused = |text: &str| PrivateKey::from_pem(text).err();
-        assert_eq!(refused(""), Some(KeyError::NotPem));
-        assert_eq!(
-            refused("-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----"),
-            Some(KeyError::NotPem)
-        );
-        assert_eq!(
-            refused("-----BEGIN PRIVATE KEY-----\nMAAA\n-----END PRIVATE KEY-----"),
-            Some(KeyError::NotAKey)
-        );
-        assert_eq!(
-            refused("-----BEGIN ENCRYPTED PRIVATE KEY-----"),
-            Some(KeyError::Encrypted)
-        );
+        let refused = |text: &str| PrivateKey::from_text(text).err();
+        let block = |label: &str, text: &str| {
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+        };
+        for (text, wanted) in [
+            (String::new(), KeyError::NotPem),
+            ("p=AAAA".into(), KeyError::NotPem),
+            (tags::to_base64(&[7; 31]), KeyError::NotPem),
+            (block("PRIVATE KEY", "!"), KeyError::NotPem),
+            (block("PRIVATE KEY", "MAAA"), KeyError::NotAKey),
+            (block("RSA PRIVATE KEY", "MAAA"), KeyError::NotAKey),
+            (block("ENCRYPTED PRIVATE KEY", "MAAA"), KeyError::Encrypted),
+            (
+                block("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nMAAA"),
+                KeyError::Encrypted,
+            ),
+            (block("PUBLIC KEY", "MAAA"), KeyError::Public),
+            ("A".repeat(TEXT_MAX + 1), KeyError::TooMuchText),
+        ] {
+            assert_eq!(refused(&text), Some(wanted), "{text:.80}");
+        }
     }
 }
