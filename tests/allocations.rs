@@ -153,6 +153,7 @@ fn an_explanation_that_is_kept_allocates_nothing() {
             dkim: None,
             dmarc: None,
             arc: None,
+            signed: None,
             recipients: &recipients,
             size: Some(1200),
             outcome: Outcome::Accept,
