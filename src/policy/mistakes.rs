@@ -1,6 +1,7 @@
-//! What is wrong with the rules of a configuration, for a reader of the file: each with the key where it stands.
+//! What is wrong with the rules and checks of a configuration, for a reader of the file: each with the key where it stands.
 
 use super::{
+    Policy, PolicyFault,
     condition::{Condition, RuleMistake},
     expression::{NamedList, NamedLists},
 };
@@ -79,6 +80,65 @@ pub fn rule_mistakes(config: &Config) -> Vec<WrongRule> {
         look(&section, &policy);
     }
     found
+}
+
+/// What else would stop a start, such as a code of a list in the DNS that can't be read: what making the checks finds. No list
+/// is read for it: the configuration has read them all, and told what is wrong in them.
+#[must_use]
+pub fn check_mistakes(config: &Config) -> Vec<PolicyFault> {
+    let mut found: Vec<PolicyFault> = Vec::new();
+    let mut look = |section: &str, policy: &config::Policy| {
+        let mut policy = policy.clone();
+        // These are the business of `rule_mistakes`.
+        policy.rule.clear();
+        policy.list.clear();
+        let lists = [
+            &mut policy.client_list,
+            &mut policy.helo_list,
+            &mut policy.sender_list,
+            &mut policy.recipient_list,
+        ];
+        for list in lists.into_iter().flatten() {
+            list.files.clear();
+        }
+        let faults = Policy::build(&policy, &config.hostname).err();
+        for fault in faults.unwrap_or_default() {
+            let key = format!("{section}.{}", place(&policy, &fault));
+            let fault = PolicyFault { key, ..fault };
+            if !found.contains(&fault) {
+                found.push(fault);
+            }
+        }
+    };
+    look("policy", &config.policy);
+    for (number, listener) in config.listener.iter().enumerate() {
+        let policy = config.policy_of(listener);
+        if policy.dnsbl != config.policy.dnsbl {
+            look(&format!("listener[{number}].policy"), &policy);
+        }
+    }
+    found
+}
+
+/// The key of a fault below its section.
+fn place(policy: &config::Policy, fault: &PolicyFault) -> String {
+    let Some((table, label)) = fault.key.split_once(' ') else {
+        return fault.key.clone();
+    };
+    let label = label.trim_matches('"');
+    let is_it = |list: &config::Dnsbl| list.name == label || list.zone == label;
+    let list = match table {
+        "dnsbl" => policy.dnsbl.iter().position(is_it),
+        _ => None,
+    };
+    let Some(list) = list else {
+        return table.to_string();
+    };
+    let key = match fault.message.split_once(": ") {
+        Some((key @ ("codes" | "errors" | "of" | "families"), _)) => key,
+        _ => "zone",
+    };
+    format!("dnsbl[{list}].{key}")
 }
 
 fn mistakes(rule: &config::Rule, lists: &NamedLists) -> Vec<(bool, RuleMistake)> {

@@ -70,7 +70,7 @@ pub use findings::Finding;
 pub use inquiry::{Greeting, Inquiry};
 pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
-pub use mistakes::{WrongRule, rule_mistakes};
+pub use mistakes::{WrongRule, check_mistakes, rule_mistakes};
 pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key, prefix_of};
 pub use rule::CheckInfo;
 pub use verdict::{Verdict, What};

@@ -80,12 +80,18 @@ known! {
     RDNS_DEFERRED = 450 (4, 7, 25) "Your address has no valid name in the DNS":
         "The same, where it defers.",
         "Set the reverse DNS of the sending server's address to a name that has this address.";
+    RDNS_UNKNOWN = 450 (4, 7, 25) "The name of your address could not be looked up":
+        "The DNS gave no answer in time about the client's address, or an error, and `policy.rdns.unknown` defers.",
+        "The message is tried again by itself. If it stays, the sender's administrator looks at the servers of its reverse DNS, the receiving site at its own resolver.";
     HELO_DOMAIN_REFUSED = 550 (5, 7, 1) "The name you said in HELO is not in the DNS":
         "The HELO name does not exist, or leads elsewhere (`policy.helo_domain`), and that refuses.",
         "Set the sending server's HELO name to its own full name in DNS.";
     HELO_DOMAIN_DEFERRED = 450 (4, 7, 1) "The name you said in HELO is not in the DNS":
         "The same, where it defers.",
         "Set the sending server's HELO name to its own full name in DNS.";
+    HELO_DOMAIN_UNKNOWN = 450 (4, 7, 1) "The name you said in HELO could not be looked up":
+        "The DNS gave no answer in time about the HELO name, or an error, and `policy.helo_domain.unknown` defers.",
+        "The message is tried again by itself. If it stays, the sender's administrator looks at the servers of that domain, the receiving site at its own resolver.";
     SENDER_DOMAIN_REFUSED = 550 (5, 1, 8) "No mail can be sent to the sender's domain":
         "The domain in MAIL FROM does not exist, has no mail exchanger, or none that can be reached (`policy.sender_domain`), and that refuses.",
         "Use a sender address that a reply can be sent to.";
@@ -198,6 +204,9 @@ pub(super) const DNSBL: Defaults = defaults(&LISTED_DEFERRED, &LISTED);
 pub(super) const DNSBL_UNKNOWN: Defaults = defaults(&LIST_UNKNOWN, &LIST_UNKNOWN_REFUSED);
 pub(super) const RDNS: Defaults = defaults(&RDNS_DEFERRED, &RDNS_REFUSED);
 pub(super) const HELO_DOMAIN: Defaults = defaults(&HELO_DOMAIN_DEFERRED, &HELO_DOMAIN_REFUSED);
+pub(super) const RDNS_NOT_KNOWN: Defaults = defaults(&RDNS_UNKNOWN, &RDNS_REFUSED);
+pub(super) const HELO_DOMAIN_NOT_KNOWN: Defaults =
+    defaults(&HELO_DOMAIN_UNKNOWN, &HELO_DOMAIN_REFUSED);
 pub(super) const SENDER_DOMAIN: Defaults =
     defaults(&SENDER_DOMAIN_DEFERRED, &SENDER_DOMAIN_REFUSED);
 /// RFC 7505 section 4.2.

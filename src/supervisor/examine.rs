@@ -58,6 +58,9 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
             false => errors.push(problem),
         }
     }
+    for policy::PolicyFault { key, message } in policy::check_mistakes(&loaded.config) {
+        errors.push(loaded.problem(Severity::Error, &key, message, None));
+    }
     loaded.warnings.extend(warnings);
     let sources = auth::faults(&loaded.config).into_iter();
     let errors: Vec<Problem> = errors
@@ -104,6 +107,26 @@ mod tests {
         let loaded = loaded.unwrap_or_else(|found| panic!("{found:#?}"));
         let found = rules(&loaded).into_iter();
         found.map(|(problem, _)| problem.brief()).collect()
+    }
+
+    #[test]
+    fn a_mistake_in_a_list_of_the_dns_stops_the_check() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mx.toml");
+        let text = "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
+             [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\n\
+             [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n\
+             [[policy.dnsbl]]\nzone = \"bl.example\"\ncodes = [\"127.0.0.[2..11\"]\n";
+        std::fs::write(&file, text).expect("written");
+        let source = ConfigSource {
+            file: Some(file.clone()),
+            ..ConfigSource::default()
+        };
+        let found = load(&source).err().unwrap_or_default();
+        let told: Vec<String> = found.iter().map(Problem::brief).collect();
+        let place = format!("{}:13:9", file.display());
+        let wanted = format!("{place}: codes: \"127.0.0.[2..11\": a bracket is not closed");
+        assert_eq!(told, [wanted]);
     }
 
     #[test]

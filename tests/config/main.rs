@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod credentials;
+mod documents;
 mod reading;
 mod shipped;
 mod tables;

@@ -36,6 +36,7 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("450 4.7.1 Service unavailable; blocked", DNS),
     ("450 4.7.1 A list that your server", DNS),
     ("450 4.7.25 Your address has no valid name", DNS),
+    ("450 4.7.25 The name of your address", DNS),
     ("451 4.7.24 The sender's domain could not be checked", DNS),
     ("550 5.1.8 No mail can be sent to the sender's domain", DNS),
     ("550 5.7.23 The sender's domain does not allow", DNS),

@@ -83,6 +83,8 @@ fn rules(builder: &mut Builder<'_>, said: &Said<'_>) -> Vec<(&'static str, Rule)
             continue;
         };
         let defaults = match (said.name, *result) {
+            ("rdns", "unknown") => &replies::RDNS_NOT_KNOWN,
+            ("helo_domain", "unknown") => &replies::HELO_DOMAIN_NOT_KNOWN,
             ("sender_domain", "null_mx") => &replies::NULL_MX,
             ("spf", "permerror") => &replies::SPF_WRONG,
             _ => said.defaults,

@@ -37,7 +37,7 @@ fn the_names_of_an_address() {
         ),
         (
             vec![(PTR, "timeout")],
-            "defer 450 4.7.25",
+            "defer 450 4.7.25 The name of your address could not be looked up",
             "rdns.unknown defer",
         ),
     ] {
@@ -50,7 +50,7 @@ fn the_names_of_an_address() {
 
 #[test]
 fn names_in_helo() {
-    let config = "helo_domain = { no_name = 'reject', no_host = 'defer', not_client = 1.5 }";
+    let config = "helo_domain = { no_name = 'reject', no_host = 'defer', not_client = 1.5, unknown = 'defer' }";
     for (lines, verdict, hits) in [
         (vec![], "reject 550 5.7.1", "helo_domain.no_name reject"),
         (
@@ -69,7 +69,11 @@ fn names_in_helo() {
             "accept",
             "helo_domain.not_client score",
         ),
-        (vec![("A mx.a.example", "timeout")], "accept", ""),
+        (
+            vec![("A mx.a.example", "timeout")],
+            "defer 450 4.7.1 The name you said in HELO could not be looked up",
+            "helo_domain.unknown defer",
+        ),
     ] {
         let mut rig = rig(config);
         let said = rig.judge_with(&says("mx.a.example", "a@a.example"), &lines);
