@@ -103,7 +103,10 @@ fn completed(fragment: &str, folder: &Path) -> String {
         }
     }
     let named = Regex::new(r"/(?:etc|var/lib)/gatepost/[\w./-]+").expect("a pattern");
-    let files: Vec<&str> = named.find_iter(fragment).map(|found| found.as_str()).collect();
+    let files: Vec<&str> = named
+        .find_iter(fragment)
+        .map(|found| found.as_str())
+        .collect();
     for file in files {
         let here = folder.join(file.rsplit('/').next().unwrap_or("file"));
         fs::write(&here, "").expect("written");
@@ -140,9 +143,14 @@ fn the_configuration_in_the_documents_passes() {
 
 /// Whether a command of the page is run here: the others need a DNS server or a running process.
 fn is_run(command: &str) -> bool {
-    ["mkdir ", "gatepost check ", "gatepost config ", "gatepost explain -c "]
-        .iter()
-        .any(|start| command.starts_with(start))
+    [
+        "mkdir ",
+        "gatepost check ",
+        "gatepost config ",
+        "gatepost explain -c ",
+    ]
+    .iter()
+    .any(|start| command.starts_with(start))
 }
 
 /// A command of a console block, with the lines that the page shows of its output.
@@ -226,7 +234,10 @@ fn the_tour_of_the_policy_is_what_happens() {
         if block.language() != "console" {
             continue;
         }
-        for shown in commands(&block).iter().filter(|shown| is_run(&shown.command)) {
+        for shown in commands(&block)
+            .iter()
+            .filter(|shown| is_run(&shown.command))
+        {
             ran += 1;
             let said = run(&shown.command, folder.path());
             let expected = shown.output.join("\n");
@@ -240,7 +251,10 @@ fn the_tour_of_the_policy_is_what_happens() {
                 shown.command
             );
             let first = shown.first.saturating_add_signed(moved);
-            let new: Vec<String> = said.lines().map(|line| line.trim_end().to_string()).collect();
+            let new: Vec<String> = said
+                .lines()
+                .map(|line| line.trim_end().to_string())
+                .collect();
             moved += isize::try_from(new.len()).expect("small")
                 - isize::try_from(shown.output.len()).expect("small");
             lines.splice(first..first + shown.output.len(), new);
