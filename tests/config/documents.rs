@@ -106,11 +106,9 @@ fn completed(fragment: &str, folder: &Path) -> String {
     if fragment.contains("\"required\"") && !has_certificate {
         whole += "\n[acme]\ndomains = [\"mx.example.net\"]\nagree = true\n";
     }
-    let named = Regex::new(r"/(?:etc|var/lib)/gatepost/[\w./-]+").expect("a pattern");
-    let files: Vec<&str> = named
-        .find_iter(fragment)
-        .map(|found| found.as_str())
-        .collect();
+    let named = Regex::new(r#"^ *files? *=.*"(/etc/gatepost/[\w./-]+)""#).expect("a pattern");
+    let named = fragment.lines().filter_map(|line| named.captures(line));
+    let files = named.filter_map(|found| found.get(1).map(|file| file.as_str()));
     for file in files {
         let here = folder.join(file.rsplit('/').next().unwrap_or("file"));
         fs::write(&here, "").expect("written");
