@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → cli → supervisor → worker, admin, acme → http, proxy → record, lookup, delivery → policy, upstream → net → tls, threads, smtp, metrics
+//! main → cli → supervisor → worker, admin, acme → http, proxy → record, reports, lookup, delivery → policy, upstream → net → tls, threads, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod proxy_protocol;
 pub mod quickstart;
 pub mod record;
+pub mod reports;
 pub mod smtp;
 pub mod spool;
 pub mod supervisor;

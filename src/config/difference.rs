@@ -23,12 +23,15 @@ pub struct InForce {
 type Value = fn(&Config) -> String;
 
 /// Keys that are as they were at the start, whatever a reload says.
-const FIXED: [(&str, Value); 9] = [
+const FIXED: [(&str, Value); 10] = [
     ("admin.listen", |config| config.admin.listen.to_string()),
     ("admin.public", |config| config.admin.public.to_string()),
     ("maildir.listen", |config| config.maildir.listen.to_string()),
     ("maildir.directory", |config| {
         config.maildir.directory.display().to_string()
+    }),
+    ("policy.dmarc.reports", |config| {
+        config.policy.dmarc.reports.shown()
     }),
     ("process", |config| as_whom(&config.process)),
     ("log.queue", |config| config.log.queue.to_string()),

@@ -237,6 +237,13 @@ metrics! {
     "gatepost_lookups_late_total" None "Waits for answers that ended at `timeouts.lookups` without all of them." {
         LookupLate "",
     }
+    "gatepost_dmarc_reports_total" None "DMARC reports written (`policy.dmarc.reports`)." {
+        ReportsWritten "",
+    }
+    "gatepost_dmarc_messages_lost_total" None "Messages that no DMARC report tells of." {
+        ReportQueue [reason = "queue"] "They came faster than they could be added up.",
+        ReportRoom [reason = "room"] "There was no room for another row, or the disk took no reports for a whole interval.",
+    }
     "gatepost_acme_orders_total" None "Tries to get a certificate by ACME." {
         AcmeIssued [result = "issued"] "It came and is in force.",
         AcmeRefused [result = "refused"] "The authority refused, or found a challenge unanswered.",

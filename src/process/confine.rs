@@ -140,6 +140,9 @@ fn written(config: &Config) -> Vec<PathBuf> {
     if config.maildir.listen.address().is_some() {
         found.push(config.maildir.directory.clone());
     }
+    if config.policy.dmarc.reports.is_on() {
+        found.push(config.policy.dmarc.reports.directory.clone());
+    }
     if config.acme.is_on() {
         found.push(config.acme.store.clone());
     }

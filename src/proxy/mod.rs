@@ -30,6 +30,7 @@ pub mod received;
 pub mod reference;
 mod refused;
 pub mod replies;
+mod report;
 mod results;
 mod secure;
 mod session;

@@ -8,6 +8,7 @@ use crate::{
     lookup::Dns,
     metrics::{Registry, Scope},
     policy::{Policy, authentication::dkim::Signers},
+    reports::Inbox,
     smtp::{
         BareNewline, Capabilities, Extensions,
         envelope::Path,
@@ -60,6 +61,8 @@ pub struct Site {
     pub dns: Arc<Dns>,
     /// The keys that sign.
     pub signers: Signers,
+    /// Where DMARC reports are collected.
+    pub reports: Option<Arc<Inbox>>,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
     /// Metric scopes of the rules, by [`crate::policy::CheckId`].
@@ -120,6 +123,8 @@ pub struct Parts {
     pub dns: Arc<Dns>,
     /// The keys that sign.
     pub signers: Signers,
+    /// Where DMARC reports are collected.
+    pub reports: Option<Arc<Inbox>>,
 }
 
 impl Site {
@@ -138,6 +143,7 @@ impl Site {
             auth,
             dns,
             signers,
+            reports,
         } = parts;
         let listeners = config
             .listener
@@ -184,6 +190,7 @@ impl Site {
             auth,
             dns,
             signers,
+            reports,
             listeners,
             checks,
             kinds,

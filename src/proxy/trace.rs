@@ -1,7 +1,7 @@
 //! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
 use super::{
-    login::claimed_login, message_id::MessageId, session::Session, signed::Signed,
+    login::claimed_login, message_id::MessageId, report, session::Session, signed::Signed,
     transaction::Transaction,
 };
 use crate::{
@@ -34,6 +34,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
     if let Some(counter) = counter {
         session.context.recorder.count(counter, session.scope, 1);
     }
+    report::tell(session, transaction, outcome, asked(session));
     let message = asked(session).and_then(Inquiry::message);
     let mail = Mail {
         origin: transaction.forwarded.as_deref().map(origin),

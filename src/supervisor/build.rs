@@ -9,6 +9,7 @@ use crate::{
     metrics::Registry,
     policy::{Policy, authentication::dkim::Signers},
     proxy::{Parts, Site},
+    reports::Inbox,
     tls::{Front, TlsFault},
     upstream::{Backends, Names},
 };
@@ -74,7 +75,7 @@ pub fn build_site(
     if let Some(before) = before {
         policy.follow(&before.policy);
     }
-    let dns = Dns::new(&config.dns, before.map(|site| &site.dns));
+    let (dns, reports) = beside_sessions(&config, before);
     Ok(Site::new(
         config,
         Parts {
@@ -84,10 +85,22 @@ pub fn build_site(
             auth: Arc::new(auth),
             dns,
             signers,
+            reports,
         },
         registry,
         &sessions,
     ))
+}
+
+/// What works for the sessions on threads of its own.
+fn beside_sessions(config: &Config, before: Option<&Site>) -> (Arc<Dns>, Option<Arc<Inbox>>) {
+    let dns = Dns::new(&config.dns, before.map(|site| &site.dns));
+    // A folder can't be had later: the process has given its rights up.
+    let reports = match before {
+        None => Inbox::of(config),
+        Some(before) => before.reports.clone(),
+    };
+    (dns, reports)
 }
 
 /// Changes what the accepted configuration shares with the one before it. Call it before the workers get it.

@@ -122,6 +122,13 @@ impl Control {
         self.state.set_rules(rules);
     }
 
+    /// Has what DMARC reports are made of put on disk.
+    pub fn finish_reports(&self) {
+        if let Some(reports) = &self.state.site().reports {
+            reports.finish();
+        }
+    }
+
     /// Runs until the workers have ended. Errors: the histogram log can't be opened.
     pub async fn run(
         &mut self,
@@ -178,6 +185,7 @@ impl Control {
             tokio::select! {
                 () = state.directory.keep(|| state.site()) => {}
                 () = super::lists::keep(|| state.site()) => {}
+                () = super::reports::keep(|| state.site()) => {}
                 () = stopping => {}
             }
         });

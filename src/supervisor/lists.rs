@@ -24,7 +24,24 @@ const ROUNDS_MAX: usize = 4;
 
 /// What has been answered.
 #[derive(Default)]
-struct Told(HashMap<Question, Answer>);
+pub(super) struct Told(HashMap<Question, Answer>);
+
+impl Told {
+    /// Asks all at once, and keeps the answers.
+    pub async fn ask(&mut self, questions: Vec<Question>, dns: &Arc<Dns>) {
+        let mut flights = JoinSet::new();
+        for question in questions {
+            let dns = Arc::clone(dns);
+            flights.spawn(async move {
+                let answer = dns.resolve(&question).await;
+                (question, answer)
+            });
+        }
+        while let Some(landed) = flights.join_next().await {
+            self.0.extend(landed);
+        }
+    }
+}
 
 impl Answers for Told {
     fn answer(&self, question: &Question) -> Option<&Answer> {
@@ -65,19 +82,7 @@ async fn run(probe: &Probe, dns: &Arc<Dns>) -> Health {
     for _ in 0..ROUNDS_MAX {
         match probe.step(&told) {
             Step::Done(health) => return health,
-            Step::Need(questions) => {
-                let mut flights = JoinSet::new();
-                for question in questions {
-                    let dns = Arc::clone(dns);
-                    flights.spawn(async move {
-                        let answer = dns.resolve(&question).await;
-                        (question, answer)
-                    });
-                }
-                while let Some(landed) = flights.join_next().await {
-                    told.0.extend(landed);
-                }
-            }
+            Step::Need(questions) => told.ask(questions, dns).await,
         }
     }
     Health::Unknown(crate::dns::Unknown::Broken)

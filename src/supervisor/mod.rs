@@ -16,6 +16,7 @@ mod lists;
 mod names;
 pub mod published;
 mod reload;
+mod reports;
 mod rights;
 mod signals;
 mod sockets;
@@ -37,6 +38,7 @@ use crate::{
     net::{self, Choice},
     policy::Shared,
     process,
+    proxy::Site,
     quickstart::Maildir,
     threads::Threads,
     worker::{self, Order, Plan, Worker},
@@ -148,10 +150,7 @@ impl Process {
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
         runtime.block_on(lists::probe_in_time(&site));
-        let control = runtime.handle().clone();
-        let lookups = control.clone();
-        site.auth.attend(move |task| drop(control.spawn(task)));
-        site.dns.attend(move |task| drop(lookups.spawn(task)));
+        attend(&site, &runtime, &registry)?;
         let inside = runtime.enter();
         signals.catch_ends()?;
         drop(inside);
@@ -194,6 +193,7 @@ fn finish(
     runtime: Runtime,
 ) -> Result<(), RunError> {
     let (ended, all) = end(workers, maildir);
+    control.finish_reports();
     match all {
         true => drop(control),
         // A worker that is stuck holds its end of the log, for which the log's writer would wait for ever.
@@ -209,6 +209,19 @@ fn inform(registry: &Registry, choice: &Choice) {
     registry.info(Info::Build, &[("version", env!("CARGO_PKG_VERSION"))]);
     let engine = [("engine", choice.engine.as_str()), ("why", &*choice.why)];
     registry.info(Info::Engine, &engine);
+}
+
+/// Has what the sessions ask done on the control thread, and starts the thread that adds DMARC reports up, where there are to
+/// be any.
+fn attend(site: &Site, runtime: &Runtime, registry: &Arc<Registry>) -> Result<(), RunError> {
+    let control = runtime.handle().clone();
+    let lookups = control.clone();
+    site.auth.attend(move |task| drop(control.spawn(task)));
+    site.dns.attend(move |task| drop(lookups.spawn(task)));
+    let reports = site.reports.as_ref();
+    reports
+        .map_or(Ok(()), |reports| reports.attend(registry))
+        .map_err(|why| unavailable(format!("the thread for reports can't start: {why}")))
 }
 
 /// Says that it serves, and with what rights.

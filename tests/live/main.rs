@@ -1,6 +1,7 @@
 //! Gatepost as a whole: the built program between real clients and backends, on both I/O engines.
 
 mod acme;
+mod agreement;
 mod asked;
 mod auth;
 mod authentic;
@@ -12,6 +13,7 @@ mod certificates;
 mod client;
 mod clients;
 mod control;
+mod corpus;
 mod credentials;
 mod credentials_http;
 mod credentials_tls;
@@ -41,6 +43,7 @@ mod quiet;
 mod reasons;
 mod recipients;
 mod reload;
+mod reports;
 mod resources;
 mod rights;
 mod rules;

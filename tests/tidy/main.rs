@@ -51,6 +51,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("policy", &["dns", "smtp", "metrics", "log", "config"]),
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
+    ("reports", &["policy", "metrics", "log", "config"]),
     (
         "upstream",
         &[
@@ -78,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "proxy",
         &[
             "record",
+            "reports",
             "auth",
             "tls",
             "policy",

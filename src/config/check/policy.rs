@@ -2,19 +2,59 @@
 
 use super::list::{self, Entries};
 use crate::config::{
-    Config, HeaderRule, HeaderTest, Mode, Policy, Rate, Then, document::Document, entry,
+    Config, DmarcReports, HeaderRule, HeaderTest, Mode, Policy, Rate, Then, document::Document,
+    entry,
 };
 
 /// The policy for all, and what each listener has otherwise.
 pub fn check(config: &Config, at: &mut Document) {
     tables(&config.policy, "policy", &|_, _| true, at);
+    reports(&config.policy.dmarc.reports, at);
     for (i, listener) in config.listener.iter().enumerate() {
         if !listener.policy.is_empty() {
             // A mistake in `[policy]` was told there.
             let own = |section: &str, at: &Document| at.has(section);
             let policy = config.policy_of(listener);
             tables(&policy, &format!("listener[{i}].policy"), &own, at);
+            let reports = format!("listener[{i}].policy.dmarc.reports");
+            if at.has(&reports) && policy.dmarc.reports != config.policy.dmarc.reports {
+                let hint = "write it in [policy.dmarc.reports]".to_string();
+                at.error(&reports, "reports are those of all listeners".into(), hint);
+            }
         }
+    }
+}
+
+/// What must be told in a report, and how long it may be about.
+fn reports(reports: &DmarcReports, at: &mut Document) {
+    if !reports.is_on() {
+        return;
+    }
+    let base = "policy.dmarc.reports";
+    let email = &reports.email;
+    let is_address = email.bytes().all(|octet| octet.is_ascii_graphic())
+        && email
+            .rsplit_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && entry::is_domain(domain));
+    if !is_address {
+        let key = format!("{base}.email");
+        let (key, message) = match at.has(&key) {
+            true => (key, format!("\"{email}\" is no mail address")),
+            false => (
+                base.into(),
+                "a report names an address that its readers may write to".into(),
+            ),
+        };
+        at.error(&key, message, "write email = \"postmaster@…\"".to_string());
+    }
+    let seconds = reports.interval.0.as_secs();
+    if !(1..=24 * 60 * 60).contains(&seconds) {
+        let message = "`interval` must be between 1s and 1d".to_string();
+        at.error(
+            &format!("{base}.interval"),
+            message,
+            "1d is usual".to_string(),
+        );
     }
 }
 

@@ -1,8 +1,9 @@
 //! The tables of `[policy]` about the author of a message.
 
-use crate::config::{choice::*, effect::*};
+use crate::config::{choice::*, effect::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// DKIM (RFC 6376): whether a domain answers for the message by a signature. It decides at the end of the message. Where a
 /// message has several signatures, one that holds is enough for `pass`.
@@ -58,6 +59,60 @@ pub struct DmarcRules {
     pub permerror: Effect,
     /// The reply instead of the built-in one.
     pub reply: Option<String>,
+    /// Reports to the domains that ask for them.
+    pub reports: DmarcReports,
+}
+
+/// Aggregate reports (RFC 9990) for the domains whose DMARC record asks for them (`rua=`): once an interval one file a domain,
+/// which tells from which addresses its mail came, and what DMARC said of it. They are collected and not sent: beside each
+/// report lies a file that says who should get it. A change needs a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[policy.dmarc.reports]
+directory = "/var/lib/gatepost/dmarc"
+email     = "postmaster@example.net""#))]
+pub struct DmarcReports {
+    /// The folder that they are written to; empty: there are none. One process at a time writes there.
+    pub directory: PathBuf,
+    /// The name of your organization in the reports; `hostname` by default.
+    pub org_name: String,
+    /// An address of yours that readers of a report may write to.
+    pub email: String,
+    /// How long a report is about: a day or less. Days begin at midnight UTC.
+    pub interval: Time,
+}
+
+impl DmarcReports {
+    /// Whether there are any.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.directory.as_os_str().is_empty()
+    }
+
+    /// All of it, in a line.
+    pub(in crate::config) fn shown(&self) -> String {
+        match self.is_on() {
+            false => "none".into(),
+            true => format!(
+                "{} (\"{}\", \"{}\", {})",
+                self.directory.display(),
+                self.org_name,
+                self.email,
+                self.interval
+            ),
+        }
+    }
+}
+
+impl Default for DmarcReports {
+    fn default() -> DmarcReports {
+        DmarcReports {
+            directory: PathBuf::new(),
+            org_name: String::new(),
+            email: String::new(),
+            interval: Time::secs(24 * 60 * 60),
+        }
+    }
 }
 
 /// ARC (RFC 8617): what servers that handled the message before have found, under their seals.
@@ -102,6 +157,7 @@ impl Default for DmarcRules {
             temperror: Effect::Nothing,
             permerror: Effect::Nothing,
             reply: None,
+            reports: DmarcReports::default(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! DMARC (RFC 9989): does a domain that SPF or DKIM has authenticated belong to the author, and if not, what does the
 //! author's domain ask for?
 
+mod destination;
 mod record;
 #[cfg(test)]
 mod tests;
 mod walk;
 
+pub use destination::{Consent, consent};
 pub use record::{FailureOptions, Policy, Record, Suffix};
 
 use super::dkim::{Dkim, Outcome};

@@ -113,6 +113,20 @@ pub fn find(answer: &Answer) -> Option<Record> {
     found.next().is_none().then(|| read(tags))
 }
 
+/// The consent of a host to reports about another's domain, if the answer has it: the addresses that it wants them at, where
+/// it names some (RFC 9990 §4 steps 6 to 9).
+pub fn consents(answer: &Answer) -> Option<Vec<Box<str>>> {
+    let Answer::Found(records) = answer else {
+        return None;
+    };
+    let tags = records.iter().filter_map(|record| match record {
+        DnsRecord::Txt(text) => tags_of(text),
+        _ => None,
+    });
+    tags.map(|tags| read(tags).aggregate_uris)
+        .reduce(|first, other| if first.is_empty() { other } else { first })
+}
+
 /// What follows `v=DMARC1`, if the text is a record.
 fn tags_of(text: &[u8]) -> Option<&[u8]> {
     let end = memchr::memchr(b';', text).unwrap_or(text.len());

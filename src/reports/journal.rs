@@ -1,0 +1,144 @@
+//! What has been seen in an interval, on disk: a process that is killed loses what it has seen since the last write.
+//!
+//! A file of lines: the first says which interval it is about, each other adds messages to a row. A line that is not whole
+//! (the disk was full, the machine stopped) is left out.
+
+use super::{seen::Seen, table::Table};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+/// A file that has grown beyond this, and beyond four times what it stands for, is written anew.
+const OCTETS_MIN: u64 = 1 << 20;
+/// Octets of a line that is read: more than any row takes.
+const LINE_MAX: u64 = 64 * 1024;
+
+/// The interval that a journal is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The first second.
+    pub begin: u64,
+    /// The last second.
+    pub end: u64,
+    /// In the names of its reports: letters and digits.
+    pub id: String,
+}
+
+/// A row, and how many messages it stands for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    seen: Seen,
+    count: u64,
+}
+
+/// A journal that is written.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    /// `None`: what is there can't be added to, because a write failed half-way.
+    file: Option<File>,
+    /// Octets that the file has.
+    octets: u64,
+}
+
+impl Journal {
+    /// A journal at this place. Nothing is written yet.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Journal {
+        Journal {
+            path,
+            file: None,
+            octets: 0,
+        }
+    }
+
+    /// Adds messages; `whole` is all that the journal stands for once it has them.
+    ///
+    /// # Errors
+    /// It could not be written; the next call writes all of it anew.
+    pub fn add(&mut self, interval: &Interval, fresh: &Table, whole: &Table) -> io::Result<()> {
+        if fresh.is_empty() && self.file.is_some() {
+            return Ok(());
+        }
+        let limit = OCTETS_MIN.max(4 * whole.octets() as u64);
+        let written = match self.file.take().filter(|_| self.octets < limit) {
+            Some(file) => append(file, fresh, None),
+            None => self.write_anew(interval, whole),
+        };
+        let (file, octets) = written?;
+        (self.file, self.octets) = (Some(file), octets);
+        Ok(())
+    }
+
+    fn write_anew(&self, interval: &Interval, whole: &Table) -> io::Result<(File, u64)> {
+        let beside = self.path.with_extension("new");
+        let file = File::create(&beside)?;
+        let written = append(file, whole, Some(interval))?;
+        fs::rename(&beside, &self.path)?;
+        Ok(written)
+    }
+
+    /// Gives the file another name: its interval is over.
+    ///
+    /// # Errors
+    /// It can't be renamed.
+    pub fn close(&mut self, name: &Path) -> io::Result<()> {
+        self.file = None;
+        fs::rename(&self.path, name)
+    }
+}
+
+/// Adds lines, and has them on the disk before it comes back.
+fn append(file: File, table: &Table, interval: Option<&Interval>) -> io::Result<(File, u64)> {
+    let mut out = BufWriter::new(file);
+    let mut line = |value: serde_json::Result<Vec<u8>>| -> io::Result<()> {
+        out.write_all(&value?)?;
+        out.write_all(b"\n")
+    };
+    if let Some(interval) = interval {
+        line(serde_json::to_vec(interval))?;
+    }
+    for (published, row, count) in table.rows() {
+        let seen = Seen {
+            published: published.clone(),
+            row: row.clone(),
+        };
+        line(serde_json::to_vec(&Entry { seen, count }))?;
+    }
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_data()?;
+    let octets = file.metadata()?.len();
+    Ok((file, octets))
+}
+
+/// Reads a journal. `None`: there is none that says which interval it is about.
+///
+/// # Errors
+/// It can't be read.
+pub fn read(path: &Path) -> io::Result<Option<(Interval, Table)>> {
+    let file = match OpenOptions::new().read(true).open(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut lines = BufReader::new(file);
+    let mut line = Vec::new();
+    let mut next = |line: &mut Vec<u8>| -> io::Result<bool> {
+        line.clear();
+        Ok(io::Read::take(&mut lines, LINE_MAX).read_until(b'\n', line)? > 0)
+    };
+    next(&mut line)?;
+    let Ok(interval) = serde_json::from_slice::<Interval>(&line) else {
+        return Ok(None);
+    };
+    let mut table = Table::default();
+    while next(&mut line)? {
+        if let Ok(Entry { seen, count }) = serde_json::from_slice(&line) {
+            // What has no room now had none before.
+            let _ = table.add(seen, count);
+        }
+    }
+    Ok(Some((interval, table)))
+}

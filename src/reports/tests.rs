@@ -1,0 +1,4 @@
+//! Reports from what was seen, by a collector whose time the tests say.
+
+mod collecting;
+mod format;
