@@ -172,6 +172,7 @@ fn an_explanation_that_is_kept_allocates_nothing() {
             inquiry: Some(&inquiry),
         },
         end: None,
+        shadow: None,
         session_us: 0,
     };
     let mut ring = Ring::new(16);

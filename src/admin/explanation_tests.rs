@@ -48,7 +48,7 @@ fn an_explanation_is_found_by_its_id_in_three_forms() {
 fn what_tells_of_clients_is_for_those_that_may_change_something() {
     with_server(|address, fake, _| async move {
         let foreign = "Origin: http://evil.example\r\n";
-        for path in ["/explain", "/explain/0123456789ABC"] {
+        for path in ["/explain", "/explain/0123456789ABC", "/shadow"] {
             assert_eq!(ask(address, "GET", path, foreign).await.0, 403, "{path}");
         }
         let config: crate::config::Config =
@@ -56,7 +56,7 @@ fn what_tells_of_clients_is_for_those_that_may_change_something() {
         *fake.rules.lock().unwrap() = Arc::new(Rules::build(&config).unwrap());
         let token = std::env::var("PATH").unwrap();
         let token = format!("Authorization: Bearer {token}\r\n");
-        for path in ["/explain", "/explain/0123456789ABC"] {
+        for path in ["/explain", "/explain/0123456789ABC", "/shadow"] {
             assert_eq!(ask(address, "GET", path, "").await.0, 401, "{path}");
             assert_eq!(ask(address, "GET", path, &token).await.0, 200, "{path}");
         }

@@ -11,7 +11,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 /// Explanations that a list names.
 pub const LISTED_MAX: usize = 100;
@@ -98,7 +98,7 @@ pub(super) async fn one(
         0 if found.max == 0 => {
             format!("{shown}: no explanation is kept (`admin.explanations = 0`)")
         }
-        _ => format!("{shown} is not known; {}", summary(&kept)),
+        _ => format!("{shown} is not known; {}", text::summary(&kept)),
     };
     let mut value = kept;
     value["error"] = json!(why);
@@ -113,53 +113,24 @@ pub(super) async fn all(State(collector): State<Arc<Collector>>, headers: Header
     list(&found, Form::of(&headers), "latest")
 }
 
+/// The latest messages that the candidate's policy would have treated otherwise.
+pub(super) async fn shadow(
+    State(collector): State<Arc<Collector>>,
+    headers: HeaderMap,
+) -> Response {
+    let found = collector.judgements(&Wanted::Differences(LISTED_MAX)).await;
+    list(&found, Form::of(&headers), "differences")
+}
+
 fn list(found: &Judgements, form: Form, key: &'static str) -> Response {
     let mut entries: Vec<Value> = found.texts.iter().filter_map(|text| read(text)).collect();
     // Of several workers: by their time, which is written so that it sorts.
     entries.sort_by(|a, b| b["time"].as_str().cmp(&a["time"].as_str()));
     entries.truncate(LISTED_MAX);
-    let entries: Vec<Value> = entries.iter().map(brief).collect();
+    let entries: Vec<Value> = entries.iter().map(text::brief).collect();
     let mut value = kept(found);
     value[key] = json!(entries);
-    form.answer(StatusCode::OK, value, |value| {
-        let mut out = format!("{}\n", summary(value));
-        for entry in value[key].as_array().into_iter().flatten() {
-            let word = |key: &str| match &entry[key] {
-                Value::String(text) => text.clone(),
-                Value::Null => "-".into(),
-                other => other.to_string(),
-            };
-            let all = BRIEF.iter().filter(|key| !entry[**key].is_null());
-            let words: Vec<String> = all.map(|key| format!("{key}={}", word(key))).collect();
-            let _ = writeln!(out, "{}", words.join("  "));
-        }
-        out.chars()
-            .filter(|c| *c == '\n' || !c.is_control())
-            .collect()
-    })
-}
-
-/// What a list tells of each.
-const BRIEF: [&str; 9] = [
-    "time",
-    "id",
-    "client",
-    "from",
-    "verdict",
-    "reply",
-    "check",
-    "shadow",
-    "shadow_open",
-];
-
-fn brief(entry: &Value) -> Value {
-    let mut short = json!({});
-    for key in BRIEF {
-        if !entry[key].is_null() {
-            short[key] = entry[key].clone();
-        }
-    }
-    short
+    form.answer(StatusCode::OK, value, |value| text::list(value, key))
 }
 
 fn kept(found: &Judgements) -> Value {
@@ -175,25 +146,6 @@ fn kept(found: &Judgements) -> Value {
         value["workers_without_answer"] = json!(found.missing);
     }
     value
-}
-
-fn summary(kept: &Value) -> String {
-    let missing = match kept["workers_without_answer"].as_u64() {
-        Some(count) => format!("; {count} workers did not answer"),
-        None => String::new(),
-    };
-    match (kept["kept"].as_u64(), kept["since"].as_str()) {
-        (Some(count), Some(since)) if count > 0 => {
-            format!(
-                "{count} judgements are kept, since {since}, of {} at most{missing}",
-                kept["most"]
-            )
-        }
-        _ => format!(
-            "no judgement is kept yet, of {} at most{missing}",
-            kept["most"]
-        ),
-    }
 }
 
 fn read(text: &[u8]) -> Option<Value> {

@@ -38,6 +38,7 @@ const HEAD: &str = concat!(
     "<dt><a href=\"/ready\">GET /ready</a><dd>200 while messages can be delivered\n",
 );
 const CHANGES: &str = concat!(
+    "<dt><a href=\"/shadow\">GET /shadow</a><dd>the latest messages that <code>shadow_config</code> would have treated otherwise\n",
     "<dt><a href=\"/explain\">GET /explain</a><dd>the latest judgements; <code>/explain/ID</code> says why, by the id of a log line\n",
     "<dt>POST /reload<dd>reads the configuration again\n",
     "<dt>POST /drain<dd>takes no new session, lets running messages finish, then ends\n",
@@ -70,6 +71,7 @@ pub fn router(collector: Arc<Collector>, door: Door) -> Router {
         pages = pages
             .route("/explain", get(explanations::all))
             .route("/explain/{id}", get(explanations::one))
+            .route("/shadow", get(explanations::shadow))
             .route("/reload", post(reload))
             .route("/drain", post(drain));
     }
@@ -134,7 +136,7 @@ fn refusal(rules: &Rules, door: Door, request: &Request) -> Option<Response> {
 
 /// Whether a page has addresses of clients and senders in it: it is for those alone that may change something.
 fn tells_of_clients(path: &str) -> bool {
-    path.starts_with("/explain")
+    path.starts_with("/explain") || path == "/shadow"
 }
 
 async fn metrics(State(collector): State<Arc<Collector>>) -> Response {

@@ -46,6 +46,8 @@ pub enum Wanted {
     Id(String),
     /// So many of the latest.
     Latest(usize),
+    /// So many of the latest that a candidate's policy would have treated otherwise.
+    Differences(usize),
 }
 
 /// Judgements, and how many there are to ask for.

@@ -48,7 +48,7 @@ impl AdminSource for Fake {
             "from":"<b>@a.example","verdict":"reject","reply":"550 5.7.1 No","check":"rule.no","score":0}"#;
         let is_known = match wanted {
             Wanted::Id(id) => worker == 0 && id == "0123456789ABC",
-            Wanted::Latest(_) => worker == 0,
+            Wanted::Latest(_) | Wanted::Differences(_) => worker == 0,
         };
         let judgements = Judgements {
             texts: is_known.then(|| known.into()).into_iter().collect(),

@@ -14,6 +14,7 @@ pub const HELP: &str = "\
 Examples:
   gatepost explain -c mx.toml 1MGA4ZJQH0001
   gatepost explain --admin 127.0.0.1:9025 1MGA4ZJQH0001
+  gatepost explain -c mx.toml --shadow
   gatepost explain -c mx.toml --client 192.0.2.7 --helo mx.a.example --from a@a.example --to b@example.net
   gatepost explain -c mx.toml --client 192.0.2.7 --from a@a.example --to b@example.net message.eml
   gatepost explain -c mx.toml --client 192.0.2.7 --from a@a.example --to b@example.net --answers dns.txt --json
@@ -74,11 +75,14 @@ pub struct Explain {
     /// Take the answers of the DNS from this file, and ask no server.
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
+    /// List the latest messages that the candidate of `shadow_config` would have treated otherwise.
+    #[arg(long, conflicts_with_all = ["client", "message"])]
+    shadow: bool,
     /// Write JSON.
     #[arg(long)]
     json: bool,
     /// The message, header and body; `-` for standard input. Or the id in a log line.
-    #[arg(value_name = "MESSAGE|ID", required_unless_present = "client")]
+    #[arg(value_name = "MESSAGE|ID", required_unless_present_any = ["client", "shadow"])]
     message: Option<PathBuf>,
 }
 
@@ -104,6 +108,7 @@ impl TlsVersion {
 pub fn explain(asked: Explain) -> ExitCode {
     let told = match asked.client {
         Some(client) => run(asked, client),
+        None if asked.shadow => explained::differences(asked.flags, asked.json),
         None => {
             let id = asked.message.unwrap_or_default();
             explained::one(&id.to_string_lossy(), asked.flags, asked.json)

@@ -5,7 +5,7 @@ use super::{
     load::Flags,
     output::{exit, say},
 };
-use gatepost::record::text::table;
+use gatepost::record::text::{list, table};
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -26,6 +26,16 @@ pub fn one(id: &str, flags: Flags, json: bool) -> Result<ExitCode, (u8, String)>
     Ok(match json {
         true => say(&answer.body),
         false => say(&table(&value)),
+    })
+}
+
+/// Prints the latest messages that the candidate would have treated otherwise.
+pub fn differences(flags: Flags, json: bool) -> Result<ExitCode, (u8, String)> {
+    let answer = endpoint(flags)?.get("/shadow")?;
+    let value = read(&answer)?;
+    Ok(match json {
+        true => say(&answer.body),
+        false => say(&list(&value, "differences")),
     })
 }
 

@@ -400,6 +400,18 @@ choice! {
     }
 }
 
+choice! {
+    /// Which messages get a header field that says why they were treated so.
+    ExplainHeader {
+        /// None.
+        None = "none",
+        /// Those with a score other than 0, or with a tag.
+        Tagged = "tagged",
+        /// All.
+        All = "all",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

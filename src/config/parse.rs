@@ -141,6 +141,13 @@ fn compose(texts: &[Text], overrides: &Overrides) -> Result<Loaded, Vec<Problem>
     };
     overrides.lay_over(&mut config, &mut document);
     fill(&mut config, &document);
+    if let Some(candidate) = &mut config.shadow_config
+        && let Some(folder) = texts
+            .first()
+            .and_then(|text| text.path.as_deref()?.parent())
+    {
+        *candidate = folder.join(&*candidate);
+    }
     files::read(&mut config, &mut document);
     check::check(&config, &mut document);
     let sound = document.is_sound();

@@ -46,6 +46,8 @@ pub fn secret_files(config: &Config) -> Vec<&Path> {
     found.extend(acme.into_iter().filter_map(|file| file.as_deref()));
     found.extend(config.dkim.iter().map(|table| table.key.file()));
     found.push(&config.admin.token.file);
+    // A configuration, as the main one.
+    found.extend(config.shadow_config.as_deref());
     found.extend(config.policy.dnsbl.iter().map(|list| &*list.key.file));
     found.retain(|file| !file.as_os_str().is_empty());
     found
@@ -91,6 +93,7 @@ mod tests {
 
     const TEXT: &str = r#"
             hostname = "/etc/hostname"
+            shadow_config = "/yes/candidate"
             [admin]
             histogram_log = "/no/histograms"
             token = { file = "/yes/token" }
@@ -146,6 +149,7 @@ mod tests {
             "accounts",
             "acme_ca",
             "ca",
+            "candidate",
             "chain",
             "client_ca",
             "dkim_a",

@@ -160,6 +160,17 @@ metrics! {
         ShadowClose [verdict = "close", shadow = "true"] "Would have asked to close.",
         ShadowUnknown [verdict = "unknown", shadow = "true"] "What the rule reads was not known.",
     }
+    "gatepost_shadow_config_total" None "Messages, and sessions refused without one, that `shadow_config` was judged on as well: by the verdict of the policy in force, and by the candidate's." {
+        CandidateAcceptAccept [live = "accept", candidate = "accept"] "Both would say the same.",
+        CandidateAcceptDefer [live = "accept", candidate = "defer"] "The candidate would defer what the policy in force accepts.",
+        CandidateAcceptReject [live = "accept", candidate = "reject"] "The candidate would reject what the policy in force accepts.",
+        CandidateDeferAccept [live = "defer", candidate = "accept"] "The candidate would accept what the policy in force defers.",
+        CandidateDeferDefer [live = "defer", candidate = "defer"] "Both would say the same.",
+        CandidateDeferReject [live = "defer", candidate = "reject"] "The candidate would reject what the policy in force defers.",
+        CandidateRejectAccept [live = "reject", candidate = "accept"] "The candidate would accept what the policy in force rejects.",
+        CandidateRejectDefer [live = "reject", candidate = "defer"] "The candidate would defer what the policy in force rejects.",
+        CandidateRejectReject [live = "reject", candidate = "reject"] "Both would say the same.",
+    }
     "gatepost_verifications_total" Pool "Recipients verified, by where the answer came from." {
         VerifyHitGood [result = "hit_good"] "The cache has it as accepted.",
         VerifyHitBad [result = "hit_bad"] "The cache has it as refused.",

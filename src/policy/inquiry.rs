@@ -293,6 +293,11 @@ impl Inquiry {
         self.message.as_deref()
     }
 
+    /// Lends what is known of the present message to another inquiry, or gives it back.
+    pub fn lend_message(&mut self, other: &mut Inquiry) {
+        other.message = self.message.take();
+    }
+
     /// The same, to go on with it.
     pub fn message_mut(&mut self) -> Option<&mut Message> {
         self.message.as_deref_mut()

@@ -263,6 +263,13 @@ impl Policy {
         }
     }
 
+    /// Whether what this policy verifies of a stranger's message is what another wants of it as well.
+    #[must_use]
+    pub fn verifies_for(&self, other: &Policy, listener: usize) -> bool {
+        let (own, other) = (self.profile(listener), other.profile(listener));
+        own.wants.verifies_as(&other.wants)
+    }
+
     /// Begins to verify a message whose header section is complete. The body must be shown to the hashes that come back.
     #[must_use]
     pub fn begin_message(

@@ -70,6 +70,12 @@ impl Wants {
         (self.spf, self.dkim, self.dmarc) = (Want::Decides, Want::Decides, Want::Decides);
     }
 
+    /// Whether messages are verified as these want it.
+    pub fn verifies_as(&self, other: &Wants) -> bool {
+        let verified = |wants: &Wants| (wants.spf, wants.dkim, wants.dmarc, wants.arc);
+        verified(self) == verified(other) && self.sealers == other.sealers
+    }
+
     pub fn of_names(&self, role: Role) -> bool {
         let is_of = |(list, _): &(Arc<Watched>, bool)| match list.zone().kind {
             Kind::Names(roles) => roles.contains(role),

@@ -146,6 +146,7 @@ impl Session {
 
     /// Judges the address, and asks elsewhere about one that is let in.
     fn judge_connection(&mut self) -> Answer {
+        self.begin_candidate();
         let answer = self.judge_client(At::Connect);
         if matches!(answer, Answer::Accept) {
             self.begin_inquiry(At::Connect);

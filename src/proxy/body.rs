@@ -134,6 +134,10 @@ impl Session {
         let survey = match judged {
             Ok(survey) => survey,
             Err(answer) => {
+                match end {
+                    Some(end) => self.judge_for_candidate(&held[..end]),
+                    None => self.refuse_for_candidate(),
+                }
                 transaction.refused = Some(answer);
                 return Ok(());
             }

@@ -43,9 +43,18 @@ impl Session {
         let answer = match std::mem::replace(&mut transaction.body, Body::Gone) {
             Body::Window(mut window) if window.is_extended() => {
                 let payload = window.take_bytes();
-                self.commit_held(&mut transaction, payload).await
+                let header = self.header_for_candidate(&payload);
+                let answer = self.commit_held(&mut transaction, payload).await;
+                self.judge_for_candidate(&header);
+                answer
             }
-            Body::Window(window) => self.commit_window(&mut transaction, window.bytes()).await,
+            Body::Window(window) => {
+                let payload = window.bytes();
+                let answer = self.commit_window(&mut transaction, payload).await;
+                let end = header::end(payload).unwrap_or(payload.len());
+                self.judge_for_candidate(&payload[..end]);
+                answer
+            }
             Body::Streaming(stream) => {
                 // From here on no client is waited for: dropping the pace ends the watch, and keeps no place.
                 let Stream {
@@ -56,7 +65,9 @@ impl Session {
                 } = *stream;
                 pace.pause();
                 self.verify(hashes, self.lookups_due()).await;
-                self.commit_stream(&mut transaction, way, &header).await
+                let answer = self.commit_stream(&mut transaction, way, &header).await;
+                self.judge_for_candidate(&header);
+                answer
             }
             Body::None => self.commit_window(&mut transaction, b"").await,
             Body::Gone => {
@@ -95,6 +106,7 @@ impl Session {
         let (header, body) = payload.split_at(end);
         let mut hashes = self.begin_message(header);
         hashes.update(body);
+        self.verify_for_candidate(header, body);
         // What is told in the header, and what only the end of a message waits for.
         let due = self.lookups_due();
         self.know(At::Header, due).await;

@@ -14,7 +14,7 @@ use crate::{
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{hasten_waits, now},
     policy::Shared,
-    record::{Id, Ring},
+    record::{Record, Ring, explanation},
     smtp::{Capabilities, Tick, server::Settings},
     upstream::Pools,
 };
@@ -30,6 +30,9 @@ const SPARE_MAX: usize = 64;
 const SPARE_OCTETS: usize = 4 * 1024;
 /// The first size of one: the reply to EHLO fits.
 const FIRST: usize = 512;
+
+/// Differences to a candidate's policy that a worker keeps.
+const DIFFERENCES_MAX: usize = 256;
 
 /// One worker's context.
 pub struct Context {
@@ -67,6 +70,8 @@ pub struct Context {
 pub struct Kept {
     /// Explanations, as JSON.
     pub all: Ring,
+    /// Those of messages that a candidate's policy would have treated otherwise.
+    pub differences: Ring,
 }
 
 /// A configuration as one worker uses it.
@@ -126,6 +131,7 @@ impl Context {
         let memory = BodyMemory::new(limits.body_memory.0, limits.window.0);
         let kept = Kept {
             all: Ring::new(share(current.site.config.admin.explanations, workers)),
+            differences: Ring::new(DIFFERENCES_MAX),
         };
         Rc::new(Context {
             ids: Ids::new(worker),
@@ -230,16 +236,22 @@ impl Context {
         self.count_lost_lines(lost);
     }
 
-    /// Keeps an explanation, where any is kept. Nothing waits between this and its end, so that the ring is free.
+    /// Keeps an explanation; twice where the candidate's policy differs. Nothing waits between this and its end, so that the ring is free.
     // INV-LOCK
-    pub fn explain(&self, id: Id, now: Tick, render: impl FnOnce(&mut Line<'_>)) {
-        let ring = &mut self.kept.borrow_mut().all;
-        ring.keep(id, self.dates.micros(now), |out| {
+    pub fn explain(&self, record: &Record<'_>) {
+        let (id, now) = (record.id, record.now);
+        let render = |out: &mut Vec<u8>| {
             let mut line = Line::start(out, true);
             self.dates.stamp(now, &mut line);
-            render(&mut line);
+            explanation::write(record, &mut line);
             line.end();
-        });
+        };
+        let Kept { all, differences } = &mut *self.kept.borrow_mut();
+        let micros = self.dates.micros(now);
+        all.keep(id, micros, render);
+        if record.shadow.is_some_and(|shadow| shadow.differs) {
+            differences.keep(id, micros, render);
+        }
     }
 
     /// Shows what is kept.

@@ -452,7 +452,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
                 ..Breaches::NONE
             },
             (At::Header, Some(index)) => {
-                let survey = Survey::of(index, config.hostname.as_bytes());
+                let survey = Survey::of(index, config.hostname.as_bytes(), &[]);
                 Breaches {
                     header_size: header.len() as u64 > config.limits.header.0,
                     hops: survey.received > config.limits.received as usize,

@@ -1,7 +1,13 @@
 //! What the policy asks elsewhere about a client and its message: the questions leave as soon as they can, the client talks
 //! on, and the session waits only where something is decided by the answers.
 
-use super::{asking::Nothing, known::Asked, session::Session};
+use super::{
+    asking::{Asking, Nothing},
+    context::Context,
+    known::Asked,
+    session::Session,
+    site::Site,
+};
 use crate::{
     config::Role,
     dns::Answers,
@@ -9,13 +15,13 @@ use crate::{
     metrics::{Counter, Scope, Stage},
     net::{compute, now},
     policy::{
-        At, Part,
+        At, Part, Policy,
         authentication::{BodyHashes, Job, Message, Verified},
         client_key,
     },
     smtp::{Tick, server::Answer},
 };
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// Signatures that are verified on the worker. One takes 24 µs with RSA of 2,048 bits, and to wake another thread and be
 /// woken by it took 8 to 60 µs (two threads and two queues, on a machine with other work). Most messages have one or two.
@@ -26,17 +32,17 @@ impl Session {
     /// clients that it knows or that are refused already, and where strangers can't send anyway. To be called once what needs
     /// no answer has been judged.
     pub fn begin_inquiry(&mut self, at: At) {
+        if self.peer.candidate.is_some() && self.is_stranger() {
+            self.inquire_for_candidate(at);
+        }
         // A client whose connection was not looked at was trusted then, or there is nothing to ask about it.
         if at != At::Connect && self.peer.asking.is_none() {
             return;
         }
-        let site = &self.current.site;
-        let listener = &site.listeners[self.listener];
-        if !site.policy.inquires(self.listener, self.peer.address)
-            || listener.role == Role::Submission
-            || self.peer.trusted
+        let policy = &self.current.site.policy;
+        if !policy.inquires(self.listener, self.peer.address)
             || self.peer.postponed.is_some()
-            || self.known_as().is_some()
+            || !self.is_stranger()
         {
             return;
         }
@@ -50,6 +56,23 @@ impl Session {
         policy.begin_inquiry(at, &self.facts(), judgement, &mut asking.inquiry);
         self.peer.asking = Some(asking);
         self.go_on();
+    }
+
+    /// Whether the client is one that is asked about, on a listener where such clients can send.
+    pub fn is_stranger(&self) -> bool {
+        let listener = &self.current.site.listeners[self.listener];
+        listener.role != Role::Submission && !self.peer.trusted && self.known_as().is_none()
+    }
+
+    /// What questions are asked with.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            context: &self.context,
+            site: &self.current.site,
+            listener: self.listener,
+            address: self.peer.address,
+            now: self.now,
+        }
     }
 
     /// Begins to verify where a message is from: its header section is complete. The body must be shown to the hashes that
@@ -180,48 +203,68 @@ impl Session {
 
     /// Gives the answers that are there to the machines, and asks what they need then. True: all is known that can be.
     fn go_on(&mut self) -> bool {
-        let Some(asking) = &mut self.peer.asking else {
+        let site = Arc::clone(&self.current.site);
+        if let (Some(shadow), Some(mut candidate)) = (&site.shadow, self.peer.candidate.take()) {
+            advance(&self.place(), &shadow.policy, &mut candidate.asking);
+            self.peer.candidate = Some(candidate);
+        }
+        let Some(mut asking) = self.peer.asking.take() else {
             return true;
         };
-        let site = &self.current.site;
-        let mut need = Vec::new();
-        loop {
-            let inquiry = &mut asking.inquiry;
-            let mut step = |answers: &dyn Answers| {
-                site.policy
-                    .inquire(self.listener, inquiry, answers, self.now, &mut need);
+        let is_known = advance(&self.place(), &site.policy, &mut asking);
+        self.peer.asking = Some(asking);
+        is_known
+    }
+}
+
+/// What questions are asked with.
+pub(super) struct Place<'a> {
+    context: &'a Context,
+    site: &'a Site,
+    listener: usize,
+    address: IpAddr,
+    now: Tick,
+}
+
+/// Gives the answers that are there to the machines of a policy, and asks what they need then. True: all is known that can be.
+pub(super) fn advance(place: &Place<'_>, policy: &Policy, asking: &mut Asking) -> bool {
+    let recorder = &place.context.recorder;
+    let mut need = Vec::new();
+    loop {
+        let inquiry = &mut asking.inquiry;
+        let mut step = |answers: &dyn Answers| {
+            policy.inquire(place.listener, inquiry, answers, place.now, &mut need);
+        };
+        match &asking.docket {
+            Some(docket) => docket.with(step),
+            None => step(&Nothing),
+        }
+        if need.is_empty() {
+            return true;
+        }
+        let docket = asking.docket.get_or_insert_with(|| {
+            let client = client_key(place.address);
+            place.context.desk.docket(&place.site.dns, client)
+        });
+        let mut has_more = false;
+        for question in need.drain(..) {
+            let Some(asked) = docket.ask(&question) else {
+                continue;
             };
-            match &asking.docket {
-                Some(docket) => docket.with(step),
-                None => step(&Nothing),
-            }
-            if need.is_empty() {
-                return true;
-            }
-            let docket = asking.docket.get_or_insert_with(|| {
-                let client = client_key(self.peer.address);
-                self.context.desk.docket(&site.dns, client)
-            });
-            let mut has_more = false;
-            for question in need.drain(..) {
-                let Some(asked) = docket.ask(&question) else {
-                    continue;
-                };
-                let counter = match asked {
-                    lookup::Asked::Cached(_) => Counter::LookupCached,
-                    lookup::Asked::Joined => Counter::LookupJoined,
-                    lookup::Asked::Sent => {
-                        asking.inquiry.sent(&question);
-                        Counter::LookupSent
-                    }
-                    lookup::Asked::Refused(_) => Counter::LookupRefused,
-                };
-                self.context.recorder.count(counter, Scope::NONE, 1);
-                has_more |= matches!(asked, lookup::Asked::Cached(_) | lookup::Asked::Refused(_));
-            }
-            if !has_more {
-                return false;
-            }
+            let counter = match asked {
+                lookup::Asked::Cached(_) => Counter::LookupCached,
+                lookup::Asked::Joined => Counter::LookupJoined,
+                lookup::Asked::Sent => {
+                    asking.inquiry.sent(&question);
+                    Counter::LookupSent
+                }
+                lookup::Asked::Refused(_) => Counter::LookupRefused,
+            };
+            recorder.count(counter, Scope::NONE, 1);
+            has_more |= matches!(asked, lookup::Asked::Cached(_) | lookup::Asked::Refused(_));
+        }
+        if !has_more {
+            return false;
         }
     }
 }

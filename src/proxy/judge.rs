@@ -3,6 +3,8 @@
 //! header section is complete, [`Session::judge_message`] when the whole of it has come.
 
 use super::{
+    candidate::Said,
+    inquire::advance,
     known::{Asked, Known},
     login::known_as,
     payload::Survey,
@@ -137,15 +139,7 @@ impl Session {
     }
 
     fn judge_fields(&mut self, header: &[u8], index: &Index<'_>) -> Result<Survey, Answer> {
-        let config = &self.current.site.config;
-        let survey = Survey::of(index, config.hostname.as_bytes());
-        let limits = &config.limits;
-        let breaches = Breaches {
-            header_size: header.len() as u64 > limits.header.0,
-            hops: survey.received > limits.received as usize,
-            from: self.is_foreign_from(header),
-            sender: false,
-        };
+        let (survey, breaches) = self.survey(header, index);
         let asked = Asked {
             header,
             fields: Some(index),
@@ -158,9 +152,29 @@ impl Session {
         }
     }
 
+    /// What matters of a header section, and which of the proxy's own rules it breaks.
+    pub fn survey(&self, header: &[u8], index: &Index<'_>) -> (Survey, Breaches) {
+        let site = &self.current.site;
+        let config = &site.config;
+        let survey = Survey::of(index, config.hostname.as_bytes(), site.own_fields());
+        let limits = &config.limits;
+        let breaches = Breaches {
+            header_size: header.len() as u64 > limits.header.0,
+            hops: survey.received > limits.received as usize,
+            from: self.is_foreign_from(header),
+            sender: false,
+        };
+        (survey, breaches)
+    }
+
     /// What is known by now.
     pub fn facts(&self) -> Facts<'_> {
         known!(self).facts(&Asked::at(At::Mail), self.now, None)
+    }
+
+    /// The same for one question.
+    pub fn facts_for<'a>(&'a self, asked: &Asked<'a>) -> Facts<'a> {
+        known!(self).facts(asked, self.now, None)
     }
 
     /// Asks the policy at this point and counts its hits.
@@ -179,6 +193,12 @@ impl Session {
         let (policy, shared) = (&site.policy, &self.current.shared);
         let verdict = policy.ask_part(asked.part, asked.at, &facts, shared, judgement);
         self.decided = self.peer.judgement.refusal().map(|(check, _)| check);
+        if let (Some(shadow), Some(mut candidate)) = (&site.shadow, self.peer.candidate.take()) {
+            advance(&self.place(), &shadow.policy, &mut candidate.asking);
+            let said = Said::refusal(&verdict, self.decided);
+            candidate.hear(shadow, (asked.at, asked.part), &facts, said);
+            self.peer.candidate = Some(candidate);
+        }
         for hit in self.peer.judgement.fresh() {
             self.count_hit(hit);
         }

@@ -7,8 +7,10 @@ use super::{
     received::{self, Trace},
     results::{self, About},
     session::Session,
+    status,
 };
 use crate::{
+    config::ExplainHeader,
     policy::spf::Subject,
     smtp::{Span, fields::results::claims, header::Index},
 };
@@ -21,7 +23,7 @@ pub(super) struct Survey {
     pub received: usize,
     /// What of that which we may add is there already.
     pub found: Found,
-    /// Authentication-Results fields that claim to be ours.
+    /// Authentication-Results fields that claim to be ours, and fields that only we write.
     forged: Vec<Span>,
 }
 
@@ -57,11 +59,25 @@ impl Session {
         self.context.dates.with(self.now, |date| {
             received::write(&trace, date, &mut out);
             self.write_results(&mut out);
+            self.write_status(&mut out);
             if fixups {
                 found.add_missing(id, &site.config.hostname, date, &mut out);
             }
         });
         out
+    }
+
+    /// Why the message was treated so, where that is wanted.
+    fn write_status(&self, out: &mut Vec<u8>) {
+        let (site, judgement) = (&self.current.site, &self.peer.judgement);
+        let is_wanted = match site.listeners[self.listener].explain_header {
+            ExplainHeader::None => false,
+            ExplainHeader::Tagged => judgement.score() != 0.0,
+            ExplainHeader::All => true,
+        };
+        if is_wanted {
+            status::write(judgement, &site.policy, out);
+        }
     }
 
     /// What was found of a stranger and its sender.
@@ -94,23 +110,24 @@ impl Session {
 }
 
 impl Survey {
-    /// Looks through a header section; `hostname` is our own.
+    /// Looks through a header section; `hostname` is our own, `own` are the names of fields that only we write.
     #[must_use]
-    pub fn of(header: &Index<'_>, hostname: &[u8]) -> Survey {
+    pub fn of(header: &Index<'_>, hostname: &[u8], own: &[&str]) -> Survey {
         let mut survey = Survey::default();
         for field in header.fields() {
             survey.found.look(&field);
             if field.is("Received") {
                 survey.received += 1;
-            } else if field.may_be("Authentication-Results") && claims(field.body, hostname) {
+            } else if own.iter().any(|name| field.may_be(name))
+                || (field.may_be("Authentication-Results") && claims(field.body, hostname))
+            {
                 survey.forged.push(field.span);
             }
         }
         survey
     }
 
-    /// The payload in pieces, without Authentication-Results fields that claim to be ours: only we can say
-    /// what we found (RFC 8601 §5).
+    /// The payload in pieces, without fields that claim to be ours: only we can say what we found (RFC 8601 §5).
     pub fn without_forged<'a>(&self, payload: &'a [u8], pieces: &mut Vec<&'a [u8]>) {
         let mut from = 0;
         for span in &self.forged {

@@ -10,6 +10,7 @@
 
 use super::{
     asking::Asking,
+    candidate::Candidate,
     context::{Context, Current},
     site::ListenerSite,
 };
@@ -52,6 +53,8 @@ pub(super) struct Peer {
     pub postponed: Option<Box<Postponed>>,
     /// What is asked elsewhere about it.
     pub asking: Option<Box<Asking>>,
+    /// What a candidate's policy makes of it, where there is one.
+    pub candidate: Option<Box<Candidate>>,
 }
 
 /// A refusal at connect that is told at RCPT (`policy.log_rejected`).
@@ -77,6 +80,7 @@ impl Peer {
             ticket: None,
             postponed: None,
             asking: None,
+            candidate: None,
         }
     }
 

@@ -1,13 +1,17 @@
 //! What one configuration means to the sessions that run under it. Built once by the supervisor, shared by
 //! all workers, replaced as a whole at a reload; a session keeps the one that it began with.
 
-use super::login::{ListenerAuth, Senders};
+use super::{
+    candidate::Shadow,
+    login::{ListenerAuth, Senders},
+    status,
+};
 use crate::{
     auth::Service,
-    config::{Config, ListenerTls, LogRejected, Recipients, Role},
+    config::{Config, ExplainHeader, ListenerTls, LogRejected, Recipients, Role},
     lookup::Dns,
     metrics::{Registry, Scope},
-    policy::{Policy, authentication::dkim::Signers},
+    policy::{Policy, authentication::dkim::Signers, dns::watched::Watched},
     reports::Inbox,
     smtp::{
         BareNewline, Capabilities, Extensions,
@@ -51,6 +55,8 @@ pub struct Site {
     pub config: Config,
     /// The checks, with a profile for each listener.
     pub policy: Arc<Policy>,
+    /// A candidate's policy, which is judged beside it.
+    pub shadow: Option<Arc<Shadow>>,
     /// Pools, backends and routes.
     pub backends: Arc<Backends>,
     /// TLS with clients.
@@ -82,6 +88,8 @@ pub struct ListenerSite {
     pub role: Role,
     /// Whether a client that is refused at connect hears so at RCPT.
     pub delays_refusals: bool,
+    /// Which messages get a field that says why they were treated so.
+    pub explain_header: ExplainHeader,
     /// Whether a message that lacks Date or Message-ID gets them.
     pub adds_fixups: bool,
     /// Whether a message of a stranger gets a Received-SPF field.
@@ -113,6 +121,8 @@ pub struct ListenerSite {
 pub struct Parts {
     /// The checks.
     pub policy: Policy,
+    /// A candidate's, judged beside them.
+    pub shadow: Option<Shadow>,
     /// Pools, backends and routes.
     pub backends: Arc<Backends>,
     /// TLS with clients.
@@ -138,6 +148,7 @@ impl Site {
     ) -> Site {
         let Parts {
             policy,
+            shadow,
             backends,
             front,
             auth,
@@ -154,6 +165,7 @@ impl Site {
                 role: listener.role,
                 delays_refusals: config.policy_of(listener).log_rejected == LogRejected::Delayed,
                 received_spf: config.policy_of(listener).spf.received_spf,
+                explain_header: config.policy_of(listener).explain_header,
                 adds_fixups: listener.role == Role::Submission && listener.submission_fixes,
                 sessions: sessions(&listener.name),
                 sessions_max: listener.sessions_max,
@@ -185,6 +197,7 @@ impl Site {
         Site {
             config,
             policy: Arc::new(policy),
+            shadow: shadow.map(Arc::new),
             backends,
             front: Arc::new(front),
             auth,
@@ -203,6 +216,22 @@ impl Site {
         Site {
             backends: Arc::new(backends),
             ..self.clone()
+        }
+    }
+
+    /// The lists in the DNS that are asked, those of a candidate with them.
+    pub fn lists(&self) -> impl Iterator<Item = &Arc<Watched>> {
+        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.policy.lists());
+        self.policy.lists().into_iter().chain(of_shadow)
+    }
+
+    /// The names of the header fields that only we write: those that a message brings are forged.
+    #[must_use]
+    pub fn own_fields(&self) -> &'static [&'static str] {
+        let mut listeners = self.listeners.iter();
+        match listeners.any(|listener| listener.explain_header != ExplainHeader::None) {
+            true => &[status::FIELD],
+            false => &[],
         }
     }
 

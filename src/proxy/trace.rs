@@ -1,20 +1,20 @@
 //! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
 use super::{
-    login::claimed_login, message_id::MessageId, report, session::Session, signed::Signed,
-    transaction::Transaction,
+    candidate::Candidate, login::claimed_login, message_id::MessageId, report, session::Session,
+    signed::Signed, transaction::Transaction,
 };
 use crate::{
-    log::{Line, say},
-    metrics::Counter,
+    log::say,
+    metrics::{Counter, Scope},
     policy::{
         Inquiry,
         authentication::{Message, arc::Chain, dkim::Dkim},
         dns::reverse::{self, Names},
     },
     record::{
-        Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal, Tls,
-        explanation, line,
+        Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal, Shadowed,
+        Tls, line,
     },
     smtp::server::{Answer, Phase, XclientAttributes},
 };
@@ -35,6 +35,9 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
         session.context.recorder.count(counter, session.scope, 1);
     }
     report::tell(session, transaction, outcome, asked(session));
+    // A message that was broken off before its end has no verdict.
+    let is_decided = done || recipients == 0;
+    let shadow = is_decided.then(|| shadowed(session)).flatten();
     let message = asked(session).and_then(Inquiry::message);
     let mail = Mail {
         origin: transaction.forwarded.as_deref().map(origin),
@@ -63,6 +66,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
         &Record {
             mail: Some(mail),
             refusals: &transaction.refusals,
+            shadow,
             ..record(session, transaction.id, end)
         },
     );
@@ -86,9 +90,34 @@ pub(super) fn session(session: &mut Session, end: End) {
         say!(Debug, "health check from {}", session.peer.address);
         return;
     }
+    let candidate = session.peer.candidate.as_deref();
+    let is_alone = session.transactions == 0 && candidate.is_some_and(Candidate::refuses_client);
+    let shadow = is_alone.then(|| shadowed(session)).flatten();
     let micros = session.context.dates.micros(session.now);
     let id = session.context.ids.next(micros);
-    write(session, &record(session, id, Some(end)));
+    let record = Record {
+        shadow,
+        ..record(session, id, Some(end))
+    };
+    write(session, &record);
+}
+
+/// What a candidate's policy came to beside the one in force; counted here.
+fn shadowed(session: &Session) -> Option<Shadowed<'_>> {
+    let shadow = session.current.site.shadow.as_deref()?;
+    let compared = session.peer.candidate.as_deref()?.compare();
+    let recorder = &session.context.recorder;
+    recorder.count(compared.counter(), Scope::NONE, 1);
+    let check = compared
+        .candidate
+        .check
+        .and_then(|check| shadow.policy.check(check));
+    Some(Shadowed {
+        verdict: compared.candidate.word.as_str(),
+        check: check.map(|info| &*info.name),
+        late: compared.late,
+        differs: compared.differs(),
+    })
 }
 
 /// Whether a session without a transaction is a load balancer's look at the port: it comes from a trusted network or a
@@ -112,8 +141,7 @@ fn write(session: &Session, record: &Record<'_>) {
         session.context.dates.stamp(record.now, out);
         line::write(record, out);
     });
-    let explain = |line: &mut Line<'_>| explanation::write(record, line);
-    session.context.explain(record.id, record.now, explain);
+    session.context.explain(record);
 }
 
 /// The record of the session itself.
@@ -130,6 +158,7 @@ fn record(session: &Session, id: MessageId, end: Option<End>) -> Record<'_> {
             listener: session.listener,
             inquiry: asked(session),
         },
+        shadow: None,
         end,
         session_us: session.now.micros_since(session.started),
     }

@@ -32,6 +32,9 @@ pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
     line.decimal("score", |out| {
         push_score(record.findings.judgement.score(), out);
     });
+    if let Some(shadow) = &record.shadow {
+        line::shadow_text(shadow, line);
+    }
     if let Some(mail) = &record.mail {
         delivery(record, mail, line);
     } else {

@@ -4,7 +4,9 @@
 //! body, verdict and connection to a backend, the backend's part. `end=by@phase` is said where the session ended with
 //! this line. JSON has arrays, objects and numbers where logfmt has repeated fields and texts.
 
-use super::{Client, End, Findings, ForwardedOrigin, Front, Mail, Record, Refusal, Times, Tls};
+use super::{
+    Client, End, Findings, ForwardedOrigin, Front, Mail, Record, Refusal, Shadowed, Times, Tls,
+};
 use crate::{
     log::{
         Line,
@@ -52,6 +54,7 @@ pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
         }
     }
     checks(&record.findings, line);
+    shadow(record, line);
     if let Some(backend) = mail.backend {
         line.text("backend", backend.as_bytes());
     }
@@ -74,6 +77,7 @@ fn session(record: &Record<'_>, line: &mut Line<'_>) {
         reply(&last.reply, line);
     }
     checks(&record.findings, line);
+    shadow(record, line);
     line.number("session_us", record.session_us);
     if let Some(end) = record.end {
         line.text("why", end.why.as_bytes());
@@ -285,6 +289,26 @@ fn check_text(hit: &Hit, findings: &Findings<'_>, text: &mut Vec<u8>) {
     if hit.score != 0.0 {
         text.push(b':');
         push_score(hit.score, text);
+    }
+}
+
+/// Where a candidate's policy would have said something else: `reject(rule.no)`.
+fn shadow(record: &Record<'_>, line: &mut Line<'_>) {
+    if let Some(shadow) = record.shadow.filter(|shadow| shadow.differs) {
+        shadow_text(&shadow, line);
+    }
+}
+
+pub(super) fn shadow_text(shadow: &Shadowed<'_>, line: &mut Line<'_>) {
+    let mut text = shadow.verdict.as_bytes().to_vec();
+    if let Some(check) = shadow.check {
+        text.push(b'(');
+        text.extend_from_slice(check.as_bytes());
+        text.push(b')');
+    }
+    line.text("shadow", &text);
+    if shadow.late {
+        line.text("shadow_late", b"yes");
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Record<'a> {
     pub refusals: &'a Refusals,
     /// What the checks found.
     pub findings: Findings<'a>,
+    /// What a candidate's policy came to.
+    pub shadow: Option<Shadowed<'a>>,
     /// How the session ended, where it ended with this.
     pub end: Option<End>,
     /// How long the session took, µs; told of sessions alone.
@@ -279,6 +281,19 @@ impl<'a> Findings<'a> {
             self.policy.each_finding(self.listener, inquiry, tell);
         }
     }
+}
+
+/// What a candidate's policy would have said (`shadow_config`).
+#[derive(Clone, Copy, Debug)]
+pub struct Shadowed<'a> {
+    /// `accept`, `defer` …
+    pub verdict: &'static str,
+    /// The check that made it.
+    pub check: Option<&'a str>,
+    /// Not all that it asked was answered in time.
+    pub late: bool,
+    /// The policy in force has said something else.
+    pub differs: bool,
 }
 
 /// How a session ended.

@@ -1,6 +1,6 @@
 //! An explanation in words, made of its JSON: the same for a message that was handled and for one that is only described.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// What an explanation may say of the client and its message, beside what has a section of its own.
@@ -20,10 +20,7 @@ const ABOUT: [(&str, &str); 20] = [
     ("backend_tls", "TLS with it"),
     ("backend_said", "it said"),
     ("shadow", "the candidate's verdict"),
-    (
-        "shadow_open",
-        "questions of the candidate without an answer by then",
-    ),
+    ("shadow_late", "some of its questions had no answer in time"),
     ("end", "ended by"),
     ("why", "ended because"),
     ("refused", "refusals"),
@@ -183,4 +180,64 @@ fn plain(text: &str) -> String {
 
 fn millis(micros: u64) -> String {
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
+}
+
+/// A list of explanations in short, as the admin endpoint has it: how many are kept, and a line for each.
+#[must_use]
+pub fn list(value: &Value, key: &str) -> String {
+    let mut out = format!("{}\n", summary(value));
+    for entry in value[key].as_array().into_iter().flatten() {
+        let all = BRIEF.iter().filter(|key| !entry[**key].is_null());
+        let words: Vec<String> = all
+            .map(|key| format!("{key}={}", word(&entry[*key])))
+            .collect();
+        let _ = writeln!(out, "{}", words.join("  "));
+    }
+    out
+}
+
+/// What a list tells of each.
+const BRIEF: [&str; 9] = [
+    "time",
+    "id",
+    "client",
+    "from",
+    "verdict",
+    "reply",
+    "check",
+    "shadow",
+    "shadow_late",
+];
+
+/// The short form of an explanation.
+#[must_use]
+pub fn brief(entry: &Value) -> Value {
+    let mut short = json!({});
+    for key in BRIEF {
+        if !entry[key].is_null() {
+            short[key] = entry[key].clone();
+        }
+    }
+    short
+}
+
+/// How many are kept, since when.
+#[must_use]
+pub fn summary(kept: &Value) -> String {
+    let missing = match kept["workers_without_answer"].as_u64() {
+        Some(count) => format!("; {count} workers did not answer"),
+        None => String::new(),
+    };
+    match (kept["kept"].as_u64(), kept["since"].as_str()) {
+        (Some(count), Some(since)) if count > 0 => {
+            format!(
+                "{count} judgements are kept, since {since}, of {} at most{missing}",
+                kept["most"]
+            )
+        }
+        _ => format!(
+            "no judgement is kept yet, of {} at most{missing}",
+            kept["most"]
+        ),
+    }
 }

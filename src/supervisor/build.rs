@@ -1,6 +1,7 @@
 //! From a configuration to what the workers use. Whatever is wrong is found here, before any worker hears of
 //! it.
 
+use super::candidate;
 use crate::{
     auth::Service,
     config::{Config, LogFormat, LogLevel},
@@ -28,27 +29,24 @@ pub fn build_site(
     names: &Names,
 ) -> Result<Site, Vec<String>> {
     let policy = Policy::build_all(&config.policies(), &config.hostname);
+    let shadow = candidate::build(&config, before.and_then(|site| site.shadow.as_deref()));
     let backends = Backends::build(&config, before.map(|site| &*site.backends), names);
     let front = Front::build(&config, before.map(|site| &*site.front));
     let auth = Service::build(&config, before.map(|site| &*site.auth));
     let signers = Signers::build(&config.dkim);
-    let (policy, backends, front, auth, signers) = match (policy, backends, front, auth, signers) {
-        (Ok(policy), Ok(backends), Ok(front), Ok(auth), Ok(signers)) => {
-            (policy, backends, front, auth, signers)
+    let built = (policy, shadow, backends, front, auth, signers);
+    let (policy, shadow, backends, front, auth, signers) = match built {
+        (Ok(policy), Ok(shadow), Ok(backends), Ok(front), Ok(auth), Ok(signers)) => {
+            (policy, shadow, backends, front, auth, signers)
         }
-        (policy, backends, front, auth, signers) => {
+        (policy, shadow, backends, front, auth, signers) => {
             let faults = policy.err().unwrap_or_default();
             let mut problems: Vec<String> = faults
                 .iter()
                 .map(|fault| format!("policy.{fault}"))
                 .collect();
-            problems.extend(
-                backends
-                    .err()
-                    .unwrap_or_default()
-                    .iter()
-                    .map(ToString::to_string),
-            );
+            let faults = backends.err().unwrap_or_default();
+            problems.extend(faults.iter().map(ToString::to_string));
             let faults = front.err().unwrap_or_default();
             problems.extend(
                 faults
@@ -58,6 +56,7 @@ pub fn build_site(
             problems.extend(auth.err().unwrap_or_default());
             let faults = signers.err().unwrap_or_default();
             problems.extend(faults.iter().map(ToString::to_string));
+            problems.extend(shadow.err().unwrap_or_default());
             return Err(problems);
         }
     };
@@ -80,6 +79,7 @@ pub fn build_site(
         config,
         Parts {
             policy,
+            shadow,
             backends: Arc::new(backends),
             front,
             auth: Arc::new(auth),

@@ -2,7 +2,10 @@
 //!
 //! `gatepost check` looks at them as the start and a reload do, and each fault has its place in the configuration.
 
-use super::exposed::exposed;
+use super::{
+    candidate::{self, rules},
+    exposed::exposed,
+};
 use crate::{
     auth,
     config::{ConfigSource, Loaded, Problem, Severity},
@@ -61,6 +64,12 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
     for policy::PolicyFault { key, message } in policy::check_mistakes(&loaded.config) {
         errors.push(loaded.problem(Severity::Error, &key, message, None));
     }
+    if let Some(Err(found)) = candidate::load(&loaded.config) {
+        let count = found.iter().filter(|problem| problem.is_error()).count();
+        let message = format!("the candidate has {count} errors, told beside this one");
+        errors.push(loaded.problem(Severity::Error, "shadow_config", message, None));
+        errors.extend(found);
+    }
     loaded.warnings.extend(warnings);
     let sources = auth::faults(&loaded.config).into_iter();
     let errors: Vec<Problem> = errors
@@ -71,25 +80,6 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
         true => Ok(loaded),
         false => Err(loaded.warnings.into_iter().chain(errors).collect()),
     }
-}
-
-/// What is wrong with conditions and replies of rules, and whether it stops nothing.
-fn rules(loaded: &Loaded) -> Vec<(Problem, bool)> {
-    let found = policy::rule_mistakes(&loaded.config).into_iter();
-    let place = |rule: policy::WrongRule| {
-        let severity = match rule.is_warning {
-            true => Severity::Warning,
-            false => Severity::Error,
-        };
-        let mistake = rule.mistake;
-        let problem = loaded.problem(severity, &rule.key, mistake.message, mistake.hint);
-        let problem = match mistake.span {
-            Some(span) => loaded.problem_within(problem, &rule.value, span),
-            None => problem,
-        };
-        (problem, rule.is_warning)
-    };
-    found.map(place).collect()
 }
 
 #[cfg(test)]

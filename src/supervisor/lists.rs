@@ -68,7 +68,7 @@ pub(super) async fn probe_in_time(site: &Site) {
 /// Probes the lists that are due, all at once: one that does not answer keeps no other waiting.
 pub(super) async fn probe(site: &Site) {
     let mut probes = JoinSet::new();
-    for list in site.policy.lists() {
+    for list in site.lists() {
         if let Some(probe) = list.due(now_ms()) {
             let (list, dns) = (Arc::clone(list), Arc::clone(&site.dns));
             probes.spawn(async move { list.probed(run(&probe, &dns).await, now_ms()) });

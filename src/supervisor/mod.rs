@@ -7,6 +7,7 @@
 //! It must not touch a session: a worker that is asked something answers through its mailbox or not at all.
 
 mod build;
+mod candidate;
 mod certificates;
 mod control;
 pub mod examine;

@@ -233,12 +233,17 @@ fn judgements(kept: &Kept, wanted: &Wanted) -> Judgements {
             .into_iter()
             .collect(),
         Wanted::Latest(most) => kept.all.latest().take(*most).map(owned).collect(),
+        Wanted::Differences(most) => kept.differences.latest().take(*most).map(owned).collect(),
     };
-    let extent = kept.all.extent();
+    let ring = match wanted {
+        Wanted::Differences(_) => &kept.differences,
+        Wanted::Id(_) | Wanted::Latest(_) => &kept.all,
+    };
+    let extent = ring.extent();
     Judgements {
         texts,
         count: extent.count,
-        max: kept.all.max(),
+        max: ring.max(),
         since: extent.since,
         missing: 0,
     }

@@ -7,6 +7,7 @@ mod auth;
 mod authentic;
 mod backend;
 mod binding;
+mod candidate;
 mod capacity;
 mod caps;
 mod certificates;

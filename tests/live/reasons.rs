@@ -148,4 +148,25 @@ crate::on_all_engines! {
             assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
         }
     }
+
+    fn the_message_says_why_where_that_is_wanted(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[[policy.rule]]\nname = \"odd\"\nwhen = 'recipient.local == \"b\"'\nscore = 1.5\n";
+        let forged = "x-gatepost-status : score=0\r\n\tchecks=none\r\nSubject: x\r\n\r\nx\r\n";
+        for (word, plain, scored) in [("none", 1, 1), ("tagged", 0, 1), ("all", 1, 1)] {
+            let config = format!("{}[policy]\nexplain_header = \"{word}\"\n{policy}", pool(&[&backend], ""));
+            let gatepost = Gatepost::start(engine, &config);
+            let mut client = Client::hello(gatepost.smtp);
+            for (to, fields) in [("c@example.net", plain), ("b@example.net", scored)] {
+                assert!(client.send("a@a.example", &[to], forged).starts_with("250"));
+                let text = backend.with_messages(|all| all.last().map(|message| message.text())).expect("a message");
+                let count = text.to_lowercase().matches("x-gatepost-status").count();
+                assert_eq!(count, fields, "{word} {to}: {text}");
+                // Where it is switched on, what a client writes there is removed; what we write is on top.
+                let own = text.contains("\r\nX-Gatepost-Status: score=1.5 checks=rule.odd:1.5\r\n");
+                assert_eq!(own, word != "none" && to == "b@example.net", "{word} {to}: {text}");
+                assert_eq!(text.contains("checks=none"), word == "none", "{word} {to}: {text}");
+            }
+        }
+    }
 }

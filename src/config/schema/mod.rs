@@ -106,6 +106,14 @@ pub struct Config {
     /// What is checked, and what happens then. Each check has an outcome (`then`), can be tried out with `mode =
     /// "shadow"`, and is named in the log line of each message that it matched.
     pub policy: Policy,
+    /// A candidate: a whole configuration file whose `[policy]` (and `[listener.policy]`, by the listeners' names) is judged beside
+    /// the one in force, on the same clients and messages, and decides nothing. Where its verdict differs, that is counted
+    /// (`gatepost_shadow_config_total`), logged (`shadow=`) and listed (`gatepost explain --shadow`). No client waits for
+    /// it: what it asks the DNS beyond the policy in force is unknown to it where it has not come when the client's fate is
+    /// settled. Its rates count apart. A relative path starts in the folder of this file. Read again at a reload; an error in it
+    /// is an error of this file.
+    #[schemars(with = "Option<String>")]
+    pub shadow_config: Option<PathBuf>,
     /// Limits on sizes and counts. A client that goes above one gets the reply named here, and memory does not grow.
     pub limits: Limits,
     /// How long each stage may take. A wait may end up to a tenth of a second late.

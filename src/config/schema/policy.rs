@@ -36,6 +36,11 @@ pub struct Policy {
     /// were refused, which helps to find wrong refusals; it costs a few more replies for each refused client. A client
     /// that authenticates before RCPT is not refused. Limits on connections and sessions are always told at once.
     pub log_rejected: LogRejected,
+    /// Which messages get a header field with their score and the checks that matched, for those that read the message and for
+    /// filters of mailboxes: `X-Gatepost-Status: score=3.5 checks=spf.softfail:2,rdns.none:1.5`. It names 20 checks at most.
+    /// Fields of that name that a message brings are forged: they are removed wherever a listener adds it. Of a message larger
+    /// than `limits.window` it tells what was found up to its header.
+    pub explain_header: ExplainHeader,
     /// Most accounts of `rate(…)` in rules that are remembered; each takes 16 octets. When the table is full, the
     /// accounts with the least use are forgotten first.
     pub rate_table: u32,

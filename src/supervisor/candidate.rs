@@ -1,0 +1,98 @@
+//! The candidate of `shadow_config`: a whole configuration, of which the policy is judged beside the one in force.
+
+use crate::{
+    config::{self, Config, ConfigSource, Loaded, Overrides, Problem, Severity},
+    policy::{self, Policy, Shared},
+    proxy::Shadow,
+};
+
+/// Reads the candidate, where there is one. What it says of a candidate of its own is not looked at.
+///
+/// # Errors
+/// Every problem in it that concerns its text; see [`build`] for the files that it names.
+pub(super) fn load(config: &Config) -> Option<Result<Config, Vec<Problem>>> {
+    let source = ConfigSource {
+        file: Some(config.shadow_config.clone()?),
+        overrides: Overrides::default(),
+    };
+    Some(source.load().and_then(|loaded| {
+        let found = rules(&loaded).into_iter();
+        let errors: Vec<Problem> = found
+            .filter(|(problem, _)| problem.is_error())
+            .map(|(problem, _)| problem)
+            .collect();
+        match errors.is_empty() {
+            true => Ok(loaded.config),
+            false => Err(errors),
+        }
+    }))
+}
+
+/// Builds its policy for the listeners of `config`. `before` lends what it has counted.
+///
+/// # Errors
+/// Every problem, in words for the operator.
+pub(super) fn build(
+    config: &Config,
+    before: Option<&Shadow>,
+) -> Result<Option<Shadow>, Vec<String>> {
+    let candidate = match load(config) {
+        None => return Ok(None),
+        Some(Ok(candidate)) => candidate,
+        Some(Err(problems)) => {
+            let lines = problems.iter().map(Problem::brief);
+            return Err(lines.map(|line| format!("shadow_config: {line}")).collect());
+        }
+    };
+    let policies = policies(&candidate, config);
+    let policy = Policy::build_all(&policies, &config.hostname).map_err(|faults| {
+        let faults = faults.iter();
+        faults
+            .map(|fault| format!("shadow_config: policy.{fault}"))
+            .collect::<Vec<_>>()
+    })?;
+    if let Some(before) = before {
+        policy.follow(&before.policy);
+    }
+    let shared = match before {
+        Some(before) => before.shared.adapted(&policies),
+        None => Shared::of_all(&policies),
+    };
+    Ok(Some(Shadow { policy, shared }))
+}
+
+/// What the candidate would judge on each listener that is in force: by the listener of the same name, or as on one that has
+/// no policy of its own.
+fn policies(candidate: &Config, config: &Config) -> Vec<config::Policy> {
+    let of = |listener: &config::Listener| {
+        let named = candidate.listener.iter();
+        let named = named.clone().find(|one| one.name == listener.name);
+        match named {
+            Some(named) => candidate.policy_of(named),
+            None => candidate.policy_of(&config::Listener {
+                policy: config::PolicyPart::default(),
+                ..listener.clone()
+            }),
+        }
+    };
+    config.listener.iter().map(of).collect()
+}
+
+/// What is wrong with conditions and replies of rules, and whether it stops nothing.
+pub(super) fn rules(loaded: &Loaded) -> Vec<(Problem, bool)> {
+    let found = policy::rule_mistakes(&loaded.config).into_iter();
+    let place = |rule: policy::WrongRule| {
+        let severity = match rule.is_warning {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        let mistake = rule.mistake;
+        let problem = loaded.problem(severity, &rule.key, mistake.message, mistake.hint);
+        let problem = match mistake.span {
+            Some(span) => loaded.problem_within(problem, &rule.value, span),
+            None => problem,
+        };
+        (problem, rule.is_warning)
+    };
+    found.map(place).collect()
+}
