@@ -20,7 +20,7 @@ use std::{
 };
 
 /// One fenced block.
-struct Block {
+pub struct Block {
     /// The line number of its first line of text, from 0.
     first: usize,
     /// The words after the fence.
@@ -30,7 +30,7 @@ struct Block {
 }
 
 impl Block {
-    fn language(&self) -> &str {
+    pub fn language(&self) -> &str {
         self.info.split_whitespace().next().unwrap_or("")
     }
 
@@ -39,7 +39,7 @@ impl Block {
         words.find_map(|word| word.strip_prefix("file="))
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.lines.iter().fold(String::new(), |mut text, line| {
             let _ = writeln!(text, "{line}");
             text
@@ -47,7 +47,7 @@ impl Block {
     }
 }
 
-fn blocks(document: &str) -> Vec<Block> {
+pub fn blocks(document: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(Block, usize)> = None;
     for (number, line) in document.lines().enumerate() {
@@ -73,12 +73,12 @@ fn blocks(document: &str) -> Vec<Block> {
     found
 }
 
-fn read(document: &str) -> String {
+pub fn read(document: &str) -> String {
     fs::read_to_string(format!("{ROOT}/{document}")).expect("the document is there")
 }
 
 /// A fragment with what a file needs besides. Lists that it names are there, and empty.
-fn completed(fragment: &str, folder: &Path) -> String {
+pub fn completed(fragment: &str, folder: &Path) -> String {
     let mut whole = String::new();
     if !fragment.contains("hostname") {
         whole += "hostname = \"mx.example.net\"\n";
@@ -191,7 +191,7 @@ fn commands(block: &Block) -> Vec<Shown> {
 }
 
 /// Standard output and error of a command, as a shell runs it.
-fn run(command: &str, folder: &Path) -> String {
+pub fn run(command: &str, folder: &Path) -> String {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_gatepost"));
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", program.parent().expect("a folder").display());

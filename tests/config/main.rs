@@ -4,6 +4,7 @@
 mod credentials;
 mod documents;
 mod reading;
+mod recipes;
 mod shipped;
 mod tables;
 
