@@ -3,6 +3,7 @@
 use super::{
     backend::Backend,
     greeting::{connect, free_address, wait_for_greeting},
+    names::Names,
     peer::{Peer, Words, program},
     process::Running,
     source,
@@ -69,6 +70,7 @@ pub struct Bench {
     pub peers: Vec<Started>,
     // Behind the peers: they are stopped before their backend is.
     backend: Backend,
+    _names: Names,
     work: Work,
     cores: Cores,
 }
@@ -77,7 +79,7 @@ impl Started {
     fn start(
         peer: Peer,
         work: &Work,
-        backend: SocketAddr,
+        (backend, dns): (SocketAddr, SocketAddr),
         cores: &[usize],
         gatepost: &str,
     ) -> io::Result<Started> {
@@ -88,11 +90,12 @@ impl Started {
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
         let address = free_address()?;
-        let words = words(&folder, address, backend, cores.len(), gatepost)?;
+        let mut words = words(&folder, address, backend, cores.len(), gatepost)?;
+        words.insert("dns".into(), dns.to_string());
         let names = ["edge.bench.example".into(), "127.0.0.1".into()];
         let made = tls::make(&names, KeyKind::Ecdsa).map_err(io::Error::other)?;
         made.write(folder.path())?;
-        let command = peer.prepare(&words, &work.tls.modes())?;
+        let command = peer.prepare(&words, &work.modes())?;
         let log = folder.path().join("errors");
         let mut running = Running::start(&peer.name, &command, cores, fs::File::create(&log)?)?;
         wait_for_greeting(address, work.tls.front, || running.check()).map_err(|error| {
@@ -165,10 +168,12 @@ impl Bench {
         refused: &mut Vec<String>,
     ) -> io::Result<Bench> {
         let backend = Backend::start(&work, &cores.ends)?;
+        let names = Names::start()?;
         let mut started = Vec::new();
         for peer in peers {
             let address = backend.address();
-            match Started::start(peer.clone(), &work, address, &cores.peer, gatepost) {
+            let behind = (address, names.address());
+            match Started::start(peer.clone(), &work, behind, &cores.peer, gatepost) {
                 Ok(peer) => started.push(peer),
                 // Without these there is nothing to compare.
                 Err(error) if peer.is_gatepost() || started.is_empty() => return Err(error),
@@ -178,6 +183,7 @@ impl Bench {
         Ok(Bench {
             peers: started,
             backend,
+            _names: names,
             work,
             cores: cores.clone(),
         })

@@ -10,6 +10,7 @@ mod awake;
 mod backend;
 mod bench;
 mod greeting;
+mod names;
 mod page;
 mod peer;
 mod process;

@@ -2,13 +2,13 @@
 //!
 //! A peer file says which programs it needs, how to install them, which files to write and what to run. In all of its
 //! texts these words are replaced: `@address@` (where it listens), `@sink@`, `@sink_host@`, `@sink_port@` (the
-//! backend), `@spare@` (another free address), `@folder@` (its own, gone afterwards), `@user@` (who runs this),
+//! backend), `@dns@` (a server that answers what a policy asks), `@spare@` (another free address), `@folder@` (its own, gone afterwards), `@user@` (who runs this),
 //! `@workers@`, `@connections@` (how many it can hold with the descriptors it has), `@variant@`, `@gatepost@`. In the
 //! folder lie `certificate.pem`, `key.pem` and `both.pem`, for peers with TLS.
 //!
 //! What only some works want stands below `when`: for `implicit` and `starttls` (the client speaks TLS) and `behind` (the
 //! backend does) it has words of the peer's own, which are empty in all other works. A peer that has no such entry can't
-//! do those works.
+//! do those works. `policy` is the same for a policy with answers from the DNS: a peer that has none does those works as it is.
 
 use serde::Deserialize;
 use std::{

@@ -118,7 +118,7 @@ fn those_for(work: &Work, chosen: &[Peer]) -> Result<Vec<Peer>, String> {
     if let Some(why) = base.missing(rustix::process::getuid().is_root()) {
         return Err(why);
     }
-    let modes = work.tls.modes();
+    let modes = work.modes();
     let others = chosen.iter().filter(|peer| {
         let wanted = peer.is_gatepost() || work.all_peers;
         wanted && peer.name != work.base && peer.can(&modes)

@@ -56,9 +56,8 @@ impl Tls {
         ..Tls::NONE
     };
 
-    /// The names of what a peer must be able to do: keys of `when` in its file.
-    #[must_use]
-    pub fn modes(self) -> Vec<&'static str> {
+    /// Its part of [`Work::modes`].
+    fn modes(self) -> Vec<&'static str> {
         let front = Some(self.front.as_str()).filter(|_| self.front != Mode::None);
         let behind = self.behind.then_some("behind");
         front.into_iter().chain(behind).collect()
@@ -132,6 +131,8 @@ pub struct Work {
     pub chunking: bool,
     /// How TLS is spoken.
     pub tls: Tls,
+    /// Whether a policy with rules and answers from the DNS is on, where the peer has one.
+    pub policy: bool,
     /// The peer that the others are held against.
     pub base: &'static str,
     /// The bars.
@@ -153,10 +154,21 @@ const KEPT: Work = Work {
     bdat: false,
     chunking: false,
     tls: Tls::NONE,
+    policy: false,
     base: "haproxy",
     bars: Bars::NONE,
     all_peers: true,
 };
+
+impl Work {
+    /// The names of what a peer must be able to do: keys of `when` in its file.
+    #[must_use]
+    pub fn modes(&self) -> Vec<&'static str> {
+        let mut modes = self.tls.modes();
+        modes.extend(self.policy.then_some("policy"));
+        modes
+    }
+}
 
 /// A handshake for each message.
 const HANDSHAKES: Work = Work {
@@ -198,6 +210,32 @@ pub const WORKS: &[Work] = &[
         per_session: 1,
         messages: 10_000,
         bars: Bars::ratios(0.50, 0.50),
+        all_peers: false,
+        ..KEPT
+    },
+    Work {
+        name: "policy-kept",
+        title: "kept-postfix with 20 rules, 5 lists in the DNS, SPF and reverse names, all remembered",
+        ends: Ends::Postfix,
+        policy: true,
+        bars: Bars {
+            best: Some(0.75),
+            ..Bars::NONE
+        },
+        all_peers: false,
+        ..KEPT
+    },
+    Work {
+        name: "policy-one",
+        title: "one-postfix with the same policy",
+        ends: Ends::Postfix,
+        per_session: 1,
+        messages: 10_000,
+        policy: true,
+        bars: Bars {
+            best: Some(0.60),
+            ..Bars::NONE
+        },
         all_peers: false,
         ..KEPT
     },
