@@ -19,6 +19,8 @@ pub enum RecordType {
     Ptr,
     /// Text.
     Txt,
+    /// Hosts that serve (RFC 2782).
+    Srv,
 }
 
 /// One question: equal ones are asked once.
@@ -55,6 +57,17 @@ pub enum Record {
     Ptr(Arc<str>),
     /// The character strings of a TXT record, joined without anything between them (RFC 7208 section 3.3).
     Txt(Arc<[u8]>),
+    /// A host that serves; one without a name says that the service is not offered (RFC 2782).
+    Srv {
+        /// Those of the lowest are used first.
+        priority: u16,
+        /// The share among those of the same priority.
+        weight: u16,
+        /// Where it listens.
+        port: u16,
+        /// The host's name.
+        target: Arc<str>,
+    },
 }
 
 /// Why there is no answer.

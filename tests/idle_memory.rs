@@ -103,7 +103,7 @@ fn start(engine: Engine, keys: &str) -> (Worker, SocketAddr) {
     let address = bound.address();
     let registry = Registry::new();
     let shared = Arc::new(Shared::new(&config.policy));
-    let site = build_site(config, None, &registry, &Default::default()).expect("it is sound");
+    let site = build_site(config, None, &registry, &Default::default(), None).expect("it is sound");
     let plan = Plan {
         number: 0,
         workers: 1,

@@ -96,11 +96,11 @@ pub fn is_domain(name: &str) -> bool {
 /// # Errors
 /// If it's not of that form, or a form that isn't there yet.
 pub fn backend(text: &str) -> Result<(&str, u16), (String, String)> {
-    if text.starts_with("srv:") || text.starts_with("mx:") {
+    if text.starts_with("mx:") {
         let hint =
             "name the backends themselves, as \"host:port\"; a host may have several addresses";
         return Err((
-            format!("\"{text}\": this version looks up addresses, not SRV or MX records"),
+            format!("\"{text}\": this version looks up addresses and SRV records, not MX records"),
             hint.to_string(),
         ));
     }
@@ -137,6 +137,31 @@ pub fn backend(text: &str) -> Result<(&str, u16), (String, String)> {
     } else {
         Err(wrong("write \"host:port\"".into()))
     }
+}
+
+/// A backend that SRV records name: `srv:_smtp._tcp.mail.internal`. `None` where the text is none of these; else the name that
+/// is asked for, and the domain in it.
+///
+/// # Errors
+/// What is wrong with the name, and what to write.
+#[allow(clippy::type_complexity, reason = "the form of its neighbours")]
+pub fn service(text: &str) -> Option<Result<(&str, &str), (String, String)>> {
+    let name = text.strip_prefix("srv:")?;
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |text: &str| text.len() > 1 && text.starts_with('_') && is_host(&text[1..]);
+    let mut parts = name.splitn(3, '.');
+    let found = match (parts.next(), parts.next(), parts.next()) {
+        (Some(service), Some(protocol), Some(domain))
+            if label(service) && label(protocol) && is_host(domain) =>
+        {
+            Ok((name, domain))
+        }
+        _ => Err((
+            format!("\"{text}\" is no service"),
+            "write \"srv:_smtp._tcp.mail.internal\"".into(),
+        )),
+    };
+    Some(found)
 }
 
 /// A domain of a route: `example.net`, `.example.org`, `*`.
@@ -345,7 +370,7 @@ mod tests {
             ("10.0.0.256:25", "write \"host:port\""),
             ("", "write \"host:port\""),
             (
-                "srv:_smtp._tcp.mail.internal",
+                "mx:mail.internal",
                 "name the backends themselves, as \"host:port\"; a host may have several addresses",
             ),
         ] {
@@ -355,6 +380,27 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn services() {
+        for (text, name) in [
+            ("srv:_smtp._tcp.mail.internal", "_smtp._tcp.mail.internal"),
+            ("srv:_lmtp._tcp.example.net.", "_lmtp._tcp.example.net"),
+        ] {
+            let (found, domain) = service(text).expect("a service").expect("a name");
+            assert_eq!(found, name);
+            assert!(name.ends_with(domain) && !domain.starts_with('_'));
+        }
+        for text in [
+            "srv:",
+            "srv:mail.internal",
+            "srv:_smtp._tcp",
+            "srv:_._tcp.a.example",
+        ] {
+            assert!(service(text).expect("a service").is_err(), "{text}");
+        }
+        assert!(service("mail.internal:25").is_none());
     }
 
     #[test]

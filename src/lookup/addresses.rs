@@ -1,35 +1,31 @@
-//! The addresses of a host: from `/etc/hosts`, else from the DNS by `/etc/resolv.conf` or `[dns] servers`.
+//! Where a host is: its addresses from `/etc/hosts`, else from the DNS; and which hosts serve (SRV records).
 //!
-//! Both files are read again once they have changed. Nothing is cached here:
-//! an [`Answer`] says how long it holds, and the caller looks again in time, or earlier where it has a reason to.
+//! The questions are those of the checks ([`Dns`]): the same servers, and the answers fill the same cache. They are asked
+//! whatever the cache says, for the caller knows when an answer is due: an [`Answer`] says how long it holds. A look-up takes
+//! `dns.timeout` at most.
 //!
 //! It must not know who asks and what for.
 //!
 //! Rejected: `getaddrinfo` on threads. It tells no TTL, can't be given a time limit, and a thread of it that hangs delays
 //! the end of the process.
 
-use super::system::System;
-use crate::config;
+use super::{dns::Dns, system::Made};
+use crate::dns::{Answer as Told, Question, Record, RecordType, Unknown};
 use hickory_resolver::{
-    Hosts, TokioResolver,
-    config::{LookupIpStrategy, ResolverOpts},
-    net::NetError,
+    Hosts,
     proto::{
         op::Query,
-        rr::{Name, RecordType},
+        rr::{self, Name},
     },
 };
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::timeout_at;
 
 /// An answer holds this long at least, whatever its TTL says.
 pub const TTL_MIN: Duration = Duration::from_secs(5);
 /// And this long at most.
 pub const TTL_MAX: Duration = Duration::from_secs(3600);
-/// Addresses of one name that are used; a name with more is no list of servers.
+/// Addresses of one name that are used, and hosts of one service; a name with more is no list of servers.
 pub const ADDRESSES_MAX: usize = 64;
 
 /// The addresses of a name.
@@ -41,6 +37,28 @@ pub struct Answer {
     pub ttl: Duration,
     /// The family that no server answered about, so that it may have addresses all the same.
     pub unanswered: Option<Family>,
+}
+
+/// A host that serves, by an SRV record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Those of the lowest priority are used first.
+    pub priority: u16,
+    /// Its name, in lower case.
+    pub host: String,
+    /// Where it listens.
+    pub port: u16,
+    /// Its share among those of the same priority.
+    pub weight: u16,
+}
+
+/// The hosts that serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// By priority; none where the service is said not to be offered (a target of `.`).
+    pub targets: Vec<Target>,
+    /// How long it holds, between [`TTL_MIN`] and [`TTL_MAX`].
+    pub ttl: Duration,
 }
 
 /// A family of addresses.
@@ -60,111 +78,140 @@ impl Family {
     }
 }
 
-/// Asks.
-pub struct Resolver(System);
-
-impl Resolver {
-    /// One for these settings. Nothing is asked yet.
-    #[must_use]
-    pub fn new(settings: &config::Dns) -> Resolver {
-        Resolver(System::new(settings, tune))
-    }
-
-    /// What it was made with.
-    #[must_use]
-    pub fn settings(&self) -> &config::Dns {
-        self.0.settings()
-    }
-
-    /// Whether the system's files have changed since the last question.
-    #[must_use]
-    pub fn is_outdated(&self) -> bool {
-        self.0.is_outdated()
-    }
-
-    /// The addresses of a host. Takes `dns.timeout` at most. A host that is in `/etc/hosts` has those of the file alone, and
-    /// no server is asked.
+impl Dns {
+    /// The addresses of a host. A host that is in `/etc/hosts` has those of the file alone, and no server is asked.
     ///
     /// # Errors
     /// In words: there is no such name, it has no address, or no server answers.
-    pub async fn addresses(&self, host: &str) -> Result<Answer, String> {
-        let made = self.0.current()?;
+    pub async fn addresses(self: &Arc<Dns>, host: &str) -> Result<Answer, String> {
+        let made = self.current()?;
         let in_file = in_file(&made.hosts, host);
         if !in_file.is_empty() {
             return Ok(answer(in_file, TTL_MAX, None));
         }
-        let due = tokio::time::Instant::now() + self.settings().timeout.0;
-        let found = match timeout_at(due, made.dns.lookup_ip(host)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(why)) => return Err(told(&why)),
-            Err(_) => {
-                let patience = self.settings().timeout;
-                return Err(format!("no DNS server answered within {patience}"));
+        let patience = self.settings().timeout;
+        let due = tokio::time::Instant::now() + patience.0;
+        let late = || format!("no DNS server answered within {patience}");
+        let mut why = None;
+        for name in made.candidates(host) {
+            let Ok([v4, v6]) = timeout_at(due, self.both(&name)).await else {
+                return Err(late());
+            };
+            match joined(v4, v6) {
+                Ok(answer) => return Ok(answer),
+                // What no server knows may be there.
+                Err(Missing::Late) => return Err(late()),
+                Err(Missing::Broken) => return Err("the DNS servers fail".into()),
+                Err(missing) => why = why.max(Some(missing)),
             }
-        };
-        let mut addresses: Vec<IpAddr> = found.iter().collect();
-        let valid = found.valid_until();
-        let ttl = valid.saturating_duration_since(Instant::now());
-        let unanswered = match missing(&addresses) {
-            Missing::None => None,
-            Missing::Both => return Err("it has no address".into()),
-            Missing::One(family) => {
-                // The name that was found, which the list of search domains may have completed.
-                let name = found.query().name().clone();
-                let more = timeout_at(due, of_family(&made.dns, name, family)).await;
-                match more {
-                    Ok(Some(more)) => {
-                        addresses.extend(more);
-                        None
-                    }
-                    Ok(None) | Err(_) => Some(family),
-                }
-            }
-        };
-        Ok(answer(addresses, ttl, unanswered))
-    }
-}
-
-/// How the library asks for addresses.
-fn tune(options: &mut ResolverOpts, timeout: Duration) {
-    // Three tries fit in `dns.timeout` and leave a moment: where one family is not answered about, the answer about the
-    // other one must still come in time.
-    options.attempts = 2;
-    options.timeout = timeout / 4;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-}
-
-/// Families without an address.
-enum Missing {
-    None,
-    One(Family),
-    Both,
-}
-
-fn missing(addresses: &[IpAddr]) -> Missing {
-    let has = |family: Family| addresses.iter().any(|address| family.has(address));
-    match (has(Family::V4), has(Family::V6)) {
-        (true, true) => Missing::None,
-        (true, false) => Missing::One(Family::V6),
-        (false, true) => Missing::One(Family::V4),
-        (false, false) => Missing::Both,
-    }
-}
-
-/// The addresses of one family; `None` where no server answers. A look-up for both families does not tell this from a
-/// family without addresses.
-async fn of_family(dns: &TokioResolver, name: Name, family: Family) -> Option<Vec<IpAddr>> {
-    let kind = match family {
-        Family::V4 => RecordType::A,
-        Family::V6 => RecordType::AAAA,
-    };
-    match dns.lookup(name, kind).await {
-        Ok(found) => {
-            let all = found.answers().iter();
-            Some(all.filter_map(|record| record.data.ip_addr()).collect())
         }
-        Err(why) if why.is_nx_domain() || why.is_no_records_found() => Some(Vec::new()),
-        Err(_) => None,
+        Err(match why {
+            Some(Missing::Address) => "it has no address".into(),
+            _ => "there is no such name".into(),
+        })
+    }
+
+    /// The hosts of a service: `_smtp._tcp.example.net`.
+    ///
+    /// # Errors
+    /// In words: there is no such record, or no server answers.
+    pub async fn service(self: &Arc<Dns>, name: &str) -> Result<Service, String> {
+        let question = Question {
+            name: name.to_ascii_lowercase().into(),
+            record_type: RecordType::Srv,
+        };
+        match self.learn(&question).await {
+            (Told::Found(records), ttl) => Ok(service(&records, ttl)),
+            (Told::NoName | Told::NoRecords, _) => Err("there is no such SRV record".into()),
+            (Told::Unknown(Unknown::Timeout), _) => {
+                let patience = self.settings().timeout;
+                Err(format!("no DNS server answered within {patience}"))
+            }
+            (Told::Unknown(_), _) => Err("the DNS servers fail".into()),
+        }
+    }
+
+    /// Both families at once.
+    async fn both(self: &Arc<Dns>, name: &Arc<str>) -> [(Told, Option<Duration>); 2] {
+        let question = |record_type| Question {
+            name: Arc::clone(name),
+            record_type,
+        };
+        let (a, aaaa) = (question(RecordType::A), question(RecordType::Aaaa));
+        let (v4, v6) = tokio::join!(self.learn(&a), self.learn(&aaaa));
+        [v4, v6]
+    }
+}
+
+/// Why there is no address, the better known one last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Missing {
+    Name,
+    Address,
+    Broken,
+    Late,
+}
+
+fn joined(v4: (Told, Option<Duration>), v6: (Told, Option<Duration>)) -> Result<Answer, Missing> {
+    let (mut addresses, mut holds) = (Vec::new(), TTL_MAX);
+    let mut unanswered = None;
+    let mut missing = Missing::Name;
+    for (family, (told, ttl)) in [(Family::V4, v4), (Family::V6, v6)] {
+        match told {
+            Told::Found(records) => {
+                addresses.extend(records.iter().filter_map(address));
+                holds = holds.min(ttl.unwrap_or_default());
+            }
+            Told::NoName => {}
+            Told::NoRecords => missing = missing.max(Missing::Address),
+            Told::Unknown(why) => {
+                unanswered = Some(family);
+                missing = missing.max(match why {
+                    Unknown::Timeout => Missing::Late,
+                    Unknown::Overload | Unknown::Broken => Missing::Broken,
+                });
+            }
+        }
+    }
+    match addresses.is_empty() {
+        true => Err(missing),
+        false => Ok(answer(addresses, holds, unanswered)),
+    }
+}
+
+fn address(record: &Record) -> Option<IpAddr> {
+    match record {
+        Record::A(v4) => Some((*v4).into()),
+        Record::Aaaa(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
+
+fn service(records: &[Record], ttl: Option<Duration>) -> Service {
+    let target = |record: &Record| match record {
+        // The root: the service is decidedly not offered (RFC 2782).
+        Record::Srv { target, .. } if target.is_empty() => None,
+        Record::Srv {
+            priority,
+            weight,
+            port,
+            target,
+        } => Some(Target {
+            priority: *priority,
+            host: target.to_string(),
+            port: *port,
+            weight: *weight,
+        }),
+        _ => None,
+    };
+    let mut targets: Vec<Target> = records.iter().filter_map(target).collect();
+    targets.retain(|target| target.port > 0);
+    targets.sort_unstable();
+    targets.dedup();
+    targets.truncate(ADDRESSES_MAX);
+    Service {
+        targets,
+        ttl: ttl.unwrap_or_default().clamp(TTL_MIN, TTL_MAX),
     }
 }
 
@@ -173,7 +220,7 @@ fn in_file(hosts: &Hosts, host: &str) -> Vec<IpAddr> {
     let Ok(name) = Name::from_utf8(host) else {
         return Vec::new();
     };
-    let kinds = [RecordType::A, RecordType::AAAA].into_iter();
+    let kinds = [rr::RecordType::A, rr::RecordType::AAAA].into_iter();
     let found =
         kinds.filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
     found
@@ -196,31 +243,52 @@ fn answer(mut addresses: Vec<IpAddr>, ttl: Duration, unanswered: Option<Family>)
     }
 }
 
-fn told(why: &NetError) -> String {
-    if why.is_nx_domain() {
-        "there is no such name".into()
-    } else if why.is_no_records_found() {
-        "it has no address".into()
-    } else {
-        why.to_string()
+impl Made {
+    /// The names that a host may stand for, in the order in which they are asked for: the list of search domains completes a
+    /// name of few labels (resolv.conf(5)).
+    fn candidates(&self, host: &str) -> Vec<Arc<str>> {
+        let Some(bare) = host.strip_suffix('.') else {
+            let dots = host.bytes().filter(|octet| *octet == b'.').count();
+            let completed = self.search.iter().map(|domain| match &**domain {
+                "" => host.to_string(),
+                domain => format!("{host}.{domain}"),
+            });
+            let mut all: Vec<String> = match dots >= self.dots_min {
+                true => [host.to_string()].into_iter().chain(completed).collect(),
+                false => completed.chain([host.to_string()]).collect(),
+            };
+            let mut seen = Vec::new();
+            all.retain(|name| {
+                let is_new = !seen.contains(name);
+                seen.push(name.clone());
+                is_new
+            });
+            return all.iter().map(|name| plain(name)).collect();
+        };
+        vec![plain(bare)]
     }
+}
+
+fn plain(name: &str) -> Arc<str> {
+    name.to_ascii_lowercase().into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Time;
+    use crate::config::{self, Time};
     use std::net::{SocketAddr, UdpSocket};
 
-    fn resolver(servers: Vec<SocketAddr>, timeout: Time) -> Resolver {
-        Resolver::new(&config::Dns {
+    fn resolver(servers: Vec<SocketAddr>, timeout: Time) -> Arc<Dns> {
+        let settings = config::Dns {
             servers,
             timeout,
             ..config::Dns::default()
-        })
+        };
+        Dns::new(&settings, None)
     }
 
-    fn ask(resolver: &Resolver, host: &str) -> Result<Answer, String> {
+    fn ask(resolver: &Arc<Dns>, host: &str) -> Result<Answer, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -274,7 +342,7 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").expect("bound");
         let server = silent.local_addr().expect("bound");
         let told = ask(&resolver(vec![server], Time::millis(300)), "mail.example.");
-        assert!(told.is_err());
+        assert_eq!(told, Err("no DNS server answered within 300ms".into()));
     }
 
     #[test]
@@ -282,5 +350,50 @@ mod tests {
         let told = ask(&resolver(vec![serve(60)], Time::secs(5)), "localhost");
         let addresses = told.expect("it is known").addresses;
         assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
+    }
+
+    #[test]
+    fn half_an_answer_says_which_half() {
+        let v4 = || Told::Found([Record::A([192, 0, 2, 1].into())].into());
+        let ttl = Some(Duration::from_secs(60));
+        let silent = || (Told::Unknown(Unknown::Timeout), None);
+        let half = joined((v4(), ttl), silent()).expect("an address");
+        assert_eq!(half.unanswered, Some(Family::V6));
+        let whole = joined((v4(), ttl), (Told::NoRecords, None)).expect("an address");
+        assert_eq!(
+            (whole.unanswered, whole.ttl),
+            (None, Duration::from_secs(60))
+        );
+        for (v4, v6, why) in [
+            (Told::NoName, Told::NoName, Missing::Name),
+            (Told::NoRecords, Told::NoRecords, Missing::Address),
+            (Told::NoRecords, silent().0, Missing::Late),
+        ] {
+            assert_eq!(joined((v4, None), (v6, None)), Err(why));
+        }
+    }
+
+    #[test]
+    fn services_are_read_as_rfc_2782_says() {
+        let record = |priority, weight, port, target: &str| Record::Srv {
+            priority,
+            weight,
+            port,
+            target: target.into(),
+        };
+        let told = service(
+            &[
+                record(20, 0, 25, "backup.example"),
+                record(10, 60, 2525, "b.example"),
+                record(10, 40, 25, "a.example"),
+                record(10, 40, 25, "a.example"),
+                record(5, 1, 0, "no.port.example"),
+            ],
+            Some(Duration::from_secs(1)),
+        );
+        let hosts: Vec<&str> = told.targets.iter().map(|t| &*t.host).collect();
+        assert_eq!(hosts, ["a.example", "b.example", "backup.example"]);
+        assert_eq!(told.ttl, TTL_MIN);
+        assert_eq!(service(&[record(0, 0, 0, "")], None).targets, []);
     }
 }

@@ -139,6 +139,7 @@ fn octets_of(answer: &Answer) -> usize {
             + match record {
                 Record::A(_) | Record::Aaaa(_) => 0,
                 Record::Mx { exchange, .. } => exchange.len(),
+                Record::Srv { target, .. } => target.len(),
                 Record::Ptr(name) => name.len(),
                 Record::Txt(text) => text.len(),
             }

@@ -6,7 +6,7 @@
 use super::{
     breaker::{Breaker, Change},
     cache::{Cache, Kept},
-    system::System,
+    system::{Made, System},
     waiter::{Arrived, Waiter},
 };
 use crate::{
@@ -15,7 +15,6 @@ use crate::{
     log::say,
 };
 use hickory_resolver::{
-    config::ResolverOpts,
     net::{DnsError, NetError},
     proto::{
         op::ResponseCode,
@@ -37,9 +36,9 @@ pub const ASKED_MAX: usize = 4096;
 /// all.
 pub const SHARE_MAX: u32 = ASKED_MAX as u32 / 8;
 /// Records of one answer that are looked at; a name with more is not worth it.
-const RECORDS_MAX: usize = 128;
+pub(super) const RECORDS_MAX: usize = 128;
 /// Octets of one TXT record that are kept.
-const TXT_MAX: usize = 8192;
+pub(super) const TXT_MAX: usize = 8192;
 
 /// Something to be done on the control thread.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -145,7 +144,7 @@ impl Dns {
             return Arc::clone(before);
         }
         Arc::new(Dns {
-            system: System::new(settings, tune),
+            system: System::new(settings),
             cache: Cache::new(settings.cache.0),
             breaker: Breaker::new(),
             flights: Mutex::default(),
@@ -191,6 +190,24 @@ impl Dns {
     pub async fn resolve(self: &Arc<Dns>, question: &Question) -> Answer {
         let (answer, ttl) = self.find(question).await;
         self.keep(question, answer, ttl, Instant::now())
+    }
+
+    /// The same, with how long the answer holds where a server told it. What was true before a failure is not told.
+    pub(super) async fn learn(self: &Arc<Dns>, question: &Question) -> (Answer, Option<Duration>) {
+        let (answer, ttl) = self.find(question).await;
+        self.keep(question, answer.clone(), ttl, Instant::now());
+        (answer, ttl)
+    }
+
+    /// Whether the system's files have changed since the last question.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.system.is_outdated()
+    }
+
+    /// The library's resolver, and what the system's files say.
+    pub(super) fn current(&self) -> Result<Made, String> {
+        self.system.current()
     }
 
     /// Joins a flight, or begins one.
@@ -317,14 +334,6 @@ impl Dns {
     }
 }
 
-/// How the library asks: two tries over the servers in the time of one question.
-fn tune(options: &mut ResolverOpts, patience: Duration) {
-    options.attempts = 1;
-    options.timeout = patience / 3;
-    // A forged answer must guess the case of the name as well (draft-vixie-dnsext-dns0x20).
-    options.case_randomization = true;
-}
-
 fn library_type(record_type: RecordType) -> rr::RecordType {
     match record_type {
         RecordType::A => rr::RecordType::A,
@@ -332,6 +341,7 @@ fn library_type(record_type: RecordType) -> rr::RecordType {
         RecordType::Mx => rr::RecordType::MX,
         RecordType::Ptr => rr::RecordType::PTR,
         RecordType::Txt => rr::RecordType::TXT,
+        RecordType::Srv => rr::RecordType::SRV,
     }
 }
 
@@ -344,6 +354,12 @@ fn record_of(data: &RData, wanted: RecordType) -> Option<Record> {
             exchange: plain(&mx.exchange),
         },
         (RData::PTR(name), RecordType::Ptr) => Record::Ptr(plain(&name.0)),
+        (RData::SRV(srv), RecordType::Srv) => Record::Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: plain(&srv.target),
+        },
         (RData::TXT(text), RecordType::Txt) => {
             let mut octets = text.txt_data.concat();
             octets.truncate(TXT_MAX);

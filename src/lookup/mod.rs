@@ -1,9 +1,9 @@
 //! Questions that wait for an answer from elsewhere: the DNS. They are asked on the control thread; a worker never waits for
 //! one, only a session does.
 //!
-//! - [`Resolver::addresses`]: the addresses of a host and how long they hold, for the backends' names.
 //! - [`Dns`]: what the checks of a policy ask. Equal questions share one flight, answers fill one bounded cache of the whole
 //!   process, and an answer comes back to the worker that asked through one mailbox.
+//! - [`Dns::addresses`], [`Dns::service`]: where a host is, which hosts serve, and how long that holds, for the backends' names.
 //! - [`Desk`]: that mailbox's end on a worker. A session has a [`Docket`] from the desk, with the questions of its checks and
 //!   the answers that are there.
 //! - [`Recorded`]: answers from a file, for a trial.
@@ -31,7 +31,9 @@ mod system;
 mod tests;
 mod waiter;
 
-pub use addresses::{ADDRESSES_MAX, Answer as HostAnswer, Family, Resolver, TTL_MAX, TTL_MIN};
+pub use addresses::{
+    ADDRESSES_MAX, Answer as HostAnswer, Family, Service, TTL_MAX, TTL_MIN, Target,
+};
 pub use desk::{Desk, Docket};
 pub use dns::{Asked, Dns};
 pub use recorded::Recorded;

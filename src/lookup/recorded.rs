@@ -102,6 +102,7 @@ fn type_of(word: &str) -> Option<RecordType> {
         "MX" => RecordType::Mx,
         "PTR" => RecordType::Ptr,
         "TXT" => RecordType::Txt,
+        "SRV" => RecordType::Srv,
         _ => return None,
     })
 }
@@ -133,6 +134,23 @@ fn record(record_type: RecordType, data: &str) -> Result<Record, String> {
         RecordType::Ptr if data.is_empty() => return Err(wrong("name")),
         RecordType::Ptr => Record::Ptr(plain(data).into()),
         RecordType::Txt => Record::Txt(strings(data).into()),
+        RecordType::Srv => {
+            let mut words = data.split_whitespace();
+            let wrong = || wrong("SRV record: write `10 60 25 mx.example.net`");
+            let mut number = || words.next()?.parse().ok();
+            let numbers = (number(), number(), number());
+            let ((Some(priority), Some(weight), Some(port)), Some(target)) =
+                (numbers, words.next())
+            else {
+                return Err(wrong());
+            };
+            Record::Srv {
+                priority,
+                weight,
+                port,
+                target: plain(target).into(),
+            }
+        }
     })
 }
 
@@ -214,7 +232,7 @@ mod tests {
     fn mistakes_have_their_line() {
         for (text, why) in [
             ("\na.example", "line 2: \"\" is no type"),
-            ("a.example SRV 1", "\"SRV\" is no type"),
+            ("a.example NAPTR 1", "\"NAPTR\" is no type"),
             ("a.example A 300.1.1.1", "is no IPv4 address"),
             ("a.example AAAA 192.0.2.1", "is no IPv6 address"),
             ("a.example MX mx.a.example", "is no MX record"),

@@ -23,9 +23,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// When the files were written and how long they are.
 type Stamp = [Option<(SystemTime, u64)>; FILES.len()];
 
-/// Sets what one use of the library differs in; given `dns.timeout`.
-pub(super) type Tune = fn(&mut ResolverOpts, Duration);
-
 /// The library's resolver, and the files that it was made of.
 #[derive(Clone)]
 pub(super) struct Made {
@@ -33,6 +30,10 @@ pub(super) struct Made {
     looked: Instant,
     /// What `/etc/hosts` says.
     pub hosts: Arc<Hosts>,
+    /// The domains that complete a name.
+    pub search: Arc<[String]>,
+    /// A name with so many dots is asked for as it is first.
+    pub dots_min: usize,
     /// Asks the servers.
     pub dns: TokioResolver,
 }
@@ -40,16 +41,14 @@ pub(super) struct Made {
 /// Makes it.
 pub(super) struct System {
     settings: config::Dns,
-    tune: Tune,
     made: Mutex<Option<Made>>,
 }
 
 impl System {
     /// Nothing is made yet.
-    pub fn new(settings: &config::Dns, tune: Tune) -> System {
+    pub fn new(settings: &config::Dns) -> System {
         System {
             settings: settings.clone(),
-            tune,
             made: Mutex::default(),
         }
     }
@@ -84,17 +83,12 @@ impl System {
             made.looked = now;
             return Ok(made.clone());
         }
-        let fresh = Made {
-            stamp,
-            looked: now,
-            hosts: Arc::new(Hosts::from_system().unwrap_or_default()),
-            dns: self.make().map_err(|why| why.to_string())?,
-        };
+        let fresh = self.make(stamp, now).map_err(|why| why.to_string())?;
         *made = Some(fresh.clone());
         Ok(fresh)
     }
 
-    fn make(&self) -> Result<TokioResolver, NetError> {
+    fn make(&self, stamp: Stamp, looked: Instant) -> Result<Made, NetError> {
         // Without a file the local host is asked, as the C library does.
         let (mut config, mut options) = read_system_conf().unwrap_or_else(|_| {
             let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -116,11 +110,27 @@ impl System {
         // The file of hosts is read apart from this, and what is cached is cached where it can be refreshed.
         options.use_hosts_file = ResolveHosts::Never;
         options.cache_size = 0;
-        (self.tune)(&mut options, self.settings.timeout.0);
+        // Two tries over the servers in the time of one question.
+        options.attempts = 1;
+        options.timeout = self.settings.timeout.0 / 3;
+        // A forged answer must guess the case of the name as well (draft-vixie-dnsext-dns0x20).
+        options.case_randomization = true;
+        let search = config.search().iter().chain(config.domain());
+        let search =
+            search.map(|domain| domain.to_ascii().trim_end_matches('.').to_ascii_lowercase());
+        let (search, dots_min) = (search.collect(), options.ndots);
         let provider = TokioRuntimeProvider::default();
-        TokioResolver::builder_with_config(config, provider)
+        let dns = TokioResolver::builder_with_config(config, provider)
             .with_options(options)
-            .build()
+            .build()?;
+        Ok(Made {
+            stamp,
+            looked,
+            hosts: Arc::new(Hosts::from_system().unwrap_or_default()),
+            search,
+            dots_min,
+            dns,
+        })
     }
 }
 

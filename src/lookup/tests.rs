@@ -1,7 +1,9 @@
 //! What is asked of a server that answers by the name: `found`, `nodata`, `none`, `failed`, `silent`, `long`.
 
+mod lies;
+
 use super::{
-    dns::{Asked, Dns, SHARE_MAX},
+    dns::{Asked, Dns, RECORDS_MAX, SHARE_MAX, TXT_MAX},
     waiter::{Arrived, Waiter},
 };
 use crate::{
@@ -64,15 +66,41 @@ fn answer(question: &[u8], datagram: bool) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Answers over UDP and TCP on one port.
-fn serve() -> SocketAddr {
-    let (udp, tcp) = (0..100)
+/// A port for UDP, and the same for TCP.
+fn both_ports() -> (UdpSocket, TcpListener) {
+    (0..100)
         .find_map(|_| {
             let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
             let tcp = TcpListener::bind(udp.local_addr().expect("bound")).ok()?;
             Some((udp, tcp))
         })
-        .expect("a port that is free for both");
+        .expect("a port that is free for both")
+}
+
+/// Answers the questions of each connection.
+fn answer_streams(tcp: &TcpListener, answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static) {
+    for stream in tcp.incoming() {
+        let Ok(mut stream) = stream else { return };
+        let answer = answer.clone();
+        thread::spawn(move || {
+            let mut length = [0; 2];
+            while stream.read_exact(&mut length).is_ok() {
+                let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+                if stream.read_exact(&mut question).is_err() {
+                    return;
+                }
+                let out = answer(&question);
+                let length = u16::try_from(out.len()).expect("a message of TCP");
+                let _ = stream.write_all(&length.to_be_bytes());
+                let _ = stream.write_all(&out);
+            }
+        });
+    }
+}
+
+/// Answers over UDP and TCP on one port.
+fn serve() -> SocketAddr {
+    let (udp, tcp) = both_ports();
     let address = udp.local_addr().expect("bound");
     thread::spawn(move || {
         let mut room = [0; 512];
@@ -83,22 +111,9 @@ fn serve() -> SocketAddr {
         }
     });
     thread::spawn(move || {
-        for stream in tcp.incoming() {
-            let Ok(mut stream) = stream else { return };
-            thread::spawn(move || {
-                let mut length = [0; 2];
-                while stream.read_exact(&mut length).is_ok() {
-                    let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
-                    if stream.read_exact(&mut question).is_err() {
-                        return;
-                    }
-                    if let Some(out) = answer(&question, false) {
-                        let _ = stream.write_all(&(out.len() as u16).to_be_bytes());
-                        let _ = stream.write_all(&out);
-                    }
-                }
-            });
-        }
+        answer_streams(&tcp, |question| {
+            answer(question, false).expect("what is silent is so over UDP")
+        });
     });
     address
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use std::sync::{Arc, atomic::AtomicU32};
 
-/// Builds it. `before` lends what outlives a reload: session counts, backends' health and budgets. Nothing of `before`
+/// Builds it. `names` are what is known of the backends' names, and `dns` is what told that. `before` lends what outlives a reload: session counts, backends' health and budgets. Nothing of `before`
 /// changes: what the new configuration changes in what it shares with the old one waits for [`put_in_force`].
 ///
 /// # Errors
@@ -27,6 +27,7 @@ pub fn build_site(
     before: Option<&Site>,
     registry: &Registry,
     names: &Names,
+    dns: Option<&Arc<Dns>>,
 ) -> Result<Site, Vec<String>> {
     let policy = Policy::build_all(&config.policies(), &config.hostname);
     let shadow = candidate::build(&config, before.and_then(|site| site.shadow.as_deref()));
@@ -74,7 +75,7 @@ pub fn build_site(
     if let Some(before) = before {
         policy.follow(&before.policy);
     }
-    let (dns, reports) = beside_sessions(&config, before);
+    let (dns, reports) = beside_sessions(&config, before, dns);
     Ok(Site::new(
         config,
         Parts {
@@ -93,8 +94,12 @@ pub fn build_site(
 }
 
 /// What works for the sessions on threads of its own.
-fn beside_sessions(config: &Config, before: Option<&Site>) -> (Arc<Dns>, Option<Arc<Inbox>>) {
-    let dns = Dns::new(&config.dns, before.map(|site| &site.dns));
+fn beside_sessions(
+    config: &Config,
+    before: Option<&Site>,
+    dns: Option<&Arc<Dns>>,
+) -> (Arc<Dns>, Option<Arc<Inbox>>) {
+    let dns = Dns::new(&config.dns, dns.or(before.map(|site| &site.dns)));
     // A folder can't be had later: the process has given its rights up.
     let reports = match before {
         None => Inbox::of(config),
@@ -130,7 +135,7 @@ mod tests {
         before: Option<&Site>,
         registry: &Registry,
     ) -> Result<Site, Vec<String>> {
-        super::build_site(config, before, registry, &Names::new())
+        super::build_site(config, before, registry, &Names::new(), None)
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Bench {
     /// What is wrong with the files that the configuration names.
     pub fn new(config: Config) -> Result<Bench, RunError> {
         let registry = Registry::new();
-        match build_site(config, None, &registry, &Names::new()) {
+        match build_site(config, None, &registry, &Names::new(), None) {
             Ok(site) => Ok(Bench { site }),
             Err(problems) => Err(RunError::Config(problems)),
         }
@@ -197,6 +197,7 @@ fn word(record_type: RecordType) -> &'static str {
         RecordType::Mx => "MX",
         RecordType::Ptr => "PTR",
         RecordType::Txt => "TXT",
+        RecordType::Srv => "SRV",
     }
 }
 

@@ -146,8 +146,7 @@ impl Process {
             config: config.clone(),
         };
         let learned = runtime.block_on(names::learn(&config, None));
-        let site = build_site(config, None, &registry, &learned.names());
-        let site = site.map_err(RunError::Config)?;
+        let site = first_site(config, &registry, &learned)?;
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
         runtime.block_on(lists::probe_in_time(&site));
@@ -203,6 +202,16 @@ fn finish(
     // Not a drop, which waits for what blocks: a name that is being looked up, a file on a network.
     runtime.shutdown_background();
     outcome.and(ended)
+}
+
+/// Builds what the workers begin with.
+fn first_site(
+    config: Config,
+    registry: &Registry,
+    learned: &names::Learned,
+) -> Result<Site, RunError> {
+    let (names, dns) = (learned.names(), Some(learned.dns()));
+    build_site(config, None, registry, &names, dns).map_err(RunError::Config)
 }
 
 /// Puts what runs among the metrics.

@@ -1,21 +1,22 @@
-//! The backends' host names: looked up at the start, for a reload, when an answer's TTL is over, when `/etc/hosts` or
-//! `/etc/resolv.conf` has changed, and while a backend at one of their addresses is left out.
+//! The backends' names: looked up at the start, for a reload, when an answer's TTL is over, when `/etc/hosts` or
+//! `/etc/resolv.conf` has changed, and while a backend at one of their addresses is left out. A name is a host's, or a service's
+//! (`srv:`), whose SRV records name hosts: those are looked up as if the file named them.
 //!
-//! A name that isn't found stops nothing: its backend counts as down until it is. The addresses that were found last stay
-//! in use while a look-up fails.
+//! A name that isn't found stops nothing: its backend counts as down until it is. The addresses and hosts that were found last
+//! stay in use while a look-up fails.
 //!
-//! All of it runs on the control thread. A configuration without names asks nothing and makes no resolver.
+//! All of it runs on the control thread. A configuration without names asks nothing.
 
 use crate::{
     config::Config,
     log::say,
-    lookup::{HostAnswer as Answer, Resolver},
+    lookup::{Dns, HostAnswer, Service},
     net::now,
     proxy::Site,
-    upstream::{Named, Names, name_of},
+    upstream::{Named, Names, SERVICE, ServiceTarget, name_of},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -46,11 +47,19 @@ pub(super) struct Known {
     /// When it was asked for last, and the wait until it is asked for again where it leads to a backend that is left out.
     asked: Instant,
     again: Duration,
+    /// The configuration has it, not only an SRV record.
+    is_written: bool,
+}
+
+/// What was found of a name.
+enum Answer {
+    Host(HostAnswer),
+    Service(Service),
 }
 
 /// What a configuration's names were found to be, before it is in force.
 pub(super) struct Learned {
-    resolver: Arc<Resolver>,
+    dns: Arc<Dns>,
     known: BTreeMap<String, Known>,
 }
 
@@ -58,6 +67,11 @@ impl Learned {
     /// For building with.
     pub fn names(&self) -> Names {
         names(&self.known)
+    }
+
+    /// What they were asked of.
+    pub fn dns(&self) -> &Arc<Dns> {
+        &self.dns
     }
 }
 
@@ -77,13 +91,16 @@ pub(super) async fn learn(config: &Config, before: Option<&Directory>) -> Learne
 }
 
 async fn learn_within(config: &Config, before: Option<&Directory>, limit: Duration) -> Learned {
-    let (mut resolver, mut known) = match before {
-        Some(directory) => directory.copy(),
-        None => (Arc::new(Resolver::new(&config.dns)), BTreeMap::new()),
+    let (before, mut known) = match before {
+        Some(directory) => {
+            let (dns, known) = directory.copy();
+            (Some(dns), known)
+        }
+        None => (None, BTreeMap::new()),
     };
-    if *resolver.settings() != config.dns {
+    let dns = Dns::new(&config.dns, before.as_ref());
+    if before.is_some_and(|before| !Arc::ptr_eq(&before, &dns)) {
         // Other servers may know other addresses.
-        resolver = Arc::new(Resolver::new(&config.dns));
         known.clear();
     }
     let all = config.pool.iter().flat_map(|pool| &pool.backends);
@@ -92,19 +109,22 @@ async fn learn_within(config: &Config, before: Option<&Directory>, limit: Durati
         .collect();
     wanted.sort_unstable();
     wanted.dedup();
-    known.retain(|host, _| wanted.contains(host));
-    let deadline = Instant::now() + limit;
-    let mut answers: BTreeMap<String, Result<Answer, String>> =
-        ask(&resolver, wanted.clone(), deadline)
-            .await
-            .into_iter()
-            .collect();
-    for host in wanted {
-        let late = || Err("no DNS server answered in time".to_string());
-        let answer = answers.remove(&host).unwrap_or_else(late);
-        take(known.entry(host.clone()).or_default(), &host, answer);
+    for (name, known) in &mut known {
+        known.is_written = wanted.contains(name);
     }
-    Learned { resolver, known }
+    for name in &wanted {
+        known.entry(name.clone()).or_default().is_written = true;
+    }
+    let deadline = Instant::now() + limit;
+    let mut answers = ask_all(&dns, wanted.clone(), &BTreeMap::new(), deadline).await;
+    for name in wanted {
+        let is_late = !answers.iter().any(|(answered, _)| *answered == name);
+        if is_late {
+            answers.push((name, Err("no DNS server answered in time".to_string())));
+        }
+    }
+    take_all(&mut known, answers);
+    Learned { dns, known }
 }
 
 impl Default for Known {
@@ -114,23 +134,88 @@ impl Default for Known {
             due: Instant::now(),
             asked: Instant::now(),
             again: AGAIN,
+            is_written: false,
         }
     }
 }
 
-/// Asks for all of them; gives the answers that came until the deadline.
-async fn ask(
-    resolver: &Arc<Resolver>,
-    hosts: Vec<String>,
+type Answers = Vec<(String, Result<Answer, String>)>;
+
+/// Asks for all of them, and for the hosts that services name and `known` has not. They come before the services: a host that
+/// serves must be known before it takes the place of another.
+async fn ask_all(
+    dns: &Arc<Dns>,
+    names: Vec<String>,
+    known: &BTreeMap<String, Known>,
     deadline: Instant,
-) -> Vec<(String, Result<Answer, String>)> {
+) -> Answers {
+    let told = ask(dns, names.clone(), deadline).await;
+    let targets = told.iter().flat_map(|(_, answer)| match answer {
+        Ok(Answer::Service(service)) => &*service.targets,
+        _ => &[],
+    });
+    let hosts: BTreeSet<String> = targets.map(|target| target.host.clone()).collect();
+    let is_new = |host: &String| !known.contains_key(host) && !names.contains(host);
+    let hosts = hosts.into_iter().filter(is_new).collect();
+    let mut all = ask(dns, hosts, deadline).await;
+    all.extend(told);
+    all
+}
+
+/// Takes the answers, and forgets the hosts that no service names any more.
+fn take_all(known: &mut BTreeMap<String, Known>, answers: Answers) {
+    let is_service = |(name, _): &(String, _)| name.starts_with(SERVICE);
+    let (services, hosts): (Answers, Answers) = answers.into_iter().partition(is_service);
+    for (name, answer) in hosts {
+        take(known.entry(name.clone()).or_default(), &name, answer);
+    }
+    for (name, answer) in services {
+        let answer = match answer {
+            Ok(Answer::Service(service)) if !leads_somewhere(known, &name, &service) => {
+                Err("none of its hosts has an address".to_string())
+            }
+            answer => answer,
+        };
+        take(known.entry(name.clone()).or_default(), &name, answer);
+    }
+    let targets = known.values().flat_map(|known| &known.named.targets);
+    let targets: BTreeSet<String> = targets.map(|target| target.host.clone()).collect();
+    known.retain(|name, known| known.is_written || targets.contains(name));
+    for host in targets {
+        known.entry(host).or_default();
+    }
+}
+
+/// Whether hosts are known well enough to be used in place of those that are used now.
+fn leads_somewhere(known: &BTreeMap<String, Known>, name: &str, service: &Service) -> bool {
+    let has_address = |host: &str| {
+        let host = known.get(host);
+        host.is_some_and(|host| !host.named.addresses.is_empty())
+    };
+    let before = known.get(name).map(|known| &*known.named.targets);
+    service.targets.is_empty()
+        || before.is_none_or(|before| !before.iter().any(|target| has_address(&target.host)))
+        || service
+            .targets
+            .iter()
+            .any(|target| has_address(&target.host))
+}
+
+/// Asks for all of them; gives the answers that came until the deadline.
+async fn ask(dns: &Arc<Dns>, hosts: Vec<String>, deadline: Instant) -> Answers {
     let (mut answers, mut under_way) = (Vec::new(), JoinSet::new());
     let mut hosts = hosts.into_iter();
     loop {
         for host in hosts.by_ref().take(AT_ONCE - under_way.len()) {
-            let resolver = Arc::clone(resolver);
+            let dns = Arc::clone(dns);
             under_way.spawn(async move {
-                let answer = resolver.addresses(&host).await;
+                let answer = match host.strip_prefix(SERVICE) {
+                    Some(name) => {
+                        let name = name.strip_suffix('.').unwrap_or(name);
+                        dns.service(name).await.map(Answer::Service)
+                    }
+                    None => dns.addresses(&host).await.map(Answer::Host),
+                };
                 (host, answer)
             });
         }
@@ -146,7 +231,14 @@ async fn ask(
 fn take(known: &mut Known, host: &str, answer: Result<Answer, String>) {
     known.asked = Instant::now();
     let named = match answer {
-        Ok(mut answer) => {
+        Ok(Answer::Service(service)) => {
+            known.due = known.asked + service.ttl;
+            Named {
+                targets: tiers(&service),
+                ..Named::default()
+            }
+        }
+        Ok(Answer::Host(mut answer)) => {
             known.due = known.asked + answer.ttl;
             if let Some(family) = answer.unanswered {
                 known.due = known.asked + known.again;
@@ -156,26 +248,32 @@ fn take(known: &mut Known, host: &str, answer: Result<Answer, String>) {
             }
             Named {
                 addresses: answer.addresses,
-                fault: None,
+                ..Named::default()
             }
         }
         Err(why) => {
             known.due = known.asked + known.again;
             Named {
-                addresses: known.named.addresses.clone(),
                 fault: Some(why),
+                ..known.named.clone()
             }
         }
     };
     if named == known.named {
         return;
     }
+    let (addresses, targets) = (named.addresses.iter(), named.targets.iter());
+    let all: Vec<String> = addresses
+        .map(ToString::to_string)
+        .chain(targets.map(|target| format!("{}:{}", target.host, target.port)))
+        .collect();
     match &named.fault {
-        None => {
-            let all: Vec<String> = named.addresses.iter().map(ToString::to_string).collect();
-            say!(Info, "backend {host} is at {}", all.join(", "));
-        }
-        Some(why) if named.addresses.is_empty() => {
+        None if all.is_empty() => say!(
+            Warn,
+            "backend {host}: its SRV record says that the service is not offered"
+        ),
+        None => say!(Info, "backend {host} is at {}", all.join(", ")),
+        Some(why) if all.is_empty() => {
             say!(
                 Warn,
                 "backend {host}: {why}; it counts as down until the name is found"
@@ -189,15 +287,36 @@ fn take(known: &mut Known, host: &str, answer: Result<Answer, String>) {
     known.named = named;
 }
 
+/// The hosts of a service, by what their records say. The tiers of several services, and what is written beside them, begin
+/// at the same one. A share of 0 is a small one (RFC 2782).
+fn tiers(service: &Service) -> Vec<ServiceTarget> {
+    let (mut tier, mut priority) = (0, None);
+    let in_order = service.targets.iter();
+    in_order
+        .map(|target| {
+            if priority.is_some_and(|priority| priority != target.priority) {
+                tier += 1;
+            }
+            priority = Some(target.priority);
+            ServiceTarget {
+                host: target.host.clone(),
+                port: target.port,
+                weight: u32::from(target.weight).max(1),
+                tier,
+            }
+        })
+        .collect()
+}
+
 impl Directory {
     /// Of the configuration of the start.
     pub fn new(learned: Learned) -> Directory {
         Directory(Mutex::new(learned))
     }
 
-    fn copy(&self) -> (Arc<Resolver>, BTreeMap<String, Known>) {
+    fn copy(&self) -> (Arc<Dns>, BTreeMap<String, Known>) {
         let learned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (Arc::clone(&learned.resolver), learned.known.clone())
+        (Arc::clone(&learned.dns), learned.known.clone())
     }
 
     /// Takes the names of another configuration, which is in force now.
@@ -214,9 +333,9 @@ impl Directory {
     pub async fn keep(&self, site: impl Fn() -> Arc<Site>) {
         loop {
             sleep(LOOK).await;
-            let (resolver, known) = self.copy();
+            let (dns, known) = self.copy();
             let (site, moment) = (site(), Instant::now());
-            let outdated = !known.is_empty() && resolver.is_outdated();
+            let outdated = !known.is_empty() && dns.is_outdated();
             let is_due = |known: &Known| {
                 let again = known.asked + known.again <= moment && fails(&site, &known.named);
                 outdated || known.due <= moment || again
@@ -226,20 +345,43 @@ impl Directory {
             if due.is_empty() {
                 continue;
             }
-            let answers = ask(&resolver, due, Instant::now() + KEEP_MAX).await;
+            let asked: BTreeSet<String> = due.iter().cloned().collect();
+            let answers = ask_all(&dns, due, &known, Instant::now() + KEEP_MAX).await;
             let mut learned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            for (host, answer) in answers {
-                // A reload may have brought other servers, or taken the name away, meanwhile.
-                if Arc::ptr_eq(&learned.resolver, &resolver)
-                    && let Some(known) = learned.known.get_mut(&host)
-                {
-                    let well = answer.as_ref().is_ok_and(|a| a.unanswered.is_none());
-                    take(known, &host, answer);
-                    known.again = match well && !fails(&site, &known.named) {
-                        true => AGAIN,
-                        false => (known.again * 2).min(AGAIN_MAX),
-                    };
-                }
+            // A reload may have brought other servers, or taken a name away, meanwhile.
+            if Arc::ptr_eq(&learned.dns, &dns) {
+                let answers = answers.into_iter();
+                let is_kept =
+                    |name: &String| !asked.contains(name) || learned.known.contains_key(name);
+                let answers: Answers = answers.filter(|(name, _)| is_kept(name)).collect();
+                learned.keep(&site, answers);
+            }
+        }
+    }
+}
+
+impl Learned {
+    /// Takes what came while mail flows, and sets when what failed is asked for again.
+    fn keep(&mut self, site: &Site, answers: Answers) {
+        let well: Vec<(String, bool)> = answers
+            .iter()
+            .map(|(name, answer)| {
+                let well = match answer {
+                    Ok(Answer::Host(answer)) => answer.unanswered.is_none(),
+                    Ok(Answer::Service(_)) => true,
+                    Err(_) => false,
+                };
+                (name.clone(), well)
+            })
+            .collect();
+        take_all(&mut self.known, answers);
+        for (name, well) in well {
+            if let Some(known) = self.known.get_mut(&name) {
+                let well = well && known.named.fault.is_none() && !fails(site, &known.named);
+                known.again = match well {
+                    true => AGAIN,
+                    false => (known.again * 2).min(AGAIN_MAX),
+                };
             }
         }
     }
@@ -252,81 +394,4 @@ fn fails(site: &Site, named: &Named) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{self, Backend, Time},
-        lookup::Family,
-    };
-    use std::net::{IpAddr, UdpSocket};
-
-    fn addresses(all: &[&str]) -> Vec<IpAddr> {
-        let all = all.iter();
-        all.map(|text| text.parse().expect("an address")).collect()
-    }
-
-    fn answer(all: &[&str], unanswered: Option<Family>) -> Result<Answer, String> {
-        Ok(Answer {
-            addresses: addresses(all),
-            ttl: Duration::from_secs(60),
-            unanswered,
-        })
-    }
-
-    #[test]
-    fn the_addresses_found_last_stay_while_a_look_up_fails() {
-        let mut known = Known::default();
-        take(&mut known, "a.example", Err("no server answers".into()));
-        assert_eq!(known.named.addresses, addresses(&[]));
-        let both = ["192.0.2.1", "2001:db8::1"];
-        take(&mut known, "a.example", answer(&both, None));
-        assert_eq!(
-            (known.named.addresses.len(), &known.named.fault),
-            (2, &None)
-        );
-        take(&mut known, "a.example", Err("there is no such name".into()));
-        assert_eq!(known.named.addresses, addresses(&both));
-        assert!(known.named.fault.is_some() && known.due <= known.asked + AGAIN_MAX);
-        // Half an answer replaces half of what is known, and the other half is asked for soon.
-        take(
-            &mut known,
-            "a.example",
-            answer(&["192.0.2.2"], Some(Family::V6)),
-        );
-        let half = ["192.0.2.2", "2001:db8::1"];
-        assert_eq!(known.named.addresses, addresses(&half));
-        assert!(known.due <= known.asked + AGAIN_MAX);
-        take(&mut known, "a.example", answer(&["192.0.2.2"], None));
-        assert_eq!(known.named.addresses, addresses(&["192.0.2.2"]));
-    }
-
-    #[test]
-    fn a_silent_server_holds_nothing_up_however_many_names_there_are() {
-        let silent = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let names = (0..3 * AT_ONCE).map(|i| format!("mta{i}.example:25"));
-        let backends = names.chain(["192.0.2.1:25".into(), "[2001:db8::1]:25".into()]);
-        let config = Config {
-            pool: vec![config::Pool {
-                backends: backends.map(Backend::Address).collect(),
-                ..config::Pool::default()
-            }],
-            dns: config::Dns {
-                servers: vec![silent.local_addr().expect("bound")],
-                timeout: Time::secs(60),
-                ..config::Dns::default()
-            },
-            ..Config::default()
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let learned = runtime.block_on(learn_within(&config, None, Duration::from_millis(200)));
-        let names = learned.names();
-        assert_eq!(names.len(), 3 * AT_ONCE, "addresses are no names");
-        for named in names.values() {
-            let fault = named.fault.as_deref();
-            assert_eq!(fault, Some("no DNS server answered in time"));
-        }
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use crate::{
     policy::Shared,
     process::notify,
     proxy::Site,
-    upstream::{Backends, BuildError, Names},
+    upstream::{Backends, BuildError, Names, ServiceTarget},
 };
 use std::{
     net::IpAddr,
@@ -356,7 +356,8 @@ fn build(state: &Arc<State>, runtime: &Handle) -> Result<Built, String> {
     let learned = on_control(runtime, async move {
         learn(&wanted, Some(&names.directory)).await
     })?;
-    let site = build_site(config, Some(&before), &state.registry, &learned.names())
+    let (names, dns) = (learned.names(), Some(learned.dns()));
+    let site = build_site(config, Some(&before), &state.registry, &names, dns)
         .map_err(|problems| problems.join("\n"))?;
     let site = Arc::new(site);
     let probed = Arc::clone(&site);
@@ -387,9 +388,9 @@ fn on_control<T: Send + 'static>(
 
 /// Whether names lead to the same addresses, whatever the last look-up said.
 fn same_addresses(one: &Names, other: &Names) -> bool {
-    let addresses = |names: &Names| -> Vec<(String, Vec<IpAddr>)> {
+    let addresses = |names: &Names| -> Vec<(String, Vec<IpAddr>, Vec<ServiceTarget>)> {
         let all = names.iter();
-        all.map(|(host, named)| (host.clone(), named.addresses.clone()))
+        all.map(|(host, named)| (host.clone(), named.addresses.clone(), named.targets.clone()))
             .collect()
     };
     addresses(one) == addresses(other)

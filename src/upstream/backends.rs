@@ -9,7 +9,7 @@ use super::{
     changes::Changes,
     health::Rules,
     ids::PoolId,
-    names::{self, Names, Place, Unresolved},
+    names::{self, Names, Spot, Unresolved},
     pool::{Pool, Waits},
     pooling::{
         backend::{Backend, BackendView, ConnectionIdentity},
@@ -112,26 +112,26 @@ impl Backends {
         errors.extend(faults.into_iter().map(BuildError::from));
         let found = resolve(i, pool, &self.hosts, errors);
         let session = pool.session(&config.hostname);
-        for (host, address, weight) in found.all {
+        let mut tiers = Vec::new();
+        for (host, spot) in found.all {
             let security = material.identity(pool, host);
-            let identity = identity(pool, &session, address, security);
+            let identity = identity(pool, &session, spot.address, security);
             if backends.iter().any(|b| b.identity == identity) {
                 continue;
             }
+            tiers.push(spot.tier);
             let same = |b: &&Arc<Backend>| b.identity == identity;
-            backends.push(match old.and_then(|old| old.backends.iter().find(same)) {
+            let kept = old.and_then(|old| old.backends.iter().find(same));
+            let (weight, connections) = (spot.weight, pool.connections);
+            backends.push(match kept {
                 Some(kept) => {
-                    let kept = Arc::clone(kept);
-                    self.terms
-                        .push((Arc::clone(&kept), weight, pool.connections));
-                    kept
+                    self.terms.push((Arc::clone(kept), weight, connections));
+                    Arc::clone(kept)
                 }
-                None => Arc::new(Backend::new(
-                    identity,
-                    weight,
-                    pool.connections,
-                    Arc::clone(&queue),
-                )),
+                None => {
+                    let queue = Arc::clone(&queue);
+                    Arc::new(Backend::new(identity, weight, connections, queue))
+                }
             });
         }
         let names = backends.iter().map(|b| &*b.identity.security.name);
@@ -148,6 +148,7 @@ impl Backends {
             identity: pool.identity,
             verify_sender: pool.verify_path().to_owned(),
             backends,
+            tiers: several(tiers),
             unresolved: found.unresolved,
             queue,
             streams: old.map(|old| Arc::clone(&old.streams)).unwrap_or_default(),
@@ -282,11 +283,19 @@ impl Backends {
     }
 }
 
+/// The tiers, where they are not all the same.
+fn several(tiers: Vec<u16>) -> Box<[u16]> {
+    match tiers.last() {
+        Some(0) | None => Box::default(),
+        Some(_) => tiers.into(),
+    }
+}
+
 /// A pool's backends, found.
 #[derive(Default)]
 struct Found<'a> {
-    /// Every address of every backend: its host, itself, its weight.
-    all: Vec<(&'a str, SocketAddr, u32)>,
+    /// Every address of every backend, with its host, by tiers.
+    all: Vec<(&'a str, Spot)>,
     /// Those whose names have no address.
     unresolved: Vec<Unresolved>,
 }
@@ -304,22 +313,19 @@ fn resolve<'a>(
             config::Backend::Address(name) => (name, 1),
             config::Backend::Weighted(weighted) => (&weighted.address, weighted.weight.max(1)),
         };
-        match names::find(name, names) {
-            Ok(Place::At(addresses)) => {
-                let all = addresses.into_iter();
-                found.all.extend(all.map(|a| (backend.host(), a, weight)));
+        match names::find(name, weight, names) {
+            Ok(places) => {
+                let all = places.at.into_iter();
+                found.all.extend(all.map(|spot| (backend.host(), spot)));
+                found.unresolved.extend(places.unresolved);
             }
-            Ok(Place::Unknown(why)) => found.unresolved.push(Unresolved {
-                address: name.clone(),
-                weight,
-                why,
-            }),
             Err(problem) => errors.push(BuildError {
                 key: format!("pool[{i}].backends[{j}]"),
                 problem,
             }),
         }
     }
+    found.all.sort_by_key(|(_, spot)| spot.tier);
     if pool.backends.is_empty() {
         errors.push(BuildError {
             key: format!("pool[{i}].backends"),

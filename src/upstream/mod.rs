@@ -74,7 +74,7 @@ pub use error::{Broken, LeaseError};
 pub use health::{Health, Rules, Trouble};
 pub use ids::{BackendId, PoolId};
 pub use lease::Lease;
-pub use names::{Named, Names, Unresolved, name_of};
+pub use names::{Named, Names, SERVICE, ServiceTarget, Unresolved, name_of};
 pub use origin::Origin;
 pub use outlier::Counts;
 pub use pool::{Pool, Waits};

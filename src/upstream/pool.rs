@@ -59,8 +59,10 @@ pub struct Pool {
     pub identity: PoolIdentity,
     /// The sender that recipients are asked about with; empty: the null sender.
     pub verify_sender: String,
-    /// Its backends, in the order of the file.
+    /// Its backends, in the order of the file, those of a higher tier last.
     pub backends: Vec<Arc<Backend>>,
+    /// The tier of each: a backend is used where none of a lower one can be. Empty: all are of one tier.
+    pub tiers: Box<[u16]>,
     /// Those of the file whose names have no address yet.
     pub unresolved: Vec<Unresolved>,
     pub(super) queue: Arc<Queue>,

@@ -179,8 +179,12 @@ impl Pool {
         ready: impl Fn(&Arc<Backend>) -> bool,
     ) -> Choice {
         let count = self.backends.len();
-        let able = |i: usize| eligible.has(i).then(|| self.candidate(eligible, i, now));
-        let free = |i: usize| able(i).filter(|_| ready(&self.backends[i]));
+        let free = |i: usize| eligible.has(i) && ready(&self.backends[i]);
+        let tier = self.tier(eligible, free);
+        let free = |i: usize| {
+            let is_free = self.is_of(tier, i) && free(i);
+            is_free.then(|| self.candidate(eligible, i, now))
+        };
         let picked = match self.balance {
             Balance::LeastLoaded => balance::least_loaded(count, free, random),
             Balance::FirstAvailable => {
@@ -206,10 +210,30 @@ impl Pool {
     /// The eligible backend of this recipient.
     #[must_use]
     pub fn hashed(&self, eligible: &Eligible<'_>, key: &[u8], now: Tick) -> Option<usize> {
-        let able = |i: usize| eligible.has(i).then(|| self.candidate(eligible, i, now));
+        let tier = self.tier(eligible, |i| eligible.has(i));
+        let able = |i: usize| {
+            let is_able = self.is_of(tier, i) && eligible.has(i);
+            is_able.then(|| self.candidate(eligible, i, now))
+        };
         // Either spelling of a domain goes to the same backend.
         let key = address_to_ascii(key);
         balance::rendezvous(self.backends.len(), able, balance::hash(&key))
+    }
+
+    /// The tier that is used: the lowest with one of the `usable` that is well, or, where none is well, with one of the others.
+    fn tier(&self, eligible: &Eligible<'_>, usable: impl Fn(usize) -> bool) -> u16 {
+        if self.tiers.is_empty() {
+            return 0;
+        }
+        // They lie in the order of their tiers.
+        let mut all = (0..self.tiers.len()).filter(|i| usable(*i));
+        let first = all.clone().next();
+        let well = all.find(|i| !eligible.is_second_choice(*i));
+        well.or(first).map_or(0, |i| self.tiers[i])
+    }
+
+    fn is_of(&self, tier: u16, i: usize) -> bool {
+        self.tiers.get(i).is_none_or(|of| *of == tier)
     }
 
     fn candidate(&self, eligible: &Eligible<'_>, i: usize, now: Tick) -> Candidate {

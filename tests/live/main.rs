@@ -50,6 +50,7 @@ mod rights;
 mod rules;
 mod scripted_dns;
 mod secure_client;
+mod services;
 mod signing;
 mod submission;
 mod systemd;

@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
-/// A type of records (RFC 1035 section 3.2.2).
+/// Types of records (RFC 1035 section 3.2.2, RFC 2782).
+pub const A: u16 = 1;
 pub const TXT: u16 = 16;
+pub const SRV: u16 = 33;
 
 /// What is said to one question.
 #[derive(Clone)]
@@ -55,6 +57,31 @@ impl Said {
             records: vec![data],
             ..Said::nothing()
         }
+    }
+
+    /// Priority, weight, port and target of each.
+    pub fn srv(targets: &[(u16, u16, u16, &str)]) -> Said {
+        let data = |(priority, weight, port, target): &(u16, u16, u16, &str)| {
+            let mut data = Vec::new();
+            for number in [priority, weight, port] {
+                data.extend(number.to_be_bytes());
+            }
+            for label in target.split('.').filter(|label| !label.is_empty()) {
+                data.push(u8::try_from(label.len()).expect("a label"));
+                data.extend_from_slice(label.as_bytes());
+            }
+            data.push(0);
+            data
+        };
+        Said {
+            records: targets.iter().map(data).collect(),
+            ..Said::nothing()
+        }
+    }
+
+    /// It holds so many seconds.
+    pub fn for_seconds(self, ttl: u32) -> Said {
+        Said { ttl, ..self }
     }
 
     /// It comes late.

@@ -149,6 +149,20 @@ fn pool(config: &Config, i: usize, source: &Credentials, at: &mut Document) {
         let hint = format!("write tls = \"verify\" in the pool \"{name}\", or \"required\"");
         at.warning(&path, message, hint);
     }
+    if let Some(pool) = config.pool.iter().find(|pool| pool.name == name)
+        && let Some(service) = pool
+            .backends
+            .iter()
+            .find(|backend| entry::service(backend.address()).is_some())
+    {
+        let message = format!(
+            "the pool \"{name}\" has {}: backends are asked about passwords at addresses and host names alone",
+            service.address()
+        );
+        let hint =
+            "make a pool for this with the backends themselves, as \"host:port\"".to_string();
+        at.error(&path, message, hint);
+    }
     let pools = || config.pool.iter().map(|pool| &*pool.name);
     if name.is_empty() || pools().any(|pool| pool == name) || at.is_broken("pool") {
         return;

@@ -48,6 +48,23 @@ fn backends(config: &Config, i: usize, pool: &Pool, at: &mut Document) {
             path += ".address";
         }
         let text = backend.address();
+        if let Some(service) = entry::service(text) {
+            match service {
+                Err((message, hint)) => at.error(&path, message, hint),
+                Ok((name, _))
+                    if !seen.insert((format!("srv:{}", name.to_ascii_lowercase()), 0)) =>
+                {
+                    at.error(&path, format!("{text} is in the pool twice"), None);
+                }
+                Ok(_) if matches!(backend, Backend::Weighted(_)) => at.error(
+                    &path,
+                    format!("{text} has no weight of its own"),
+                    "write it without a table: the weights are in the SRV records".to_string(),
+                ),
+                Ok(_) => {}
+            }
+            continue;
+        }
         match entry::backend(text) {
             Err((message, hint)) => at.error(&path, message, hint),
             Ok((host, port)) => {

@@ -1,7 +1,7 @@
 //! `[[pool]]` and `[[route]]`.
 
 use crate::{
-    config::{RecipientSet, choice::*, value::*},
+    config::{RecipientSet, choice::*, entry, value::*},
     smtp::{
         backend_session::{BackendSettings, StartTls},
         envelope::Path,
@@ -16,7 +16,7 @@ use std::{path::PathBuf, sync::Arc};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-example" = r#"[[pool]]
 name        = "mta"
-backends    = ["10.0.0.11:25", { address = "10.0.0.12:25", weight = 2 }]
+backends    = ["10.0.0.11:25", { address = "10.0.0.12:25", weight = 2 }, "srv:_smtp._tcp.mail.internal"]
 connections = 64"#))]
 pub struct Pool {
     /// The name of this pool in routes, logs and metrics.
@@ -26,7 +26,10 @@ pub struct Pool {
     /// backend for each address, each with this weight. A name is resolved again when its TTL ends (after 5 s at the
     /// earliest, 1 h at the latest), when `/etc/hosts` changes, at a reload, and while a backend at one of its
     /// addresses is ejected. A name that can't be resolved does not stop Gatepost: its backend counts as down. While
-    /// resolving fails, the addresses found last stay in use.
+    /// resolving fails, the addresses found last stay in use. `"srv:_smtp._tcp.mail.internal"` stands for the hosts of SRV
+    /// records (RFC 2782), which are looked up again likewise: those of the lowest priority are used, in shares by their
+    /// weights, and those of another priority only while none of a lower one can take a message. A backend that is written as an
+    /// address or a host stands beside those of the lowest priority.
     #[schemars(extend("x-default" = "required"))]
     pub backends: Vec<Backend>,
     /// The protocol that the backends speak.
@@ -129,7 +132,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// `host:port`, as the file has it.
+    /// `host:port` or `srv:NAME`, as the file has it.
     #[must_use]
     pub fn address(&self) -> &str {
         match self {
@@ -138,10 +141,14 @@ impl Backend {
         }
     }
 
-    /// The host of that, an IPv6 address without its brackets.
+    /// The host of that, an IPv6 address without its brackets; of a service the domain, for where its hosts are only the DNS
+    /// says, which may lie: what a certificate must prove is the name that the operator wrote (RFC 6125 section 6.2.1).
     #[must_use]
     pub fn host(&self) -> &str {
         let address = self.address();
+        if let Some(Ok((_, domain))) = entry::service(address) {
+            return domain;
+        }
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         host.trim_start_matches('[').trim_end_matches(']')
     }

@@ -100,6 +100,7 @@ impl Halt {
             RecordType::Mx => "MX",
             RecordType::Ptr => "PTR",
             RecordType::Txt => "TXT",
+            RecordType::Srv => "SRV",
         };
         let name = &question.name;
         let what = format!("{record_type} records of {name}: {why}");

@@ -92,6 +92,12 @@ fn record(record: &Record) -> String {
         } => format!("{preference} {}", plain(exchange.as_bytes())),
         Record::Ptr(name) => plain(name.as_bytes()),
         Record::Txt(text) => format!("\"{}\"", plain(text)),
+        Record::Srv {
+            priority,
+            weight,
+            port,
+            target,
+        } => format!("{priority} {weight} {port} {}", plain(target.as_bytes())),
     }
 }
 

@@ -61,7 +61,7 @@ fn every_address_of_a_name_is_a_backend_and_errors_name_the_key() {
 
     let named = Named {
         addresses: vec![[127, 0, 0, 1].into(), [127, 0, 0, 2].into()],
-        fault: None,
+        ..Named::default()
     };
     let names = Names::from([("localhost".into(), named)]);
     let next = Backends::build(&config, Some(&built), &names).unwrap();
@@ -74,6 +74,50 @@ fn every_address_of_a_name_is_a_backend_and_errors_name_the_key() {
         pool.backends.iter().map(|b| b.id).collect()
     };
     assert_eq!(ids(&next)[2], ids(&built)[0], "what stays keeps its state");
+}
+
+#[test]
+fn the_hosts_of_a_service_are_backends_in_tiers() {
+    const SERVICE: &str = "srv:_smtp._tcp.Example.net";
+    let mut config = config(&[]);
+    config.pool[0].backends = [SERVICE, "192.0.2.9:25"]
+        .map(|text| BackendConfig::Address(text.into()))
+        .into();
+    let host = |last| Named {
+        addresses: vec![[192, 0, 2, last].into()],
+        ..Named::default()
+    };
+    let target = |host: &str, weight, tier| ServiceTarget {
+        host: host.into(),
+        port: 2525,
+        weight,
+        tier,
+    };
+    let service = Named {
+        targets: vec![
+            target("a.example", 60, 0),
+            target("c.example", 2, 0),
+            target("b.example", 1, 1),
+        ],
+        ..Named::default()
+    };
+    let names = Names::from([
+        (SERVICE.to_ascii_lowercase(), service),
+        ("a.example".into(), host(1)),
+        ("b.example".into(), host(2)),
+    ]);
+    let built = Backends::build(&config, None, &names).unwrap();
+    let views = built.view(now()).into_iter();
+    let shown: Vec<String> = views
+        .map(|v| format!("{} {}", v.address, v.weight))
+        .collect();
+    assert_eq!(
+        shown,
+        ["192.0.2.1:2525 60", "192.0.2.9:25 1", "192.0.2.2:2525 1"]
+    );
+    let pool = built.pools().next().unwrap();
+    assert_eq!(&*pool.tiers, [0, 0, 1]);
+    assert_eq!(pool.unresolved[0].address, "c.example:2525");
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! What is known of names, by what comes of looking them up.
+
+use super::*;
+use crate::{
+    config::{self, Backend, Time},
+    lookup::{Family, Target},
+};
+use std::net::{IpAddr, UdpSocket};
+
+fn addresses(all: &[&str]) -> Vec<IpAddr> {
+    let all = all.iter();
+    all.map(|text| text.parse().expect("an address")).collect()
+}
+
+fn answer(all: &[&str], unanswered: Option<Family>) -> Result<Answer, String> {
+    Ok(Answer::Host(HostAnswer {
+        addresses: addresses(all),
+        ttl: Duration::from_secs(60),
+        unanswered,
+    }))
+}
+
+fn service(targets: &[(u16, u16, &str)]) -> Result<Answer, String> {
+    let target = |(priority, weight, host): &(u16, u16, &str)| Target {
+        priority: *priority,
+        weight: *weight,
+        port: 25,
+        host: (*host).into(),
+    };
+    Ok(Answer::Service(Service {
+        targets: targets.iter().map(target).collect(),
+        ttl: Duration::from_secs(60),
+    }))
+}
+
+#[test]
+fn the_hosts_of_a_service_are_followed() {
+    const NAME: &str = "srv:_smtp._tcp.example.net";
+    let mut known = BTreeMap::from([(
+        NAME.to_string(),
+        Known {
+            is_written: true,
+            ..Known::default()
+        },
+    )]);
+    let mut take = |answers: Vec<(&str, Result<Answer, String>)>| {
+        let answers = answers.into_iter();
+        take_all(
+            &mut known,
+            answers
+                .map(|(name, answer)| (name.into(), answer))
+                .collect(),
+        );
+        let targets = known[NAME].named.targets.iter();
+        let targets = targets.map(|t| (t.host.clone(), t.weight, t.tier));
+        let names: Vec<String> = known.keys().cloned().collect();
+        (targets.collect::<Vec<_>>(), names.join(" "))
+    };
+    let one = answer(&["192.0.2.1"], None);
+    let told = take(vec![
+        ("a.example", one),
+        (NAME, service(&[(5, 0, "a.example"), (9, 7, "b.example")])),
+    ]);
+    let both = vec![("a.example".to_string(), 1, 0), ("b.example".into(), 7, 1)];
+    assert_eq!(told, (both.clone(), format!("a.example b.example {NAME}")));
+    // A failure changes nothing; nor do hosts of which none has an address.
+    for failed in [
+        Err("no server answers".into()),
+        service(&[(1, 1, "c.example")]),
+    ] {
+        assert_eq!(take(vec![(NAME, failed)]).0, both);
+    }
+    let two = answer(&["192.0.2.2"], None);
+    let told = take(vec![
+        ("c.example", two),
+        (NAME, service(&[(1, 1, "c.example")])),
+    ]);
+    let moved = vec![("c.example".to_string(), 1, 0)];
+    assert_eq!(told, (moved, format!("c.example {NAME}")));
+    assert_eq!(take(vec![(NAME, service(&[]))]), (vec![], NAME.to_string()));
+}
+
+#[test]
+fn the_addresses_found_last_stay_while_a_look_up_fails() {
+    let mut known = Known::default();
+    take(&mut known, "a.example", Err("no server answers".into()));
+    assert_eq!(known.named.addresses, addresses(&[]));
+    let both = ["192.0.2.1", "2001:db8::1"];
+    take(&mut known, "a.example", answer(&both, None));
+    assert_eq!(
+        (known.named.addresses.len(), &known.named.fault),
+        (2, &None)
+    );
+    take(&mut known, "a.example", Err("there is no such name".into()));
+    assert_eq!(known.named.addresses, addresses(&both));
+    assert!(known.named.fault.is_some() && known.due <= known.asked + AGAIN_MAX);
+    // Half an answer replaces half of what is known, and the other half is asked for soon.
+    take(
+        &mut known,
+        "a.example",
+        answer(&["192.0.2.2"], Some(Family::V6)),
+    );
+    let half = ["192.0.2.2", "2001:db8::1"];
+    assert_eq!(known.named.addresses, addresses(&half));
+    assert!(known.due <= known.asked + AGAIN_MAX);
+    take(&mut known, "a.example", answer(&["192.0.2.2"], None));
+    assert_eq!(known.named.addresses, addresses(&["192.0.2.2"]));
+}
+
+#[test]
+fn a_silent_server_holds_nothing_up_however_many_names_there_are() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let names = (0..3 * AT_ONCE).map(|i| format!("mta{i}.example:25"));
+    let backends = names.chain(["192.0.2.1:25".into(), "[2001:db8::1]:25".into()]);
+    let config = Config {
+        pool: vec![config::Pool {
+            backends: backends.map(Backend::Address).collect(),
+            ..config::Pool::default()
+        }],
+        dns: config::Dns {
+            servers: vec![silent.local_addr().expect("bound")],
+            timeout: Time::secs(60),
+            ..config::Dns::default()
+        },
+        ..Config::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let learned = runtime.block_on(learn_within(&config, None, Duration::from_millis(200)));
+    let names = learned.names();
+    assert_eq!(names.len(), 3 * AT_ONCE, "addresses are no names");
+    for named in names.values() {
+        let fault = named.fault.as_deref();
+        assert_eq!(fault, Some("no DNS server answered in time"));
+    }
+}
