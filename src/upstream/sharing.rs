@@ -15,20 +15,20 @@ use std::time::Duration;
 /// One that waits looks again this often: a connection of another client may have become free.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Connections of a pool that no message and no question has, over all workers: open, or still to be opened. Of backends
-/// that are left out none counts, unless all are.
-fn free(pool: &Pool) -> u32 {
+/// A pool's connections, open or still to be opened, and those that messages and questions have, over all workers. Of
+/// backends that are left out none counts, unless all are.
+fn connections(pool: &Pool) -> (u32, u32) {
     let count = |all: bool| {
-        let usable = pool
-            .backends
-            .iter()
-            .filter(|b| all || !b.health.is_ejected());
-        let free = usable.map(|b| b.budget.limit().saturating_sub(b.leases()));
-        free.fold(0, u32::saturating_add)
+        let usable = pool.backends.iter();
+        let usable = usable.filter(|b| all || !b.health.is_ejected());
+        usable.fold((0, 0), |(limit, leased): (u32, u32), b| {
+            let limit = limit.saturating_add(b.budget.limit());
+            (limit, leased.saturating_add(b.leases()))
+        })
     };
     match count(false) {
-        0 => count(true),
-        free => free,
+        (0, _) => count(true),
+        usable => usable,
     }
 }
 
@@ -46,7 +46,10 @@ impl Pools {
     ) -> Result<Share, LeaseError> {
         let local = self.local(pool).ok_or(LeaseError::NoPool)?;
         let shares = &local.pool.shares;
-        let enter = || shares.enter(client, purpose, free(&local.pool));
+        let enter = || {
+            let (connections, leased) = connections(&local.pool);
+            shares.enter(client, purpose, connections, leased)
+        };
         if let Some(share) = enter() {
             return Ok(share);
         }

@@ -271,6 +271,37 @@ crate::on_all_engines! {
         bears_an_odd_address(engine, || Act::Hang);
     }
 
+    fn messages_over_which_a_backend_hangs_leave_connections_for_others(engine) {
+        let backend = Backend::start(free_address(), EXTENSIONS, |_, command| match command.contains("<hang@") {
+            true => Act::Hang,
+            false => Act::Usual,
+        });
+        let config = pool(backend.address, "smtp", "accept")
+            .replace("protocol", "connections = 8\nlease_wait = \"2s\"\nprotocol");
+        let gatepost = Gatepost::start(engine, &config);
+        let mut waiting = vec![];
+        for n in 0..20 {
+            let stranger = Ipv4Addr::new(127, 0, 0, 71 + n % 5);
+            let mut client = Client::hello_from(stranger.into(), gatepost.smtp);
+            client.expect("MAIL FROM:<x@sender.example>", "250");
+            client.expect("RCPT TO:<hang@example.net>", "250");
+            client.expect("DATA", "354");
+            client.raw(b"Subject: x\r\n\r\nx\r\n.\r\n");
+            waiting.push(client);
+        }
+        // Each of the five has one, and one of them more.
+        wait_until("the backend hangs", || {
+            let commands = backend.commands();
+            let hangs = commands.iter().filter(|(_, command)| command.contains("<hang@"));
+            (hangs.count() >= 6).then_some(())
+        });
+        for _ in 0..5 {
+            let mut honest = Client::hello(gatepost.smtp);
+            let reply = honest.send("a@sender.example", &["b@example.net"], "x\r\n");
+            assert!(reply.starts_with("250"), "{reply}");
+        }
+    }
+
     fn dovecot_bears_a_stranger_and_a_list_with_dead_addresses(engine) {
         let Some(dovecot) = Dovecot::start() else { return };
         let gatepost = Gatepost::start(engine, &pool(dovecot.address, "lmtp", "verify"));

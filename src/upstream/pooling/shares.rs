@@ -47,6 +47,8 @@ pub(in crate::upstream) enum Purpose {
 pub struct Shares {
     rows: Box<[[AtomicU32; ROW]; 2]>,
     secret: RandomState,
+    /// Claims of all clients, also of those whose connection is still to come.
+    claims: AtomicU32,
     waiting: AtomicU32,
     waiters: Mutex<VecDeque<(u128, Arc<WorkerWaker>)>>,
 }
@@ -56,6 +58,7 @@ impl Default for Shares {
         Shares {
             rows: Box::new([const { [const { AtomicU32::new(0) }; ROW] }; 2]),
             secret: RandomState::new(),
+            claims: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             waiters: Mutex::default(),
         }
@@ -71,13 +74,19 @@ impl fmt::Debug for Shares {
 }
 
 impl Shares {
-    /// One more connection for this client, where `free` of the pool's are. `None`: it has its share.
+    /// One more connection for this client, where the pool has `connections`, and messages and questions of all clients
+    /// have `leased` of them. `None`: it has its share.
+    ///
+    /// Those that are about to be leased count as well: else many that come at the same time would all find the same free.
     pub(in crate::upstream) fn enter(
         self: &Arc<Self>,
         client: u128,
         purpose: Purpose,
-        free: u32,
+        connections: u32,
+        leased: u32,
     ) -> Option<Share> {
+        let taken = self.claims.fetch_add(1, SeqCst).max(leased);
+        let free = connections.saturating_sub(taken);
         let allowed = match purpose {
             Purpose::Message => free / MESSAGE_PART,
             Purpose::Question => free / QUESTION_PART,
@@ -98,6 +107,7 @@ impl Shares {
     }
 
     fn take_off(&self, places: [usize; 2]) {
+        self.claims.fetch_sub(1, SeqCst);
         for (row, place) in self.rows.iter().zip(places) {
             row[place].fetch_sub(1, Relaxed);
         }
@@ -170,19 +180,16 @@ mod tests {
     use super::*;
     use std::future::Future;
 
-    /// Takes what a client gets of `total` connections, of which `taken` are taken.
+    /// Takes what a client gets of `total` connections, all at once: none of them is leased yet.
     fn fill(
         shares: &Arc<Shares>,
         client: u128,
+        purpose: Purpose,
         total: u32,
         taken: &mut Vec<Share>,
-        purpose: Purpose,
     ) {
-        while let Some(share) = shares.enter(client, purpose, total - taken.len() as u32) {
+        while let Some(share) = shares.enter(client, purpose, total, 0) {
             taken.push(share);
-            if taken.len() as u32 == total {
-                return;
-            }
         }
     }
 
@@ -191,31 +198,35 @@ mod tests {
         let (shares, mut taken) = (Arc::new(Shares::default()), vec![]);
         let mut left = vec![];
         for client in 1..=5 {
-            fill(&shares, client, 64, &mut taken, Purpose::Message);
+            fill(&shares, client, Purpose::Message, 64, &mut taken);
             left.push(64 - taken.len());
         }
         assert_eq!(left, [48, 36, 27, 20, 15]);
-        assert!(shares.enter(6, Purpose::Message, 15).is_some());
+        assert!(shares.enter(6, Purpose::Message, 64, 64 - 15).is_some());
         drop(taken);
         let counts = shares.rows.iter().flatten();
         assert!(counts.map(|count| count.load(Relaxed)).all(|n| n == 0));
+        assert_eq!(shares.claims.load(SeqCst), 0);
     }
 
     #[test]
     fn questions_get_less_and_there_is_always_one() {
         let (shares, mut taken) = (Arc::new(Shares::default()), vec![]);
-        fill(&shares, 1, 20, &mut taken, Purpose::Question);
+        fill(&shares, 1, Purpose::Question, 20, &mut taken);
         assert_eq!(taken.len(), 3);
-        assert!(shares.enter(1, Purpose::Message, 17).is_some());
-        let one = shares.enter(2, Purpose::Question, 0).expect("always one");
-        assert!(shares.enter(2, Purpose::Question, 1).is_none());
+        assert!(shares.enter(1, Purpose::Message, 20, 3).is_some());
+        let one = shares
+            .enter(2, Purpose::Question, 20, 20)
+            .expect("always one");
+        assert!(shares.enter(2, Purpose::Question, 20, 20).is_none());
         drop(one);
     }
 
     #[test]
     fn one_that_gives_back_wakes_the_next_of_the_same_client() {
         let shares = Arc::new(Shares::default());
-        let one = shares.enter(1, Purpose::Message, 0).expect("always one");
+        let enter = || shares.enter(1, Purpose::Message, 1, 1);
+        let one = enter().expect("always one");
         let (other, mine) = (shares.wait(2).expect("room"), shares.wait(1).expect("room"));
         drop(one);
         let is_woken = |waiting: &Waiting| {
@@ -224,8 +235,8 @@ mod tests {
             woken.poll(&mut cx).is_ready()
         };
         assert!(is_woken(&mine) && !is_woken(&other));
-        let held = shares.enter(1, Purpose::Message, 0).expect("always one");
-        assert!(shares.enter(1, Purpose::Message, 0).is_none());
+        let held = enter().expect("always one");
+        assert!(enter().is_none());
         assert!(!is_woken(&mine), "nothing came free");
         drop((mine, other, held));
         assert_eq!(shares.waiting.load(SeqCst), 0);
