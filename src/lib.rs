@@ -1,7 +1,7 @@
 //! Gatepost: an SMTP edge proxy. The map of the house.
 //!
 //! ```text
-//! main → cli → supervisor → worker, admin, acme → http, proxy → record, reports, lookup, delivery → policy, upstream → net → tls, threads, smtp, metrics
+//! main → cli → supervisor → worker, admin, acme → http, proxy → record, reports, lookup, delivery → policy, upstream → net → tls, threads, state, smtp, metrics
 //! ```
 
 pub mod acme;
@@ -27,6 +27,7 @@ pub mod record;
 pub mod reports;
 pub mod smtp;
 pub mod spool;
+pub mod state;
 pub mod supervisor;
 pub mod threads;
 pub mod tls;

@@ -8,11 +8,14 @@
 //! Rejected: pushing out the lowest entry, locked or not (with enough addresses an attacker frees one that guesses); the
 //! newcomer inheriting the level of what it pushes out (the same); growing (a flood would take all memory).
 
-use crate::smtp::Tick;
+use crate::{
+    smtp::Tick,
+    state::{Moment, Secret, Section},
+};
 use std::{
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     marker::PhantomData,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Slots of a line: with fewer, locked keys fill one by chance.
@@ -38,10 +41,24 @@ pub(super) struct Fine {
     pub lock: Option<u64>,
 }
 
+/// Lines that are looked at under one lock while a snapshot is made: sessions wait for no more.
+const LINES_AT_ONCE: usize = 512;
+
+struct Table {
+    seed: Secret,
+    lines: Box<[Line]>,
+}
+
+impl Table {
+    fn line(&mut self, tag: u64) -> &mut Line {
+        let place = (u128::from(tag) * self.lines.len() as u128) >> 64;
+        &mut self.lines[place as usize]
+    }
+}
+
 /// Levels by key.
 pub(super) struct Levels<K: ?Sized> {
-    seed: RandomState,
-    lines: Mutex<Box<[Line]>>,
+    table: Mutex<Table>,
     key: PhantomData<fn(&K)>,
 }
 
@@ -49,17 +66,53 @@ impl<K: Hash + ?Sized> Levels<K> {
     /// For so many keys.
     pub fn new(slots: usize) -> Levels<K> {
         Levels {
-            seed: RandomState::new(),
-            lines: Mutex::new(vec![[Slot::default(); WAYS]; slots / WAYS].into()),
+            table: Mutex::new(Table {
+                seed: Secret::random(),
+                lines: vec![[Slot::default(); WAYS]; slots / WAYS].into(),
+            }),
             key: PhantomData,
         }
     }
 
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The levels that are not down yet.
+    pub fn section(&self, name: &str, now: Moment) -> Section {
+        let mut section = Section::new(name, 0);
+        let lines = self.table().lines.len();
+        for start in (0..lines).step_by(LINES_AT_ONCE) {
+            let table = self.table();
+            let some = &table.lines[start..lines.min(start + LINES_AT_ONCE)];
+            for slot in some.iter().flatten() {
+                if let (true, Some(due)) = (slot.tag != 0, now.unix_of(slot.due)) {
+                    section.entries.push([slot.tag, due]);
+                }
+            }
+        }
+        section
+    }
+
+    /// Hashes keys with this secret from here on, under which the levels of the section were kept. For a table in which
+    /// nothing has been counted yet.
+    pub fn restore(&self, seed: Secret, kept: Option<&Section>, now: Moment) {
+        let mut table = self.table();
+        table.seed = seed;
+        for [tag, due] in kept.into_iter().flat_map(|section| &section.entries) {
+            if let Some(due) = now.tick_of(*due) {
+                let lowest = table.line(*tag).iter_mut().min_by_key(|slot| slot.due);
+                if let Some(slot) = lowest.filter(|slot| slot.due < due) {
+                    *slot = Slot { tag: *tag, due };
+                }
+            }
+        }
+    }
+
     fn with<T>(&self, key: &K, use_it: impl FnOnce(u64, &mut Line) -> T) -> T {
-        let tag = self.seed.hash_one(key).max(1);
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (u128::from(tag) * lines.len() as u128) >> 64;
-        use_it(tag, &mut lines[place as usize])
+        let mut table = self.table();
+        let tag = table.seed.hash_one(key).max(1);
+        use_it(tag, table.line(tag))
     }
 
     /// The key's level; 0 for one that isn't there.
@@ -190,6 +243,24 @@ mod tests {
         assert_eq!(levels.level(&99, Tick(100)), 10);
         let kept = (1..100).filter(|key| levels.level(key, Tick(100)) > 0);
         assert_eq!(kept.count(), WAYS - 1);
+    }
+
+    #[test]
+    fn what_is_locked_is_locked_after_a_restart() {
+        let before = crowded();
+        lock(&before, 1, Tick(1_000));
+        let _ = before.charge(&2, Tick(1_000), FINE);
+        let moment = |tick: u64, unix: u64| Moment { tick, unix };
+        let kept = before.section("some", moment(1_000, 50_000));
+        let seed = before.table().seed;
+        let after = crowded();
+        after.restore(seed, Some(&kept), moment(7, 50_003));
+        assert!(after.is_full(&1, Tick(7), FINE.lock));
+        assert_eq!(
+            (after.level(&1, Tick(7)), after.level(&2, Tick(7))),
+            (27, 7)
+        );
+        assert_eq!(after.level(&3, Tick(7)), 0);
     }
 
     #[test]

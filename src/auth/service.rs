@@ -15,6 +15,7 @@ use super::{
 use crate::{
     config::{Config, CredentialSource, Credentials},
     smtp::Tick,
+    state::{Moment, Section, Snapshot},
     threads::Threads,
 };
 use std::{
@@ -161,6 +162,17 @@ impl Service {
     pub fn attend(&self, spawn: impl Fn(Task) + Send + Sync + 'static) {
         // A second time changes nothing.
         let _ = self.lasting.spawn.set(Box::new(spawn));
+    }
+
+    /// The counts of failures and who has logged in, to outlive a restart.
+    #[must_use]
+    pub fn sections(&self, now: Moment) -> Vec<Section> {
+        self.lasting.throttle.sections(now)
+    }
+
+    /// Takes in what was kept. To be called at the start, before the first question: later it would free those that are locked.
+    pub fn restore(&self, kept: &Snapshot, now: Moment) {
+        self.lasting.throttle.restore(kept, now);
     }
 
     /// The source of this name; of no name, the only one.

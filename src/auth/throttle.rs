@@ -20,7 +20,10 @@
 //! the others for ever).
 
 use super::levels::{Fine, Levels};
-use crate::smtp::Tick;
+use crate::{
+    smtp::Tick,
+    state::{Moment, Section, Snapshot},
+};
 use std::{net::IpAddr, time::Duration};
 
 /// Addresses whose failures are counted at once.
@@ -82,6 +85,26 @@ fn network(client: IpAddr) -> IpAddr {
 }
 
 impl Throttle {
+    /// What is to outlive a restart.
+    pub fn sections(&self, now: Moment) -> Vec<Section> {
+        vec![
+            self.clients.section("auth.clients", now),
+            self.accounts.section("auth.accounts", now),
+            self.pairs.section("auth.pairs", now),
+            self.known.section("auth.known", now),
+        ]
+    }
+
+    /// Takes in what was kept. Before the first question.
+    pub fn restore(&self, kept: &Snapshot, now: Moment) {
+        let section = |name| kept.section(name, 0);
+        let secret = kept.secret;
+        self.clients.restore(secret, section("auth.clients"), now);
+        self.accounts.restore(secret, section("auth.accounts"), now);
+        self.pairs.restore(secret, section("auth.pairs"), now);
+        self.known.restore(secret, section("auth.known"), now);
+    }
+
     /// The pair, where it has worked lately.
     fn known(&self, client: IpAddr, account: Option<&str>, now: Tick) -> Option<(IpAddr, String)> {
         let pair = (client, account?.to_string());

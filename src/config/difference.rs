@@ -23,7 +23,7 @@ pub struct InForce {
 type Value = fn(&Config) -> String;
 
 /// Keys that are as they were at the start, whatever a reload says.
-const FIXED: [(&str, Value); 10] = [
+const FIXED: [(&str, Value); 11] = [
     ("admin.listen", |config| config.admin.listen.to_string()),
     ("admin.public", |config| config.admin.public.to_string()),
     ("maildir.listen", |config| config.maildir.listen.to_string()),
@@ -34,6 +34,10 @@ const FIXED: [(&str, Value); 10] = [
         config.policy.dmarc.reports.shown()
     }),
     ("process", |config| as_whom(&config.process)),
+    ("state.directory", |config| {
+        let directory = config.state.directory.as_ref();
+        directory.map_or("none".into(), |directory| directory.display().to_string())
+    }),
     ("log.queue", |config| config.log.queue.to_string()),
     ("log.to", |config| config.log.to.clone()),
     ("admin.histogram_log", |config| {

@@ -8,8 +8,8 @@ const LATER: &[(&str, &str)] = &[
         "without a spool a client gets 451 and tries again (what `defer` would do); remove the key",
     ),
     (
-        "policy.greylist",
-        "this version doesn't greylist; remove it",
+        "state.redis",
+        "this version shares nothing between machines: each knows what it has seen itself; remove it",
     ),
     (
         "spool",

@@ -266,6 +266,10 @@ metrics! {
         ServiceQueue [log = "service", reason = "queue"] "The queue was full: the output accepts lines too slowly, or not at all.",
         ServiceWrite [log = "service", reason = "write"] "The write failed: a full disk, a closed pipe.",
     }
+    "gatepost_state_writes_total" None "Writes of what is to outlive a restart (`state.directory`)." {
+        StateWritten [result = "written"] "It is on the disk.",
+        StateFailed [result = "failed"] "The file system refused it: a full disk, a folder that can't be written to. The file before stays.",
+    }
     "gatepost_panics_total" None "Panics caught; each cost one session." {
         Panics "",
     }
@@ -310,6 +314,9 @@ metrics! {
     }
     "gatepost_draining" None "1 while the process drains, else 0." {
         Draining "",
+    }
+    "gatepost_state_written_timestamp_seconds" None "When what is to outlive a restart was written last, in seconds since 1970." {
+        StateWrittenAt "",
     }
     "gatepost_config_applied_timestamp_seconds" None "When the configuration in force was applied, in seconds since 1970." {
         ConfigApplied "",

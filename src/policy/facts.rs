@@ -138,6 +138,8 @@ pub struct Facts<'a> {
     pub now: Tick,
     /// The same by the calendar: seconds since 1970.
     pub unix_seconds: u64,
+    /// The same in milliseconds.
+    pub unix_millis: u64,
     /// A finer clock for the times in [`super::Hit`] and of the looks.
     pub clock: fn() -> Tick,
     /// Told of each look of a check: its place in [`super::Policy::kinds`], and what it took in µs. `None`:
@@ -181,6 +183,7 @@ impl Facts<'static> {
             breaches: Breaches::NONE,
             now,
             unix_seconds: 0,
+            unix_millis: 0,
             clock: Tick::default,
             looked: None,
         }

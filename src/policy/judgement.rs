@@ -1,12 +1,15 @@
 //! What one session has earned so far: hits and scores, for the verdict on its messages and for the log.
 
-use super::{At, Verdict, What};
-use std::borrow::Cow;
+use super::{At, Verdict, What, rates::leases::Lease};
+use std::{borrow::Cow, sync::Arc};
 
 /// Hits that a judgement keeps; of those beyond only the scores are added.
 pub const HITS_MAX: usize = 32;
 /// Of these, so many are kept free for the message's own: a thousand recipients must not crowd them out.
 const HITS_FOR_BODY: usize = 8;
+
+/// Leases that a session holds.
+const LEASES_MAX: usize = 64;
 
 /// Which rule: an index of [`super::Policy::checks`]. Numbers change with a reload, names don't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +52,15 @@ pub struct Hit {
 /// A refusal that is told later, and the check that made it.
 type Waiting = (Verdict, Option<(CheckId, HitKind)>);
 
+/// A lease that a rule has taken, and when.
+#[derive(Clone, Debug)]
+struct Held {
+    at: At,
+    key: u64,
+    /// Shared with copies of the judgement.
+    _lease: Arc<Lease>,
+}
+
 /// Hits and scores of a session. One a session, reused from message to message; empty it owns no memory. Its
 /// check ids are those of the policy that was asked: a session keeps its policy to its end, also over a reload.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +78,8 @@ pub struct Judgement {
     /// The HELO name is judged at MAIL, for the same reason.
     hello_is_due: bool,
     welcome: bool,
+    /// Leases of its rules. No more than [`LEASES_MAX`].
+    leases: Vec<Held>,
     /// The points at which a rule has ended the rules, by their numbers.
     ended: u16,
 }
@@ -110,6 +124,27 @@ impl Judgement {
         self.welcome
     }
 
+    /// Whether a rule holds this lease already.
+    pub(super) fn holds(&self, key: u64) -> bool {
+        self.leases.iter().any(|held| held.key == key)
+    }
+
+    /// Whether another lease can be held.
+    pub(super) fn can_hold(&self) -> bool {
+        self.leases.len() < LEASES_MAX
+    }
+
+    /// Holds a lease to the end of the transaction, or of the session where that has not begun.
+    pub(super) fn hold(&mut self, at: At, key: u64, lease: Lease) {
+        let _lease = Arc::new(lease);
+        self.leases.push(Held { at, key, _lease });
+    }
+
+    /// The transaction is over: gives back what it held.
+    pub fn end_transaction(&mut self) {
+        self.leases.retain(|held| held.at < At::Mail);
+    }
+
     /// Forgets what an earlier question of the same kind, and all that came after it, had found. Recipients
     /// add up.
     pub(super) fn begin(&mut self, at: At) {
@@ -141,6 +176,9 @@ impl Judgement {
             }
             _ => {
                 self.hits.retain(|hit| hit.at < at);
+                if at <= At::Mail {
+                    self.leases.retain(|held| held.at < at);
+                }
                 self.scores[at as usize..].fill(0.0);
                 self.of_strangers[at as usize..].fill(0.0);
                 // Where nothing is left of it, the next message is an easy one again.

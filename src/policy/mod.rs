@@ -51,6 +51,7 @@ mod findings;
 mod inquiry;
 mod judgement;
 mod lists;
+mod memory;
 mod mistakes;
 mod rates;
 pub mod replies;

@@ -50,6 +50,9 @@ known! {
     EARLY_TALK_DEFERRED = 450 (4, 5, 1) "Protocol error: you spoke before it was your turn":
         "The same, where early talk is set to defer.",
         "Mail software that waits for replies does not meet this; spam engines do. Check what is sending.";
+    GREYLISTED = 451 (4, 7, 1) "We don't know you yet: please try again in a few minutes":
+        "The message looks bad, and client, sender and recipient were not seen together before (`policy.greylist`).",
+        "Mail servers try again by themselves and get through. The receiving site can let a client in at once with a client list.";
     CLIENT_LISTED = 554 (5, 7, 1) "Your address is on our list of clients that are not served":
         "The client's address is in a client list.",
         "The sender's administrator should ask the receiving site to take the address off its list.";
@@ -198,6 +201,8 @@ pub(super) const EARLY: Defaults = Defaults {
     reject: &EARLY_TALK,
     close: &EARLY_TALK,
 };
+/// It only defers.
+pub(super) const GREYLIST: Defaults = defaults(&GREYLISTED, &GREYLISTED);
 pub(super) const CLIENT: Defaults = defaults(&CLIENT_LISTED_DEFERRED, &CLIENT_LISTED);
 pub(super) const HELO: Defaults = defaults(&HELO_DEFERRED, &HELO_REFUSED);
 pub(super) const DNSBL: Defaults = defaults(&LISTED_DEFERRED, &LISTED);

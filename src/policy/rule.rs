@@ -103,6 +103,11 @@ impl<'a> Say<'a> {
         self.judgement.set_welcome();
     }
 
+    /// For the leases that the rules take.
+    pub fn judgement(&mut self) -> &mut Judgement {
+        self.judgement
+    }
+
     pub fn is_welcome(&self) -> bool {
         self.judgement.is_welcome()
     }

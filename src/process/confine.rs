@@ -143,6 +143,7 @@ fn written(config: &Config) -> Vec<PathBuf> {
     if config.policy.dmarc.reports.is_on() {
         found.push(config.policy.dmarc.reports.directory.clone());
     }
+    found.extend(config.state.directory.clone());
     if config.acme.is_on() {
         found.push(config.acme.store.clone());
     }

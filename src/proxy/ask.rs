@@ -63,6 +63,7 @@ impl Session {
 
     async fn ask_hello(&mut self) -> Answer {
         self.renew_offer();
+        self.note_wait();
         // A name that is refused leaves the one before in force, and what is known and was judged of that. Boxed: most sessions
         // have none, and must not hold the room for it.
         let before = self.server.is_greeted().then(|| {
@@ -92,6 +93,7 @@ impl Session {
         let delay = listener.greeting_delay;
         let waits = !delay.is_zero()
             && !self.peer.trusted
+            && !self.is_spared_the_wait()
             && !listener.speaks_for_others(self.peer.address);
         if !matches!(admitted, Answer::Accept) {
             return admitted;
@@ -108,6 +110,7 @@ impl Session {
         let octets = self.io.input.bytes().len() as u64;
         let recorder = &self.context.recorder;
         recorder.count(Counter::BytesIn, self.scope, octets);
+        self.peer.waited = !self.peer.early;
         if decides {
             self.now = now();
             self.know(At::Greeting, self.lookups_due()).await;

@@ -90,6 +90,7 @@ impl Session {
             Answer::Accept => {}
         }
         trace::transaction(self, &transaction, None);
+        self.peer.judgement.end_transaction();
         self.server.answer(answer, &mut self.io.out);
         // Written at the next turn, together with the replies to what was pipelined after the body.
         self.io.reply_due = Some(self.now);

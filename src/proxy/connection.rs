@@ -237,6 +237,7 @@ impl Session {
         if let Some(transaction) = self.transaction.take() {
             trace::transaction(self, &transaction, None);
         }
+        self.peer.judgement.end_transaction();
     }
 
     fn end_of_close(&self) -> End {

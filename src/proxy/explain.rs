@@ -429,7 +429,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             envelope: &self.envelope,
             size: whole.len() as u64,
             inquiry: self.inquires().then_some(&self.inquiry),
-            unix_seconds: described.unix_seconds,
+            unix_millis: described.unix_seconds * 1_000,
         };
         let asked = Asked {
             at,

@@ -46,7 +46,7 @@ macro_rules! known {
             envelope: server.envelope(),
             size: server.body_facts().size,
             inquiry: $session.peer.asking.as_ref().map(|asking| &asking.inquiry),
-            unix_seconds: $session.context.dates.micros($session.now) / 1_000_000,
+            unix_millis: $session.context.dates.micros($session.now) / 1_000,
         }
     }};
 }

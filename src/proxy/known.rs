@@ -80,8 +80,8 @@ pub(super) struct Known<'a> {
     pub size: u64,
     /// What was asked elsewhere.
     pub inquiry: Option<&'a Inquiry>,
-    /// Now, in seconds since 1970.
-    pub unix_seconds: u64,
+    /// Now, in milliseconds since 1970.
+    pub unix_millis: u64,
 }
 
 impl<'a> Known<'a> {
@@ -121,7 +121,8 @@ impl<'a> Known<'a> {
             fields: asked.fields,
             inquiry: self.inquiry,
             breaches: asked.breaches,
-            unix_seconds: self.unix_seconds,
+            unix_seconds: self.unix_millis / 1_000,
+            unix_millis: self.unix_millis,
             clock: now,
             looked,
             ..Facts::of(self.address, at)

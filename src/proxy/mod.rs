@@ -30,6 +30,7 @@ mod peer;
 pub mod received;
 pub mod reference;
 mod refused;
+mod remember;
 pub mod replies;
 mod report;
 mod results;

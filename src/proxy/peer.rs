@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub trusted: bool,
     /// It talked before the greeting.
     pub early: bool,
+    /// It has waited for the greeting without a word.
+    pub waited: bool,
     /// What the policy found.
     pub judgement: Judgement,
     /// Its session among those that count against its address.
@@ -76,6 +78,7 @@ impl Peer {
             via,
             trusted: false,
             early: false,
+            waited: false,
             judgement: Judgement::new(),
             ticket: None,
             postponed: None,

@@ -156,6 +156,11 @@ impl Session {
             && self.context.sessions.get() <= self.current.site.config.limits.sessions
     }
 
+    /// Seconds since 1970.
+    pub fn unix_seconds(&self) -> u64 {
+        self.context.dates.micros(self.now) / 1_000_000
+    }
+
     /// The account that the client has authenticated as.
     pub fn account(&self) -> Option<&Account> {
         account(&self.login, &self.server)

@@ -110,6 +110,8 @@ pub struct ListenerSite {
     pub client_trusted: Vec<Box<str>>,
     /// The wait before the greeting; zero for none.
     pub greeting_delay: Duration,
+    /// How long a client that has waited is spared that; zero for not at all.
+    pub greeting_pass: Duration,
     /// AUTH, where it has it.
     pub auth: Option<ListenerAuth>,
     /// Which senders its accounts may use; `None`: its accounts are unknown here.
@@ -179,6 +181,7 @@ impl Site {
                     .map(|name| name.to_ascii_lowercase().into())
                     .collect(),
                 greeting_delay: listener.greeting_delay.0,
+                greeting_pass: listener.greeting_pass.0,
                 auth: ListenerAuth::new(listener, &auth),
                 senders: Senders::new(listener, &auth),
                 banner: listener.banner.clone(),

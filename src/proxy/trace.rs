@@ -1,8 +1,8 @@
 //! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
 use super::{
-    candidate::Candidate, login::claimed_login, message_id::MessageId, report, session::Session,
-    signed::Signed, transaction::Transaction,
+    candidate::Candidate, login::claimed_login, message_id::MessageId, remember, report,
+    session::Session, signed::Signed, transaction::Transaction,
 };
 use crate::{
     log::say,
@@ -38,6 +38,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
     // A message that was broken off before its end has no verdict.
     let is_decided = done || recipients == 0;
     let shadow = is_decided.then(|| shadowed(session)).flatten();
+    remember::outcome(session, transaction, outcome);
     let message = asked(session).and_then(Inquiry::message);
     let mail = Mail {
         origin: transaction.forwarded.as_deref().map(origin),

@@ -259,6 +259,11 @@ fn checks(findings: &Findings<'_>, line: &mut Line<'_>) {
         line.text("checks", &text);
     }
     line.decimal("score", |out| push_score(findings.judgement.score(), out));
+    // Whoever looks for a message that was put off wants to know for whom, and for how long.
+    let of_greylist = |hit: &&Hit| findings.name(hit.check) == "greylist";
+    if let Some(hit) = hits.iter().rev().find(of_greylist) {
+        line.text("greylist", hit.detail.as_bytes());
+    }
 }
 
 fn check_object(hit: &Hit, findings: &Findings<'_>, line: &mut Line<'_>) {

@@ -2,6 +2,7 @@
 
 use super::{
     RunError, certificates,
+    memory::Memory,
     names::{Directory, Learned},
     reload::Reloads,
     signals::{Signals, Wanted},
@@ -57,6 +58,8 @@ pub(super) struct Given {
     pub in_force: InForce,
     /// The names of the first configuration.
     pub learned: Learned,
+    /// Where what is counted is kept.
+    pub memory: Memory,
 }
 
 /// The control loop and its belongings.
@@ -83,6 +86,7 @@ impl Control {
             source,
             in_force,
             learned,
+            memory,
         } = given;
         let (requests, inbox) = mpsc::channel(16);
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
@@ -97,6 +101,7 @@ impl Control {
             directory: Directory::new(learned),
             site: Mutex::new(site),
             shared: Mutex::new(shared),
+            memory,
             orders,
             rules: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -115,6 +120,11 @@ impl Control {
         // Shows what has no traffic yet: certificates, backends without an address.
         control.state.forget_names(&control.state.site());
         control
+    }
+
+    /// Keeps what was counted, once the workers have ended.
+    pub fn keep_memory(&self) {
+        self.state.keep_memory();
     }
 
     /// Which requests the admin endpoint lets in.
@@ -181,11 +191,12 @@ impl Control {
         };
         let (state, stopping) = (Arc::clone(&self.state), ended());
         tasks.spawn(async move {
-            // A look-up that is half done does no harm.
+            // A look-up that is half done does no harm, and a write that is under way goes on: the last one waits for it.
             tokio::select! {
                 () = state.directory.keep(|| state.site()) => {}
                 () = super::lists::keep(|| state.site()) => {}
                 () = super::reports::keep(|| state.site()) => {}
+                () = State::keep_memory_fresh(Arc::clone(&state)) => {}
                 () = stopping => {}
             }
         });

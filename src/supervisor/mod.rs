@@ -14,6 +14,7 @@ pub mod examine;
 pub mod explain;
 mod exposed;
 mod lists;
+mod memory;
 mod names;
 pub mod published;
 mod reload;
@@ -136,7 +137,8 @@ impl Process {
         let choice = net::probe(config.io, cores.len()).map_err(unavailable)?;
         inform(&registry, &choice);
         let maildir = Maildir::start(&config).map_err(unavailable)?;
-        let shared = Arc::new(Shared::of_all(&config.policies()));
+        let (memory, kept) = memory::Memory::load(&config.state);
+        let shared = Arc::new(Shared::with_secret(&config.policies(), memory.secret));
         let rules = admin::Rules::build(&config).map_err(|why| RunError::Config(vec![why]))?;
         let in_force = InForce {
             workers: cores.len(),
@@ -147,6 +149,7 @@ impl Process {
         };
         let learned = runtime.block_on(names::learn(&config, None));
         let site = first_site(config, &registry, &learned)?;
+        memory::restore(&memory, kept, &shared, &site.auth);
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
         runtime.block_on(lists::probe_in_time(&site));
@@ -176,6 +179,7 @@ impl Process {
             source,
             in_force,
             learned,
+            memory,
         };
         let mut control = Control::new(given, registry, site, shared, writer, &workers);
         control.set_rules(rules);
@@ -194,6 +198,7 @@ fn finish(
 ) -> Result<(), RunError> {
     let (ended, all) = end(workers, maildir);
     control.finish_reports();
+    control.keep_memory();
     match all {
         true => drop(control),
         // A worker that is stuck holds its end of the log, for which the log's writer would wait for ever.

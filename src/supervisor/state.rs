@@ -1,7 +1,7 @@
 //! What the control loop shares with the admin endpoint: the configuration in force, the way to the workers, and what
 //! an operator may ask of them.
 
-use super::{build, certificates, names::Directory};
+use super::{build, certificates, memory::Memory, names::Directory};
 use crate::{
     admin::{self, Answer, BackendStatus, Judgements, PoolStatus, Rules, Status, Wanted},
     config::{self, ConfigSource, InForce},
@@ -17,9 +17,13 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::spawn_blocking,
+    time::sleep,
+};
 
 /// What the admin endpoint asks the control loop for.
 pub(super) enum Request {
@@ -37,6 +41,8 @@ pub(super) struct State {
     pub in_force: InForce,
     pub site: Mutex<Arc<Site>>,
     pub shared: Mutex<Arc<Shared>>,
+    /// Where what is counted is kept.
+    pub memory: Memory,
     /// The backends' host names.
     pub directory: Directory,
     pub orders: Vec<Sender<Order>>,
@@ -57,6 +63,23 @@ impl State {
     /// What all workers count, under the configuration in force.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes what is to outlive a restart. Blocks for as long as the disk takes.
+    pub fn keep_memory(&self) {
+        let (site, shared) = (self.site(), self.shared());
+        self.memory.save(&shared, &site.auth, &self.registry);
+    }
+
+    /// The same at each interval, for ever.
+    pub async fn keep_memory_fresh(state: Arc<State>) {
+        loop {
+            let interval = state.site().config.state.interval.0;
+            sleep(interval.max(Duration::from_secs(1))).await;
+            let state = Arc::clone(&state);
+            // It fails only where the process ends.
+            let _ = spawn_blocking(move || state.keep_memory()).await;
+        }
     }
 
     /// Has the admin endpoint let in what these allow.

@@ -12,7 +12,7 @@
 use cel::{Context, Program, Value};
 use gatepost::{
     policy::{
-        Facts, SessionCounts,
+        Facts, SessionCounts, Shared,
         expression::{
             Environment, Expression, Fields, KeyPart, NamedLists, Rate, Rates, Subject, Truth,
         },
@@ -22,7 +22,7 @@ use gatepost::{
         envelope::{Envelope, MailParams, Path, Recipient},
     },
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 /// Valid expressions that are compared.
 const EXPRESSIONS: usize = 1_000;
@@ -305,6 +305,9 @@ impl Rates for NoRates {
     }
 }
 
+/// Nothing is remembered.
+static NOTHING: LazyLock<Shared> = LazyLock::new(|| Shared::of_all(&[]));
+
 /// What rules make of it. `None`: it has no value.
 fn ours(expression: &Expression, world: &World) -> Option<bool> {
     let mut envelope = Envelope::new();
@@ -344,6 +347,7 @@ fn ours(expression: &Expression, world: &World) -> Option<bool> {
     };
     let subject = Subject {
         facts: &facts,
+        shared: &NOTHING,
         score: world.score,
         fields: &Fields::default(),
     };

@@ -118,7 +118,7 @@ fn unknown_keys() {
 fn keys_that_are_not_there_yet() {
     for more in [
         "[spool]\ndirectory = \"x\"\n",
-        "[policy.greylist]\nmode = \"on\"\n",
+        "[state]\nredis = \"redis://127.0.0.1\"\n",
     ] {
         let found = problems(&with(more));
         assert_eq!(found.len(), 1, "{found:#?}");

@@ -44,6 +44,7 @@ mod quiet;
 mod reasons;
 mod recipients;
 mod reload;
+mod remembered;
 mod reports;
 mod resources;
 mod rights;

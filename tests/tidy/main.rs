@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("log", &["characters", "decimal"]),
     ("config", &["characters", "smtp"]),
+    ("state", &[]),
     ("threads", &[]),
     ("dns", &[]),
     ("lookup", &["net", "dns", "smtp", "log", "config"]),
@@ -32,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "tls",
             "proxy_protocol",
             "smtp",
+            "state",
             "metrics",
             "log",
             "config",
@@ -49,7 +51,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("policy", &["dns", "smtp", "metrics", "log", "config"]),
+    (
+        "policy",
+        &["dns", "smtp", "state", "metrics", "log", "config"],
+    ),
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
     ("reports", &["policy", "metrics", "log", "config"]),
     (

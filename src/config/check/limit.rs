@@ -157,6 +157,18 @@ fn log(config: &Config, at: &mut Document) {
             None,
         );
     }
+    if config.state.interval < Time::secs(1) {
+        let message = "`interval` is 1s at least".into();
+        at.error("state.interval", message, None);
+    }
+    if let Some(directory) = &config.state.directory {
+        if directory.as_os_str().is_empty() {
+            at.error("state.directory", "`directory` is empty".into(), None);
+        } else if directory.exists() && !directory.is_dir() {
+            let message = format!("{} is a file, not a folder", directory.display());
+            at.error("state.directory", message, None);
+        }
+    }
     if config.maildir.listen.address().is_some() && config.maildir.directory.as_os_str().is_empty()
     {
         at.error("maildir.directory", "`directory` is empty".into(), None);

@@ -6,6 +6,9 @@ use crate::config::{
     entry,
 };
 
+/// Entries of a table of what is remembered: 160 MB each.
+const TABLE_MAX: u32 = 10_000_000;
+
 /// The policy for all, and what each listener has otherwise.
 pub fn check(config: &Config, at: &mut Document) {
     tables(&config.policy, "policy", &|_, _| true, at);
@@ -110,6 +113,7 @@ fn tables(
             outcome(&section, rule.then, rule.score, rule.reply.as_deref(), at);
         }
     }
+    greylist(policy, base, is_here, at);
     relay(policy, base, is_here, at);
     headers(policy, base, is_here, at);
     rules(policy, base, is_here, at);
@@ -211,29 +215,87 @@ fn outcome(path: &str, then: Then, score: f64, text: Option<&str>, at: &mut Docu
             "write then = \"score\", or remove the score".to_string(),
         );
     }
-    let Some(text) = text else { return };
-    let path = format!("{path}.reply");
+    if let Some(text) = text {
+        reply(&format!("{path}.reply"), text, then, at);
+    }
+}
+
+fn reply(path: &str, text: &str, then: Then, at: &mut Document) {
     match (entry::reply(text), then) {
-        (Err(why), _) => at.error(&path, format!("\"{text}\" is no reply"), why),
+        (Err(why), _) => at.error(path, format!("\"{text}\" is no reply"), why),
         (Ok(_), Then::Accept | Then::Score) => {
             let message = format!("`reply` is never said with `then = \"{then}\"`");
-            at.error(&path, message, "remove it, or change `then`".to_string());
+            at.error(path, message, "remove it, or change `then`".to_string());
         }
         (Ok(4), Then::Reject) => {
             at.error(
-                &path,
+                path,
                 "a 4xx reply defers, it doesn't reject".into(),
                 "write 5xx, or then = \"defer\"".to_string(),
             );
         }
         (Ok(5), Then::Defer) => {
             at.error(
-                &path,
+                path,
                 "a 5xx reply rejects, it doesn't defer".into(),
                 "write 4xx, or then = \"reject\"".to_string(),
             );
         }
         _ => {}
+    }
+}
+
+fn greylist(
+    policy: &Policy,
+    base: &str,
+    is_here: &dyn Fn(&str, &Document) -> bool,
+    at: &mut Document,
+) {
+    let (section, rules) = (format!("{base}.greylist"), &policy.greylist);
+    if !is_here(&section, at) {
+        return;
+    }
+    if let Some(text) = &rules.reply {
+        reply(&format!("{section}.reply"), text, Then::Defer, at);
+    }
+    if rules.score < 0.0 {
+        let message = "`score` must be 0 (every stranger's mail) or above".into();
+        at.error(&format!("{section}.score"), message, None);
+    }
+    let mode = format!("{section}.mode");
+    if at.has(&section) && rules.mode == Mode::Off && !at.has(&mode) {
+        let hint = "write mode = \"on\", or \"shadow\" to only watch".to_string();
+        at.warning(&section, "`greylist` is off: it has no `mode`".into(), hint);
+    }
+    let mut wrong = |key: &str, message: String| {
+        at.error(&format!("{section}.{key}"), message, None);
+    };
+    if rules.window <= rules.delay {
+        let (window, delay) = (rules.window, rules.delay);
+        let message = format!("`window` ({window}) must be longer than `delay` ({delay})");
+        wrong("window", message);
+    }
+    if rules.lifetime < rules.window {
+        wrong("lifetime", "`lifetime` is shorter than `window`".into());
+    }
+    for (key, time) in [("window", rules.window), ("lifetime", rules.lifetime)] {
+        if time.0.as_secs() > 366 * 86_400 {
+            wrong(key, format!("`{key}` is a year at most"));
+        }
+    }
+    for (key, table) in [
+        ("greylist.table", rules.table),
+        ("reputation.table", policy.reputation.table),
+    ] {
+        if !(1..=TABLE_MAX).contains(&table) {
+            let message = format!("`{key}` is from 1 to {TABLE_MAX}");
+            at.error(&format!("{base}.{key}"), message, None);
+        }
+    }
+    let half_life = policy.reputation.half_life.0.as_secs();
+    if !(3_600..=366 * 86_400).contains(&half_life) {
+        let message = "`half_life` is an hour at least and a year at most".into();
+        at.error(&format!("{base}.reputation.half_life"), message, None);
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Listener {
     /// `policy.early_talk` says what happens to them. A few seconds are enough; they delay every client but the trusted
     /// ones.
     pub greeting_delay: Time,
+    /// For how long a client (IPv6: a /64) that has waited `greeting_delay` and did not talk is spared that wait, also by the
+    /// other listeners. 0s: it waits each time.
+    pub greeting_pass: Time,
     /// Networks of load balancers that tell the client's address with the PROXY protocol (version 1 or 2). A connection
     /// from there must begin with a PROXY header; from then on the address in it is the client's, for every check,
     /// limit, log line and Received field. From any other address a header is not accepted. A machine in these networks

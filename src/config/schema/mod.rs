@@ -12,12 +12,14 @@ mod default;
 mod dkim;
 mod dns;
 mod listener;
+mod memory;
 mod part;
 mod policy;
 mod preset;
 mod process;
 mod rule;
 mod service;
+mod state;
 #[cfg(test)]
 mod testing;
 
@@ -29,11 +31,13 @@ pub use credentials::*;
 pub use dkim::*;
 pub use dns::*;
 pub use listener::*;
+pub use memory::*;
 pub use part::PolicyPart;
 pub use policy::*;
 pub use process::*;
 pub use rule::*;
 pub use service::*;
+pub use state::*;
 
 use super::{choice::*, value::*};
 use ipnet::IpNet;
@@ -114,6 +118,8 @@ pub struct Config {
     /// is an error of this file.
     #[schemars(with = "Option<String>")]
     pub shadow_config: Option<PathBuf>,
+    /// What is remembered over a restart.
+    pub state: State,
     /// Limits on sizes and counts. A client that goes above one gets the reply named here, and memory does not grow.
     pub limits: Limits,
     /// How long each stage may take. A wait may end up to a tenth of a second late.

@@ -1,8 +1,8 @@
 //! `[policy]`.
 
 use super::{
-    ArcRules, DkimRules, DmarcRules, Dnsbl, HeloDomainRules, NamedList, RdnsRules, Rule,
-    SenderDomainRules, SpfRules,
+    ArcRules, DkimRules, DmarcRules, Dnsbl, GreylistRules, HeloDomainRules, NamedList, RdnsRules,
+    ReputationRules, Rule, SenderDomainRules, SpfRules,
 };
 use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
@@ -41,8 +41,8 @@ pub struct Policy {
     /// Fields of that name that a message brings are forged: they are removed wherever a listener adds it. Of a message larger
     /// than `limits.window` it tells what was found up to its header.
     pub explain_header: ExplainHeader,
-    /// Most accounts of `rate(…)` in rules that are remembered; each takes 16 octets. When the table is full, the
-    /// accounts with the least use are forgotten first.
+    /// Most accounts of `rate(…)` in rules that are remembered, as many of `rate_window(…)`, and as many of `leases(…)`; each
+    /// takes 16 octets. When a table is full, the accounts with the least use are forgotten first.
     pub rate_table: u32,
     /// Lists of client addresses, looked at when a client connects, in this order. The first list that holds the
     /// address decides; after a list with `then = "score"`, or in shadow mode, the next one is looked at too. `accept`
@@ -99,6 +99,10 @@ pub struct Policy {
     pub dmarc: DmarcRules,
     /// What servers that handled the message before have found.
     pub arc: ArcRules,
+    /// Whether a message that looks bad has to come a second time.
+    pub greylist: GreylistRules,
+    /// What rules know of the past of clients and domains.
+    pub reputation: ReputationRules,
     /// Rules on header fields, for every client, looked at in this order once the message is complete; 64 at most.
     pub header: Vec<HeaderRule>,
     /// Lists that rules ask by their names.

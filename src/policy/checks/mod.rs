@@ -5,6 +5,7 @@ mod authentication;
 mod client_list;
 mod dnsbl;
 mod early_talk;
+mod greylist;
 mod header;
 mod helo;
 mod own;
@@ -95,6 +96,8 @@ pub const TABLE: &[(Build, Same)] = &[
         a.recipient_list == b.recipient_list
     }),
     (header::build, |a, b| a.header == b.header),
-    // Last, for they may read the score of all others.
+    // Late, for they may read the score of all others.
     (rule::build, |a, b| a.rule == b.rule && a.list == b.list),
+    // After them: nothing is put off that something refuses, and their scores count.
+    (greylist::build, |a, b| a.greylist == b.greylist),
 ];

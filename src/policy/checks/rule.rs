@@ -6,24 +6,21 @@
 use super::{Check, Whom};
 use crate::{
     policy::{
-        At, Facts, Shared, What,
+        At, Facts, Judgement, Shared, What,
         builder::{Builder, RuleSettings},
         condition::{Condition, RuleMistake},
-        expression::{Fields, Gap, KeyPart, Missing, Need, Rate, Rates, Subject, Truth},
+        expression::{Counting, Fields, Gap, KeyPart, Missing, Need, Rate, Rates, Subject, Truth},
         inquiry::{Want, Wants},
         lists::lower,
-        rates::{
-            client_key,
-            table::{Limit, Table},
-        },
+        rates::{client_key, table::Limit},
         replies,
         rule::{Rule, Say},
     },
-    smtp::{Tick, header},
+    smtp::header,
 };
 use std::{
     cell::RefCell,
-    hash::{Hash, Hasher},
+    hash::{BuildHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -194,10 +191,6 @@ impl Check for Rules {
         if say.rules_are_ended() {
             return;
         }
-        let charges = Charges {
-            table: &shared.rules,
-            now: facts.now,
-        };
         FIELDS.with_borrow_mut(|fields| {
             if !point.headers.is_empty() {
                 match facts.fields {
@@ -208,10 +201,11 @@ impl Check for Rules {
             for one in &point.rules {
                 let subject = Subject {
                     facts,
+                    shared,
                     score: say.score(),
                     fields,
                 };
-                if one.look(&subject, &charges, say) {
+                if one.look(&subject, shared, say) {
                     return;
                 }
             }
@@ -221,8 +215,19 @@ impl Check for Rules {
 
 impl One {
     /// Whether no other rule is to be judged.
-    fn look(&self, subject: &Subject<'_>, charges: &Charges<'_>, say: &mut Say<'_>) -> bool {
-        match self.condition.when.judge(subject, charges) {
+    fn look(&self, subject: &Subject<'_>, shared: &Shared, say: &mut Say<'_>) -> bool {
+        let at = self.condition.at;
+        let judge = |judgement: &mut Judgement| {
+            let judgement = RefCell::new(judgement);
+            let charges = Charges {
+                shared,
+                facts: subject.facts,
+                at,
+                judgement,
+            };
+            self.condition.when.judge(subject, &charges)
+        };
+        match judge(say.judgement()) {
             Truth::False => false,
             Truth::Unknown(gap) => {
                 let is_asked = !matches!(gap, Gap::Unknown(_, Missing::NotAsked));
@@ -239,7 +244,7 @@ impl One {
             }
             Truth::True => {
                 let reply = |rule: &Rule| match &self.condition.reply {
-                    Some(template) => template.render(subject, charges),
+                    Some(template) => template.render(subject, &Uncharged),
                     None => rule.reply.clone(),
                 };
                 let flow = say.hit_as(&self.rule, self.rule.what, "", reply);
@@ -255,16 +260,53 @@ impl One {
 
 /// The accounts of rates, at a moment.
 struct Charges<'a> {
-    table: &'a Table,
-    now: Tick,
+    shared: &'a Shared,
+    facts: &'a Facts<'a>,
+    at: At,
+    judgement: RefCell<&'a mut Judgement>,
 }
 
 impl Rates for Charges<'_> {
     fn is_above(&self, rate: &Rate, key: &[KeyPart<'_>]) -> bool {
-        let per = Duration::from_millis(rate.per_ms);
-        match Limit::new(rate.limit, per) {
-            Some(limit) => !self.table.admit(Key(rate.account, key), limit, 1, self.now),
-            None => false,
+        let (shared, facts) = (self.shared, self.facts);
+        let hash = shared.secret.hash_one(Key(rate.account, key));
+        match rate.counting {
+            Counting::Bucket => {
+                let per = Duration::from_millis(rate.per_ms);
+                let limit = Limit::new(rate.limit, per);
+                limit.is_some_and(|limit| !shared.rules.admit_hashed(hash, limit, 1, facts.now))
+            }
+            Counting::Window => {
+                let now = facts.unix_millis;
+                !shared.windows.admit(hash, rate.limit, rate.per_ms, now)
+            }
+            Counting::Leases => self.takes_no_lease(hash, rate),
+        }
+    }
+}
+
+/// For replies, in which nothing is charged.
+struct Uncharged;
+
+impl Rates for Uncharged {
+    fn is_above(&self, _: &Rate, _: &[KeyPart<'_>]) -> bool {
+        false
+    }
+}
+
+impl Charges<'_> {
+    fn takes_no_lease(&self, hash: u64, rate: &Rate) -> bool {
+        let mut judgement = self.judgement.borrow_mut();
+        if judgement.holds(hash) || !judgement.can_hold() {
+            return false;
+        }
+        let leases = &self.shared.leases;
+        match leases.take(hash, rate.limit, rate.per_ms, self.facts.now) {
+            Some(lease) => {
+                judgement.hold(self.at, hash, lease);
+                false
+            }
+            None => true,
         }
     }
 }

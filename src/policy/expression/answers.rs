@@ -110,6 +110,12 @@ pub fn spf<'f>(subject: &'f Subject<'f>) -> Text<'f> {
     Ok(Some(found.code.as_str().as_bytes()))
 }
 
+pub fn reputation_of_domain<'f>(subject: &'f Subject<'f>) -> Result<f64, Missing> {
+    // As unknown as SPF is.
+    inquiry(subject)?.known_spf()?;
+    Ok(subject.shared.reputation_of_domain(subject.facts))
+}
+
 fn message<'f>(subject: &Subject<'f>) -> Result<&'f Message, Missing> {
     inquiry(subject)?.message().ok_or(Missing::NotAsked)
 }

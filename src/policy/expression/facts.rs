@@ -193,6 +193,11 @@ facts! {
     "dnsbl.score", Connect, Some(Need::Dnsbl), R::Float(answers::dnsbl_score) =>
         "The scores of all lists of `policy.dnsbl` that have the client, added up; those that let in are negative.",
         "dnsbl.score >= 5";
+    "reputation.client", Connect, None, R::Float(|s| Ok(s.shared.reputation_of_client(s.facts))) =>
+        "What has come from the client's network (/24, IPv6 /48): from -1, all its messages were refused, to 1, all were \
+         accepted; 0 where nothing is known. A few messages tell little: (accepted - refused) / (accepted + refused + 4), of \
+         which half is forgotten in each `policy.reputation.half_life`. Refused is what gets a permanent refusal as a whole, \
+         by a check or by the backend.", "reputation.client < -0.5";
     "score", Connect, None, R::Float(|s| Ok(s.score)) =>
         "The scores of all checks and rules before this one, added up.", "score >= 4.5";
     "helo", Hello, None, R::Text(Domain, |s| Ok(Some(s.facts.hello))) =>
@@ -222,6 +227,9 @@ facts! {
         "The octets that SIZE= of MAIL FROM says; 0 where it says none.", "message.declared_size > bytes(\"10MiB\")";
     "spf", Mail, Some(Need::Spf), R::Text(SPF, answers::spf) =>
         "The result of SPF for the sender (for bounces: for the HELO name).", "spf == \"fail\"";
+    "reputation.domain", Mail, Some(Need::Spf), R::Float(answers::reputation_of_domain) =>
+        "The same of the sender's domain (for bounces: of the HELO name), where SPF passes for it; otherwise 0, for the name may \
+         be forged.", "reputation.domain > 0.8";
     "recipient", Rcpt, None, R::Text(Mailbox, |s| Ok(Some(recipient(s).whole))) =>
         "The address of RCPT TO. A rule that reads it is judged for each recipient.",
         "recipient == \"postmaster@example.net\"";

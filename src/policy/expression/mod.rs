@@ -46,7 +46,7 @@ pub use mistake::Mistake;
 pub use reference::reference;
 pub use reply::{Kind as ReplyKind, Template};
 pub use subject::{Missing, Subject};
-pub use value::{Gap, KeyPart, Rate, Rates, STEPS_MAX, Truth};
+pub use value::{Counting, Gap, KeyPart, Rate, Rates, STEPS_MAX, Truth};
 
 use super::At;
 use check::Checker;

@@ -1,7 +1,10 @@
 //! What an evaluation is about, and why parts of it may be missing.
 
 use super::fields::Fields;
-use crate::{dns, policy::Facts};
+use crate::{
+    dns,
+    policy::{Facts, Shared},
+};
 
 /// Why a look-up has given no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ impl From<Option<dns::Unknown>> for Missing {
 pub struct Subject<'a> {
     /// What is known.
     pub facts: &'a Facts<'a>,
+    /// What is remembered.
+    pub shared: &'a Shared,
     /// The score up to now.
     pub score: f64,
     /// The header fields that the rule names.

@@ -125,9 +125,11 @@ pub enum KeyPart<'f> {
     Int(i64),
 }
 
-/// One use of `rate(…)` in a rule.
+/// One use of `rate(…)`, `rate_window(…)` or `leases(…)` in a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
+    /// How it counts.
+    pub counting: Counting,
     /// Tells the accounts of this use from those of all others. The same after a reload and on all edges, as long as
     /// the rule's name, the place of the use among the uses in the rule, `n` and `per` stay the same.
     pub account: u64,
@@ -137,7 +139,18 @@ pub struct Rate {
     pub per_ms: u64,
 }
 
-/// The accounts that `rate(…)` charges. Must be quick and must not wait.
+/// How a use counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// `rate`: a bucket that is full at first, and filled evenly.
+    Bucket,
+    /// `rate_window`: so many in any time of that length.
+    Window,
+    /// `leases`: so many at once.
+    Leases,
+}
+
+/// The accounts that `rate(…)` and its like charge. Must be quick and must not wait.
 pub trait Rates {
     /// Charges one to the account of `key`. `true` where it is above the limit.
     fn is_above(&self, rate: &Rate, key: &[KeyPart<'_>]) -> bool;

@@ -3,8 +3,9 @@
 //! One holder of an IPv6 network has 2^64 addresses at least, so a /64 counts as one address and a /48, the
 //! usual site, as its prefix (RFC 6177); for IPv4 it is the address and its /24.
 
+use crate::state::Secret;
 use std::{
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher},
     net::IpAddr,
 };
 
@@ -45,7 +46,7 @@ pub fn prefix_of(address: u128) -> u128 {
     }
 }
 
-/// A key with its hash under a secret of this process: a keyed hash is dear, and one serves all accounts of a session.
+/// A key with its hash under a secret of ours: a keyed hash is dear, and one serves all accounts of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateKey {
     bits: u128,
@@ -60,7 +61,7 @@ pub struct Keys {
 }
 
 impl RateKey {
-    fn new(bits: u128, group: u8, secret: &RandomState) -> RateKey {
+    fn new(bits: u128, group: u8, secret: &Secret) -> RateKey {
         let hash = secret.hash_one((bits, group));
         RateKey { bits, hash }
     }
@@ -89,7 +90,7 @@ impl Hash for RateKey {
 
 impl Keys {
     /// Those of an address among the listeners that count together.
-    pub fn of(ip: IpAddr, group: u8, secret: &RandomState) -> Keys {
+    pub fn of(ip: IpAddr, group: u8, secret: &Secret) -> Keys {
         Keys {
             client: RateKey::new(address(ip), group, secret),
             prefix: RateKey::new(prefix(ip), group, secret),
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn accounts_of_all_keys_are_apart() {
-        let secret = RandomState::new();
+        let secret = Secret::random();
         let mut seen = std::collections::HashSet::new();
         for text in [
             "192.0.2.1",
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn accounts_of_one_key_lie_apart() {
         // Tables take the upper bits for the line: four accounts of a client must not fight for one.
-        let secret = RandomState::new();
+        let secret = Secret::random();
         let mut shared = 0;
         for client in 0..1_000u32 {
             let key = Keys::of(IpAddr::from(client.to_be_bytes()), 0, &secret).client;

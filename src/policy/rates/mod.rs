@@ -1,26 +1,41 @@
 //! What all workers count together, and what a reload leaves alone: rates and open sessions.
 
 pub(super) mod key;
+pub(super) mod leases;
 mod sessions;
+pub(super) mod slots;
 pub(super) mod table;
+pub(super) mod windows;
 
 pub use key::{Keys, address as client_key, prefix_of};
 pub use sessions::{SessionCounts, SessionTicket};
 
-use crate::config;
+use super::memory::tables::Memory;
+use crate::{
+    config,
+    state::{Moment, Notes, Secret, Section, Snapshot},
+};
+use leases::Leases;
 use sessions::Sessions;
+use slots::{largest, rule_slots};
 use std::{net::IpAddr, sync::Arc};
 use table::Table;
+use windows::Windows;
 
-/// Rate tables and session counts. Made once a process, cloned freely (it is a handful of `Arc`s). Memory
-/// is bounded: the tables by `policy.*.table`, the counts by the number of open sessions.
+/// Rate tables and session counts, and all that is remembered of clients. Made once a process, cloned freely (it is a handful
+/// of `Arc`s). Memory is bounded: the tables by `policy.*.table`, the counts by the number of open sessions.
 #[derive(Clone)]
 pub struct Shared {
+    /// What keys are hashed with.
+    pub(super) secret: Secret,
     sessions: Arc<Sessions>,
     pub(super) client: Arc<Table>,
     pub(super) prefix: Arc<Table>,
     pub(super) sender: Arc<Table>,
     pub(super) rules: Arc<Table>,
+    pub(super) windows: Arc<Windows>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) memory: Memory,
 }
 
 impl Shared {
@@ -33,13 +48,23 @@ impl Shared {
     /// The same for the configurations of several listeners, which count in the same tables.
     #[must_use]
     pub fn of_all(configs: &[config::Policy]) -> Shared {
-        let sized = |rate| Arc::new(Table::new(largest(configs, rate)));
+        Shared::with_secret(configs, Secret::random())
+    }
+
+    /// The same, with the keys hashed by this secret.
+    #[must_use]
+    pub fn with_secret(configs: &[config::Policy], secret: Secret) -> Shared {
+        let sized = |rate| Arc::new(Table::new(largest(configs, rate), secret));
         Shared {
-            sessions: Arc::default(),
+            secret,
+            sessions: Arc::new(Sessions::new(secret)),
             client: sized(|config| &config.client_rate),
             prefix: sized(|config| &config.prefix_rate),
             sender: sized(|config| &config.sender_rate),
-            rules: Arc::new(Table::new(rule_slots(configs))),
+            rules: Arc::new(Table::new(rule_slots(configs, "rate"), secret)),
+            windows: Arc::new(Windows::new(rule_slots(configs, "rate_window"))),
+            leases: Leases::new(rule_slots(configs, "leases")),
+            memory: Memory::new(configs, secret),
         }
     }
 
@@ -49,15 +74,27 @@ impl Shared {
     pub fn adapted(&self, configs: &[config::Policy]) -> Shared {
         let resized = |table: &Arc<Table>, slots| match table.fits(slots) {
             true => Arc::clone(table),
-            false => Arc::new(Table::new(slots)),
+            false => Arc::new(Table::new(slots, self.secret)),
         };
         let fitting = |table, rate| resized(table, largest(configs, rate));
+        let windows = rule_slots(configs, "rate_window");
+        let leases = rule_slots(configs, "leases");
         Shared {
             sessions: Arc::clone(&self.sessions),
             client: fitting(&self.client, |config| &config.client_rate),
             prefix: fitting(&self.prefix, |config| &config.prefix_rate),
             sender: fitting(&self.sender, |config| &config.sender_rate),
-            rules: resized(&self.rules, rule_slots(configs)),
+            rules: resized(&self.rules, rule_slots(configs, "rate")),
+            windows: match self.windows.fits(windows) {
+                true => Arc::clone(&self.windows),
+                false => Arc::new(Windows::new(windows)),
+            },
+            leases: match self.leases.fits(leases) {
+                true => Arc::clone(&self.leases),
+                false => Leases::new(leases),
+            },
+            memory: self.memory.adapted(configs, self.secret),
+            secret: self.secret,
         }
     }
 
@@ -74,30 +111,56 @@ impl Shared {
     pub fn open_session(&self, client: IpAddr, group: u8) -> SessionTicket {
         self.sessions.open(client, group)
     }
-}
 
-fn largest(configs: &[config::Policy], rate: fn(&config::Policy) -> &config::Rate) -> usize {
-    let sizes = configs.iter().map(|config| slots(rate(config)));
-    sizes.max().unwrap_or(0)
-}
+    fn rate_tables(&self) -> [(&'static str, &Table); 4] {
+        [
+            ("rate.client", &self.client),
+            ("rate.prefix", &self.prefix),
+            ("rate.sender", &self.sender),
+            ("rate.rules", &self.rules),
+        ]
+    }
 
-/// Room for the accounts of rules, where one may use `rate`.
-fn rule_slots(configs: &[config::Policy]) -> usize {
-    let uses = |config: &&config::Policy| config.rule.iter().any(|rule| rule.when.contains("rate"));
-    let sizes = configs.iter().filter(uses);
-    sizes
-        .map(|config| config.rate_table as usize)
-        .max()
-        .unwrap_or(0)
-}
+    fn note_tables(&self) -> Vec<(&'static str, u64, &Notes)> {
+        let mut tables = self.memory.tables();
+        tables.push(("rate.windows", 0, self.windows.table()));
+        tables
+    }
 
-/// A key takes a slot for each limit that is set.
-fn slots(rate: &config::Rate) -> usize {
-    let limits = [
-        u64::from(rate.connections),
-        u64::from(rate.messages),
-        u64::from(rate.recipients),
-        rate.bytes.0,
-    ];
-    limits.iter().filter(|limit| **limit > 0).count() * rate.table as usize
+    /// What is to outlive a restart.
+    #[must_use]
+    pub fn sections(&self, now: Moment) -> Vec<Section> {
+        let rates = self.rate_tables().into_iter().map(|(name, table)| {
+            let mut section = Section::new(name, 0);
+            table.each(now, |entry| section.entries.push(entry));
+            section
+        });
+        let notes = self.note_tables().into_iter().map(|(name, shape, notes)| {
+            let mut section = Section::new(name, shape);
+            notes.each(now.seconds(), |entry| section.entries.push(entry));
+            section
+        });
+        rates.chain(notes).collect()
+    }
+
+    /// Takes in what was kept of tables that are there still.
+    pub fn restore(&self, kept: &Snapshot, now: Moment) {
+        for (name, table) in self.rate_tables() {
+            let section = kept.section(name, 0);
+            for entry in section.iter().flat_map(|section| &section.entries) {
+                table.take_in(*entry, now);
+            }
+        }
+        let is_filled = |name: &str| {
+            let mut all = kept.sections.iter();
+            all.any(|section| section.name == name && !section.entries.is_empty())
+        };
+        self.memory.prepare(is_filled);
+        for (name, shape, notes) in self.note_tables() {
+            let section = kept.section(name, shape);
+            for entry in section.iter().flat_map(|section| &section.entries) {
+                notes.take_in(*entry, now.seconds(), &|_, left| left);
+            }
+        }
+    }
 }

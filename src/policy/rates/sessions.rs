@@ -5,10 +5,11 @@
 //! twice a connection, hence locks (many, each held for one look-up) instead of something clever.
 
 use super::key::{Keys, RateKey, Taken};
+use crate::state::Secret;
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
-    hash::{BuildHasherDefault, RandomState},
+    hash::BuildHasherDefault,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -70,14 +71,22 @@ impl Counts {
 }
 
 /// All open sessions.
-#[derive(Default)]
 pub struct Sessions {
-    secret: RandomState,
+    secret: Secret,
     clients: Counts,
     prefixes: Counts,
 }
 
 impl Sessions {
+    /// None is open.
+    pub fn new(secret: Secret) -> Sessions {
+        Sessions {
+            secret,
+            clients: Counts::default(),
+            prefixes: Counts::default(),
+        }
+    }
+
     /// The keys of an address in a group of listeners.
     pub fn keys(&self, ip: IpAddr, group: u8) -> Keys {
         Keys::of(ip, group, &self.secret)
@@ -138,7 +147,7 @@ mod tests {
 
     #[test]
     fn counts_are_exact_and_given_back() {
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(Secret::random()));
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         let one = sessions.open(ip("192.0.2.1"), 0);
         let two = sessions.open(ip("192.0.2.1"), 0);
@@ -193,7 +202,7 @@ mod tests {
     #[test]
     // INV-LOCK
     fn threads_leave_no_count_behind() {
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(Secret::random()));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

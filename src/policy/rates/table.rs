@@ -7,16 +7,19 @@
 //! The table is set-associative: a key's hash picks one line of four slots (one cache line), and only they
 //! are looked at. A new key takes the slot with the *earliest* moment: a slot that says nothing any more, or
 //! else the key that has the least on its account. So a flood of new keys pushes out its own kind and not
-//! those that are over their limit, which is why it is not the least recently seen that goes. The hash is
-//! seeded at start, so an attacker can't aim at a line.
+//! those that are over their limit, which is why it is not the least recently seen that goes. The hash has
+//! a secret, so an attacker can't aim at a line; it is the same after a restart, and so are the accounts.
 //!
 //! What two workers can do to each other is bounded: a slot that is given to another key while a third
 //! worker charges it puts one charge on the wrong account. No admission is counted twice, none is lost for
 //! a key that keeps its slot.
 
-use crate::smtp::Tick;
+use crate::{
+    smtp::Tick,
+    state::{Moment, Secret},
+};
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -62,15 +65,15 @@ impl Limit {
 
 /// Accounts of one kind of key.
 pub struct Table {
-    seed: RandomState,
+    seed: Secret,
     lines: Box<[Line]>,
 }
 
 impl Table {
     /// Room for about so many accounts, 16 bytes each.
-    pub fn new(slots: usize) -> Table {
+    pub fn new(slots: usize, seed: Secret) -> Table {
         Table {
-            seed: RandomState::new(),
+            seed,
             lines: (0..Table::lines(slots)).map(|_| Line::default()).collect(),
         }
     }
@@ -94,7 +97,7 @@ impl Table {
     /// The same for a key that has been hashed, under a secret of this process and for all its calls.
     pub fn admit_hashed(&self, hash: u64, limit: Limit, cost: u64, now: Tick) -> bool {
         let hash = hash.max(1);
-        let line = &self.lines[((u128::from(hash) * self.lines.len() as u128) >> 64) as usize];
+        let line = self.line(hash);
         let now = now.0.saturating_mul(1_000);
         let due = &line.dues[line.find(hash).unwrap_or_else(|| line.claim(hash))];
         let price = limit.price(cost);
@@ -105,6 +108,35 @@ impl Table {
             fits.then_some(then)
         };
         due.fetch_update(Relaxed, Relaxed, charge).is_ok()
+    }
+}
+
+impl Table {
+    fn line(&self, hash: u64) -> &Line {
+        &self.lines[((u128::from(hash) * self.lines.len() as u128) >> 64) as usize]
+    }
+
+    /// All accounts that are not paid up, with the time of the calendar, in microseconds, at which they are.
+    pub fn each(&self, now: Moment, mut visit: impl FnMut([u64; 2])) {
+        for line in &self.lines {
+            for (tag, due) in line.tags.iter().zip(&line.dues) {
+                let (tag, due) = (tag.load(Relaxed), due.load(Relaxed) / 1_000);
+                if let (true, Some(due)) = (tag != 0, now.unix_of(due)) {
+                    visit([tag, due]);
+                }
+            }
+        }
+    }
+
+    /// Takes in an account that [`Table::each`] has told of.
+    pub fn take_in(&self, [tag, due]: [u64; 2], now: Moment) {
+        let Some(due) = now.tick_of(due).filter(|_| tag != 0) else {
+            return;
+        };
+        let line = self.line(tag);
+        let at = line.find(tag).unwrap_or_else(|| line.claim(tag));
+        let due = due.saturating_mul(1_000);
+        line.dues[at].fetch_max(due, Relaxed);
     }
 }
 
@@ -152,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_the_rate() {
-        let table = Table::new(1_000);
+        let table = Table::new(1_000, Secret::random());
         let (ten, key) = (limit(10, 10), 7u128);
         let admitted = |from: u64| {
             (0..100)
@@ -175,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_limit_passes_once_and_is_paid_for() {
-        let table = Table::new(10);
+        let table = Table::new(10, Secret::random());
         let limit = limit(100, 100);
         assert!(table.admit((0, 1u8), limit, 300, Tick(0)));
         assert!(!table.admit((0, 1u8), limit, 1, Tick(200 * SECOND)));
@@ -191,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_keys_neither_grows_the_table_nor_frees_an_abuser() {
-        let table = Table::new(4_096);
+        let table = Table::new(4_096, Secret::random());
         let lines = table.lines.len();
         let limit = limit(100, 100);
         while table.admit((0, u128::MAX), limit, 1, Tick(0)) {}
@@ -208,7 +240,7 @@ mod tests {
     #[test]
     // INV-LOCK
     fn workers_together_admit_no_more_than_one() {
-        let table = Table::new(1_000);
+        let table = Table::new(1_000, Secret::random());
         let limit = limit(1_000, 1_000);
         let admitted = AtomicU64::new(0);
         std::thread::scope(|scope| {
@@ -224,6 +256,28 @@ mod tests {
         assert_eq!(admitted.into_inner(), 1_000);
     }
 
+    #[test]
+    fn accounts_outlive_a_restart() {
+        let secret = Secret::random();
+        let (before, after) = (Table::new(1_000, secret), Table::new(2_000, secret));
+        let limit = limit(10, 100);
+        while before.admit((0, "key"), limit, 1, Tick(50 * SECOND)) {}
+        assert!(before.admit((0, "other"), limit, 1, Tick(50 * SECOND)));
+        let moment = |tick: u64, unix: u64| Moment {
+            tick: tick * SECOND,
+            unix: unix * SECOND,
+        };
+        let mut kept = Vec::new();
+        before.each(moment(50, 1_000), |entry| kept.push(entry));
+        assert_eq!(kept.len(), 2);
+        // The machine has started anew 20 seconds ago, and 15 seconds have passed.
+        for entry in kept {
+            after.take_in(entry, moment(20, 1_015));
+        }
+        let admitted = (0..20).filter(|_| after.admit((0, "key"), limit, 1, Tick(20 * SECOND)));
+        assert_eq!(admitted.count(), 1);
+    }
+
     proptest! {
         #[test]
         fn no_window_sees_more_than_burst_and_rate(
@@ -231,7 +285,7 @@ mod tests {
             secs in 1u64..60,
             steps in proptest::collection::vec((0u64..5_000_000, 1u64..5), 1..200),
         ) {
-            let table = Table::new(64);
+            let table = Table::new(64, Secret::random());
             let limit = limit(max, secs);
             let (mut now, mut admitted) = (0u64, Vec::new());
             for (wait, cost) in steps {

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     policy::{
-        Facts, Inquiry,
+        Facts, Inquiry, Shared,
         dns::testing::{Table, dns},
         inquiry::{self, Want, Wants},
-        testing::stranger,
+        testing::{config, stranger},
     },
     smtp::{
         envelope::{Envelope, Path, Recipient},
@@ -34,6 +34,7 @@ pub struct Known {
     pub recipients: Vec<String>,
     pub header: &'static str,
     pub score: f64,
+    pub shared: Shared,
 }
 
 impl Default for Known {
@@ -44,6 +45,7 @@ impl Default for Known {
             recipients: Vec::new(),
             header: "",
             score: 0.0,
+            shared: Shared::new(&config("")),
         }
     }
 }
@@ -69,6 +71,7 @@ impl Known {
         };
         look(&Subject {
             facts: &facts,
+            shared: &self.shared,
             score: self.score,
             fields: &fields,
         })

@@ -1,18 +1,21 @@
-//! `rate(key, n, per)`.
+//! `rate(key, n, per)`, `rate_window(key, n, per)` and `leases(key, n, ttl)`.
 
 use super::{Site, milliseconds};
-use crate::policy::expression::{
-    check::Checker,
-    code::{Code, Node as Value, Run, Source},
-    syntax::tree::{Node, Tree},
-    types::TextKind,
-    value::{Frame, KeyPart, Known, Rate},
+use crate::policy::{
+    expression::{
+        check::Checker,
+        code::{Code, Node as Value, Run, Source},
+        syntax::tree::{Node, Tree},
+        types::TextKind,
+        value::{Counting, Frame, KeyPart, Known, Rate},
+    },
+    rates::{leases, windows},
 };
 use std::net::IpAddr;
 
 /// Parts of a key.
 const PARTS_MAX: usize = 4;
-/// Uses of `rate` in one rule.
+/// Uses of these functions in one rule.
 const USES_MAX: usize = 16;
 /// Milliseconds of `per`: a day, as long as accounts are kept.
 const PER_MS_MAX: i64 = 86_400_000;
@@ -40,21 +43,41 @@ impl Part {
     }
 }
 
-/// Builds it.
-pub fn build(checker: &mut Checker<'_>, site: &Site<'_>) -> Option<Code> {
+/// `rate(key, n, per)`.
+pub fn rate(checker: &mut Checker<'_>, site: &Site<'_>) -> Option<Code> {
+    build(checker, site, Counting::Bucket, u64::MAX)
+}
+
+/// `rate_window(key, n, per)`.
+pub fn rate_window(checker: &mut Checker<'_>, site: &Site<'_>) -> Option<Code> {
+    build(checker, site, Counting::Window, windows::LIMIT_MAX)
+}
+
+/// `leases(key, n, ttl)`.
+pub fn leases(checker: &mut Checker<'_>, site: &Site<'_>) -> Option<Code> {
+    build(checker, site, Counting::Leases, leases::LIMIT_MAX)
+}
+
+fn build(
+    checker: &mut Checker<'_>,
+    site: &Site<'_>,
+    counting: Counting,
+    limit_max: u64,
+) -> Option<Code> {
     let [key, limit, per] = site.arguments[..] else {
         return None;
     };
     let parts = parts(checker, key);
-    let limit = number(checker, limit);
+    let limit = number(checker, limit, limit_max);
     let per = span(checker, per);
     let (parts, limit, per_ms) = (parts?, limit?, per?);
     if checker.rates >= USES_MAX {
-        let message = format!("more than {USES_MAX} uses of `rate`");
+        let message = format!("more than {USES_MAX} uses of `rate`, `rate_window` and `leases`");
         return checker.refuse(site.span, message, "write it as several rules");
     }
     let rule = checker.environment.rule.as_bytes();
     let rate = Rate {
+        counting,
         account: account(rule, checker.rates as u64, limit, per_ms),
         limit,
         per_ms,
@@ -101,10 +124,14 @@ fn parts(checker: &mut Checker<'_>, key: &Tree) -> Option<Vec<Part>> {
     parts.into_iter().collect()
 }
 
-fn number(checker: &mut Checker<'_>, tree: &Tree) -> Option<u64> {
+fn number(checker: &mut Checker<'_>, tree: &Tree, most: u64) -> Option<u64> {
     let hint = "write a whole number of at least 1";
     match checker.code(tree)? {
         Code::Int(Value::Const(value)) => match u64::try_from(value) {
+            Ok(value) if value > most => {
+                let message = format!("this counts to {most} at most");
+                checker.refuse(tree.span, message, "use `rate`, or a smaller number")
+            }
             Ok(value) if value > 0 => Some(value),
             _ => checker.refuse(
                 tree.span,

@@ -1,0 +1,145 @@
+//! What is to outlive a restart (`[state]`): read before the first worker starts, written now and then while they run, and
+//! once more when they have ended. Mail never waits for it: a write that fails is told, and the next one tries again.
+
+use crate::{
+    auth::Service,
+    config,
+    log::say,
+    metrics::{Counter, Gauge, Registry, Scope},
+    net::now,
+    policy::Shared,
+    state::{Loaded, Moment, Secret, Snapshot, Store},
+};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Where it is kept.
+pub(super) struct Memory {
+    store: Option<Store>,
+    /// What keys are hashed with.
+    pub secret: Secret,
+    /// Why the last write failed: told when it changes, and not each time.
+    failing: Mutex<Option<String>>,
+}
+
+impl Memory {
+    /// Reads what was kept; says what it found.
+    pub fn load(config: &config::State) -> (Memory, Option<Box<Snapshot>>) {
+        let store = config.directory.as_deref().map(Store::new);
+        let kept = store.as_ref().and_then(|store| found(store, store.load()));
+        let memory = Memory {
+            store,
+            secret: kept
+                .as_ref()
+                .map_or_else(Secret::random, |kept| kept.secret),
+            failing: Mutex::default(),
+        };
+        (memory, kept)
+    }
+
+    /// Writes what is known now. Blocks for as long as the disk takes.
+    pub fn save(&self, shared: &Shared, auth: &Service, registry: &Registry) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        // Held over the write: two at once would write the same file.
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let moment = moment();
+        let mut sections = shared.sections(moment);
+        sections.extend(auth.sections(moment));
+        let snapshot = Snapshot {
+            secret: self.secret,
+            made: moment.unix,
+            sections,
+        };
+        match store.save(&snapshot) {
+            Ok(()) => {
+                registry.count(Counter::StateWritten, Scope::NONE, 1);
+                registry.set(Gauge::StateWrittenAt, Scope::NONE, moment.seconds() as i64);
+                if failing.take().is_some() {
+                    say!(Info, "state: {} is written again", store.file().display());
+                }
+            }
+            Err(why) => {
+                registry.count(Counter::StateFailed, Scope::NONE, 1);
+                let why = why.to_string();
+                if failing.as_ref() != Some(&why) {
+                    say!(
+                        Warn,
+                        "state: {} can't be written: {why}; mail goes on, and a restart would lose what was counted since",
+                        store.file().display()
+                    );
+                    *failing = Some(why);
+                }
+            }
+        }
+    }
+}
+
+/// The snapshot among what a store had; says what it was.
+fn found(store: &Store, loaded: Loaded) -> Option<Box<Snapshot>> {
+    let file = store.file();
+    let file = file.display();
+    match loaded {
+        Loaded::Nothing => say!(
+            Info,
+            "state: {file} is not there yet: nothing is remembered"
+        ),
+        Loaded::Snapshot(snapshot) => {
+            let age = moment().unix.saturating_sub(snapshot.made) / 1_000_000;
+            let entries = snapshot.entries();
+            say!(
+                Info,
+                "state: {entries} entries read from {file}, written {age} s ago"
+            );
+            return Some(snapshot);
+        }
+        Loaded::SetAside(why, Ok(aside)) => say!(
+            Warn,
+            "state: {file} can't be used: {why}; moved to {}, and nothing is remembered",
+            aside.display()
+        ),
+        Loaded::SetAside(why, Err(error)) => say!(
+            Warn,
+            "state: {file} can't be used: {why}; it can't be moved away either ({error}), and nothing is remembered"
+        ),
+        Loaded::Unreadable(why) => say!(
+            Warn,
+            "state: {file} can't be read: {why}; nothing is remembered"
+        ),
+    }
+    None
+}
+
+/// Gives the tables what was kept, or at least the secret that it will be kept under.
+pub(super) fn restore(
+    memory: &Memory,
+    kept: Option<Box<Snapshot>>,
+    shared: &Shared,
+    auth: &Service,
+) {
+    let kept = kept.map_or_else(
+        || Snapshot {
+            secret: memory.secret,
+            made: 0,
+            sections: Vec::new(),
+        },
+        |kept| *kept,
+    );
+    let mut moment = moment();
+    // The clock was set back since, or isn't right yet: no time has passed.
+    moment.unix = moment.unix.max(kept.made);
+    shared.restore(&kept, moment);
+    auth.restore(&kept, moment);
+}
+
+fn moment() -> Moment {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    Moment {
+        tick: now().0,
+        // A clock before 1970 is no clock.
+        unix: wall.map_or(0, |wall| wall.as_micros() as u64),
+    }
+}
