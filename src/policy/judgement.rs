@@ -61,25 +61,32 @@ struct Held {
     _lease: Arc<Lease>,
 }
 
+/// What few sessions have, boxed, for an idle one owns little.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    /// A refusal of the connection that is told at MAIL, where the client has not logged in by then.
+    waiting: Option<Waiting>,
+    /// Leases of its rules. No more than [`LEASES_MAX`].
+    held: Vec<Held>,
+}
+
 /// Hits and scores of a session. One a session, reused from message to message; empty it owns no memory. Its
 /// check ids are those of the policy that was asked: a session keeps its policy to its end, also over a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
     hits: Vec<Hit>,
-    fresh_from: usize,
+    /// No more than [`HITS_MAX`].
+    fresh_from: u8,
     refusal: Option<(CheckId, HitKind)>,
     scores: [f64; At::COUNT],
     /// The part of the scores for which only strangers answer.
     of_strangers: [f64; At::COUNT],
     /// Something has matched since all of this was last empty. Most messages leave it false, and cost nothing to clear.
     has_matched: bool,
-    /// A refusal of the connection that is told at MAIL, where the client has not logged in by then.
-    waiting: Option<Box<Waiting>>,
     /// The HELO name is judged at MAIL, for the same reason.
     hello_is_due: bool,
     welcome: bool,
-    /// Leases of its rules. No more than [`LEASES_MAX`].
-    leases: Vec<Held>,
+    rare: Option<Box<Rare>>,
     /// The points at which a rule has ended the rules, by their numbers.
     ended: u16,
 }
@@ -109,7 +116,9 @@ impl Judgement {
     /// Those of the latest question alone, to be counted once.
     #[must_use]
     pub fn fresh(&self) -> &[Hit] {
-        self.hits.get(self.fresh_from..).unwrap_or_default()
+        self.hits
+            .get(usize::from(self.fresh_from)..)
+            .unwrap_or_default()
     }
 
     /// The check that has refused the latest question, and what it found.
@@ -126,23 +135,33 @@ impl Judgement {
 
     /// Whether a rule holds this lease already.
     pub(super) fn holds(&self, key: u64) -> bool {
-        self.leases.iter().any(|held| held.key == key)
+        let rare = self.rare.as_deref();
+        rare.is_some_and(|rare| rare.held.iter().any(|held| held.key == key))
     }
 
     /// Whether another lease can be held.
     pub(super) fn can_hold(&self) -> bool {
-        self.leases.len() < LEASES_MAX
+        let rare = self.rare.as_deref();
+        rare.is_none_or(|rare| rare.held.len() < LEASES_MAX)
     }
 
     /// Holds a lease to the end of the transaction, or of the session where that has not begun.
     pub(super) fn hold(&mut self, at: At, key: u64, lease: Lease) {
         let _lease = Arc::new(lease);
-        self.leases.push(Held { at, key, _lease });
+        let rare = self.rare.get_or_insert_default();
+        rare.held.push(Held { at, key, _lease });
     }
 
     /// The transaction is over: gives back what it held.
     pub fn end_transaction(&mut self) {
-        self.leases.retain(|held| held.at < At::Mail);
+        self.give_back(At::Mail);
+    }
+
+    /// Gives back the leases that were taken from this point on.
+    fn give_back(&mut self, at: At) {
+        if let Some(rare) = &mut self.rare {
+            rare.held.retain(|held| held.at < at);
+        }
     }
 
     /// Forgets what an earlier question of the same kind, and all that came after it, had found. Recipients
@@ -150,7 +169,7 @@ impl Judgement {
     pub(super) fn begin(&mut self, at: At) {
         if at == At::Connect {
             self.welcome = false;
-            self.waiting = None;
+            self.forget_waiting();
             self.hello_is_due = false;
         }
         self.ended &= match at {
@@ -158,10 +177,13 @@ impl Judgement {
             _ => (1 << at as u16) - 1,
         };
         self.refusal = None;
+        if at <= At::Mail {
+            self.give_back(at);
+        }
         if self.has_matched {
             self.forget(at);
         }
-        self.fresh_from = self.hits.len();
+        self.fresh_from = self.hits.len() as u8;
     }
 
     /// What hits and scores of earlier questions go when this one is asked.
@@ -176,9 +198,6 @@ impl Judgement {
             }
             _ => {
                 self.hits.retain(|hit| hit.at < at);
-                if at <= At::Mail {
-                    self.leases.retain(|held| held.at < at);
-                }
                 self.scores[at as usize..].fill(0.0);
                 self.of_strangers[at as usize..].fill(0.0);
                 // Where nothing is left of it, the next message is an easy one again.
@@ -190,13 +209,20 @@ impl Judgement {
 
     /// Goes on with the rest of the same question.
     pub(super) fn go_on(&mut self) {
-        self.fresh_from = self.hits.len();
+        self.fresh_from = self.hits.len() as u8;
         self.refusal = None;
     }
 
     /// Whether a refusal of the connection waits for MAIL.
     pub(super) fn is_refused_later(&self) -> bool {
-        self.waiting.is_some()
+        let rare = self.rare.as_deref();
+        rare.is_some_and(|rare| rare.waiting.is_some())
+    }
+
+    fn forget_waiting(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.waiting = None;
+        }
     }
 
     /// Remembers what has refused the question, apart from the hits, which may be too many to keep.
@@ -206,7 +232,7 @@ impl Judgement {
 
     /// The client is known by now: takes back what only strangers answer for.
     pub(super) fn acquit(&mut self) {
-        self.waiting = None;
+        self.forget_waiting();
         self.hello_is_due = false;
         if self.has_matched {
             self.of_strangers.fill(0.0);
@@ -216,13 +242,13 @@ impl Judgement {
 
     /// The refusal that waits, where there is one: from here on it is the answer to the latest question.
     pub(super) fn refuse_as_waiting(&mut self) -> Option<Verdict> {
-        let (refusal, by) = self.waiting.as_deref()?;
-        self.refusal = *by;
-        Some(refusal.clone())
+        let (refusal, by) = self.rare.as_deref()?.waiting.clone()?;
+        self.refusal = by;
+        Some(refusal)
     }
 
     pub(super) fn set_waiting(&mut self, refusal: Verdict, by: Option<(CheckId, HitKind)>) {
-        self.waiting = Some(Box::new((refusal, by)));
+        self.rare.get_or_insert_default().waiting = Some((refusal, by));
     }
 
     /// Takes back that a check has refused the question.
