@@ -317,6 +317,22 @@ choice! {
 }
 
 choice! {
+    /// For which clients a profile holds.
+    Class {
+        /// For those of the listeners that name it, or for the recipients of the routes that do.
+        Named = "named",
+        /// Clients that are neither trusted nor logged in.
+        Stranger = "stranger",
+        /// Clients that have logged in, from MAIL on.
+        Authenticated = "authenticated",
+        /// Clients in `trusted` networks, or with a certificate of `client_trusted`.
+        Trusted = "trusted",
+        /// Clients whose address is in `list`, or whose certificate has a name of `certificates`.
+        Partner = "partner",
+    }
+}
+
+choice! {
     /// What a check does on a match.
     Then {
         /// Refuse for good (5xx).
@@ -329,6 +345,16 @@ choice! {
         Score = "score",
         /// Accept, and skip the checks that follow in this stage.
         Accept = "accept",
+        /// Write a word on the message for its readers, and go on.
+        Tag = "tag",
+        /// Answer this client slowly from here on, and go on.
+        Tarpit = "tarpit",
+        /// Ask the greylist, whatever the score: refuse for now what comes for the first time, and go on otherwise.
+        Greylist = "greylist",
+        /// Hand the message to the pool for suspicious mail instead of its own, where nothing refuses it.
+        Quarantine = "quarantine",
+        /// Say 250 and deliver the message nowhere, where nothing refuses it. In `[[policy.rule]]` alone.
+        Discard = "discard",
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// What a result does: nothing (`"accept"`), a refusal, or a score.
+/// What a result does: nothing (`"accept"`), a refusal, a mark on the message, or a score.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Effect {
     /// Nothing.
@@ -16,6 +16,14 @@ pub enum Effect {
     Reject,
     /// The last reply, then the end.
     Close,
+    /// The message is tagged.
+    Tag,
+    /// Replies are slow from here on.
+    Tarpit,
+    /// The greylist is asked.
+    Greylist,
+    /// The message goes to the pool for suspicious mail.
+    Quarantine,
     /// Added to the message's score.
     Score(f64),
 }
@@ -27,6 +35,10 @@ impl fmt::Display for Effect {
             Effect::Defer => f.pad("defer"),
             Effect::Reject => f.pad("reject"),
             Effect::Close => f.pad("close"),
+            Effect::Tag => f.pad("tag"),
+            Effect::Tarpit => f.pad("tarpit"),
+            Effect::Greylist => f.pad("greylist"),
+            Effect::Quarantine => f.pad("quarantine"),
             Effect::Score(score) => write!(f, "{score:?}"),
         }
     }
@@ -67,8 +79,12 @@ impl FromStr for Effect {
             "defer" => Ok(Effect::Defer),
             "reject" => Ok(Effect::Reject),
             "close" => Ok(Effect::Close),
+            "tag" => Ok(Effect::Tag),
+            "tarpit" => Ok(Effect::Tarpit),
+            "greylist" => Ok(Effect::Greylist),
+            "quarantine" => Ok(Effect::Quarantine),
             _ => Err(format!(
-                "`{word}` is none of accept, defer, reject, close; a score is a number without quotes"
+                "`{word}` is none of accept, tag, greylist, defer, tarpit, quarantine, reject, close; a score is a number without quotes"
             )),
         }
     }

@@ -126,9 +126,15 @@ metrics! {
     }
     "gatepost_messages_total" Listener "Transactions ended, by what the client was told." {
         MessageAccepted [verdict = "accepted"] "250 after the end of data.",
+        MessageQuarantined [verdict = "quarantined"] "250 after the end of data, from the pool for suspicious mail.",
+        MessageDiscarded [verdict = "discarded"] "250 after the end of data, and delivered nowhere: a rule said `discard`.",
         MessageDeferred [verdict = "deferred"] "4xx at MAIL, DATA or the end of data, or to every recipient.",
         MessageRejected [verdict = "rejected"] "5xx at MAIL, DATA or the end of data, or to every recipient.",
         MessageAbandoned [verdict = "abandoned"] "The client left, or sent RSET or EHLO, with at least one recipient accepted.",
+    }
+    "gatepost_tarpit_total" Listener "Sessions that a check slows (`tarpit`)." {
+        TarpitHeld [result = "slowed"] "Its replies are slow.",
+        TarpitFull [result = "full"] "It is not: `limits.tarpit` sessions are slowed already.",
     }
     "gatepost_messages_streamed_total" Listener "Bodies larger than the window, streamed to the backend while they came." {
         Streamed "",
@@ -152,12 +158,22 @@ metrics! {
         HitDefer [verdict = "defer", shadow = "false"] "Asked for a 4xx.",
         HitReject [verdict = "reject", shadow = "false"] "Asked for a 5xx.",
         HitClose [verdict = "close", shadow = "false"] "Asked to close the connection.",
+        HitTag [verdict = "tag", shadow = "false"] "Tagged the message.",
+        HitTarpit [verdict = "tarpit", shadow = "false"] "Slowed the session.",
+        HitGreylist [verdict = "greylist", shadow = "false"] "Asked the greylist.",
+        HitQuarantine [verdict = "quarantine", shadow = "false"] "Asked for quarantine.",
+        HitDiscard [verdict = "discard", shadow = "false"] "Asked to discard the message.",
         HitUnknown [verdict = "unknown", shadow = "false"] "Did nothing: what the rule reads was not known.",
         ShadowAccept [verdict = "accept", shadow = "true"] "Would have accepted at once.",
         ShadowScore [verdict = "score", shadow = "true"] "Would have added to the score.",
         ShadowDefer [verdict = "defer", shadow = "true"] "Would have asked for a 4xx.",
         ShadowReject [verdict = "reject", shadow = "true"] "Would have asked for a 5xx.",
         ShadowClose [verdict = "close", shadow = "true"] "Would have asked to close.",
+        ShadowTag [verdict = "tag", shadow = "true"] "Would have tagged the message.",
+        ShadowTarpit [verdict = "tarpit", shadow = "true"] "Would have slowed the session.",
+        ShadowGreylist [verdict = "greylist", shadow = "true"] "Would have asked the greylist.",
+        ShadowQuarantine [verdict = "quarantine", shadow = "true"] "Would have asked for quarantine.",
+        ShadowDiscard [verdict = "discard", shadow = "true"] "Would have asked to discard.",
         ShadowUnknown [verdict = "unknown", shadow = "true"] "What the rule reads was not known.",
     }
     "gatepost_shadow_config_total" None "Messages, and sessions refused without one, that `shadow_config` was judged on as well: by the verdict of the policy in force, and by the candidate's." {

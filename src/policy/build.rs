@@ -1,18 +1,19 @@
 //! From configuration to rules: every mistake is reported, with the key and the file and line where it is.
 
 use super::{
-    Looked, Policy, Profile,
+    Policy,
     builder::{Builder, PolicyFault, RuleSettings},
     checks::{self, Check},
     expression::{NamedList, NamedLists},
     facts::At,
     inquiry::Wants,
-    lists::named::Named,
+    lists::{asked::read_named, named::Named},
+    profile::{Looked, Profile},
     replies,
     rule::Rule,
 };
 use crate::config::{self, Mode, Then};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 impl Policy {
     /// Makes the checks that `config` asks for, and reads the files of its lists (which may take seconds for
@@ -21,16 +22,18 @@ impl Policy {
     /// # Errors
     /// Every mistake that was found, not only the first.
     pub fn build(config: &config::Policy, hostname: &str) -> Result<Policy, Vec<PolicyFault>> {
-        Policy::build_all(std::slice::from_ref(config), hostname)
+        Policy::build_all(std::slice::from_ref(config), 1, hostname)
     }
 
-    /// The same for several listeners, each with its own configuration. What several ask for in the same words is made
-    /// once. One at least.
+    /// The same for several listeners, classes of clients and routes, each with its own configuration: `per_class` that
+    /// follow each other differ by the recipient's route alone ([`config::Config::policies`]). What several ask for in the
+    /// same words is made once. One at least.
     ///
     /// # Errors
     /// Every mistake that was found, not only the first.
     pub fn build_all(
         configs: &[config::Policy],
+        per_class: usize,
         hostname: &str,
     ) -> Result<Policy, Vec<PolicyFault>> {
         let Some(first) = configs.first() else {
@@ -40,24 +43,19 @@ impl Policy {
             config: first,
             hostname,
             lists: NamedLists::new(),
+            entries: HashMap::new(),
             infos: Vec::new(),
+            tags: Vec::new(),
             taken: Vec::new(),
             faults: Vec::new(),
         };
         let mut kinds = Vec::new();
         let mut made: Vec<Vec<Made<'_>>> = Vec::new();
         made.resize_with(checks::TABLE.len(), Vec::new);
-        let mut read: Vec<(&config::NamedList, Arc<dyn NamedList>)> = Vec::new();
+        let mut read: Vec<(&config::NamedList, Arc<Named>)> = Vec::new();
         let mut different: Vec<&config::Policy> = Vec::new();
         let (mut profiles, mut listeners) = (Vec::new(), Vec::new());
-        let rate_groups = configs.iter().map(|config| {
-            let same = |other: &&config::Policy| rates(other) == rates(config);
-            let first = configs.iter().position(|other| same(&other));
-            first
-                .and_then(|at| u8::try_from(at).ok())
-                .unwrap_or(u8::MAX)
-        });
-        let rate_groups = rate_groups.collect();
+        let rate_groups = rate_groups(configs);
         for config in configs {
             if let Some(known) = different.iter().position(|before| *before == config) {
                 listeners.push(known);
@@ -73,14 +71,29 @@ impl Policy {
         if builder.infos.len() > usize::from(u16::MAX) {
             builder.fault("checks", "there are more than 65535 of them");
         }
+        let tag_fields = match builder.tags.is_empty() {
+            true => Vec::new(),
+            false => tag_fields(&profiles),
+        };
+        let asks = [false, true].map(|welcome| {
+            let of = |place: usize| Arc::clone(profiles[place].wants_for(welcome));
+            asks(of, &listeners, per_class)
+        });
         if builder.faults.is_empty() {
             Ok(Policy {
+                asks,
                 infos: builder.infos,
                 kinds,
                 profiles,
                 listeners,
                 rate_groups,
                 hostname: hostname.into(),
+                tags: builder.tags,
+                lists: read
+                    .into_iter()
+                    .map(|(list, entries)| (list.name.clone(), entries as Arc<dyn NamedList>))
+                    .collect(),
+                tag_fields,
             })
         } else {
             Err(builder.faults)
@@ -93,24 +106,72 @@ fn rates(config: &config::Policy) -> [&config::Rate; 2] {
     [&config.client_rate, &config.prefix_rate]
 }
 
+/// The names of the fields that tell of tags, each once.
+fn tag_fields(profiles: &[Profile]) -> Vec<Arc<str>> {
+    let mut fields: Vec<Arc<str>> = Vec::new();
+    for profile in profiles {
+        let known = |field: &Arc<str>| field.eq_ignore_ascii_case(&profile.tag_field);
+        if !fields.iter().any(known) {
+            fields.push(Arc::clone(&profile.tag_field));
+        }
+    }
+    fields
+}
+
+/// The number of each configuration's limits among those that differ.
+fn rate_groups(configs: &[config::Policy]) -> Vec<u8> {
+    let mut known: Vec<[&config::Rate; 2]> = Vec::new();
+    let group = |config| {
+        let limits = rates(config);
+        let place = known.iter().position(|other| *other == limits);
+        let place = place.unwrap_or_else(|| {
+            known.push(limits);
+            known.len() - 1
+        });
+        u8::try_from(place).unwrap_or(u8::MAX)
+    };
+    configs.iter().map(group).collect()
+}
+
+/// What is asked of clients and senders before the recipient is known, in each profile: what those of its class want together
+/// that differ by route alone, `per_class` of them.
+fn asks(of: impl Fn(usize) -> Arc<Wants>, places: &[usize], per_class: usize) -> Vec<Arc<Wants>> {
+    let together = places.chunks(per_class.max(1)).flat_map(|class| {
+        let own = of(class[0]);
+        let asks = match class.iter().all(|place| *place == class[0]) {
+            true => own,
+            false => {
+                let mut all = Wants::clone(&own);
+                class.iter().for_each(|place| all.ask_with(&of(*place)));
+                Arc::new(all)
+            }
+        };
+        std::iter::repeat_n(asks, class.len())
+    });
+    together.collect()
+}
+
 /// A check that was made, and the configuration that it was made of.
 type Made<'a> = (&'a config::Policy, Option<Arc<dyn Check>>);
 
 impl<'a> Builder<'a> {
     /// The named lists of `self.config`. `read` keeps those of the configurations before.
-    fn read_lists(&mut self, read: &mut Vec<(&'a config::NamedList, Arc<dyn NamedList>)>) {
+    fn read_lists(&mut self, read: &mut Vec<(&'a config::NamedList, Arc<Named>)>) {
         self.lists.clear();
+        self.entries.clear();
         for list in &self.config.list {
             let known = read.iter().find(|(known, _)| *known == list);
             let entries = match known {
                 Some((_, entries)) => Arc::clone(entries),
                 None => {
-                    let entries: Arc<dyn NamedList> = Arc::new(Named::read(self, list));
+                    let entries = Arc::new(read_named(self, list));
                     read.push((list, Arc::clone(&entries)));
                     entries
                 }
             };
-            self.lists.insert(list.name.clone(), entries);
+            let shared: Arc<dyn NamedList> = entries.clone();
+            self.lists.insert(list.name.clone(), shared);
+            self.entries.insert(list.name.clone(), entries);
         }
     }
 
@@ -151,12 +212,29 @@ impl<'a> Builder<'a> {
         if !of_welcome.reads_lists {
             of_welcome.lists.clear();
         }
+        let config = self.config;
+        let reject = self.threshold("reject_score", config.reject_score, Then::Reject);
+        let quarantine = self.threshold(
+            "quarantine_score",
+            config.quarantine_score,
+            Then::Quarantine,
+        );
+        let defer = self.threshold("defer_score", config.defer_score, Then::Defer);
+        let tag = self.threshold("tag_score", config.tag_score, Then::Tag);
+        let thresholds = [&reject, &quarantine, &defer, &tag].into_iter().flatten();
+        let least = thresholds
+            .map(|(score, _)| *score)
+            .fold(f64::INFINITY, f64::min);
         Profile {
-            wants,
-            of_welcome,
+            wants: Arc::new(wants),
+            of_welcome: Arc::new(of_welcome),
             stages,
-            reject: self.threshold("reject_score", self.config.reject_score, Then::Reject),
-            defer: self.threshold("defer_score", self.config.defer_score, Then::Defer),
+            reject,
+            quarantine,
+            defer,
+            tag,
+            least,
+            tag_field: config.tag.header.as_str().into(),
         }
     }
 

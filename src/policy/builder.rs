@@ -1,11 +1,14 @@
 //! What the checks are built with: rules by their names, and every mistake that is found.
 
-use super::{CheckId, CheckInfo, What, expression::NamedLists, replies::Defaults, rule::Rule};
+use super::{
+    CheckId, CheckInfo, What, expression::NamedLists, lists::named::Named, marks::TagId,
+    replies::Defaults, rule::Rule,
+};
 use crate::{
     config::{self, Mode, Then},
     smtp::{Reply, Status, Text},
 };
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 /// One mistake in `[policy]`. Shown as `client_list "bad": blocklist.txt:17: "300.1.1.1" is neither …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,13 +73,29 @@ pub(super) struct Builder<'a> {
     pub hostname: &'a str,
     /// The named lists of `config`.
     pub lists: NamedLists,
+    /// The same, for the checks that look at their entries.
+    pub entries: HashMap<String, Arc<Named>>,
     pub infos: Vec<CheckInfo>,
+    /// The words that messages are tagged with.
+    pub tags: Vec<Box<str>>,
     /// Names of the profile that is being made.
     pub taken: Vec<CheckId>,
     pub faults: Vec<PolicyFault>,
 }
 
 impl<'a> Builder<'a> {
+    /// The named list that a list of a check shares.
+    pub fn shared(&mut self, key: &str, list: &config::List) -> Option<Arc<Named>> {
+        if list.list.is_empty() {
+            return None;
+        }
+        let shared = self.entries.get(&list.list).cloned();
+        if shared.is_none() {
+            self.fault(key, format!("there is no list {:?}", list.list));
+        }
+        shared
+    }
+
     /// Reports a mistake.
     pub fn fault(&mut self, key: &str, message: impl Into<String>) {
         let fault = PolicyFault {
@@ -111,6 +130,7 @@ impl<'a> Builder<'a> {
             );
         }
         let what = what(settings.then);
+        self.needs_of(what, &name, key, settings.mode);
         if !settings.score.is_finite() {
             self.fault(key, "`score` must be a finite number");
         }
@@ -130,13 +150,43 @@ impl<'a> Builder<'a> {
         } else {
             0.0
         };
+        let tag = (what == What::Tag).then(|| self.tag(&self.config.tag.word));
         Some(Rule {
             id,
             what,
             score,
             reply,
             shadow: settings.mode == Mode::Shadow,
+            tag,
         })
+    }
+
+    /// The number of a word that messages are tagged with.
+    pub fn tag(&mut self, word: &str) -> TagId {
+        let known = self.tags.iter().position(|tag| **tag == *word);
+        let place = known.unwrap_or_else(|| {
+            self.tags.push(word.into());
+            self.tags.len() - 1
+        });
+        TagId(u16::try_from(place).unwrap_or(u16::MAX))
+    }
+
+    /// What a rule can't do where the configuration has no place for it. `check` of the configuration tells most of it
+    /// before, with its line.
+    fn needs_of(&mut self, what: What, name: &str, key: &str, mode: Mode) {
+        match what {
+            What::Quarantine if mode == Mode::On && self.config.quarantine.pool.is_empty() => {
+                self.fault(key, "quarantine needs a pool: `policy.quarantine.pool`");
+            }
+            What::Greylist if mode == Mode::On && self.config.greylist.mode == Mode::Off => {
+                self.fault(key, "the greylist is off: `policy.greylist.mode`");
+            }
+            // A message is lost by it: that must be somebody's own and explicit wish.
+            What::Discard if !name.starts_with("rule.") => {
+                self.fault(key, "only a `[[policy.rule]]` can discard");
+            }
+            _ => {}
+        }
     }
 
     /// A check with one rule of the same name, out of an `Outcome` table.
@@ -158,6 +208,11 @@ fn what(then: Then) -> What {
         Then::Reject => What::Reject,
         Then::Close => What::Close,
         Then::Score => What::Score,
+        Then::Tag => What::Tag,
+        Then::Tarpit => What::Tarpit,
+        Then::Greylist => What::Greylist,
+        Then::Quarantine => What::Quarantine,
+        Then::Discard => What::Discard,
     }
 }
 
@@ -175,7 +230,7 @@ fn parse_reply(text: &str, what: What) -> Result<Reply, String> {
     let (class, needs) = match what {
         What::Defer => (Some(4), "`then = \"defer\"` needs a code of 400 to 499"),
         What::Reject => (Some(5), "`then = \"reject\"` needs a code of 500 to 599"),
-        What::Close | What::Accept | What::Score | What::Unknown => (None, ""),
+        _ => (None, ""),
     };
     if class.is_some_and(|class| class != code / 100) {
         return wrong(&format!("does not fit: {needs}"));

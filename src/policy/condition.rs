@@ -43,6 +43,29 @@ pub(super) struct Condition {
     pub needs: Vec<Need>,
 }
 
+/// The look-ups that a rule reads, each once.
+fn needs(when: &Expression, reply: Option<&Template>) -> Vec<Need> {
+    let shown = reply.into_iter().flat_map(Template::reads);
+    let read = when.reads().chain(shown);
+    let mut needs: Vec<Need> = read.filter_map(|fact| fact.need).collect();
+    needs.sort_unstable();
+    needs.dedup();
+    needs
+}
+
+/// A rule that asks the greylist when that has been asked already.
+fn after_greylist(at: At) -> RuleMistake {
+    RuleMistake {
+        key: "then",
+        span: None,
+        message: format!(
+            "the greylist is asked at rcpt, and the rule is judged at {}",
+            at.as_str()
+        ),
+        hint: Some("write a score, or \"defer\"".into()),
+    }
+}
+
 impl Condition {
     /// Checks and compiles one.
     ///
@@ -67,7 +90,7 @@ impl Condition {
             Then::Reject => Some(ReplyKind::Reject),
             Then::Close => Some(ReplyKind::Close),
             // That a reply is never said there is told by `config`.
-            Then::Accept | Then::Score => None,
+            _ => None,
         };
         let reply = match (kind, &rule.reply) {
             (Some(kind), Some(text)) => match Template::parse(text, kind) {
@@ -94,14 +117,7 @@ impl Condition {
         when: Expression,
         reply: Option<Template>,
     ) -> Result<Condition, RuleMistake> {
-        let shown = reply.iter().flat_map(Template::reads);
-        let mut needs: Vec<Need> = when
-            .reads()
-            .chain(shown)
-            .filter_map(|fact| fact.need)
-            .collect();
-        needs.sort_unstable();
-        needs.dedup();
+        let needs = needs(&when, reply.as_ref());
         let stage = when.stage();
         let at = match rule.at {
             // Answers are waited for once the client may have talked out of turn.
@@ -135,6 +151,9 @@ impl Condition {
             },
             hint: Some("leave `at` out: the rule is then judged as soon as it can be".into()),
         };
+        if rule.then == Then::Greylist && at > At::Rcpt {
+            return Err(after_greylist(at));
+        }
         if at > latest {
             return Err(early(when.reads().find(|fact| fact.stage > latest), stage));
         }

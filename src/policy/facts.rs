@@ -130,6 +130,8 @@ pub struct Facts<'a> {
     pub header: &'a [u8],
     /// Its fields, where the caller has found them already.
     pub fields: Option<&'a Index<'a>>,
+    /// The rest of the message is still to come, and goes to a backend as it comes ([`At::Header`]).
+    pub streams: bool,
     /// What was asked elsewhere, and what came of it.
     pub inquiry: Option<&'a Inquiry>,
     /// What of the proxy's own rules is broken.
@@ -179,6 +181,7 @@ impl Facts<'static> {
             size: 0,
             header: b"",
             fields: None,
+            streams: false,
             inquiry: None,
             breaches: Breaches::NONE,
             now,

@@ -46,7 +46,7 @@ impl Policy {
             let mut tell = |result: &str, detail: fmt::Arguments<'_>| {
                 tell(format_args!("dnsbl.{name}"), result, detail);
             };
-            match inquiry.listing(place) {
+            match inquiry.listing(place, list) {
                 _ if list.is_off() => tell("off", format_args!("")),
                 None => tell("not asked", format_args!("")),
                 Some(_) if !list.is_probed() => tell("not probed yet", format_args!("")),

@@ -337,9 +337,13 @@ impl Inquiry {
         })
     }
 
-    /// What a list says, by its place in the configuration.
-    pub(super) fn listing(&self, place: usize) -> Option<&Listing> {
-        self.lists.get(place)?.slot.found()
+    /// What a list says that has this place in the configuration. Where the client is of another class by now, the lists of
+    /// another profile were asked.
+    pub(super) fn listing(&self, place: usize, list: &Arc<Watched>) -> Option<&Listing> {
+        let is_it = |listed: &&Listed| Arc::ptr_eq(&listed.list, list);
+        let here = self.lists.get(place).filter(is_it);
+        let listed = here.or_else(|| self.lists.iter().find(is_it))?;
+        listed.slot.found()
     }
 
     /// What is proven of the names that lists are asked about.

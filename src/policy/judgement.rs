@@ -1,6 +1,10 @@
 //! What one session has earned so far: hits and scores, for the verdict on its messages and for the log.
 
-use super::{At, Verdict, What, rates::leases::Lease};
+use super::{
+    At, Verdict, What,
+    marks::{Marks, TagId},
+    rates::leases::Lease,
+};
 use std::{borrow::Cow, sync::Arc};
 
 /// Hits that a judgement keeps; of those beyond only the scores are added.
@@ -89,6 +93,8 @@ pub struct Judgement {
     rare: Option<Box<Rare>>,
     /// The points at which a rule has ended the rules, by their numbers.
     ended: u16,
+    /// Boxed: most sessions have none.
+    marks: Option<Box<Marks>>,
 }
 
 impl Judgement {
@@ -164,6 +170,65 @@ impl Judgement {
         }
     }
 
+    /// What becomes of the message where nothing refuses it.
+    #[must_use]
+    pub fn fate(&self) -> Verdict {
+        let has = |what| self.marks.as_ref().is_some_and(|marks| marks.has(what));
+        if has(What::Discard) {
+            Verdict::Discard
+        } else if has(What::Quarantine) {
+            Verdict::Quarantine
+        } else {
+            Verdict::Accept
+        }
+    }
+
+    /// The check that has asked for this.
+    #[must_use]
+    pub fn asked_by(&self, what: What) -> Option<CheckId> {
+        let mut hits = self.hits.iter();
+        let hit = hits.find(|hit| hit.what == what && !hit.shadow);
+        hit.map(|hit| hit.check)
+    }
+
+    /// The tags of the message.
+    pub fn tags(&self) -> impl ExactSizeIterator<Item = TagId> {
+        let marks = self.marks.as_deref();
+        marks
+            .map_or(&[][..], Marks::tagged)
+            .iter()
+            .map(|tagged| tagged.tag)
+    }
+
+    /// Whether the session's replies are slow.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.marks.as_ref().is_some_and(|marks| marks.is_slow())
+    }
+
+    /// Whether the latest recipient asks for another fate of the message than those before it.
+    #[must_use]
+    pub fn recipient_differs(&self) -> bool {
+        let marks = self.marks.as_ref();
+        marks.is_some_and(|marks| marks.recipient_differs())
+    }
+
+    /// The latest recipient was refused for that: what it has asked for does not count.
+    pub fn take_back_recipient(&mut self) {
+        if let Some(marks) = &mut self.marks {
+            marks.take_back_recipient();
+        }
+    }
+
+    pub(super) fn marks(&mut self) -> &mut Marks {
+        self.marks.get_or_insert_default()
+    }
+
+    /// Whether something has asked for this.
+    pub(super) fn has_asked(&self, what: What) -> bool {
+        self.marks.as_ref().is_some_and(|marks| marks.has(what))
+    }
+
     /// Forgets what an earlier question of the same kind, and all that came after it, had found. Recipients
     /// add up.
     pub(super) fn begin(&mut self, at: At) {
@@ -171,6 +236,9 @@ impl Judgement {
             self.welcome = false;
             self.forget_waiting();
             self.hello_is_due = false;
+        }
+        if let Some(marks) = &mut self.marks {
+            marks.begin(at);
         }
         self.ended &= match at {
             At::Rcpt => !(1 << At::Rcpt as u16),
@@ -237,6 +305,9 @@ impl Judgement {
         if self.has_matched {
             self.of_strangers.fill(0.0);
             self.hits.retain(|hit| !hit.stranger);
+        }
+        if let Some(marks) = &mut self.marks {
+            marks.acquit();
         }
     }
 

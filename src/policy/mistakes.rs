@@ -70,7 +70,19 @@ pub fn rule_mistakes(config: &Config) -> Vec<WrongRule> {
         }
     };
     look("policy.rule", &config.policy);
+    for (place, profile) in config.profile.iter().enumerate() {
+        let policy = config.policy_in(profile);
+        if profile.policy.has("rule") && policy.rule != config.policy.rule {
+            look(&format!("profile[{place}].policy.rule"), &policy);
+        }
+    }
     for (place, listener) in config.listener.iter().enumerate() {
+        let mut named = config.profile.iter();
+        let shares = named.any(|one| one.name == listener.profile && one.policy.has("rule"));
+        if shares && !listener.policy.has("rule") {
+            // They were looked at in the profile.
+            continue;
+        }
         let policy = config.policy_of(listener);
         // A listener with a preset of its own has what `[policy]` says as its own.
         let section = match listener.policy.has("rule") && policy.rule != config.policy.rule {

@@ -22,11 +22,17 @@
 //! (as Postfix does with `smtpd_delay_reject`). `close` takes effect at once.
 //!
 //! # What `then` does
-//! `defer`, `reject` and `close` end the question. `score` adds and goes on. `accept` ends the further
+//! `defer`, `reject` and `close` end the question. `score` adds and goes on; so do the marks (`tag`, `tarpit`, `quarantine`,
+//! `discard`), which say what becomes of a message, or of a session's replies, where nothing refuses. What a
+//! recipient asks for must be the same for all of a message: [`Judgement::recipient_differs`]. `accept` ends the further
 //! rules of the same check: of the client lists for the session (and with them all stranger checks), of
 //! the HELO lists and rules for this HELO, of sender lists for this transaction, of recipient lists for
 //! this recipient, of header rules for this message. A rule in `shadow` mode only leaves its hit. Scores
-//! add up for a message from the connection on; they are weighed at [`At::Body`].
+//! add up for a message from the connection on; they are weighed at [`At::Body`], and what has come by [`At::Header`] of a
+//! message that streams as well, for its pool must be known by then.
+//!
+//! The order of severity at the end of a message: a refusal by a check, `reject_score`, `discard`, `quarantine` (a rule's or
+//! `quarantine_score`), `defer_score`, `tag`. Tags are written whatever the rest comes to, and no score discards.
 //!
 //! # What this room must not know
 //! Streams, engines, backends, clocks: time is passed in. It never waits; a check that needs an answer
@@ -51,8 +57,10 @@ mod findings;
 mod inquiry;
 mod judgement;
 mod lists;
+mod marks;
 mod memory;
 mod mistakes;
+mod profile;
 mod rates;
 pub mod replies;
 mod rule;
@@ -66,13 +74,15 @@ mod wants;
 
 pub use builder::PolicyFault;
 pub use condition::RuleMistake;
+pub use expression::NamedList;
 pub use facts::{At, Breaches, Facts, Signals};
 pub use findings::Finding;
 pub use inquiry::{Greeting, Inquiry};
 pub use judgement::{CheckId, HITS_MAX, Hit, HitKind, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
+pub use marks::{TAGS_MAX, TagId};
 pub use mistakes::{WrongRule, check_mistakes, rule_mistakes};
-pub use rates::{Keys, SessionCounts, SessionTicket, Shared, client_key, prefix_of};
+pub use rates::{Keys, SessionCounts, SessionTicket, Shared, TarpitPlace, client_key, prefix_of};
 pub use rule::CheckInfo;
 pub use verdict::{Verdict, What};
 
@@ -81,10 +91,9 @@ use crate::{
     smtp::Tick,
 };
 use authentication::BodyHashes;
-use checks::{Check, Whom};
 use dns::watched::Watched;
 use inquiry::Wants;
-use rule::{Rule, Say};
+use profile::Profile;
 use std::{net::IpAddr, sync::Arc};
 
 /// All checks of one configuration. Shared by the workers in an `Arc`.
@@ -92,12 +101,20 @@ pub struct Policy {
     infos: Vec<CheckInfo>,
     kinds: Vec<&'static str>,
     profiles: Vec<Profile>,
-    /// The profile of each listener that it was built for.
+    /// The profile of each listener, class of clients and route that it was built for.
     listeners: Vec<usize>,
-    /// Which listeners count the sessions and rates of clients together.
+    /// What is asked in each of these before the recipient is known: of strangers, and of those that a client list has accepted.
+    asks: [Vec<Arc<Wants>>; 2],
+    /// The named lists.
+    lists: Vec<(String, Arc<dyn NamedList>)>,
+    /// Which of these count the sessions and rates of clients together.
     rate_groups: Vec<u8>,
     /// Our own name.
     hostname: Arc<str>,
+    /// The words that messages are tagged with.
+    tags: Vec<Box<str>>,
+    /// The fields that tell of them, in any profile; none where nothing tags.
+    tag_fields: Vec<Arc<str>>,
 }
 
 /// Which checks of a point are looked at.
@@ -121,28 +138,6 @@ impl Part {
     }
 }
 
-/// A check at one point.
-struct Looked {
-    /// Which of [`Policy::kinds`].
-    kind: usize,
-    whom: Whom,
-    finds: HitKind,
-    check: Arc<dyn Check>,
-    /// It is looked at once the answers from elsewhere are there.
-    after_answers: bool,
-}
-
-/// The checks that hold on some of the listeners.
-struct Profile {
-    /// What is asked about a stranger.
-    wants: Wants,
-    /// And about one that a client list has accepted.
-    of_welcome: Wants,
-    stages: [Vec<Looked>; At::COUNT],
-    reject: Option<(f64, Rule)>,
-    defer: Option<(f64, Rule)>,
-}
-
 impl Policy {
     /// Every check that is on or in shadow, in the order of their [`CheckId`]s.
     #[must_use]
@@ -162,6 +157,24 @@ impl Policy {
         self.infos.get(usize::from(id.0))
     }
 
+    /// The word of a tag.
+    #[must_use]
+    pub fn tag(&self, id: TagId) -> &str {
+        self.tags.get(usize::from(id.0)).map_or("", |word| word)
+    }
+
+    /// The name of the header field that tells of tags ([`Facts::profile`]).
+    #[must_use]
+    pub fn tag_field(&self, profile: usize) -> &str {
+        &self.profile(profile).tag_field
+    }
+
+    /// All such names that are in use: fields that a client brings under them are forged. None where nothing tags.
+    #[must_use]
+    pub fn tag_fields(&self) -> &[Arc<str>] {
+        &self.tag_fields
+    }
+
     /// The group of listeners with which this one counts a client's sessions and rates: those that have the same limits.
     /// Otherwise what a listener with high limits admits would use up those of the others, for a whole prefix.
     #[must_use]
@@ -174,10 +187,26 @@ impl Policy {
         &self.profiles[place]
     }
 
+    /// What is asked of a client and its sender.
+    fn asks(&self, listener: usize, welcome: bool) -> &Wants {
+        match self.asks[usize::from(welcome)].get(listener) {
+            Some(asks) => asks,
+            None => self.profiles[0].wants_for(welcome),
+        }
+    }
+
+    /// The list of this name.
+    #[must_use]
+    pub fn named_list(&self, name: &str) -> Option<Arc<dyn NamedList>> {
+        let found = self.lists.iter().find(|(known, _)| known == name);
+        found.map(|(_, list)| Arc::clone(list))
+    }
+
     /// Whether anything is asked elsewhere about a client of a listener ([`Facts::profile`]).
     #[must_use]
     pub fn inquires(&self, listener: usize, client: IpAddr) -> bool {
-        self.profile(listener).wants.has_any_of(client)
+        let later = &self.profile(listener).wants;
+        later.has_any_of(client) || self.asks(listener, false).has_any_of(client)
     }
 
     /// The lists in the DNS that are used, each once.
@@ -242,11 +271,11 @@ impl Policy {
         inquiry: &mut Inquiry,
     ) {
         if !facts.is_known() && !judgement.is_refused_later() {
-            let profile = self.profile(facts.profile);
-            let wants = match at {
-                At::Connect => profile.wants_for(judgement.is_welcome()),
-                _ => profile.wants_of(inquiry),
+            let welcome = match at {
+                At::Connect => judgement.is_welcome(),
+                _ => inquiry.is_of_welcome(),
             };
+            let wants = self.asks(facts.profile, welcome);
             match at {
                 At::Connect => inquiry.begin_client(wants, facts.client, judgement.is_welcome()),
                 At::Hello => inquiry.begin_hello(wants, facts.client, facts.hello),
@@ -366,106 +395,9 @@ impl Policy {
                 At::Connect | At::Greeting | At::Answers | At::Rcpt | At::Header | At::Body => {}
             }
         }
-        profile.look(part, at, facts, shared, judgement)
-    }
-}
-
-impl Profile {
-    fn wants_for(&self, welcome: bool) -> &Wants {
-        match welcome {
-            true => &self.of_welcome,
-            false => &self.wants,
+        match profile.look(part, at, facts, shared, judgement) {
+            Verdict::Accept if at >= At::Header => judgement.fate(),
+            verdict => verdict,
         }
-    }
-
-    fn wants_of(&self, inquiry: &Inquiry) -> &Wants {
-        self.wants_for(inquiry.is_of_welcome())
-    }
-
-    fn look(
-        &self,
-        part: Part,
-        at: At,
-        facts: &Facts<'_>,
-        shared: &Shared,
-        judgement: &mut Judgement,
-    ) -> Verdict {
-        if self.stages[at as usize].is_empty() && at != At::Body {
-            return Verdict::Accept;
-        }
-        let before = judgement.score_at(at);
-        let known = facts.is_known();
-        let mut waiting = None;
-        let mut say = Say::new(at, facts.clock, judgement);
-        // The end of one look is the start of the next: one reading of the clock for each.
-        let mut since = facts.looked.map_or(facts.now, |_| (facts.clock)());
-        for Looked {
-            kind,
-            whom,
-            finds,
-            check,
-            after_answers,
-        } in &self.stages[at as usize]
-        {
-            let whom = *whom;
-            let skip = match whom {
-                Whom::Strangers => known || say.is_welcome(),
-                Whom::Unknown => known,
-                Whom::Everybody => false,
-            };
-            if skip || !part.has(*after_answers) {
-                continue;
-            }
-            say.finds(*finds);
-            say.of_strangers(whom != Whom::Everybody);
-            check.look(at, facts, shared, &mut say);
-            if let Some(looked) = facts.looked {
-                let moment = (facts.clock)();
-                looked(*kind, moment.micros_since(since));
-                since = moment;
-            }
-            if !say.has_refusal() {
-                continue;
-            }
-            match say.take_refusal() {
-                None => {}
-                Some(refusal @ (Verdict::Reject(_) | Verdict::Defer(_)))
-                    if at <= At::Greeting && facts.may_log_in && whom == Whom::Strangers =>
-                {
-                    waiting.get_or_insert((refusal, say.refused_by()));
-                }
-                Some(verdict) => {
-                    if at == At::Rcpt {
-                        judgement.set_score_at(at, before);
-                    }
-                    return verdict;
-                }
-            }
-        }
-        let verdict = match at {
-            At::Body => self.weigh(&mut say),
-            _ => Verdict::Accept,
-        };
-        if let Some((refusal, by)) = waiting {
-            judgement.set_waiting(refusal, by);
-        }
-        verdict
-    }
-
-    /// The message's score against the two thresholds.
-    fn weigh(&self, say: &mut Say<'_>) -> Verdict {
-        if self.reject.is_none() && self.defer.is_none() {
-            return Verdict::Accept;
-        }
-        let score = say.score();
-        say.of_strangers(false);
-        for (threshold, rule) in [&self.reject, &self.defer].into_iter().flatten() {
-            if score >= *threshold {
-                say.finds(HitKind::Finding);
-                let _ = say.hit(rule, "score");
-                return say.take_refusal().unwrap_or(Verdict::Accept);
-            }
-        }
-        Verdict::Accept
     }
 }

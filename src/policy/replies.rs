@@ -16,8 +16,8 @@ impl Defaults {
     pub fn of(&self, what: What) -> &'static Known {
         match what {
             What::Defer => self.defer,
-            What::Reject | What::Accept | What::Score | What::Unknown => self.reject,
             What::Close => self.close,
+            _ => self.reject,
         }
     }
 }
@@ -183,6 +183,9 @@ known! {
     SCORE_REFUSED = 550 (5, 7, 1) "Message refused: too much speaks against it":
         "The scores of all checks came to `policy.reject_score`.",
         "The receiving site's log names each check and its score.";
+    QUARANTINE_LATE = 550 (5, 7, 1) "Message refused: too large for what speaks against it":
+        "What was found at the end of a message larger than `limits.window` asks for quarantine (its signatures, its size, the sum of its scores), and the most of it was on its way to its own pool by then. That pool has thrown it away.",
+        "The receiving site's log names each check. It raises `limits.window`, or lets the rule read what is known from the header.";
     SCORE_DEFERRED = 451 (4, 7, 1) "Message refused for now: much speaks against it":
         "The scores of all checks came to `policy.defer_score`.",
         "The message is tried again by itself. The receiving site's log names each check and its score.";

@@ -1,6 +1,6 @@
 //! A rule is one named thing that can match, with what it does then; a check holds one or more of them.
 
-use super::{At, CheckId, Hit, HitKind, Judgement, Verdict, What};
+use super::{At, CheckId, Hit, HitKind, Judgement, Verdict, What, marks::TagId};
 use crate::smtp::{Reply, Tick};
 use std::{borrow::Cow, ops::ControlFlow};
 
@@ -21,6 +21,8 @@ pub(super) struct Rule {
     pub score: f64,
     pub reply: Reply,
     pub shadow: bool,
+    /// What it writes on the message.
+    pub tag: Option<TagId>,
 }
 
 /// Where a check reports to while one question is answered.
@@ -83,14 +85,22 @@ impl<'a> Say<'a> {
             micros: u32::try_from(now.micros_since(self.last)).unwrap_or(u32::MAX),
         });
         self.last = now;
-        if rule.shadow || matches!(what, What::Score | What::Unknown) {
+        if rule.shadow || what == What::Unknown {
+            return ControlFlow::Continue(());
+        }
+        let is_mark = is_mark(what);
+        if is_mark || rule.tag.is_some() {
+            let marks = self.judgement.marks();
+            marks.make(self.at, self.stranger, what, rule.tag);
+        }
+        if is_mark || what == What::Score {
             return ControlFlow::Continue(());
         }
         self.refusal = match what {
-            What::Accept | What::Score | What::Unknown => None,
             What::Defer => Some(Verdict::Defer(reply(rule))),
             What::Reject => Some(Verdict::Reject(reply(rule))),
             What::Close => Some(Verdict::Close(reply(rule))),
+            _ => None,
         };
         if self.refusal.is_some() {
             self.judgement.refuse(rule.id, self.kind);
@@ -131,6 +141,11 @@ impl<'a> Say<'a> {
         self.judgement.take_refusal()
     }
 
+    /// Whether something has asked for this fate of the message.
+    pub fn has_asked(&self, what: What) -> bool {
+        self.judgement.has_asked(what)
+    }
+
     pub fn score(&self) -> f64 {
         self.judgement.score()
     }
@@ -141,5 +156,15 @@ impl<'a> Say<'a> {
 
     pub fn take_refusal(&mut self) -> Option<Verdict> {
         self.refusal.take()
+    }
+}
+
+/// Whether it refuses nothing, ends nothing, and is remembered for the message or the session.
+fn is_mark(what: What) -> bool {
+    match what {
+        What::Tag | What::Tarpit | What::Greylist | What::Quarantine | What::Discard => true,
+        What::Accept | What::Defer | What::Reject | What::Close | What::Score | What::Unknown => {
+            false
+        }
     }
 }

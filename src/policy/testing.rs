@@ -78,10 +78,11 @@ impl Rig {
             .policy
             .ask(at, facts, &self.shared, &mut self.judgement)
         {
-            Verdict::Accept => "accept".into(),
+            verdict if verdict.is_accept() => verdict.as_str().into(),
             Verdict::Defer(reply) => format!("defer {reply}"),
             Verdict::Reject(reply) => format!("reject {reply}"),
             Verdict::Close(reply) => format!("close {reply}"),
+            _ => unreachable!("it refuses"),
         }
     }
 

@@ -241,7 +241,8 @@ fn each_listener_has_its_policy() {
     other.client_list.clear();
     let policies = [plain.clone(), other, plain];
     let mut rig = rig("");
-    rig.policy = Policy::build_all(&policies, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
+    rig.policy =
+        Policy::build_all(&policies, 1, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
     assert_eq!(rig.policy.profiles.len(), 2);
     let names: Vec<_> = rig
         .policy
@@ -268,6 +269,47 @@ fn each_listener_has_its_policy() {
         asked(1, At::Hello),
         ("accept".into(), "[helo.ours reject]".into())
     );
+}
+
+#[test]
+fn what_a_route_wants_to_know_is_asked_before_it_is_known() {
+    let plain = config(
+        "spf.mode = 'off'\nrdns.mode = 'off'\ndkim.mode = 'off'\ndmarc.mode = 'off'\narc.mode = 'off'",
+    );
+    let mut routed = plain.clone();
+    routed.spf.mode = config::Mode::On;
+    routed.spf.fail = config::Effect::Reject;
+    let policies = [plain.clone(), routed, plain.clone(), plain];
+    let policy =
+        Policy::build_all(&policies, 2, "mx.example.net").unwrap_or_else(|f| panic!("{f:?}"));
+    let inquires = |place| policy.inquires(place, ip("203.0.113.9"));
+    assert!(inquires(0) && inquires(1), "the route is not known yet");
+    let waits = |place| policy.waits(place, At::Answers, &Inquiry::default());
+    assert!(!waits(0) && waits(1));
+    assert!(!inquires(2), "no route of this listener wants it");
+}
+
+#[test]
+fn a_list_of_a_check_shares_the_entries_of_a_named_one() {
+    let mut rig = rig("
+        list = [{ name = 'bad', entries = ['192.0.2.7', 'bad.example', 'x@y.example'] }]
+        client_list = [{ name = 'c', list = 'bad', then = 'score', score = 1.0 }]
+        helo_list = [{ name = 'h', list = 'bad', entries = ['own.example'] }]
+        sender_list = [{ name = 's', list = 'bad' }]
+        recipient_list = [{ name = 'r', list = 'bad' }]");
+    assert_eq!(rig.connect("192.0.2.7"), "accept");
+    assert_eq!(rig.hits(), "client_list.c score");
+    assert_eq!(rig.connect("192.0.2.8"), "accept");
+    assert_eq!(rig.hits(), "");
+    assert!(rig.hello("bad.example").starts_with("reject"));
+    assert!(rig.hello("own.example").starts_with("reject"));
+    assert_eq!(rig.hello("good.example"), "accept");
+    assert!(rig.mail("a@bad.example").starts_with("reject"));
+    assert!(rig.mail("x@y.example").starts_with("reject"));
+    assert_eq!(rig.mail("z@y.example"), "accept");
+    assert!(rig.rcpt("x@y.example").starts_with("reject"));
+    let told = faults("sender_list = [{ name = 's', list = 'gone' }]");
+    assert!(told[0].contains("there is no list \"gone\""), "{told:?}");
 }
 
 #[test]

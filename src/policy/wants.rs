@@ -31,7 +31,7 @@ impl Want {
 }
 
 /// What a configuration wants to know of each client and message.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Wants {
     /// The lists, in the order of the configuration, without those that are off; and whether a list is asked for its text
     /// as well.
@@ -63,6 +63,17 @@ impl Wants {
     pub fn has_any_of(&self, client: IpAddr) -> bool {
         let most = self.reverse.max(self.spf).max(self.dkim).max(self.arc);
         !self.lists.is_empty() || self.helo || self.sender || most.of(client)
+    }
+
+    /// Asks what others want as well; the lists are the same.
+    pub fn ask_with(&mut self, others: &Wants) {
+        self.reverse = self.reverse.max(others.reverse);
+        self.helo |= others.helo;
+        self.sender |= others.sender;
+        self.spf = self.spf.max(others.spf);
+        self.dkim = self.dkim.max(others.dkim);
+        self.dmarc = self.dmarc.max(others.dmarc);
+        self.arc = self.arc.max(others.arc);
     }
 
     /// Something decides by DMARC, and so by what it rests on.

@@ -64,6 +64,7 @@ impl Session {
     async fn ask_hello(&mut self) -> Answer {
         self.renew_offer();
         self.note_wait();
+        self.classify();
         // A name that is refused leaves the one before in force, and what is known and was judged of that. Boxed: most sessions
         // have none, and must not hold the room for it.
         let before = self.server.is_greeted().then(|| {
@@ -135,6 +136,7 @@ impl Session {
         let before = std::mem::replace(&mut self.peer, placeholder);
         self.peer = before.replaced(named, &self.current, self.listener);
         self.server.trust(self.peer.trusted);
+        self.classify();
         let mut answer = self.judge_connection();
         // What is asked before a greeting is due of this client as well.
         if matches!(answer, Answer::Accept) && self.is_judged_at_greeting() {
@@ -161,8 +163,8 @@ impl Session {
     /// not ours is refused without that.
     async fn judge_answers(&mut self) -> Result<(), Answer> {
         let is_due = |transaction: &Transaction| !transaction.answers_judged;
-        let policy = &self.current.site.policy;
-        let has_use = self.waits(At::Answers) || policy.judges(self.listener, At::Answers);
+        let (policy, profile) = (&self.current.site.policy, self.profile());
+        let has_use = self.waits(At::Answers) || policy.judges(profile, At::Answers);
         if !has_use || !self.transaction.as_deref().is_some_and(is_due) {
             return Ok(());
         }
@@ -195,7 +197,9 @@ impl Session {
             // Whose session it is, XCLIENT will say: that client is judged.
             return Answer::Accept;
         }
-        let group = site.policy.rate_group(self.listener);
+        self.classify();
+        let site = &self.current.site;
+        let group = site.policy.rate_group(self.profile());
         let ticket = self.current.shared.open_session(self.peer.address, group);
         self.peer.ticket = Some(ticket);
         self.judge_connection()
@@ -206,6 +210,7 @@ impl Session {
             // RSET and MAIL came in one step.
             trace::transaction(self, &before, None);
         }
+        self.classify();
         let listener = &self.current.site.listeners[self.listener];
         let stranger = !self.peer.trusted && self.known_as().is_none();
         let answer = match listener.role {
@@ -283,6 +288,13 @@ impl Session {
         };
         let path = recipient.path;
         let (route, ours) = self.current.site.route(envelope.path(path).domain);
+        let earlier = envelope.recipients().len() - 1;
+        // A recipient that is not ours is refused by the profile that holds.
+        if let Some(route) =
+            route.filter(|_| ours || self.peer.trusted || self.known_as().is_some())
+        {
+            self.take_profile(&route, earlier)?;
+        }
         // Of a client that is known nothing is waited for: it is judged before its first recipient, ours or not.
         if ours || self.peer.trusted || self.known_as().is_some() {
             self.judge_answers().await?;
@@ -294,6 +306,11 @@ impl Session {
         });
         if !matches!(answer, Answer::Accept) {
             return Err(answer);
+        }
+        if self.server.envelope().recipients().len() > 1 && self.peer.judgement.recipient_differs()
+        {
+            self.peer.judgement.take_back_recipient();
+            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
         }
         let Some(route) = route else {
             return Err(Answer::Refuse(replies::NO_ROUTE.reply()));
@@ -314,6 +331,23 @@ impl Session {
         }
         self.verify_rcpt(&route, path).await?;
         Ok((route.pool, earlier))
+    }
+
+    /// The first recipient's route decides by which profile a message is judged.
+    fn take_profile(&mut self, route: &Route, earlier: usize) -> Result<(), Answer> {
+        let profile = self.current.site.profiles.of_route(route);
+        if self.route_profile == profile {
+            return Ok(());
+        }
+        if earlier > 0 {
+            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
+        }
+        self.route_profile = profile;
+        if let Some(transaction) = &mut self.transaction {
+            // What was asked has been judged by another one, for a recipient that was refused.
+            transaction.answers_judged = false;
+        }
+        Ok(())
     }
 
     /// Asks what the backends say of a recipient, as far as its route wants that.
@@ -351,6 +385,14 @@ impl Session {
         }
     }
 
+    /// The replies that came before go out first. A second BDAT finds the body begun, and is answered at once.
+    async fn linger_before_body(&mut self) {
+        let sent = self.write_slowly(false).await;
+        if sent.is_ok() {
+            self.linger().await;
+        }
+    }
+
     /// What the backends can take may have changed since the session began, or since they were not known.
     fn renew_offer(&mut self) {
         self.server.renew(self.current.settings(self.listener));
@@ -368,6 +410,10 @@ impl Session {
     }
 
     async fn ask_body(&mut self) -> Answer {
+        // A slow reply is waited for before there is a body to be held.
+        if self.is_slow() {
+            Box::pin(self.linger_before_body()).await;
+        }
         let (began, mut moment) = (self.now, self.now);
         let due = began.after(MEMORY_WAIT);
         while !self.context.memory.has_room() {

@@ -4,7 +4,7 @@ use super::{
     pace::Pace,
     replies,
     session::Session,
-    transaction::{Body, Stream, Transaction},
+    transaction::{Body, Doomed, Fate, Stream, Transaction},
 };
 use crate::{
     delivery::{self, Outcome, Room, Streaming, replies::DOWN},
@@ -68,7 +68,7 @@ impl Session {
                 stream.pace.resume(stream.way.lease().now());
                 sent.map_err(|outcome| self.refusal(&outcome))
             }
-            Body::Window(_) | Body::None | Body::Gone => Ok(()),
+            Body::Window(_) | Body::Doomed(_) | Body::None | Body::Gone => Ok(()),
         };
         if let Err(reply) = result {
             let body = std::mem::replace(&mut transaction.body, Body::Gone);
@@ -131,8 +131,8 @@ impl Session {
             // It is longer than the window, and so than `limits.header`.
             None => Err(self.judge_endless_header()),
         };
-        let survey = match judged {
-            Ok(survey) => survey,
+        let (survey, fate) = match judged {
+            Ok(judged) => judged,
             Err(answer) => {
                 match end {
                     Some(end) => self.judge_for_candidate(&held[..end]),
@@ -146,12 +146,18 @@ impl Session {
         let mut hashes = self.begin_message(header);
         hashes.update(begun);
         hashes.update(piece);
+        let header = header.to_vec();
+        transaction.fate = fate;
+        if fate == Fate::Discard {
+            transaction.body = Body::Doomed(Box::new(Doomed { header, hashes }));
+            return Ok(());
+        }
         let load = self.stream_load();
         let first = self.own_fields(transaction.id, survey.found);
         let mut pieces: Vec<&[u8]> = vec![&first];
         survey.without_forged(held, &mut pieces);
         pieces.push(piece);
-        self.note_streamed(transaction, header);
+        self.note_streamed(transaction, &header);
         let place = self.stream_place(transaction).await?;
         let way = self.open_stream(transaction, load, &pieces).await?;
         self.context
@@ -160,7 +166,6 @@ impl Session {
         let (backend, ender) = (Arc::clone(way.lease().backend()), self.io.stream.ender());
         let pace = Pace::new(backend, place, ender, now());
         self.context.paces.watch(&pace);
-        let header = header.to_vec();
         transaction.body = Body::Streaming(Box::new(Stream {
             way,
             header,

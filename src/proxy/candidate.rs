@@ -27,7 +27,8 @@ pub(super) enum Word {
 impl Word {
     fn of(verdict: &Verdict) -> Word {
         match verdict {
-            Verdict::Accept => Word::Accept,
+            // Where it would be delivered is not compared.
+            Verdict::Accept | Verdict::Quarantine | Verdict::Discard => Word::Accept,
             Verdict::Defer(_) => Word::Defer,
             Verdict::Reject(_) => Word::Reject,
             Verdict::Close(reply) if reply.is_transient() => Word::Defer,

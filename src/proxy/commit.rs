@@ -1,13 +1,13 @@
 //! The end of a body: the verdict on the message, the backend's word, the final reply.
 //!
-//! `250` leaves here only after a backend's own `250` (INV-250).
+//! `250` leaves here only after a backend's own `250`, but for a message that a rule of the operator's own discards (INV-250).
 
 use super::{
     origin::OriginParts,
     session::Session,
     sign::Leaving,
     trace,
-    transaction::{Body, Stream, Transaction},
+    transaction::{Body, Doomed, Fate, Stream, Transaction},
 };
 use crate::{
     delivery::{
@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::{Counter, Stage},
     net::now,
-    policy::At,
+    policy::{At, replies::QUARANTINE_LATE},
     record::Refusal,
     smtp::{
         Reply, Status,
@@ -69,6 +69,14 @@ impl Session {
                 self.judge_for_candidate(&header);
                 answer
             }
+            Body::Doomed(doomed) => {
+                let Doomed { header, hashes } = *doomed;
+                self.verify(hashes, self.lookups_due()).await;
+                match self.judge_message(&header, true) {
+                    Ok(_) => self.discarded(&transaction),
+                    Err(answer) => answer,
+                }
+            }
             Body::None => self.commit_window(&mut transaction, b"").await,
             Body::Gone => {
                 let refused = transaction.refused.take();
@@ -112,10 +120,14 @@ impl Session {
         let due = self.lookups_due();
         self.know(At::Header, due).await;
         self.verify(hashes, due).await;
-        let survey = match self.judge_message(header, false) {
-            Ok(survey) => survey,
+        let (survey, fate) = match self.judge_message(header, false) {
+            Ok(judged) => judged,
             Err(answer) => return answer,
         };
+        transaction.fate = fate;
+        if fate == Fate::Discard {
+            return self.discarded(transaction);
+        }
         let first = self.own_fields(transaction.id, survey.found);
         let leaving = Leaving {
             first: &first,
@@ -144,7 +156,7 @@ impl Session {
             Err(reply) => return Answer::Refuse(reply),
         };
         let outcome = delivery::deliver(&self.context.pools, &message).await;
-        self.answer_of(&outcome, transaction)
+        self.settle(&outcome, transaction)
     }
 
     async fn commit_stream(
@@ -153,14 +165,32 @@ impl Session {
         streaming: Streaming,
         header: &[u8],
     ) -> Answer {
-        if let Err(answer) = self.judge_message(header, true) {
+        let answer = match self.judge_message(header, true) {
+            Ok((_, Fate::Discard)) => {
+                transaction.fate = Fate::Discard;
+                Some(self.discarded(transaction))
+            }
+            // It is on its way to another pool.
+            Ok((_, fate @ Fate::Quarantine(_))) if transaction.fate != fate => {
+                Some(Answer::Refuse(QUARANTINE_LATE.reply()))
+            }
+            Ok(_) => None,
+            Err(answer) => Some(answer),
+        };
+        if let Some(answer) = answer {
             // Tail hold (INV-TAIL): the end was never sent, so the backend discards what it has.
             streaming.abandon();
             return answer;
         }
         let eight_bit = self.server.body_facts().eight_bit;
         let outcome = streaming.end(eight_bit).await;
-        self.answer_of(&outcome, transaction)
+        self.settle(&outcome, transaction)
+    }
+
+    /// The answer to a message that a rule discards. The log line tells of it, and of the rule.
+    // INV-250
+    pub fn discarded(&self, transaction: &Transaction) -> Answer {
+        Answer::AcceptWith(accepted(transaction))
     }
 
     /// What a backend is to be told of the client, where the pool wants that.
@@ -193,15 +223,20 @@ impl Session {
         })
     }
 
+    /// The core's answer to what came of a delivery. A backend's refusal is not that of a check that has sent the message there.
+    pub fn settle(&mut self, outcome: &Outcome, transaction: &mut Transaction) -> Answer {
+        let answer = self.answer_of(outcome, transaction);
+        if matches!(answer, Answer::Refuse(_)) {
+            self.decided = None;
+        }
+        answer
+    }
+
     /// The core's answer to what came of a message.
     pub fn answer_of(&self, outcome: &Outcome, transaction: &mut Transaction) -> Answer {
         self.note_outcome(outcome, transaction);
         match outcome.told(self.server.envelope()) {
-            Ok(()) => Answer::AcceptWith(Reply::owned(
-                250,
-                Status(2, 0, 0),
-                transaction.id.accepted(),
-            )),
+            Ok(()) => Answer::AcceptWith(accepted(transaction)),
             Err(reply) => Answer::Refuse(reply),
         }
     }
@@ -242,4 +277,9 @@ impl Session {
             }
         }
     }
+}
+
+/// `250 2.0.0 Ok: ID`.
+fn accepted(transaction: &Transaction) -> Reply {
+    Reply::owned(250, Status(2, 0, 0), transaction.id.accepted())
 }

@@ -130,6 +130,7 @@ impl Session {
             return Some(self.expire(phase).await);
         }
         self.settle_login(phase);
+        let began = self.now;
         if let Err(error) = self.flush().await {
             // One that doesn't read its replies is ended like one that doesn't speak, without a last word.
             return Some(match error.kind() {
@@ -140,7 +141,9 @@ impl Session {
         if self.drains() {
             return None;
         }
-        let (due, idle) = (self.deadline(), self.server.is_idle());
+        // What our own slowness took is not the client's.
+        let ours = Duration::from_micros(self.now.micros_since(began));
+        let (due, idle) = (self.deadline().after(ours), self.server.is_idle());
         let read = self.io.read(&self.context, due, idle).await;
         self.now = now();
         match read {

@@ -4,24 +4,28 @@
 //! What a session knows of the state of the process (rates, open sessions, what a backend has said of a recipient) is left
 //! out: the client is the first one.
 
+pub use super::told::{Explained, Match, Told};
 use super::{
     authenticate::Owner,
     known::{Asked, Known},
     payload::Survey,
+    profiles::ClassFacts,
     replies,
     site::Site,
+    told::{accepted, fate, refused},
 };
 use crate::{
     config::{ListenerTls, Role},
     dns::{Answer, Answers, Question},
     net::now,
     policy::{
-        At, Breaches, Facts, Finding, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared,
-        Signals, Verdict, What,
+        At, Breaches, Facts, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared, Signals,
+        Verdict,
         authentication::{Job, Verified},
+        replies::QUARANTINE_LATE,
     },
     smtp::{
-        self, Reply, Span,
+        self, Span,
         envelope::{Envelope, MailParams, Path, PathSpan, Recipient},
         header::{self, Index},
     },
@@ -57,46 +61,6 @@ pub struct Described<'a> {
     pub unix_seconds: u64,
 }
 
-/// A check that matched.
-pub struct Match {
-    /// At which point: `connect`, `helo` …
-    pub at: &'static str,
-    /// Its name.
-    pub check: String,
-    /// What it did; in shadow, what it would have done.
-    pub what: What,
-    /// What it added to the score.
-    pub score: f64,
-    /// It only watches.
-    pub shadow: bool,
-    /// What exactly matched.
-    pub detail: String,
-    /// What the check took, in µs.
-    pub micros: u32,
-}
-
-/// An answer, and the check that it comes from, where it is a refusal by one.
-pub struct Told {
-    /// What is answered.
-    pub verdict: Verdict,
-    /// The check's name.
-    pub check: Option<String>,
-}
-
-/// All that came of it.
-pub struct Explained {
-    /// The message's fate.
-    pub told: Told,
-    /// What each recipient is told.
-    pub recipients: Vec<(String, Told)>,
-    /// What the DNS said, as far as it was asked.
-    pub findings: Vec<Finding>,
-    /// The checks that matched.
-    pub matches: Vec<Match>,
-    /// The sum of the scores.
-    pub score: f64,
-}
-
 /// The name of a point for a reader.
 fn point(at: At) -> &'static str {
     match at {
@@ -117,13 +81,23 @@ pub async fn explain(
     ask: impl AsyncFnMut(Vec<Question>) -> Vec<Answer>,
 ) -> Explained {
     let shared = Shared::of_all(&site.config.policies());
-    let group = site.policy.rate_group(described.listener);
+    let trusted = site.trusts(described.client);
+    let class = site.profiles.class_of(&ClassFacts {
+        address: described.client,
+        trusted,
+        authenticated: described.account.is_some(),
+        certificate: &[],
+    });
+    let base = site.profiles.place(described.listener, class, 0);
+    let group = site.policy.rate_group(base);
     let mut trial = Trial {
         site,
         described,
         ticket: shared.open_session(described.client, group),
         shared,
-        trusted: site.trusts(described.client),
+        trusted,
+        class,
+        route: 0,
         judgement: Judgement::new(),
         answers_judged: false,
         inquiry: Inquiry::default(),
@@ -154,10 +128,15 @@ pub async fn explain(
         told,
         matches: matches.collect(),
         findings: match trial.inquires() {
-            true => policy.findings(described.listener, &trial.inquiry),
+            true => policy.findings(trial.profile(), &trial.inquiry),
             false => Vec::new(),
         },
         score: trial.judgement.score(),
+        tags: {
+            let tags = trial.judgement.tags();
+            tags.map(|tag| policy.tag(tag).to_string()).collect()
+        },
+        slow: trial.judgement.is_slow(),
         recipients: trial.recipients,
     }
 }
@@ -177,6 +156,9 @@ struct Trial<'a, Ask> {
     shared: Shared,
     ticket: SessionTicket,
     trusted: bool,
+    /// The client's class, and the profile of the first recipient's route.
+    class: u8,
+    route: u16,
     judgement: Judgement,
     /// What was asked has been judged, and lets the message pass.
     answers_judged: bool,
@@ -196,7 +178,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         if postponed.is_none() && self.inquires() {
             self.learn(At::Connect).await;
         }
-        let (policy, place) = (&self.site.policy, self.described.listener);
+        let (policy, place) = (&self.site.policy, self.profile());
         let decides = self.inquires() && policy.waits(place, At::Greeting, &self.inquiry);
         if (self.described.early_talk || decides) && postponed.is_none() {
             self.connect(At::Greeting, &mut postponed)?;
@@ -273,11 +255,23 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         let path = Path::split(recipient.as_bytes());
         let (route, ours) = self.site.route(path.domain);
         let known = self.trusted || self.described.account.is_some();
+        if let Some(route) = route.filter(|_| ours || known) {
+            let profile = self.site.profiles.of_route(&route);
+            if self.route != profile && self.taken() > 0 {
+                return Err(refused(replies::OTHER_ROUTE.reply()));
+            }
+            self.answers_judged &= self.route == profile;
+            self.route = profile;
+        }
         if (ours || known) && !self.answers_judged {
             self.judge(At::Answers, None)?;
             self.answers_judged = true;
         }
         self.judge(At::Rcpt, Some((span, ours)))?;
+        if self.taken() > 0 && self.judgement.recipient_differs() {
+            self.judgement.take_back_recipient();
+            return Err(refused(replies::OTHER_ROUTE.reply()));
+        }
         let Some(route) = route else {
             return Err(refused(replies::NO_ROUTE.reply()));
         };
@@ -292,12 +286,31 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         if self.described.is_whole && self.inquires() {
             self.authenticate().await;
         }
+        let mut early = Verdict::Accept;
         for at in [At::Header, At::Body] {
             if let Err(told) = self.judge(at, None) {
                 return told;
             }
+            if at == At::Header {
+                early = self.judgement.fate();
+            }
         }
-        accepted()
+        let told = fate(&self.judgement, &self.site.policy);
+        match told.verdict == Verdict::Quarantine && early == Verdict::Accept && self.streams() {
+            true => refused(QUARANTINE_LATE.reply()),
+            false => told,
+        }
+    }
+
+    /// Whether the message would be sent on before its end.
+    fn streams(&self) -> bool {
+        self.described.message.len() as u64 > self.site.config.limits.window.0
+    }
+
+    /// By which profile it is judged: see `Session::profile`.
+    fn profile(&self) -> usize {
+        let profiles = &self.site.profiles;
+        profiles.place(self.described.listener, self.class, self.route)
     }
 
     /// Whether anything is asked about this client: see `Session::begin_inquiry`.
@@ -305,7 +318,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         let listener = &self.site.listeners[self.described.listener];
         self.site
             .policy
-            .inquires(self.described.listener, self.described.client)
+            .inquires(self.profile(), self.described.client)
             && listener.role != Role::Submission
             && !self.trusted
             && self.described.account.is_none()
@@ -348,8 +361,8 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     async fn resolve(&mut self) {
         let mut need = Vec::new();
         for _ in 0..ROUNDS_MAX {
-            let (policy, listener) = (&self.site.policy, self.described.listener);
-            policy.inquire(listener, &mut self.inquiry, &self.answers, now(), &mut need);
+            let (policy, profile) = (&self.site.policy, self.profile());
+            policy.inquire(profile, &mut self.inquiry, &self.answers, now(), &mut need);
             need.retain(|question| !self.answers.0.contains_key(question));
             need.dedup();
             if need.is_empty() {
@@ -411,6 +424,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         let known = Known {
             site: self.site,
             listener: described.listener,
+            profile: self.profile(),
             address: described.client,
             trusted: self.trusted,
             account: described.account,
@@ -438,6 +452,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             ours: recipient.is_none_or(|(_, ours)| ours),
             header: if index.is_some() { header } else { b"" },
             fields: index.as_ref(),
+            streams: at == At::Header && self.streams(),
             breaches: self.breaches(at, header, index.as_ref()),
         };
         look(self, &known.facts(&asked, now(), None))
@@ -467,23 +482,5 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     fn taken(&self) -> usize {
         let taken = self.recipients.iter();
         taken.filter(|(_, told)| told.verdict.is_accept()).count()
-    }
-}
-
-fn accepted() -> Told {
-    Told {
-        verdict: Verdict::Accept,
-        check: None,
-    }
-}
-
-fn refused(reply: Reply) -> Told {
-    let verdict = match reply.is_transient() {
-        true => Verdict::Defer(reply),
-        false => Verdict::Reject(reply),
-    };
-    Told {
-        verdict,
-        check: None,
     }
 }

@@ -40,7 +40,7 @@ impl Session {
             return;
         }
         let policy = &self.current.site.policy;
-        if !policy.inquires(self.listener, self.peer.address)
+        if !policy.inquires(self.profile(), self.peer.address)
             || self.peer.postponed.is_some()
             || !self.is_stranger()
         {
@@ -69,7 +69,7 @@ impl Session {
         Place {
             context: &self.context,
             site: &self.current.site,
-            listener: self.listener,
+            profile: self.profile(),
             address: self.peer.address,
             now: self.now,
         }
@@ -139,7 +139,7 @@ impl Session {
         self.begin_inquiry(asked.at);
         let due = self.lookups_due();
         let policy = &self.current.site.policy;
-        let judges = |at| policy.judges_answers(self.listener, at);
+        let judges = |at| policy.judges_answers(self.profile(), at);
         // Where clients may log in, the HELO name is judged only at MAIL.
         let has_more = judges(asked.at) || (asked.at == At::Mail && judges(At::Hello));
         if !has_more {
@@ -165,7 +165,7 @@ impl Session {
     pub fn waits(&self, at: At) -> bool {
         let policy = &self.current.site.policy;
         let asking = self.peer.asking.as_ref();
-        asking.is_some_and(|asking| policy.waits(self.listener, at, &asking.inquiry))
+        asking.is_some_and(|asking| policy.waits(self.profile(), at, &asking.inquiry))
     }
 
     /// Waits for the answers where something decides by them at this point. What has not come by `due` is unknown.
@@ -221,7 +221,7 @@ impl Session {
 pub(super) struct Place<'a> {
     context: &'a Context,
     site: &'a Site,
-    listener: usize,
+    profile: usize,
     address: IpAddr,
     now: Tick,
 }
@@ -233,7 +233,7 @@ pub(super) fn advance(place: &Place<'_>, policy: &Policy, asking: &mut Asking) -
     loop {
         let inquiry = &mut asking.inquiry;
         let mut step = |answers: &dyn Answers| {
-            policy.inquire(place.listener, inquiry, answers, place.now, &mut need);
+            policy.inquire(place.profile, inquiry, answers, place.now, &mut need);
         };
         match &asking.docket {
             Some(docket) => docket.with(step),

@@ -10,6 +10,7 @@ use super::{
     payload::Survey,
     peer::{Postponed, Via},
     session::Session,
+    transaction::Fate,
 };
 use crate::{
     metrics::{Counter, Scope, Stage},
@@ -33,6 +34,7 @@ macro_rules! known {
         Known {
             site,
             listener: $session.listener,
+            profile: $session.profile(),
             address,
             trusted: $session.peer.trusted,
             account: known_as(&$session.login, server),
@@ -95,20 +97,25 @@ impl Session {
         answer_at(at, self.verdict(asked))
     }
 
-    /// Judges a header section as soon as it is complete: what matters of it, or the answer to its message.
+    /// Judges the header section of a message that streams: what matters of it and what becomes of the message, or the answer
+    /// to it.
     // Not a part of the futures that call it: the index is for the stack.
     #[inline(never)]
-    pub fn judge_header(&mut self, header: &[u8]) -> Result<Survey, Answer> {
-        self.judge_fields(header, &Index::new(header))
+    pub fn judge_header(&mut self, header: &[u8]) -> Result<(Survey, Fate), Answer> {
+        self.judge_fields(header, &Index::new(header), true)
     }
 
     /// Judges a message of which all has come. `surveyed`: its header was judged before.
     #[inline(never)]
-    pub fn judge_message(&mut self, header: &[u8], surveyed: bool) -> Result<Survey, Answer> {
+    pub fn judge_message(
+        &mut self,
+        header: &[u8],
+        surveyed: bool,
+    ) -> Result<(Survey, Fate), Answer> {
         let index = Index::new(header);
         let survey = match surveyed {
             true => Survey::default(),
-            false => self.judge_fields(header, &index)?,
+            false => self.judge_fields(header, &index, false)?.0,
         };
         let asked = Asked {
             ours: true,
@@ -116,9 +123,29 @@ impl Session {
             fields: Some(&index),
             ..Asked::at(At::Body)
         };
-        match self.judge(asked) {
-            Answer::Accept => Ok(survey),
-            refused => Err(refused),
+        let fate = self.fate(asked)?;
+        Ok((survey, fate))
+    }
+
+    /// What becomes of the message, or the answer to it.
+    fn fate(&mut self, asked: Asked<'_>) -> Result<Fate, Answer> {
+        let at = asked.at;
+        let verdict = self.verdict(asked);
+        let judgement = &self.peer.judgement;
+        match verdict {
+            Verdict::Accept => Ok(Fate::Deliver),
+            Verdict::Quarantine => {
+                self.decided = judgement.asked_by(What::Quarantine);
+                let pools = &self.current.site.quarantine;
+                Ok(Fate::Quarantine(
+                    pools.get(self.profile()).copied().flatten(),
+                ))
+            }
+            Verdict::Discard => {
+                self.decided = judgement.asked_by(What::Discard);
+                Ok(Fate::Discard)
+            }
+            refused => Err(answer_at(at, refused)),
         }
     }
 
@@ -138,25 +165,29 @@ impl Session {
         }
     }
 
-    fn judge_fields(&mut self, header: &[u8], index: &Index<'_>) -> Result<Survey, Answer> {
+    fn judge_fields(
+        &mut self,
+        header: &[u8],
+        index: &Index<'_>,
+        streams: bool,
+    ) -> Result<(Survey, Fate), Answer> {
         let (survey, breaches) = self.survey(header, index);
         let asked = Asked {
             header,
             fields: Some(index),
+            streams,
             breaches,
             ..Asked::at(At::Header)
         };
-        match self.judge(asked) {
-            Answer::Accept => Ok(survey),
-            refused => Err(refused),
-        }
+        let fate = self.fate(asked)?;
+        Ok((survey, fate))
     }
 
     /// What matters of a header section, and which of the proxy's own rules it breaks.
     pub fn survey(&self, header: &[u8], index: &Index<'_>) -> (Survey, Breaches) {
         let site = &self.current.site;
         let config = &site.config;
-        let survey = Survey::of(index, config.hostname.as_bytes(), site.own_fields());
+        let survey = Survey::of(index, config.hostname.as_bytes(), &site.own_fields);
         let limits = &config.limits;
         let breaches = Breaches {
             header_size: header.len() as u64 > limits.header.0,
@@ -202,6 +233,9 @@ impl Session {
         for hit in self.peer.judgement.fresh() {
             self.count_hit(hit);
         }
+        if self.peer.judgement.is_slow() != self.peer.pacing.is_some() {
+            self.set_pacing();
+        }
         verdict
     }
 
@@ -214,12 +248,22 @@ impl Session {
             (What::Defer, false) => Counter::HitDefer,
             (What::Reject, false) => Counter::HitReject,
             (What::Close, false) => Counter::HitClose,
+            (What::Tag, false) => Counter::HitTag,
+            (What::Tarpit, false) => Counter::HitTarpit,
+            (What::Greylist, false) => Counter::HitGreylist,
+            (What::Quarantine, false) => Counter::HitQuarantine,
+            (What::Discard, false) => Counter::HitDiscard,
             (What::Unknown, false) => Counter::HitUnknown,
             (What::Accept, true) => Counter::ShadowAccept,
             (What::Score, true) => Counter::ShadowScore,
             (What::Defer, true) => Counter::ShadowDefer,
             (What::Reject, true) => Counter::ShadowReject,
             (What::Close, true) => Counter::ShadowClose,
+            (What::Tag, true) => Counter::ShadowTag,
+            (What::Tarpit, true) => Counter::ShadowTarpit,
+            (What::Greylist, true) => Counter::ShadowGreylist,
+            (What::Quarantine, true) => Counter::ShadowQuarantine,
+            (What::Discard, true) => Counter::ShadowDiscard,
             (What::Unknown, true) => Counter::ShadowUnknown,
         };
         let recorder = &self.context.recorder;
@@ -245,7 +289,7 @@ fn spoken<'a>(
 /// The core's answer to a verdict.
 fn answer_at(at: At, verdict: Verdict) -> Answer {
     match verdict {
-        Verdict::Accept => Answer::Accept,
+        Verdict::Accept | Verdict::Quarantine | Verdict::Discard => Answer::Accept,
         Verdict::Defer(reply) | Verdict::Reject(reply) => match at {
             // A refused session has nothing to say but QUIT; don't keep it waiting for that.
             At::Connect | At::Greeting => Answer::Close(closing(reply)),

@@ -31,6 +31,8 @@ pub(super) struct Asked<'a> {
     pub header: &'a [u8],
     /// Its fields.
     pub fields: Option<&'a Index<'a>>,
+    /// The rest of the message goes to a backend as it comes.
+    pub streams: bool,
     /// What of the proxy's own rules is broken.
     pub breaches: Breaches,
 }
@@ -45,6 +47,7 @@ impl Asked<'_> {
             ours: false,
             header: b"",
             fields: None,
+            streams: false,
             breaches: Breaches::NONE,
         }
     }
@@ -56,6 +59,8 @@ pub(super) struct Known<'a> {
     pub site: &'a Site,
     /// The listener, by its place.
     pub listener: usize,
+    /// By which profile of the policy it is judged.
+    pub profile: usize,
     /// The client's address.
     pub address: IpAddr,
     /// It is in a trusted network, or has shown a trusted certificate.
@@ -98,7 +103,7 @@ impl<'a> Known<'a> {
         let envelope = self.envelope;
         Facts {
             listener: &listener.name,
-            profile: self.listener,
+            profile: self.profile,
             may_log_in: listener.auth.is_some() || self.may_be_replaced,
             trusted: self.trusted,
             authenticated: self.account,
@@ -119,6 +124,7 @@ impl<'a> Known<'a> {
             },
             header: asked.header,
             fields: asked.fields,
+            streams: asked.streams,
             inquiry: self.inquiry,
             breaches: asked.breaches,
             unix_seconds: self.unix_millis / 1_000,

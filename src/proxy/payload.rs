@@ -16,6 +16,9 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// Octets of words on a line of the field that tells of tags.
+const TAG_LINE: usize = 60;
+
 /// What a header section says that matters to us, found in one walk over it.
 #[derive(Default)]
 pub(super) struct Survey {
@@ -60,6 +63,7 @@ impl Session {
             received::write(&trace, date, &mut out);
             self.write_results(&mut out);
             self.write_status(&mut out);
+            self.write_tags(&mut out);
             if fixups {
                 found.add_missing(id, &site.config.hostname, date, &mut out);
             }
@@ -78,6 +82,31 @@ impl Session {
         if is_wanted {
             status::write(judgement, &site.policy, out);
         }
+    }
+
+    /// The words that the checks have written on the message.
+    fn write_tags(&self, out: &mut Vec<u8>) {
+        let tags = self.peer.judgement.tags();
+        if tags.len() == 0 {
+            return;
+        }
+        let policy = &self.current.site.policy;
+        out.extend_from_slice(policy.tag_field(self.profile()).as_bytes());
+        let mut line = 0;
+        for (place, tag) in tags.enumerate() {
+            let word = policy.tag(tag).as_bytes();
+            out.push(if place == 0 { b':' } else { b',' });
+            line += word.len() + 2;
+            match line > TAG_LINE {
+                false => out.push(b' '),
+                true => {
+                    out.extend_from_slice(b"\r\n\t");
+                    line = word.len();
+                }
+            }
+            out.extend_from_slice(word);
+        }
+        out.extend_from_slice(b"\r\n");
     }
 
     /// What was found of a stranger and its sender.
@@ -112,7 +141,7 @@ impl Session {
 impl Survey {
     /// Looks through a header section; `hostname` is our own, `own` are the names of fields that only we write.
     #[must_use]
-    pub fn of(header: &Index<'_>, hostname: &[u8], own: &[&str]) -> Survey {
+    pub fn of(header: &Index<'_>, hostname: &[u8], own: &[Arc<str>]) -> Survey {
         let mut survey = Survey::default();
         for field in header.fields() {
             survey.found.look(&field);

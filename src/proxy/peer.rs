@@ -12,13 +12,14 @@ use super::{
     asking::Asking,
     candidate::Candidate,
     context::{Context, Current},
+    profiles::ClassFacts,
     site::ListenerSite,
 };
 use crate::{
     log::field::push_address,
     metrics::Counter,
     net::{Stream, now},
-    policy::{CheckId, Judgement, SessionTicket},
+    policy::{CheckId, Judgement, SessionTicket, TarpitPlace},
     proxy_protocol::{self, Header, ProxiedOrigin},
     smtp::{
         Tick,
@@ -53,6 +54,10 @@ pub(super) struct Peer {
     pub ticket: Option<SessionTicket>,
     /// Why it is refused, where it hears of that at RCPT.
     pub postponed: Option<Box<Postponed>>,
+    /// Its class: see `Profiles::class_of`.
+    pub class: u8,
+    /// How fast it is answered; `None`: at once. Boxed, for it is rare.
+    pub pacing: Option<Box<Pacing>>,
     /// What is asked elsewhere about it.
     pub asking: Option<Box<Asking>>,
     /// What a candidate's policy makes of it, where there is one.
@@ -69,6 +74,15 @@ pub(super) struct Postponed {
     pub told: bool,
 }
 
+/// How fast a client is answered.
+#[derive(Debug)]
+pub(super) enum Pacing {
+    /// Each reply takes `timeouts.tarpit`.
+    Slow(#[expect(dead_code, reason = "a place is held by being there")] TarpitPlace),
+    /// At once, for the tarpit was full.
+    Full,
+}
+
 impl Peer {
     pub fn new(address: IpAddr, port: u16, via: Option<Box<Via>>) -> Peer {
         Peer {
@@ -82,6 +96,8 @@ impl Peer {
             judgement: Judgement::new(),
             ticket: None,
             postponed: None,
+            class: 0,
+            pacing: None,
             asking: None,
             candidate: None,
         }
@@ -110,10 +126,20 @@ impl Peer {
         });
         // The place of the client before is given back before another is taken.
         drop(self.ticket);
-        let group = current.site.policy.rate_group(listener);
+        let site = &current.site;
+        let trusted = site.trusts(address);
+        let class = site.profiles.class_of(&ClassFacts {
+            address,
+            trusted,
+            authenticated: false,
+            certificate: &[],
+        });
+        let profile = site.profiles.place(listener, class, 0);
+        let group = site.policy.rate_group(profile);
         Peer {
             name: named.name.value().cloned(),
-            trusted: current.site.trusts(address),
+            class,
+            trusted,
             judgement: match same {
                 true => self.judgement,
                 false => Judgement::new(),

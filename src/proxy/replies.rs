@@ -25,7 +25,7 @@ pub const OTHER_ROUTE: Known = Known {
     code: 452,
     status: Status(4, 5, 3),
     text: "Send to this recipient in a message of its own",
-    cause: "The transaction has recipients that go to another pool, or to an LMTP pool, which takes one recipient a message so that one answer says it all.",
+    cause: "The transaction has recipients that go to another pool, or to an LMTP pool, which takes one recipient a message so that one answer says it all; or that are judged by another profile (`[[profile]]` of their route); or a rule sends the message to quarantine, or discards it, for some of its recipients and not for others.",
     advice: "Nothing: a mail server sends to the rest in another transaction by itself.",
 };
 

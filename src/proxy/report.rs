@@ -31,7 +31,8 @@ pub(super) fn tell(
         .requested
         .is_some_and(|(policy, _)| policy > Policy::None);
     let applied = match outcome {
-        Outcome::Accept => Policy::None,
+        Outcome::Quarantine if is_by_dmarc(session, transaction, asks) => Policy::Quarantine,
+        Outcome::Accept | Outcome::Quarantine | Outcome::Discard => Policy::None,
         Outcome::Reject if is_by_dmarc(session, transaction, asks) => Policy::Reject,
         Outcome::Reject => Policy::None,
         Outcome::Defer | Outcome::Abandon => return,
@@ -62,6 +63,6 @@ fn is_by_dmarc(session: &Session, transaction: &Transaction, asks: bool) -> bool
     let info = check.and_then(|check| session.current.site.policy.check(check));
     info.is_some_and(|info| {
         let kind = info.name.split('.').next().unwrap_or("");
-        kind == "dmarc" || asks && matches!(kind, "rule" | "reject_score")
+        kind == "dmarc" || asks && matches!(kind, "rule" | "reject_score" | "quarantine_score")
     })
 }

@@ -7,6 +7,7 @@ use super::{
     io::Io,
     login::{Login, account, known_as},
     peer::{Peer, arrive},
+    profiles::ClassFacts,
     site::{ListenerSite, Place, scarce},
     transaction::Transaction,
 };
@@ -42,6 +43,8 @@ pub(super) struct Session {
     pub login: Option<Box<Login>>,
     pub transaction: Option<Box<Transaction>>,
     pub transactions: u32,
+    /// The profile of the first recipient's route: see `Profiles::of_route`.
+    pub route_profile: u16,
     /// What was refused outside of transactions.
     pub refusals: Refusals,
     /// The check that has refused what is being asked.
@@ -87,6 +90,7 @@ pub(super) async fn begin(
         login: None,
         transaction: None,
         transactions: 0,
+        route_profile: 0,
         refusals: Refusals::default(),
         decided: None,
         started,
@@ -130,6 +134,10 @@ impl Session {
 
     /// Sends the replies that are due; the `last` ones go with the close that must follow.
     pub async fn write(&mut self, last: bool) -> io::Result<()> {
+        if self.is_slow() && !self.io.out.is_empty() {
+            // Boxed: a session that is answered at once must not hold the room for it.
+            return Box::pin(self.write_slowly(last)).await;
+        }
         let deadline = self.now.after(self.current.site.config.timeouts.send.0);
         self.io
             .write(&self.context, self.scope, deadline, last)
@@ -143,6 +151,33 @@ impl Session {
         site.listeners[self.listener].is_scarce()
             || scarce(others, site.config.limits.sessions)
             || self.context.memory.is_scarce()
+    }
+
+    /// By which profile of the policy it is judged.
+    pub fn profile(&self) -> usize {
+        let profiles = &self.current.site.profiles;
+        profiles.place(self.listener, self.peer.class, self.route_profile)
+    }
+
+    /// Finds the class of the client by what is known of it now. No recipient is known yet.
+    pub fn classify(&mut self) {
+        self.route_profile = 0;
+        let profiles = &self.current.site.profiles;
+        if !profiles.has_classes() {
+            return;
+        }
+        let certificate = match (self.io.stream.tls(), self.peer.via.as_deref()) {
+            // After XCLIENT the certificate is the proxy's.
+            (Some(_), _) if self.server.xclient_attributes().is_some() => &[][..],
+            (Some(tls), _) => &*tls.peer_names,
+            (None, via) => via.map_or(&[][..], |via| via.secured().1),
+        };
+        self.peer.class = profiles.class_of(&ClassFacts {
+            address: self.peer.address,
+            trusted: self.peer.trusted,
+            authenticated: self.known_as().is_some(),
+            certificate,
+        });
     }
 
     /// The key under which what the client takes is counted; `None` of one that is trusted.

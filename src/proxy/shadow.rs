@@ -36,14 +36,14 @@ impl Session {
         let (Some(shadow), Some(mut candidate)) = (&site.shadow, self.peer.candidate.take()) else {
             return;
         };
-        if shadow.policy.inquires(self.listener, self.peer.address) {
+        if shadow.policy.inquires(self.profile(), self.peer.address) {
             let is_later = at == At::Mail && self.transactions > 0;
             let docket = &mut candidate.asking.docket;
             docket.take_if(|docket| is_later || docket.is_worn());
             candidate.begin_inquiry(shadow, at, &self.facts());
             advance(&self.place(), &shadow.policy, &mut candidate.asking);
         }
-        let judges = |at| shadow.policy.judges_answers(self.listener, at);
+        let judges = |at| shadow.policy.judges_answers(self.profile(), at);
         if (at == At::Hello && judges(at)) || (at == At::Mail && (judges(at) || judges(At::Hello)))
         {
             candidate.judge_answers(shadow, at, &self.facts());
@@ -61,7 +61,7 @@ impl Session {
             return;
         };
         candidate.hashes = None;
-        if self.is_stranger() && !site.policy.verifies_for(&shadow.policy, self.listener) {
+        if self.is_stranger() && !site.policy.verifies_for(&shadow.policy, self.profile()) {
             let inquiry = &mut candidate.asking.inquiry;
             let mut hashes = shadow.policy.begin_message(&self.facts(), header, inquiry);
             hashes.update(body);
@@ -79,7 +79,7 @@ impl Session {
             return;
         };
         if !candidate.refuses() {
-            let lent = site.policy.verifies_for(&shadow.policy, self.listener);
+            let lent = site.policy.verifies_for(&shadow.policy, self.profile());
             let live = self.peer.asking.as_mut().filter(|_| lent);
             if let Some(live) = live {
                 live.inquiry.lend_message(&mut candidate.asking.inquiry);

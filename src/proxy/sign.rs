@@ -13,7 +13,7 @@ use super::{
     replies,
     session::Session,
     signed::Signed,
-    transaction::{Body, Transaction},
+    transaction::{Body, Fate, Transaction},
 };
 use crate::{
     delivery::{PIECE, Room},
@@ -207,10 +207,14 @@ impl Session {
     pub async fn commit_held(&mut self, transaction: &mut Transaction, payload: Vec<u8>) -> Answer {
         let payload = Arc::new(payload);
         let end = header::end(&payload).unwrap_or(payload.len());
-        let survey = match self.judge_message(&payload[..end], false) {
-            Ok(survey) => survey,
+        let (survey, fate) = match self.judge_message(&payload[..end], false) {
+            Ok(judged) => judged,
             Err(answer) => return answer,
         };
+        transaction.fate = fate;
+        if fate == Fate::Discard {
+            return self.discarded(transaction);
+        }
         match self.send_held(transaction, &payload, end, &survey).await {
             Ok(answer) => answer,
             Err(reply) => Answer::Refuse(reply),
@@ -253,6 +257,6 @@ impl Session {
             }
         }
         let outcome = way.end(facts.eight_bit).await;
-        Ok(self.answer_of(&outcome, transaction))
+        Ok(self.settle(&outcome, transaction))
     }
 }

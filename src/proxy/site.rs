@@ -4,11 +4,12 @@
 use super::{
     candidate::Shadow,
     login::{ListenerAuth, Senders},
+    profiles::Profiles,
     status,
 };
 use crate::{
     auth::Service,
-    config::{Config, ExplainHeader, ListenerTls, LogRejected, Recipients, Role},
+    config::{Config, ExplainHeader, Listener, ListenerTls, LogRejected, Recipients, Role},
     lookup::Dns,
     metrics::{Registry, Scope},
     policy::{Policy, authentication::dkim::Signers, dns::watched::Watched},
@@ -69,6 +70,12 @@ pub struct Site {
     pub signers: Signers,
     /// Where DMARC reports are collected.
     pub reports: Option<Arc<Inbox>>,
+    /// The names of the header fields that only we write: those that a message brings are forged.
+    pub own_fields: Vec<Arc<str>>,
+    /// Which profile of the policy holds.
+    pub profiles: Profiles,
+    /// The pool for suspicious mail of each profile of the policy.
+    pub quarantine: Vec<Option<PoolId>>,
     /// Listeners, in the file's order.
     pub listeners: Vec<ListenerSite>,
     /// Metric scopes of the rules, by [`crate::policy::CheckId`].
@@ -158,33 +165,13 @@ impl Site {
             signers,
             reports,
         } = parts;
-        let listeners = config
+        let listeners: Vec<ListenerSite> = config
             .listener
             .iter()
-            .map(|listener| ListenerSite {
-                name: listener.name.clone(),
-                scope: registry.listener(&listener.name),
-                role: listener.role,
-                delays_refusals: config.policy_of(listener).log_rejected == LogRejected::Delayed,
-                received_spf: config.policy_of(listener).spf.received_spf,
-                explain_header: config.policy_of(listener).explain_header,
-                adds_fixups: listener.role == Role::Submission && listener.submission_fixes,
-                sessions: sessions(&listener.name),
-                sessions_max: listener.sessions_max,
-                proxies: listener.proxy_protocol_from.clone(),
-                xclient: listener.xclient_from.clone(),
-                xforward: listener.xforward_from.clone(),
-                tls: listener.tls,
-                client_trusted: listener
-                    .client_trusted
-                    .iter()
-                    .map(|name| name.to_ascii_lowercase().into())
-                    .collect(),
-                greeting_delay: listener.greeting_delay.0,
-                greeting_pass: listener.greeting_pass.0,
-                auth: ListenerAuth::new(listener, &auth),
-                senders: Senders::new(listener, &auth),
-                banner: listener.banner.clone(),
+            .map(|listener| {
+                let counted = sessions(&listener.name);
+                let scope = registry.listener(&listener.name);
+                ListenerSite::new(listener, &config, (scope, counted), &auth)
             })
             .collect();
         let checks = policy
@@ -197,8 +184,16 @@ impl Site {
             .iter()
             .map(|kind| registry.check(kind))
             .collect();
+        let policies = config.policies();
+        let quarantine = policies.iter();
+        let quarantine = quarantine
+            .map(|policy| backends.pool_named(&policy.quarantine.pool))
+            .collect();
         Site {
+            own_fields: own_fields(&listeners, &policy),
+            profiles: Profiles::of(&config, &policy),
             config,
+            quarantine,
             policy: Arc::new(policy),
             shadow: shadow.map(Arc::new),
             backends,
@@ -226,16 +221,6 @@ impl Site {
     pub fn lists(&self) -> impl Iterator<Item = &Arc<Watched>> {
         let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.policy.lists());
         self.policy.lists().into_iter().chain(of_shadow)
-    }
-
-    /// The names of the header fields that only we write: those that a message brings are forged.
-    #[must_use]
-    pub fn own_fields(&self) -> &'static [&'static str] {
-        let mut listeners = self.listeners.iter();
-        match listeners.any(|listener| listener.explain_header != ExplainHeader::None) {
-            true => &[status::FIELD],
-            false => &[],
-        }
     }
 
     /// Whether this client may send to any domain.
@@ -344,6 +329,40 @@ impl Site {
 pub struct Place(Arc<AtomicU32>);
 
 impl ListenerSite {
+    fn new(
+        listener: &Listener,
+        config: &Config,
+        (scope, sessions): (Scope, Arc<AtomicU32>),
+        auth: &Service,
+    ) -> ListenerSite {
+        let policy = config.policy_of(listener);
+        ListenerSite {
+            name: listener.name.clone(),
+            scope,
+            role: listener.role,
+            delays_refusals: policy.log_rejected == LogRejected::Delayed,
+            received_spf: policy.spf.received_spf,
+            explain_header: policy.explain_header,
+            adds_fixups: listener.role == Role::Submission && listener.submission_fixes,
+            sessions,
+            sessions_max: listener.sessions_max,
+            proxies: listener.proxy_protocol_from.clone(),
+            xclient: listener.xclient_from.clone(),
+            xforward: listener.xforward_from.clone(),
+            tls: listener.tls,
+            client_trusted: listener
+                .client_trusted
+                .iter()
+                .map(|name| name.to_ascii_lowercase().into())
+                .collect(),
+            greeting_delay: listener.greeting_delay.0,
+            greeting_pass: listener.greeting_pass.0,
+            auth: ListenerAuth::new(listener, auth),
+            senders: Senders::new(listener, auth),
+            banner: listener.banner.clone(),
+        }
+    }
+
     /// What the core is told of AUTH.
     fn auth_settings(&self) -> Auth {
         let served = self.auth.as_ref().map(ListenerAuth::settings);
@@ -400,6 +419,17 @@ impl ListenerSite {
         let place = Place(Arc::clone(&self.sessions));
         (before < self.sessions_max).then_some(place)
     }
+}
+
+/// The names of the header fields that only we write.
+fn own_fields(listeners: &[ListenerSite], policy: &Policy) -> Vec<Arc<str>> {
+    let mut listeners = listeners.iter();
+    let explains = listeners.any(|listener| listener.explain_header != ExplainHeader::None);
+    let status = explains.then(|| Arc::from(status::FIELD));
+    status
+        .into_iter()
+        .chain(policy.tag_fields().iter().cloned())
+        .collect()
 }
 
 fn holds(networks: &[IpNet], address: IpAddr) -> bool {

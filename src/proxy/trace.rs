@@ -1,8 +1,13 @@
 //! The record of a transaction, or of a session outside its transactions, put together and written to the log.
 
 use super::{
-    candidate::Candidate, login::claimed_login, message_id::MessageId, remember, report,
-    session::Session, signed::Signed, transaction::Transaction,
+    candidate::Candidate,
+    login::claimed_login,
+    message_id::MessageId,
+    remember, report,
+    session::Session,
+    signed::Signed,
+    transaction::{Fate, Transaction},
 };
 use crate::{
     log::say,
@@ -24,9 +29,15 @@ use std::fmt::Display;
 pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Option<End>) {
     let (told, recipients) = (transaction.told.as_ref(), transaction.recipients.count());
     let done = transaction.times.done.is_some();
-    let outcome = Outcome::of(told, done, recipients > 0);
+    let outcome = match (Outcome::of(told, done, recipients > 0), transaction.fate) {
+        (Outcome::Accept, Fate::Quarantine(_)) => Outcome::Quarantine,
+        (Outcome::Accept, Fate::Discard) => Outcome::Discard,
+        (outcome, _) => outcome,
+    };
     let counter = match outcome {
         Outcome::Accept => Some(Counter::MessageAccepted),
+        Outcome::Quarantine => Some(Counter::MessageQuarantined),
+        Outcome::Discard => Some(Counter::MessageDiscarded),
         Outcome::Defer => Some(Counter::MessageDeferred),
         Outcome::Reject => Some(Counter::MessageRejected),
         Outcome::Abandon => (recipients > 0).then_some(Counter::MessageAbandoned),
@@ -156,7 +167,7 @@ fn record(session: &Session, id: MessageId, end: Option<End>) -> Record<'_> {
         findings: Findings {
             judgement: &session.peer.judgement,
             policy: &session.current.site.policy,
-            listener: session.listener,
+            listener: session.profile(),
             inquiry: asked(session),
         },
         shadow: None,

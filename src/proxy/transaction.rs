@@ -29,6 +29,8 @@ pub(super) struct Transaction {
     pub id: MessageId,
     /// When MAIL came.
     pub started: Tick,
+    /// What becomes of it where nothing refuses it.
+    pub fate: Fate,
     /// Where its recipients go.
     pub deliveries: SmallVec<[Delivery; 1]>,
     /// What its envelope holds of the memory for bodies.
@@ -75,6 +77,18 @@ pub(super) struct Delivery {
     pub recipients: SmallVec<[u32; 4]>,
 }
 
+/// What becomes of a message that nothing refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes to the pool of its recipients.
+    #[default]
+    Deliver,
+    /// It goes to the pool for suspicious mail, which its profile names.
+    Quarantine(Option<PoolId>),
+    /// It goes nowhere.
+    Discard,
+}
+
 /// Where a body is.
 pub(super) enum Body {
     /// None yet.
@@ -83,6 +97,8 @@ pub(super) enum Body {
     Window(Window),
     /// On its way to a backend.
     Streaming(Box<Stream>),
+    /// Thrown away as it comes: the message is to be discarded, if nothing refuses it at its end.
+    Doomed(Box<Doomed>),
     /// Dead, or delivered.
     Gone,
 }
@@ -99,12 +115,21 @@ pub(super) struct Stream {
     pub hashes: BodyHashes,
 }
 
+/// What must be known at the end of a body that is thrown away.
+pub(super) struct Doomed {
+    /// The header section.
+    pub header: Vec<u8>,
+    /// What its signatures cover of the body.
+    pub hashes: BodyHashes,
+}
+
 impl Transaction {
     /// A new one.
     pub fn begin(id: MessageId, sender: &[u8], held: Held, now: Tick) -> Transaction {
         Transaction {
             id,
             started: now,
+            fate: Fate::default(),
             deliveries: SmallVec::new(),
             held,
             body: Body::None,
@@ -136,10 +161,13 @@ impl Transaction {
         }
     }
 
-    /// The pool of its recipients, once there is one.
+    /// The pool of its recipients, once there is one; or that which it goes to in their place.
     #[must_use]
     pub fn pool(&self) -> Option<PoolId> {
-        self.deliveries.first().map(|delivery| delivery.pool)
+        match self.fate {
+            Fate::Quarantine(pool) => pool,
+            Fate::Deliver | Fate::Discard => self.deliveries.first().map(|delivery| delivery.pool),
+        }
     }
 
     /// Keeps a refusal on the way: of MAIL, of a recipient, of DATA.
@@ -186,6 +214,10 @@ impl Transaction {
                 stream.pace.count(piece.len());
                 stream.hashes.update(piece);
                 stream.way.take(piece, facts)
+            }
+            Body::Doomed(doomed) => {
+                doomed.hashes.update(piece);
+                Room::Ample
             }
             Body::None | Body::Gone => Room::Ample,
         }

@@ -35,6 +35,14 @@ pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
     if let Some(shadow) = &record.shadow {
         line::shadow_text(shadow, line);
     }
+    let tags = record.findings.judgement.tags();
+    if tags.len() > 0 {
+        let policy = record.findings.policy;
+        line.texts("tags", tags.map(|tag| policy.tag(tag).as_bytes()));
+    }
+    if record.findings.judgement.is_slow() {
+        line.decimal("tarpit", |out| out.extend_from_slice(b"true"));
+    }
     if let Some(mail) = &record.mail {
         delivery(record, mail, line);
     } else {

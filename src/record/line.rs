@@ -54,6 +54,11 @@ pub fn write(record: &Record<'_>, line: &mut Line<'_>) {
         }
     }
     checks(&record.findings, line);
+    let tags = record.findings.judgement.tags();
+    if tags.len() > 0 {
+        let policy = record.findings.policy;
+        line.texts("tag", tags.map(|tag| policy.tag(tag).as_bytes()));
+    }
     shadow(record, line);
     if let Some(backend) = mail.backend {
         line.text("backend", backend.as_bytes());

@@ -156,6 +156,10 @@ pub struct ForwardedOrigin<'a> {
 pub enum Outcome {
     /// 2xx to the end of data.
     Accept,
+    /// The same, from the pool for suspicious mail.
+    Quarantine,
+    /// The same, and delivered nowhere.
+    Discard,
     /// Refused for now: 4xx, the client tries again.
     Defer,
     /// Refused for good: 5xx.
@@ -181,6 +185,8 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Accept => "accept",
+            Outcome::Quarantine => "quarantine",
+            Outcome::Discard => "discard",
             Outcome::Defer => "defer",
             Outcome::Reject => "reject",
             Outcome::Abandon => "abandon",

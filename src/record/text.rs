@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// What an explanation may say of the client and its message, beside what has a section of its own.
-const ABOUT: [(&str, &str); 20] = [
+const ABOUT: [(&str, &str); 22] = [
     ("id", "id"),
     ("time", "time"),
     ("via", "named by the proxy"),
@@ -16,6 +16,8 @@ const ABOUT: [(&str, &str); 20] = [
     ("origin", "came from before"),
     ("origin_id", "its id there"),
     ("size", "size"),
+    ("tags", "tagged"),
+    ("tarpit", "slowed"),
     ("backend", "backend"),
     ("backend_tls", "TLS with it"),
     ("backend_said", "it said"),
@@ -130,7 +132,10 @@ const SECTIONS: &[Section] = &[
 fn said(answer: &Value) -> String {
     let verdict = word(&answer["verdict"]);
     let Some(reply) = answer["reply"].as_str() else {
-        return verdict;
+        return match answer["check"].as_str() {
+            Some(check) => format!("{verdict} ({check})"),
+            None => verdict,
+        };
     };
     match answer["check"].as_str() {
         Some(check) => format!("{verdict}: {} ({check})", plain(reply)),

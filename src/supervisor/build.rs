@@ -8,7 +8,7 @@ use crate::{
     log::Level,
     lookup::Dns,
     metrics::Registry,
-    policy::{Policy, authentication::dkim::Signers},
+    policy::{Policy, PolicyFault, authentication::dkim::Signers},
     proxy::{Parts, Site},
     reports::Inbox,
     tls::{Front, TlsFault},
@@ -29,7 +29,7 @@ pub fn build_site(
     names: &Names,
     dns: Option<&Arc<Dns>>,
 ) -> Result<Site, Vec<String>> {
-    let policy = Policy::build_all(&config.policies(), &config.hostname);
+    let policy = policy_of(&config);
     let shadow = candidate::build(&config, before.and_then(|site| site.shadow.as_deref()));
     let backends = Backends::build(&config, before.map(|site| &*site.backends), names);
     let front = Front::build(&config, before.map(|site| &*site.front));
@@ -106,6 +106,12 @@ fn beside_sessions(
         Some(before) => before.reports.clone(),
     };
     (dns, reports)
+}
+
+/// Its checks, for each listener, class of clients and route.
+fn policy_of(config: &Config) -> Result<Policy, Vec<PolicyFault>> {
+    let per_class = config.policies_per_class();
+    Policy::build_all(&config.policies(), per_class, &config.hostname)
 }
 
 /// Changes what the accepted configuration shares with the one before it. Call it before the workers get it.

@@ -45,7 +45,7 @@ pub(super) fn build(
         }
     };
     let policies = policies(&candidate, config);
-    let policy = Policy::build_all(&policies, &config.hostname).map_err(|faults| {
+    let policy = Policy::build_all(&policies, 1, &config.hostname).map_err(|faults| {
         let faults = faults.iter();
         faults
             .map(|fault| format!("shadow_config: policy.{fault}"))
@@ -75,7 +75,12 @@ fn policies(candidate: &Config, config: &Config) -> Vec<config::Policy> {
             }),
         }
     };
-    config.listener.iter().map(of).collect()
+    // The places are those of the configuration in force, which has profiles for classes and routes.
+    let places = config.policies_per_listener();
+    let policies = config.listener.iter().map(of);
+    policies
+        .flat_map(|policy| std::iter::repeat_n(policy, places))
+        .collect()
 }
 
 /// What is wrong with conditions and replies of rules, and whether it stops nothing.

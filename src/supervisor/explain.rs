@@ -62,7 +62,7 @@ impl Report {
     #[must_use]
     pub fn fate(&self) -> Fate {
         match &self.explained.told.verdict {
-            Verdict::Accept => Fate::Accepted,
+            Verdict::Accept | Verdict::Quarantine | Verdict::Discard => Fate::Accepted,
             Verdict::Defer(_) => Fate::Deferred,
             Verdict::Close(reply) if reply.is_transient() => Fate::Deferred,
             Verdict::Reject(_) | Verdict::Close(_) => Fate::Refused,

@@ -78,6 +78,9 @@ impl Backends {
         for (i, route) in config.route.iter().enumerate() {
             made.add_route(i, route, &mut errors);
         }
+        for pool in config.quarantine_pools() {
+            made.add_quarantine(&pool);
+        }
         if errors.is_empty() {
             Ok(made)
         } else {
@@ -166,6 +169,15 @@ impl Backends {
             self.names.len() - 1
         });
         PoolId(at as u32)
+    }
+
+    /// Suspicious mail goes there, whatever its route: what the pool can't take is not offered.
+    fn add_quarantine(&mut self, name: &str) {
+        if let Some(pool) = self.pool_named(name)
+            && !self.routed.contains(&pool)
+        {
+            self.routed.push(pool);
+        }
     }
 
     fn add_route(&mut self, i: usize, route: &config::Route, errors: &mut Vec<BuildError>) {

@@ -32,6 +32,7 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("421 4.3.2 Going down", "takes a client that connects in the very moment in which a drain begins"),
     ("553 5.6.7 The mail system", "SMTPUTF8 is offered only where the backends have it: takes one that loses it"),
     ("552 5.3.4 The message is too large for this recipient", "takes two pools of different sizes (tests/live/offers.rs)"),
+    ("550 5.7.1 Message refused: too large for", "takes a quarantine and a large message (tests/live/verdicts.rs)"),
     ("450 4.1.8 No mail can be sent to the sender's domain", DNS),
     ("450 4.7.1 Service unavailable; blocked", DNS),
     ("450 4.7.1 A list that your server", DNS),

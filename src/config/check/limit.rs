@@ -112,6 +112,10 @@ fn timeouts(config: &Config, at: &mut Document) {
         let path = "timeouts.auth_delay";
         at.error(path, "`auth_delay` is 1m at most".into(), hint);
     }
+    if timeouts.tarpit.0.as_secs() > 240 {
+        let hint = "clients wait 5m for a reply: RFC 5321 §4.5.3.2".to_string();
+        at.error("timeouts.tarpit", "`tarpit` is 4m at most".into(), hint);
+    }
     if timeouts.commit < timeouts.backend && at.has("timeouts.commit") {
         let hint =
             "a backend may need long for a message: RFC 5321 §4.5.3.2.6 asks for 10m".to_string();

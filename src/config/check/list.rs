@@ -1,6 +1,6 @@
 //! Lists and the files that hold their entries.
 
-use crate::config::{List, NamedList, document::Document, entry, open_file};
+use crate::config::{List, NamedList, document::Document, entry, nearest::nearest, open_file};
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -35,11 +35,34 @@ impl Entries {
     }
 }
 
-pub fn check(section: &str, lists: &[List], entries: Entries, at: &mut Document) {
+pub fn check(
+    section: &str,
+    lists: &[List],
+    entries: Entries,
+    named: &[NamedList],
+    at: &mut Document,
+) {
     super::names(section, lists.iter().map(|list| &*list.name), at);
     for (i, list) in lists.iter().enumerate() {
         let path = format!("{section}[{i}]");
-        one(&path, &list.entries, &list.files, entries, at);
+        if list.list.is_empty() || !list.entries.is_empty() || !list.files.is_empty() {
+            one(&path, &list.entries, &list.files, entries, at);
+        }
+        if !list.list.is_empty() {
+            known(&format!("{path}.list"), &list.list, named, at);
+        }
+    }
+}
+
+/// Whether there is a list of this name.
+pub fn known(path: &str, name: &str, named: &[NamedList], at: &mut Document) {
+    let names = named.iter().map(|list| &*list.name);
+    if !names.clone().any(|known| known == name) {
+        let hint = match nearest(name, names) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "add it as a `[[policy.list]]`".into(),
+        };
+        at.error(path, format!("there is no list \"{name}\""), hint);
     }
 }
 

@@ -5,10 +5,12 @@ mod acme;
 mod auth;
 mod credentials;
 mod dkim;
+mod fate;
 mod limit;
 mod list;
 mod listener;
 mod policy;
+mod profile;
 mod tls;
 mod upstream;
 
@@ -25,6 +27,7 @@ pub fn check(config: &Config, at: &mut Document) {
     auth::check(config, at);
     dkim::check(config, at);
     policy::check(config, at);
+    profile::check(config, at);
     limit::check(config, at);
 }
 

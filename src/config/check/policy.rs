@@ -1,6 +1,9 @@
 //! `[policy]`: replies that fit their verdict, scores that have an effect, rules that can match.
 
-use super::list::{self, Entries};
+use super::{
+    fate,
+    list::{self, Entries},
+};
 use crate::config::{
     Config, DmarcReports, HeaderRule, HeaderTest, Mode, Policy, Rate, Then, document::Document,
     entry,
@@ -13,12 +16,15 @@ const TABLE_MAX: u32 = 10_000_000;
 pub fn check(config: &Config, at: &mut Document) {
     tables(&config.policy, "policy", &|_, _| true, at);
     reports(&config.policy.dmarc.reports, at);
+    fate::check(config, &config.policy, "policy", &|_, _| true, at);
     for (i, listener) in config.listener.iter().enumerate() {
         if !listener.policy.is_empty() {
             // A mistake in `[policy]` was told there.
             let own = |section: &str, at: &Document| at.has(section);
             let policy = config.policy_of(listener);
-            tables(&policy, &format!("listener[{i}].policy"), &own, at);
+            let base = format!("listener[{i}].policy");
+            tables(&policy, &base, &own, at);
+            fate::check(config, &policy, &base, &own, at);
             let reports = format!("listener[{i}].policy.dmarc.reports");
             if at.has(&reports) && policy.dmarc.reports != config.policy.dmarc.reports {
                 let hint = "write it in [policy.dmarc.reports]".to_string();
@@ -62,16 +68,12 @@ fn reports(reports: &DmarcReports, at: &mut Document) {
 }
 
 /// Looks at the tables of a policy which stands at the path `base`; at those alone that `is_here` says stand there.
-fn tables(
+pub(super) fn tables(
     policy: &Policy,
     base: &str,
     is_here: &dyn Fn(&str, &Document) -> bool,
     at: &mut Document,
 ) {
-    let score = |key: &str, at: &Document| is_here(&format!("{base}.{key}"), at);
-    if score("reject_score", at) || score("defer_score", at) {
-        scores(policy, base, at);
-    }
     for (name, lists, entries) in [
         ("client_list", &policy.client_list, Entries::Networks),
         ("helo_list", &policy.helo_list, Entries::Hosts),
@@ -80,7 +82,7 @@ fn tables(
     ] {
         let section = format!("{base}.{name}");
         if is_here(&section, at) {
-            list::check(&section, lists, entries, at);
+            list::check(&section, lists, entries, &policy.list, at);
             for (i, list) in lists.iter().enumerate() {
                 let (path, reply) = (format!("{section}[{i}]"), list.reply.as_deref());
                 outcome(&path, list.then, list.score, reply, at);
@@ -137,7 +139,13 @@ fn rules(
     super::names(&section, policy.rule.iter().map(|rule| &*rule.name), at);
     for (i, rule) in policy.rule.iter().enumerate() {
         let path = format!("{section}[{i}]");
-        outcome(&path, rule.then, rule.score, None, at);
+        // One that only tags has no score.
+        if rule.then != Then::Score || rule.score != 0.0 || rule.tag.is_none() {
+            outcome(&path, rule.then, rule.score, None, at);
+        }
+        if let Some(word) = &rule.tag {
+            fate::is_word(&format!("{path}.tag"), word, at);
+        }
         if rule.when.trim().is_empty() {
             let hint = "write when = '…', such as when = 'spf == \"fail\"'".to_string();
             at.error(
@@ -146,7 +154,7 @@ fn rules(
                 hint,
             );
         }
-        if rule.reply.is_some() && matches!(rule.then, Then::Accept | Then::Score) {
+        if rule.reply.is_some() && !fate::refuses(rule.then) {
             let message = format!("`reply` is never said with `then = \"{}\"`", rule.then);
             let hint = "remove it, or change `then`".to_string();
             at.error(&format!("{path}.reply"), message, hint);
@@ -166,32 +174,6 @@ fn headers(
         for (i, rule) in policy.header.iter().enumerate() {
             header(&format!("{section}[{i}]"), rule, at);
         }
-    }
-}
-
-fn scores(policy: &Policy, base: &str, at: &mut Document) {
-    for (key, score) in [
-        ("reject_score", policy.reject_score),
-        ("defer_score", policy.defer_score),
-    ] {
-        if score < 0.0 {
-            let message = format!("`{key}` must be 0 (off) or above");
-            at.error(&format!("{base}.{key}"), message, None);
-        }
-    }
-    if policy.defer_score >= policy.reject_score
-        && policy.reject_score > 0.0
-        && policy.defer_score > 0.0
-    {
-        let message = format!(
-            "`defer_score` ({}) never takes effect: at {} the message is rejected",
-            policy.defer_score, policy.reject_score
-        );
-        at.error(
-            &format!("{base}.defer_score"),
-            message,
-            "make it smaller, or 0 for off".to_string(),
-        );
     }
 }
 
@@ -223,7 +205,7 @@ fn outcome(path: &str, then: Then, score: f64, text: Option<&str>, at: &mut Docu
 fn reply(path: &str, text: &str, then: Then, at: &mut Document) {
     match (entry::reply(text), then) {
         (Err(why), _) => at.error(path, format!("\"{text}\" is no reply"), why),
-        (Ok(_), Then::Accept | Then::Score) => {
+        (Ok(_), then) if !fate::refuses(then) => {
             let message = format!("`reply` is never said with `then = \"{then}\"`");
             at.error(path, message, "remove it, or change `then`".to_string());
         }
@@ -300,7 +282,7 @@ fn greylist(
 }
 
 fn rate(path: &str, rate: &Rate, at: &mut Document) {
-    if matches!(rate.then, Then::Accept | Then::Score) {
+    if !fate::refuses(rate.then) {
         let message = format!("a rate can't `{}`", rate.then);
         let hint = "use \"defer\", \"reject\" or \"close\", or `mode = \"shadow\"` to only watch"
             .to_string();
@@ -337,7 +319,7 @@ fn relay(
         return;
     }
     let hint = || "put the clients that may relay into `trusted`".to_string();
-    if matches!(policy.relay.then, Then::Accept | Then::Score) {
+    if !fate::refuses(policy.relay.then) {
         let message = format!(
             "`relay` with `then = \"{}\"` is an open relay",
             policy.relay.then

@@ -245,12 +245,7 @@ fn routes(config: &Config, at: &mut Document) {
                 "write pool = \"…\"".to_string(),
             );
         } else if !pools.contains(&&*route.pool) && !at.is_broken("pool") {
-            let hint = match nearest(&route.pool, pools.iter().copied()) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None if pools.is_empty() => "there is none yet: add a `[[pool]]`".into(),
-                None => format!("the pools are {}", pools.join(", ")),
-            };
-            at.error(&pool, format!("there is no pool \"{}\"", route.pool), hint);
+            no_pool(config, &pool, &route.pool, at);
         }
         if route.domains.is_empty() {
             let hint = "write domains = [\"example.net\"]".to_string();
@@ -275,6 +270,17 @@ fn routes(config: &Config, at: &mut Document) {
     }
 }
 
+/// The key at `path` names a pool that there is not.
+pub fn no_pool(config: &Config, path: &str, name: &str, at: &mut Document) {
+    let pools: Vec<&str> = config.pool.iter().map(|pool| &*pool.name).collect();
+    let hint = match nearest(name, pools.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None if pools.is_empty() => "there is none yet: add a `[[pool]]`".into(),
+        None => format!("the pools are {}", pools.join(", ")),
+    };
+    at.error(path, format!("there is no pool \"{name}\""), hint);
+}
+
 /// A route's domain as it is looked up: either form of an internationalized name is the same domain.
 fn one_spelling(domain: &str) -> String {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
@@ -287,13 +293,14 @@ fn unused(config: &Config, at: &mut Document) {
     let known = |name: &str| config.pool.iter().any(|pool| pool.name == name);
     let sound = config.route.iter().all(|route| known(&route.pool)) && !config.route.is_empty();
     if sound && !at.is_broken("route") && !at.is_broken("pool") {
+        let quarantine = config.quarantine_pools();
         for (i, pool) in config.pool.iter().enumerate() {
             let routed = config.route.iter().any(|route| route.pool == pool.name);
             let asked = config
                 .credentials
                 .iter()
                 .any(|source| source.pool == pool.name);
-            if !routed && !asked {
+            if !routed && !asked && !quarantine.contains(&pool.name) {
                 let message = format!("no route leads to the pool \"{}\"", pool.name);
                 at.warning(&format!("pool[{i}].name"), message, None);
             }

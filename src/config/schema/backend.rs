@@ -204,6 +204,9 @@ pub struct Route {
     pub domain_files: Vec<PathBuf>,
     /// The name of the pool that gets the mail for these domains.
     pub pool: String,
+    /// The name of a `[[profile]]` that holds for messages to these domains: for what is judged from RCPT on.
+    #[schemars(extend("x-default" = "none"))]
+    pub profile: String,
     /// Which recipients of these domains are taken. `verify`: ask the backend at RCPT, and remember the answer. `accept`:
     /// take every recipient; the backend's refusal comes only with the message.
     /// `{ file = "/etc/gatepost/recipients", delimiter = "+" }`: take those that the file lists, one a line, and answer

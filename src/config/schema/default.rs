@@ -27,6 +27,7 @@ impl Default for Config {
             policy: Policy::default(),
             shadow_config: None,
             state: State::default(),
+            profile: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             log: Log::default(),
@@ -78,6 +79,7 @@ impl Default for Listener {
             sender_identity: Default::default(),
             recipient_delimiter: "+".into(),
             backlog: 4096,
+            profile: String::new(),
             policy: PolicyPart::default(),
         }
     }
@@ -134,6 +136,10 @@ impl Default for Policy {
             preset: Preset::default(),
             reject_score: 10.0,
             defer_score: 0.0,
+            quarantine_score: 0.0,
+            tag_score: 0.0,
+            tag: TagSettings::default(),
+            quarantine: QuarantineSettings::default(),
             log_rejected: LogRejected::default(),
             explain_header: ExplainHeader::None,
             rate_table: 100_000,
@@ -205,6 +211,7 @@ impl Default for List {
             name: String::new(),
             entries: Vec::new(),
             files: Vec::new(),
+            list: String::new(),
             then: Then::Reject,
             score: 0.0,
             reply: None,
@@ -284,6 +291,7 @@ impl Default for Limits {
             auth_failures_client: 30,
             auth_failures_account: 20,
             auth_slowed: 1_000,
+            tarpit: 500,
         }
     }
 }
@@ -318,6 +326,7 @@ impl Default for Timeouts {
             verify_good: Time::secs(3600),
             verify_bad: Time::secs(300),
             auth_delay: Time::secs(1),
+            tarpit: Time::secs(5),
             auth_lockout: Time::secs(900),
         }
     }

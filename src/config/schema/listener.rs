@@ -87,6 +87,9 @@ pub struct Listener {
     /// Most connections that the kernel queues until they are accepted; `net.core.somaxconn` is an upper limit. Needs a
     /// restart.
     pub backlog: u32,
+    /// The name of a `[[profile]]` that holds on this listener. What `[listener.policy]` says lies over it.
+    #[schemars(extend("x-default" = "none"))]
+    pub profile: String,
     /// Checks that differ on this listener: each table and key of `[policy]` may stand here
     /// (`[listener.policy.helo.ours]`, `[[listener.policy.client_list]]`). Keys that are not written here keep their
     /// value from `[policy]`; a list replaces the whole list there. With `role = "submission"`, the tables that

@@ -17,6 +17,7 @@ mod part;
 mod policy;
 mod preset;
 mod process;
+mod profile;
 mod rule;
 mod service;
 mod state;
@@ -35,6 +36,7 @@ pub use memory::*;
 pub use part::PolicyPart;
 pub use policy::*;
 pub use process::*;
+pub use profile::Profile;
 pub use rule::*;
 pub use service::*;
 pub use state::*;
@@ -120,6 +122,8 @@ pub struct Config {
     pub shadow_config: Option<PathBuf>,
     /// What is remembered over a restart.
     pub state: State,
+    /// Parts of `[policy]` with a name, for listeners, routes and classes of clients; there may be several.
+    pub profile: Vec<Profile>,
     /// Limits on sizes and counts. A client that goes above one gets the reply named here, and memory does not grow.
     pub limits: Limits,
     /// How long each stage may take. A wait may end up to a tenth of a second late.

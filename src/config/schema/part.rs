@@ -1,7 +1,7 @@
-//! `[listener.policy]`: what a listener judges otherwise, and what a submission listener does where nothing is said.
+//! `[listener.policy]` and `[profile.policy]`: some keys of a policy; and what a submission listener does where nothing is said.
 
-use super::{Config, Listener, Outcome, Policy, Rate};
-use crate::config::{Mode, Preset, Role, lay_over};
+use super::{Outcome, Policy, Rate};
+use crate::config::{Mode, Preset, lay_over};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -35,29 +35,36 @@ impl PolicyPart {
         self.0.contains_key(key)
     }
 
-    fn preset(&self) -> Option<Preset> {
+    /// Its keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    pub(super) fn preset(&self) -> Option<Preset> {
         self.0.get("preset")?.as_str()?.parse().ok()
     }
 
-    /// Lays the part of each listener that has a preset of its own over what the file has written in `[policy]`: that wins
+    /// Lays the part of each listener and profile that has a preset of its own over what the file has written in `[policy]`: that wins
     /// over any preset.
     pub fn join(whole: &mut Table) {
         let Some(Value::Table(written)) = whole.get("policy").cloned() else {
             return;
         };
-        let listeners = whole.get_mut("listener").and_then(Value::as_array_mut);
-        for listener in listeners.into_iter().flatten() {
-            let part = listener.get_mut("policy").and_then(Value::as_table_mut);
-            if let Some(part) = part.filter(|part| part.contains_key("preset")) {
-                let mut joined = written.clone();
-                lay_over(&mut joined, std::mem::take(part));
-                *part = joined;
+        for tables in ["listener", "profile"] {
+            let tables = whole.get_mut(tables).and_then(Value::as_array_mut);
+            for table in tables.into_iter().flatten() {
+                let part = table.get_mut("policy").and_then(Value::as_table_mut);
+                if let Some(part) = part.filter(|part| part.contains_key("preset")) {
+                    let mut joined = written.clone();
+                    lay_over(&mut joined, std::mem::take(part));
+                    *part = joined;
+                }
             }
         }
     }
 
     /// What it says, over what holds elsewhere.
-    fn over(&self, below: Policy) -> Policy {
+    pub(super) fn over(&self, below: Policy) -> Policy {
         if self.is_empty() {
             return below;
         }
@@ -70,33 +77,9 @@ impl PolicyPart {
     }
 }
 
-impl Config {
-    /// What is judged on this listener.
-    #[must_use]
-    pub fn policy_of(&self, listener: &Listener) -> Policy {
-        // A preset of the listener's own comes with what `[policy]` has written: see `PolicyPart::join`.
-        let below = match listener.policy.preset() {
-            Some(preset) => Cow::Owned(Policy::of(preset)),
-            None => Cow::Borrowed(&self.policy),
-        };
-        let below = match listener.role {
-            Role::Mx => below.into_owned(),
-            Role::Submission => for_submission(&below),
-        };
-        listener.policy.over(below)
-    }
-
-    /// What is judged on each listener, in the file's order.
-    #[must_use]
-    pub fn policies(&self) -> Vec<Policy> {
-        let listeners = self.listener.iter();
-        listeners.map(|listener| self.policy_of(listener)).collect()
-    }
-}
-
 /// What the policy is where mail programs connect, which greet with any name, and from a whole office at once. Tables
 /// that differ from their default were written for all listeners, and stay.
-fn for_submission(policy: &Policy) -> Policy {
+pub(super) fn for_submission(policy: &Policy) -> Policy {
     let (plain, mut policy) = (Policy::of(policy.preset), policy.clone());
     for (outcome, default, mode) in [
         (

@@ -32,6 +32,14 @@ pub struct Policy {
     pub reject_score: f64,
     /// At or above this sum the message is deferred (451): the client tries again later. 0: never.
     pub defer_score: f64,
+    /// At or above this sum the message goes to `policy.quarantine.pool` instead of its own pool. 0: never.
+    pub quarantine_score: f64,
+    /// At or above this sum the message is tagged with `policy.tag.word`. 0: never.
+    pub tag_score: f64,
+    /// How tags are written on a message.
+    pub tag: TagSettings,
+    /// Where suspicious mail goes.
+    pub quarantine: QuarantineSettings,
     /// When a client is told that a check at connect refuses it. `delayed` shows in the log which sender and recipients
     /// were refused, which helps to find wrong refusals; it costs a few more replies for each refused client. A client
     /// that authenticates before RCPT is not refused. Limits on connections and sessions are always told at once.
@@ -112,6 +120,58 @@ pub struct Policy {
     pub rule: Vec<Rule>,
 }
 
+/// How tags are told to those that read a message: in one header field above it, `X-Gatepost-Tag: spam, bulk`, which filters of
+/// mailboxes (Sieve) can look at. Fields of that name that a message brings are forged: they are removed wherever something
+/// tags, whatever the client is. Tags that come of the end of a message larger than `limits.window` are in the log alone, for
+/// its header is at the backend by then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[policy]
+tag_score = 5.0
+
+[policy.tag]
+header = "X-Spam"
+word   = "Yes""#))]
+pub struct TagSettings {
+    /// The name of the header field.
+    pub header: String,
+    /// The word that `tag_score` and `then = "tag"` write, where a rule has no `tag` of its own.
+    pub word: String,
+}
+
+impl Default for TagSettings {
+    fn default() -> TagSettings {
+        TagSettings {
+            header: "X-Gatepost-Tag".into(),
+            word: "spam".into(),
+        }
+    }
+}
+
+/// Where mail goes that a check or `quarantine_score` sends to quarantine: a pool of its own, with the envelope and the body as
+/// they came. The client hears what that pool's backend says: 250 is said only after the backend has said it. What that
+/// backend does with it (one mailbox for all, a folder for each user) is its own matter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-example" = r#"[policy]
+quarantine_score = 7.0
+
+[policy.quarantine]
+pool = "quarantine"
+
+[[pool]]
+name     = "quarantine"
+backends = ["10.0.0.20:25"]
+
+[[pool]]
+name     = "mta"
+backends = ["10.0.0.11:25"]"#))]
+pub struct QuarantineSettings {
+    /// The name of the pool. It must speak SMTP, for an LMTP pool takes one recipient a message.
+    #[schemars(extend("x-default" = "none"))]
+    pub pool: String,
+}
+
 /// What a check does once it matches. All checks share these keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -148,6 +208,10 @@ pub struct List {
     /// blank. Read again at a reload.
     #[schemars(with = "Vec<String>")]
     pub files: Vec<PathBuf>,
+    /// The name of a `[[policy.list]]` whose entries hold here as well. They are in memory once, however many lists and rules
+    /// name them. Client lists look at its addresses and networks, the others at the rest.
+    #[schemars(extend("x-default" = "none"))]
+    pub list: String,
     /// What happens on a match.
     pub then: Then,
     /// Added to the message's score where `then = "score"`.

@@ -26,18 +26,22 @@ pub struct Rule {
     /// down, and the rest does not decide without it, the rule does nothing, and the log says why.
     pub when: String,
     /// What happens where the condition is true: `score` by default. `accept` ends the rules: no other is judged for this
-    /// session (at `connect`), message, or recipient (where it reads the recipient); it does not lift other checks.
+    /// session (at `connect`), message, or recipient (where it reads the recipient); it does not lift other checks. What a
+    /// rule asks for that reads the recipient (`quarantine`, `discard`) must hold for all recipients of a message: one that is
+    /// treated otherwise than those before it gets 452, and comes in a message of its own.
     #[schemars(extend("x-default" = "`score`"))]
     pub then: Then,
     /// Added to the message's score where `then = "score"`.
     pub score: f64,
+    /// A word that is written on the message as well, whatever `then` is: see `policy.tag`.
+    pub tag: Option<String>,
     /// Reply to send instead of the built-in one. `{client.address}` stands for that fact, `{{` for a brace.
     pub reply: Option<String>,
     /// Whether the rule is in force.
     pub mode: Mode,
     /// When it is judged. A rule that reads what is known later only, such as a recipient or the header, is judged there.
     pub at: DecideAt,
-    /// Whether it ends the rules as `accept` does, where it scores.
+    /// Whether it ends the rules as `accept` does, where it goes on otherwise (`score`, `tag`, `quarantine` …).
     pub stop: bool,
 }
 
@@ -48,6 +52,7 @@ impl Default for Rule {
             when: String::new(),
             then: Then::Score,
             score: 0.0,
+            tag: None,
             reply: None,
             mode: Mode::On,
             at: DecideAt::default(),

@@ -93,6 +93,9 @@ pub struct Limits {
     /// Most sessions that wait for the delayed reply to a failed login (`timeouts.auth_delay`); further failures get
     /// 421.
     pub auth_slowed: u32,
+    /// Most sessions whose replies are slow (`then = "tarpit"`), all workers together. Further ones are answered as usual. 0:
+    /// none is slowed.
+    pub tarpit: u32,
 }
 
 /// How long each stage may take.
@@ -147,6 +150,9 @@ pub struct Timeouts {
     /// account, up to 30 seconds. An unknown name, a wrong password and a locked account all take equally long, so that
     /// none can be told from the others.
     pub auth_delay: Time,
+    /// How long each reply takes to a session that a check slows (`then = "tarpit"`). Clients wait 5 minutes for most replies
+    /// (RFC 5321 §4.5.3.2). There is no wait while places or memory are scarce as described for `stress`, nor within a body.
+    pub tarpit: Time,
     /// How long a failed login counts for `limits.auth_failures_client` and `auth_failures_account`.
     pub auth_lockout: Time,
 }

@@ -5,13 +5,14 @@ use super::{Check, Whom};
 use crate::policy::{
     At, Facts, Networks, Shared, What,
     builder::Builder,
-    lists::file,
+    expression::NamedList,
+    lists::{file, named::Named},
     replies,
     rule::{Rule, Say},
 };
 use std::sync::Arc;
 
-struct ClientLists(Vec<(Rule, Networks)>);
+struct ClientLists(Vec<(Rule, Networks, Option<Arc<Named>>)>);
 
 pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
     let doc = "The client's address is in this list.";
@@ -24,7 +25,8 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
             file::read(builder, &key, &list.entries, &list.files, &mut |entry| {
                 networks.add(entry)
             });
-            lists.push((rule, networks.build()));
+            let shared = builder.shared(&key, list);
+            lists.push((rule, networks.build(), shared));
         }
     }
     (!lists.is_empty()).then(|| Arc::new(ClientLists(lists)) as Arc<dyn Check>)
@@ -44,8 +46,10 @@ impl Check for ClientLists {
     }
 
     fn look(&self, _: At, facts: &Facts<'_>, _: &Shared, say: &mut Say<'_>) {
-        for (rule, networks) in &self.0 {
-            if networks.contains(facts.client) && say.hit(rule, "").is_break() {
+        for (rule, networks, shared) in &self.0 {
+            let shares = |shared: &Arc<Named>| shared.has_address(facts.client);
+            let is_in = networks.contains(facts.client) || shared.as_ref().is_some_and(shares);
+            if is_in && say.hit(rule, "").is_break() {
                 if rule.what == What::Accept {
                     say.welcome();
                 }

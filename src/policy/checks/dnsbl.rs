@@ -165,7 +165,8 @@ impl Check for Lists {
 
     fn wants(&self, wants: &mut Wants, welcome: bool) {
         for list in &self.lists {
-            let says_why = !list.own_reply && list.rule.what != What::Score;
+            let refuses = matches!(list.rule.what, What::Defer | What::Reject | What::Close);
+            let says_why = !list.own_reply && refuses;
             wants.lists.push((Arc::clone(&list.list), says_why));
             if welcome {
                 // Only rules may read it then.
@@ -196,7 +197,7 @@ impl Check for Lists {
             if list.at != at {
                 continue;
             }
-            let listing = match inquiry.listing(place) {
+            let listing = match inquiry.listing(place, &list.list) {
                 Some(listing) if !list.list.is_off() => listing,
                 _ => continue,
             };

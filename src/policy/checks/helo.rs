@@ -6,8 +6,8 @@ use crate::policy::{
     At, Facts, Shared,
     builder::Builder,
     lists::{
+        asked::{self, Lists},
         lower,
-        names::{self, Lists},
     },
     replies,
     rule::{Rule, Say},
@@ -46,7 +46,7 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
         "A stranger said our own name in HELO.",
         &rules.ours,
     );
-    let lists = names::build(
+    let lists = asked::build(
         builder,
         "helo_list",
         list_doc,

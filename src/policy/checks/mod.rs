@@ -72,18 +72,22 @@ pub const TABLE: &[(Build, Same)] = &[
     (own::header_size, |a, b| a.header_size == b.header_size),
     (own::hops, |a, b| a.r#loop == b.r#loop),
     (own::from, |a, b| a.identity == b.identity),
-    (client_list::build, |a, b| a.client_list == b.client_list),
+    (client_list::build, |a, b| {
+        a.client_list == b.client_list && a.list == b.list
+    }),
     (early_talk::build, |a, b| a.early_talk == b.early_talk),
     (rate::client, |a, b| a.client_rate == b.client_rate),
     (rate::prefix, |a, b| a.prefix_rate == b.prefix_rate),
     (rate::sender, |a, b| a.sender_rate == b.sender_rate),
     (helo::build, |a, b| {
-        a.helo == b.helo && a.helo_list == b.helo_list
+        a.helo == b.helo && a.helo_list == b.helo_list && a.list == b.list
     }),
     (results::rdns, |a, b| a.rdns == b.rdns),
     (results::helo_domain, |a, b| a.helo_domain == b.helo_domain),
     (dnsbl::build, |a, b| a.dnsbl == b.dnsbl),
-    (sender_list::build, |a, b| a.sender_list == b.sender_list),
+    (sender_list::build, |a, b| {
+        a.sender_list == b.sender_list && a.list == b.list
+    }),
     (results::sender_domain, |a, b| {
         a.sender_domain == b.sender_domain
     }),
@@ -93,7 +97,7 @@ pub const TABLE: &[(Build, Same)] = &[
     (authentication::arc, |a, b| a.arc == b.arc),
     (relay::build, |a, b| a.relay == b.relay),
     (recipient_list::build, |a, b| {
-        a.recipient_list == b.recipient_list
+        a.recipient_list == b.recipient_list && a.list == b.list
     }),
     (header::build, |a, b| a.header == b.header),
     // Late, for they may read the score of all others.

@@ -97,7 +97,7 @@ fn build(
     {
         return None;
     }
-    if matches!(settings.then, Then::Accept | Then::Score) {
+    if !matches!(settings.then, Then::Defer | Then::Reject | Then::Close) {
         builder.fault(name, "a rate can only `defer`, `reject` or `close`");
     }
     if per.is_zero() {

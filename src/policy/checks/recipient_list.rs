@@ -5,7 +5,7 @@ use super::{Check, Whom};
 use crate::policy::{
     At, Facts, Shared,
     builder::Builder,
-    lists::names::{self, Lists},
+    lists::asked::{self, Lists},
     replies,
     rule::Say,
 };
@@ -16,7 +16,7 @@ struct RecipientLists(Lists);
 pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
     let doc = "The recipient or its domain is in this list.";
     let wishes = &builder.config.recipient_list;
-    let lists = names::build(builder, "recipient_list", doc, wishes, &replies::RECIPIENT)?;
+    let lists = asked::build(builder, "recipient_list", doc, wishes, &replies::RECIPIENT)?;
     Some(Arc::new(RecipientLists(lists)))
 }
 

@@ -60,6 +60,10 @@ pub(super) fn wish(effect: Effect, reply: Option<&str>, mode: Mode) -> Option<Ru
         Effect::Defer => (Then::Defer, 0.0),
         Effect::Reject => (Then::Reject, 0.0),
         Effect::Close => (Then::Close, 0.0),
+        Effect::Tag => (Then::Tag, 0.0),
+        Effect::Tarpit => (Then::Tarpit, 0.0),
+        Effect::Greylist => (Then::Greylist, 0.0),
+        Effect::Quarantine => (Then::Quarantine, 0.0),
         Effect::Score(score) => (Then::Score, score),
     };
     Some(RuleSettings {

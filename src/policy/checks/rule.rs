@@ -76,9 +76,12 @@ pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
             format!("rule.{}", wish.name),
             "A rule of the configuration.",
         );
-        let Some(rule) = builder.rule(name, doc, &key, settings, &replies::RULE) else {
+        let Some(mut rule) = builder.rule(name, doc, &key, settings, &replies::RULE) else {
             continue;
         };
+        if let Some(word) = &wish.tag {
+            rule.tag = Some(builder.tag(word));
+        }
         let at = condition.at;
         let one = One {
             rule,

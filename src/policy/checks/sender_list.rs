@@ -4,7 +4,7 @@ use super::{Check, Whom};
 use crate::policy::{
     At, Facts, Shared,
     builder::Builder,
-    lists::names::{self, Lists},
+    lists::asked::{self, Lists},
     replies,
     rule::Say,
 };
@@ -14,7 +14,7 @@ struct SenderLists(Lists);
 
 pub fn build(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
     let doc = "The envelope sender or its domain is in this list.";
-    let lists = names::build(
+    let lists = asked::build(
         builder,
         "sender_list",
         doc,

@@ -1,38 +1,19 @@
-//! `[[policy.list]]`: networks, domains, addresses and patterns under one name, for rules.
+//! `[[policy.list]]`: networks, domains, addresses and patterns under one name, for rules, and for the lists of checks that name it.
 
-use super::{file, lower, names::Names, networks::Networks};
-use crate::{
-    config::{self, entry},
-    policy::{builder::Builder, expression::NamedList},
-    smtp::envelope::Path,
-};
+use super::{lower, names::Names, networks::Networks};
+use crate::{policy::expression::NamedList, smtp::envelope::Path};
 use std::net::IpAddr;
 
 /// The entries of one list.
 pub struct Named {
     networks: Networks,
-    names: Names,
+    pub(super) names: Names,
 }
 
 impl Named {
-    /// Reads the entries and files of a list; what is wrong with them is reported.
-    pub fn read(builder: &mut Builder<'_>, list: &config::NamedList) -> Named {
-        let key = format!("list {:?}", list.name);
-        let mut networks = Networks::builder();
-        let (mut names, mut patterns) = (Names::default(), Vec::new());
-        file::read(builder, &key, &list.entries, &list.files, &mut |text| {
-            match entry::is_address_or_network(text) {
-                true => networks.add(text),
-                false => names.add(text, &mut patterns),
-            }
-        });
-        if let Err(why) = names.set_patterns(&patterns) {
-            builder.fault(&key, why);
-        }
-        Named {
-            networks: networks.build(),
-            names,
-        }
+    /// One with these entries.
+    pub fn new(networks: Networks, names: Names) -> Named {
+        Named { networks, names }
     }
 }
 

@@ -1,92 +1,16 @@
-//! Lists of names, domains, addresses and patterns, for HELO, MAIL and RCPT.
+//! Names, domains, addresses and patterns.
 //!
-//! Each list answers with a few hash look-ups, however long it is. Entries come from the operator and only
+//! A list answers with a few hash look-ups, however long it is. Entries come from the operator and only
 //! look-ups from strangers, so the hash needs no seed.
 
-use super::{file, lower};
-use crate::{
-    config::{self, entry},
-    policy::{
-        builder::Builder,
-        replies::Defaults,
-        rule::{Rule, Say},
-    },
-    smtp::{domain, envelope::Path},
-};
+use crate::{config::entry, smtp::domain};
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustc_hash::FxHashSet;
-use std::ops::ControlFlow;
 
 /// Octets of an entry at most (RFC 5321 §4.5.3.1.3).
 const ENTRY_MAX: usize = 256;
 /// Octets that the compiled patterns of one list may take.
 const PATTERNS_MAX: usize = 64 << 20;
-
-/// Several lists, asked in their order.
-pub struct Lists(Vec<(Rule, Names)>);
-
-/// Makes the lists of `kind` (`sender_list` …); `None` where none is on.
-pub fn build(
-    builder: &mut Builder<'_>,
-    kind: &str,
-    doc: &'static str,
-    wishes: &[config::List],
-    defaults: &'static Defaults,
-) -> Option<Lists> {
-    let mut lists = Vec::new();
-    for list in wishes {
-        let key = format!("{kind} {:?}", list.name);
-        let name = format!("{kind}.{}", list.name);
-        let Some(rule) = builder.rule(name, doc, &key, list.into(), defaults) else {
-            continue;
-        };
-        let mut names = Names::default();
-        let mut patterns = Vec::new();
-        file::read(builder, &key, &list.entries, &list.files, &mut |entry| {
-            if kind == "helo_list" && entry.contains('@') && !entry.starts_with('/') {
-                return Err(format!("{entry:?}: a HELO name has no @"));
-            }
-            names.add(entry, &mut patterns)
-        });
-        if let Err(why) = names.set_patterns(&patterns) {
-            builder.fault(&key, why);
-        }
-        lists.push((rule, names));
-    }
-    (!lists.is_empty()).then_some(Lists(lists))
-}
-
-impl Lists {
-    /// Reports the lists that hold this address or its domain. `Break`: one has decided.
-    pub fn look_address(&self, path: Path<'_>, say: &mut Say<'_>) -> ControlFlow<()> {
-        let mut room = [0; lower::ROOM];
-        let whole = lower::host(path.whole, &mut room);
-        let domain = path.domain.strip_suffix(b".").unwrap_or(path.domain);
-        let domain = domain::to_ascii(domain).map_or(domain.len(), |form| form.len());
-        let domain = &whole[whole.len().saturating_sub(domain)..];
-        self.look(say, |names| names.address(path.whole, whole, domain))
-    }
-
-    /// The same of a name.
-    pub fn look_name(&self, name: &[u8], say: &mut Say<'_>) -> ControlFlow<()> {
-        let mut room = [0; lower::ROOM];
-        let lowered = lower::host(name, &mut room);
-        self.look(say, |names| names.name(name, lowered))
-    }
-
-    fn look(
-        &self,
-        say: &mut Say<'_>,
-        find: impl Fn(&Names) -> Option<&'static str>,
-    ) -> ControlFlow<()> {
-        for (rule, names) in &self.0 {
-            if let Some(detail) = find(names) {
-                say.hit(rule, detail)?;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
 
 /// The entries of one list.
 #[derive(Debug, Default)]
@@ -187,7 +111,8 @@ fn compile(patterns: &[String]) -> Result<RegexSet, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::lower, *};
+    use crate::smtp::envelope::Path;
 
     fn names(entries: &[&str]) -> Names {
         let (mut names, mut patterns) = (Names::default(), Vec::new());

@@ -18,7 +18,13 @@ use crate::{
 use leases::Leases;
 use sessions::Sessions;
 use slots::{largest, rule_slots};
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 use table::Table;
 use windows::Windows;
 
@@ -36,6 +42,7 @@ pub struct Shared {
     pub(super) windows: Arc<Windows>,
     pub(super) leases: Arc<Leases>,
     pub(super) memory: Memory,
+    slowed: Arc<AtomicU32>,
 }
 
 impl Shared {
@@ -65,6 +72,7 @@ impl Shared {
             windows: Arc::new(Windows::new(rule_slots(configs, "rate_window"))),
             leases: Leases::new(rule_slots(configs, "leases")),
             memory: Memory::new(configs, secret),
+            slowed: Arc::default(),
         }
     }
 
@@ -95,6 +103,7 @@ impl Shared {
             },
             memory: self.memory.adapted(configs, self.secret),
             secret: self.secret,
+            slowed: Arc::clone(&self.slowed),
         }
     }
 
@@ -104,6 +113,15 @@ impl Shared {
             Some(keys) if keys.are_of(client) => *keys,
             _ => self.sessions.keys(client, 0),
         }
+    }
+
+    /// A place among the sessions whose replies are slow, where `most` leaves one.
+    // INV-LIMIT
+    #[must_use]
+    pub fn slow_session(&self, most: u32) -> Option<TarpitPlace> {
+        let before = self.slowed.fetch_add(1, Relaxed);
+        let place = TarpitPlace(Arc::clone(&self.slowed));
+        (before < most).then_some(place)
     }
 
     /// Counts a session from this address until the ticket is dropped, in a group of listeners
@@ -162,5 +180,15 @@ impl Shared {
                 notes.take_in(*entry, now.seconds(), &|_, left| left);
             }
         }
+    }
+}
+
+/// A place in the tarpit; given back when dropped.
+#[derive(Debug)]
+pub struct TarpitPlace(Arc<AtomicU32>);
+
+impl Drop for TarpitPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }

@@ -4,7 +4,6 @@ use super::{Described, Report};
 use crate::{
     characters::is_hidden,
     dns::{Answer, Record, Unknown},
-    policy::Verdict,
     proxy::explain::Told,
 };
 use serde_json::{Value, json};
@@ -13,13 +12,8 @@ use serde_json::{Value, json};
 pub(super) fn json(described: &Described<'_>, listener: &str, report: &Report) -> Value {
     let found = &report.explained;
     let told = |told: &Told| {
-        let reply = match &told.verdict {
-            Verdict::Accept => None,
-            Verdict::Defer(reply) | Verdict::Reject(reply) | Verdict::Close(reply) => {
-                Some(reply.to_string())
-            }
-        };
-        json!({ "verdict": word(&told.verdict), "reply": reply, "check": told.check })
+        let reply = told.verdict.refusal().map(ToString::to_string);
+        json!({ "verdict": told.verdict.as_str(), "reply": reply, "check": told.check })
     };
     let mut whole = told(&found.told);
     whole["listener"] = json!(listener);
@@ -27,6 +21,12 @@ pub(super) fn json(described: &Described<'_>, listener: &str, report: &Report) -
     whole["helo"] = json!(String::from_utf8_lossy(described.hello));
     whole["from"] = json!(described.sender);
     whole["score"] = json!(found.score);
+    if !found.tags.is_empty() {
+        whole["tags"] = json!(found.tags);
+    }
+    if found.slow {
+        whole["tarpit"] = json!(true);
+    }
     whole["took_us"] = json!(micros(report.took.as_micros()));
     let recipients = found.recipients.iter().map(|(recipient, answer)| {
         let mut answer = told(answer);
@@ -57,15 +57,6 @@ pub(super) fn json(described: &Described<'_>, listener: &str, report: &Report) -
 
 fn micros(micros: u128) -> u64 {
     u64::try_from(micros).unwrap_or(u64::MAX)
-}
-
-fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accept => "accept",
-        Verdict::Defer(_) => "defer",
-        Verdict::Reject(_) => "reject",
-        Verdict::Close(_) => "close",
-    }
 }
 
 /// An answer in a few words. What others wrote is shown without control characters.
