@@ -268,8 +268,8 @@ metrics! {
         ReportsWritten "",
     }
     "gatepost_dmarc_messages_lost_total" None "Messages that no DMARC report tells of." {
-        ReportQueue [reason = "queue"] "They came faster than they could be added up.",
-        ReportRoom [reason = "room"] "There was no room for another row, or the disk took no reports for a whole interval.",
+        ReportQueue [reason = "queue"] "They came faster than they could be added up, or after the thread that adds them up had ended.",
+        ReportRoom [reason = "room"] "There was no room for another row, or the disk took no reports for three intervals.",
     }
     "gatepost_acme_orders_total" None "Tries to get a certificate by ACME." {
         AcmeIssued [result = "issued"] "It came and is in force.",

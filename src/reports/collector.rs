@@ -4,14 +4,14 @@
 
 use super::{
     Answered, Settings, Wanted,
+    closing::Closing,
     journal::{self, Interval, Journal},
-    outgoing,
     seen::Seen,
     table::Table,
 };
-use crate::{log::say, policy::authentication::dmarc::Consent};
+use crate::log::say;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fs::{self, File},
     io,
     path::PathBuf,
@@ -19,10 +19,8 @@ use std::{
 
 /// How often what has been seen is put on disk, seconds: what a kill loses.
 pub const WRITE_EVERY: u64 = 60;
-/// How long the DNS is waited for after the end of an interval, seconds; what is not known then is told as unknown.
-pub const CONSENT_WAIT_MAX: u64 = 600;
-/// Reports whose addresses are looked up at the same time.
-pub const ASKED_MAX: usize = 16;
+/// Intervals that are over and not yet written: those of the process before, and ours. The oldest gives way.
+pub const CLOSING_MAX: usize = 3;
 
 /// What a collector does.
 pub struct Collector {
@@ -35,7 +33,8 @@ pub struct Collector {
     fresh: Table,
     journal: Journal,
     written_at: u64,
-    closing: Option<Closing>,
+    /// Intervals that are over, the oldest first.
+    closing: VecDeque<Closing>,
     /// What could not be done last time, so that it is said once: with the journal, with reports.
     trouble: [Option<String>; 2],
     /// When reports are tried again that could not be written.
@@ -52,32 +51,6 @@ pub struct Told {
     pub lost: u64,
 }
 
-/// An interval that is over.
-struct Closing {
-    interval: Interval,
-    table: Table,
-    /// Domains whose reports are still to be written.
-    left: VecDeque<Box<str>>,
-    /// Domains whose addresses are being looked up.
-    asked: BTreeMap<Box<str>, Vec<Box<str>>>,
-    /// Addresses that have been.
-    known: VecDeque<Answered>,
-    due: u64,
-}
-
-impl Closing {
-    fn new(interval: Interval, table: Table, now: u64) -> Closing {
-        Closing {
-            left: table.domains().map(Box::from).collect(),
-            interval,
-            table,
-            asked: BTreeMap::new(),
-            known: VecDeque::new(),
-            due: now + CONSENT_WAIT_MAX,
-        }
-    }
-}
-
 impl Collector {
     /// Goes on where the process before has stopped.
     #[must_use]
@@ -90,7 +63,7 @@ impl Collector {
             table: Table::default(),
             fresh: Table::default(),
             written_at: now,
-            closing: None,
+            closing: VecDeque::new(),
             trouble: [None, None],
             again_at: 0,
             told: Told::default(),
@@ -110,41 +83,73 @@ impl Collector {
         let lock = File::create(self.settings.directory.join("lock"))?;
         lock.try_lock()
             .map_err(|_| io::Error::other("another process has it"))?;
-        if let Some((interval, table)) = journal::read(&self.closing_path())? {
-            self.close_later(Closing::new(interval, table, now));
+        // What was over while we waited is in memory alone so far.
+        for closing in &self.closing {
+            let path = Closing::path(&self.settings, &closing.interval);
+            let empty = Table::default();
+            Journal::new(path).add(&closing.interval, &empty, &closing.table)?;
         }
+        self.read_closing()?;
         if let Some((interval, table)) = journal::read(&self.collecting_path())? {
-            if now > interval.end {
-                fs::rename(self.collecting_path(), self.closing_path())?;
-                self.close_later(Closing::new(interval, table, now));
-            } else {
+            // It may be over by now, and still be the one that we have collected for meanwhile.
+            let is_ours =
+                (interval.begin, interval.end) == (self.interval.begin, self.interval.end);
+            if is_ours || now <= interval.end {
                 self.interval = interval;
-                for (published, row, count) in table.rows() {
-                    let (published, row) = (published.clone(), row.clone());
-                    // It has had room before.
-                    let _ = self.table.add(Seen { published, row }, count);
-                }
+                self.told.lost += self.table.merge(table);
+            } else {
+                let path = Closing::path(&self.settings, &interval);
+                fs::rename(self.collecting_path(), path)?;
+                self.close_later(Closing::new(interval, table));
             }
         }
         self.folder = Some(lock);
         Ok(())
     }
 
-    /// Reports that could not be written for a whole interval give way to those after them.
-    fn close_later(&mut self, closing: Closing) {
-        if let Some(before) = self.closing.replace(closing) {
-            let rows = before.table.rows();
-            let rows = rows.filter(|(published, ..)| before.left.contains(&published.domain));
-            self.told.lost += rows.map(|(.., count)| count).sum::<u64>();
+    /// Goes on with reports that the process before has not written all. Those that are too many wait for the next start.
+    fn read_closing(&mut self) -> io::Result<()> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.settings.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_prefix("closing-"));
+            if id.is_some_and(|id| !id.contains('.')) && paths.len() < CLOSING_MAX {
+                paths.push(entry.path());
+            }
         }
+        for path in paths {
+            let Some((interval, table)) = journal::read(&path)? else {
+                continue;
+            };
+            let mut ours = self.closing.iter();
+            if self.closing.len() < CLOSING_MAX && !ours.any(|closing| closing.interval == interval)
+            {
+                self.closing.push_back(Closing::new(interval, table));
+            }
+        }
+        let closing = self.closing.make_contiguous();
+        closing.sort_by_key(|closing| closing.interval.begin);
+        Ok(())
+    }
+
+    /// Reports that could not be written for some intervals give way to those after them.
+    // INV-LIMIT
+    fn close_later(&mut self, closing: Closing) {
+        if self.closing.len() >= CLOSING_MAX
+            && let Some(before) = self.closing.pop_front()
+        {
+            self.told.lost += before.untold();
+            if self.folder.is_some() {
+                // What is left there is tried again at the next start.
+                let _ = fs::remove_file(Closing::path(&self.settings, &before.interval));
+            }
+        }
+        self.closing.push_back(closing);
     }
 
     fn collecting_path(&self) -> PathBuf {
         self.settings.directory.join("collecting")
-    }
-
-    fn closing_path(&self) -> PathBuf {
-        self.settings.directory.join("closing")
     }
 
     /// Adds a message.
@@ -154,7 +159,7 @@ impl Collector {
         }
         match self.table.add(seen.clone(), 1) {
             // A row that is in the whole has room in the part.
-            true => drop(self.fresh.add(seen, 1)),
+            true => drop(self.fresh.add_again(seen, 1)),
             false => self.told.lost += 1,
         }
     }
@@ -168,7 +173,7 @@ impl Collector {
         if now >= self.written_at + WRITE_EVERY || now < self.written_at {
             self.write(now);
         }
-        if self.closing.is_some() && self.folder.is_some() && now >= self.again_at {
+        if !self.closing.is_empty() && self.folder.is_some() && now >= self.again_at {
             let closed = self.close(now, wanted);
             self.again_at = match closed {
                 Ok(()) => 0,
@@ -199,10 +204,11 @@ impl Collector {
             self.write(now);
             if self.folder.is_some() {
                 // Where this fails, there is no journal: the reports are written from memory.
-                let _ = self.journal.close(&self.closing_path());
+                let path = Closing::path(&self.settings, &self.interval);
+                let _ = self.journal.close(&path);
             }
             let table = std::mem::take(&mut self.table);
-            self.close_later(Closing::new(self.interval.clone(), table, now));
+            self.close_later(Closing::new(self.interval.clone(), table));
         }
         self.fresh = Table::default();
         self.journal = Journal::new(self.settings.directory.join("collecting"));
@@ -211,52 +217,23 @@ impl Collector {
 
     /// The addresses of a report have been looked up.
     pub fn answered(&mut self, answered: Answered) {
-        if let Some(closing) = &mut self.closing {
-            closing.known.push_back(answered);
+        let mut closing = self.closing.iter_mut();
+        if let Some(closing) = closing.find(|closing| *closing.interval.id == *answered.report) {
+            closing.answered(answered);
         }
     }
 
-    /// Writes reports of the interval that is over, and who should get them.
+    /// Writes reports of the intervals that are over, and who should get them.
     fn close(&mut self, now: u64, wanted: &mut Vec<Wanted>) -> io::Result<()> {
-        let Some(closing) = &mut self.closing else {
-            return Ok(());
-        };
-        while closing.asked.len() < ASKED_MAX
-            && let Some(domain) = closing.left.front()
-        {
-            if let Some(report) = closing.table.report(domain) {
-                outgoing::report(&self.settings, &closing.interval, domain, report)?;
-                self.told.reports += 1;
-                let uris = report.published.uris.clone();
-                wanted.push(Wanted {
-                    domain: domain.clone(),
-                    uris: uris.clone(),
-                });
-                closing.asked.insert(domain.clone(), uris);
+        let mut at = 0;
+        while let Some(closing) = self.closing.get_mut(at) {
+            if !closing.go_on(&self.settings, now, &mut self.told.reports, wanted)? {
+                at += 1;
+                continue;
             }
-            closing.left.pop_front();
-        }
-        if now > closing.due {
-            for (domain, uris) in &closing.asked {
-                closing.known.push_back(Answered {
-                    domain: domain.clone(),
-                    consents: vec![Consent::Unknown; uris.len()],
-                });
-            }
-            closing.due = now + CONSENT_WAIT_MAX;
-        }
-        while let Some(known) = closing.known.front() {
-            if let Some(uris) = closing.asked.get(&known.domain) {
-                let (domain, consents) = (&known.domain, &known.consents);
-                outgoing::recipients(&self.settings, &closing.interval, domain, uris, consents)?;
-                closing.asked.remove(&known.domain);
-            }
-            closing.known.pop_front();
-        }
-        if closing.left.is_empty() && closing.asked.is_empty() {
-            match fs::remove_file(self.settings.directory.join("closing")) {
+            match fs::remove_file(Closing::path(&self.settings, &closing.interval)) {
                 Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
-                _ => self.closing = None,
+                _ => drop(self.closing.remove(at)),
             }
         }
         Ok(())

@@ -1,12 +1,20 @@
 //! What has been seen in an interval, on disk: a process that is killed loses what it has seen since the last write.
 //!
-//! A file of lines: the first says which interval it is about, each other adds messages to a row. A line that is not whole
-//! (the disk was full, the machine stopped) is left out.
+//! A file of lines: the first says which interval it is about, each other what a domain has published, or adds messages to
+//! a row of a domain. What is published may be longer than many rows, so it is written once, and again when it has changed.
+//! A line that is not whole (the disk was full, the machine stopped) is left out.
 
-use super::{seen::Seen, table::Table};
+use super::{
+    seen::{Published, Row, Seen},
+    table::{DOMAINS_MAX, Table},
+};
+use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
+    hash::BuildHasher,
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -27,11 +35,19 @@ pub struct Interval {
     pub id: String,
 }
 
-/// A row, and how many messages it stands for.
+/// A line after the first.
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    seen: Seen,
-    count: u64,
+enum Entry<'a> {
+    /// What a domain has published, for the rows that follow.
+    #[serde(rename = "published")]
+    Published(Cow<'a, Published>),
+    /// A row of that domain, and how many messages it stands for.
+    #[serde(rename = "seen")]
+    Seen {
+        domain: Cow<'a, str>,
+        row: Cow<'a, Row>,
+        count: u64,
+    },
 }
 
 /// A journal that is written.
@@ -42,6 +58,8 @@ pub struct Journal {
     file: Option<File>,
     /// Octets that the file has.
     octets: u64,
+    /// A hash of what the file says that each domain has published.
+    published: HashMap<Box<str>, u64>,
 }
 
 impl Journal {
@@ -52,6 +70,7 @@ impl Journal {
             path,
             file: None,
             octets: 0,
+            published: HashMap::new(),
         }
     }
 
@@ -65,7 +84,7 @@ impl Journal {
         }
         let limit = OCTETS_MIN.max(4 * whole.octets() as u64);
         let written = match self.file.take().filter(|_| self.octets < limit) {
-            Some(file) => append(file, fresh, None),
+            Some(file) => append(file, fresh, None, &mut self.published),
             None => self.write_anew(interval, whole),
         };
         let (file, octets) = written?;
@@ -73,10 +92,11 @@ impl Journal {
         Ok(())
     }
 
-    fn write_anew(&self, interval: &Interval, whole: &Table) -> io::Result<(File, u64)> {
+    fn write_anew(&mut self, interval: &Interval, whole: &Table) -> io::Result<(File, u64)> {
         let beside = self.path.with_extension("new");
         let file = File::create(&beside)?;
-        let written = append(file, whole, Some(interval))?;
+        self.published.clear();
+        let written = append(file, whole, Some(interval), &mut self.published)?;
         fs::rename(&beside, &self.path)?;
         Ok(written)
     }
@@ -92,7 +112,12 @@ impl Journal {
 }
 
 /// Adds lines, and has them on the disk before it comes back.
-fn append(file: File, table: &Table, interval: Option<&Interval>) -> io::Result<(File, u64)> {
+fn append(
+    file: File,
+    table: &Table,
+    interval: Option<&Interval>,
+    known: &mut HashMap<Box<str>, u64>,
+) -> io::Result<(File, u64)> {
     let mut out = BufWriter::new(file);
     let mut line = |value: serde_json::Result<Vec<u8>>| -> io::Result<()> {
         out.write_all(&value?)?;
@@ -101,12 +126,21 @@ fn append(file: File, table: &Table, interval: Option<&Interval>) -> io::Result<
     if let Some(interval) = interval {
         line(serde_json::to_vec(interval))?;
     }
-    for (published, row, count) in table.rows() {
-        let seen = Seen {
-            published: published.clone(),
-            row: row.clone(),
-        };
-        line(serde_json::to_vec(&Entry { seen, count }))?;
+    for report in table.reports() {
+        let published = &report.published;
+        let hash = FxBuildHasher.hash_one(published);
+        if known.insert(published.domain.clone(), hash) != Some(hash) {
+            let entry = Entry::Published(Cow::Borrowed(published));
+            line(serde_json::to_vec(&entry))?;
+        }
+        for (row, count) in &report.rows {
+            let entry = Entry::Seen {
+                domain: Cow::Borrowed(&published.domain),
+                row: Cow::Borrowed(row),
+                count: *count,
+            };
+            line(serde_json::to_vec(&entry))?;
+        }
     }
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_data()?;
@@ -134,10 +168,24 @@ pub fn read(path: &Path) -> io::Result<Option<(Interval, Table)>> {
         return Ok(None);
     };
     let mut table = Table::default();
+    let mut known: BTreeMap<Box<str>, Published> = BTreeMap::new();
     while next(&mut line)? {
-        if let Ok(Entry { seen, count }) = serde_json::from_slice(&line) {
-            // What has no room now had none before.
-            let _ = table.add(seen, count);
+        match serde_json::from_slice(&line) {
+            Ok(Entry::Published(published)) => {
+                // A file of another's making must not take more than the table may hold.
+                if known.len() < DOMAINS_MAX || known.contains_key(&published.domain) {
+                    known.insert(published.domain.clone(), published.into_owned());
+                }
+            }
+            Ok(Entry::Seen { domain, row, count }) => {
+                let Some(published) = known.get(&*domain).cloned() else {
+                    continue;
+                };
+                let row = row.into_owned();
+                // What has no room now had none before.
+                let _ = table.add_again(Seen { published, row }, count);
+            }
+            Err(_) => {}
         }
     }
     Ok(Some((interval, table)))

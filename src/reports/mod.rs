@@ -15,6 +15,7 @@
 //! - *Waking the thread for each message*: a wake is a system call on the path of the message. The thread looks a few times a
 //!   second instead.
 
+mod closing;
 mod collector;
 mod journal;
 mod outgoing;
@@ -32,7 +33,7 @@ use crate::{
     policy::authentication::dmarc::Consent,
 };
 use collector::Collector;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use journal::Interval;
 use std::{
     io,
@@ -103,6 +104,8 @@ fn rand_id() -> u64 {
 /// Addresses whose consent is to be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
+    /// The id of the report.
+    pub report: Box<str>,
     /// The domain that names them.
     pub domain: Box<str>,
     /// The addresses.
@@ -112,6 +115,8 @@ pub struct Wanted {
 /// What was found of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
+    /// The id of the report.
+    pub report: Box<str>,
     /// The domain.
     pub domain: Box<str>,
     /// One for each address.
@@ -132,25 +137,25 @@ impl Inbox {
     /// For a configuration that wants reports.
     #[must_use]
     pub fn of(config: &Config) -> Option<Arc<Inbox>> {
-        let settings = Settings::of(config)?;
+        Settings::of(config).map(Inbox::new)
+    }
+
+    fn new(settings: Settings) -> Arc<Inbox> {
         let (queue, waiting) = bounded(QUEUE_MAX);
-        Some(Arc::new(Inbox {
+        Arc::new(Inbox {
             settings,
             queue,
             waiting: Mutex::new(Some(waiting)),
             wanted: Mutex::default(),
             answered: Mutex::default(),
             thread: Mutex::default(),
-        }))
+        })
     }
 
-    /// Gives a message. False: the queue is full.
+    /// Gives a message. False: the queue is full, or the thread has ended, so that no report will tell of the message.
     // INV-LIMIT
     pub fn give(&self, seen: Seen) -> bool {
-        !matches!(
-            self.queue.try_send(Some(Box::new(seen))),
-            Err(TrySendError::Full(_))
-        )
+        self.queue.try_send(Some(Box::new(seen))).is_ok()
     }
 
     /// Starts the thread, once.
@@ -217,7 +222,10 @@ impl Inbox {
             if ends {
                 return collector.write(now);
             }
-            let told = collector.look(now, &mut lock(&self.wanted));
+            // The control thread takes this lock each second, so it must not be held while the disk is written.
+            let mut wanted = Vec::new();
+            let told = collector.look(now, &mut wanted);
+            lock(&self.wanted).append(&mut wanted);
             registry.count(Counter::ReportsWritten, Scope::NONE, told.reports);
             registry.count(Counter::ReportRoom, Scope::NONE, told.lost);
         }

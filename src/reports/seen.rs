@@ -27,7 +27,7 @@ pub struct Seen {
 }
 
 /// The record that applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Published {
     /// Whose record it is: the policy domain.
     pub domain: Box<str>,
@@ -149,6 +149,19 @@ impl Seen {
     }
 }
 
+impl Published {
+    /// Octets that it takes in memory, about.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        let uris = self
+            .uris
+            .iter()
+            .map(|uri| size_of::<Box<str>>() + 16 + uri.len());
+        // With what the table adds for a domain: it is a key there, and its last labels are.
+        size_of::<Published>() + 256 + 4 * self.domain.len() + uris.sum::<usize>()
+    }
+}
+
 impl Row {
     /// Octets that it takes in memory, about.
     #[must_use]
@@ -162,7 +175,7 @@ impl Row {
             .map_or(0, |(domain, _)| domain.len());
         // With what the table adds, and what the allocator adds to each piece.
         size_of::<Row>()
-            + 96
+            + 160
             + self.author.len()
             + self.sender.len()
             + spf

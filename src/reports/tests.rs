@@ -2,3 +2,4 @@
 
 mod collecting;
 mod format;
+mod inbox;

@@ -47,7 +47,7 @@ pub fn write(settings: &Settings, period: Period<'_>, report: &Report) -> String
         .iter()
         .map(|(row, count)| (row, *count))
         .collect();
-    rows.sort_by(|(a, _), (b, _)| key(a).cmp(&key(b)));
+    rows.sort_by_cached_key(|&(row, _)| key(row));
     for (row, count) in rows {
         record(&mut out, row, count);
     }

@@ -3,9 +3,10 @@
 use crate::policy::authentication::dmarc::Consent;
 use crate::reports::{
     Answered, Settings, Wanted,
-    collector::{CONSENT_WAIT_MAX, Collector, Told, WRITE_EVERY},
+    closing::{ASKED_MAX, ASKED_OF_OWNER_MAX, CONSENT_WAIT_MAX},
+    collector::{CLOSING_MAX, Collector, Told, WRITE_EVERY},
     seen::{Published, Row, Seen},
-    table::{ROWS_MAX, TABLE_OCTETS_MAX, Table},
+    table::{DOMAINS_MAX, ROWS_MAX, TABLE_OCTETS_MAX, Table},
 };
 use std::{fs, path::Path};
 
@@ -54,9 +55,10 @@ fn files(folder: &Path) -> Vec<String> {
     let names = entries.map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<String> = names
         .map(|name| name.into_string().expect("UTF-8"))
-        .map(|name| match name.rsplit_once('!') {
-            Some((begin, end)) => format!("{begin}{}", &end[16..]),
-            None => name,
+        .map(|name| match (name.rsplit_once('!'), name.split_once('-')) {
+            (Some((begin, end)), _) => format!("{begin}{}", &end[16..]),
+            (None, Some((begin, _))) => begin.into(),
+            (None, None) => name,
         })
         .collect();
     names.sort_unstable();
@@ -138,6 +140,7 @@ fn an_interval_that_is_over_becomes_a_file_a_domain_and_one_for_its_sender() {
 
     let answer = |collector: &mut Collector, wanted: &Wanted, consent: Consent| {
         collector.answered(Answered {
+            report: wanted.report.clone(),
             domain: wanted.domain.clone(),
             consents: vec![consent],
         });
@@ -145,7 +148,10 @@ fn an_interval_that_is_over_becomes_a_file_a_domain_and_one_for_its_sender() {
     let there = vec!["mailto:elsewhere@a.example".into()];
     answer(&mut collector, &wanted[0], Consent::Given(there));
     collector.look(BEGIN + DAY + 1, &mut Vec::new());
-    assert!(folder.path().join("closing").exists(), "one is still asked");
+    assert!(
+        files(folder.path()).contains(&"closing".into()),
+        "one is still asked"
+    );
     // The DNS does not answer about the other.
     collector.look(BEGIN + DAY + CONSENT_WAIT_MAX + 1, &mut Vec::new());
     let note = |domain: &str| format!("{}.json", report(domain));
@@ -223,15 +229,18 @@ fn a_folder_that_takes_nothing_stops_nothing_and_loses_nothing() {
     collector.look(BEGIN + DAY + WRITE_EVERY, &mut Vec::new());
     assert_eq!(count(&inner, "a.example"), "2");
 
-    // Where it takes nothing for a whole day, the messages of the day before are counted as lost.
+    // Where it takes nothing for days, the messages of the first are counted as lost.
     fs::remove_dir_all(&inner).expect("there");
     fs::write(&inner, "no folder").expect("written");
     let mut collector = Collector::new(settings(&inner), BEGIN);
-    for day in 0..2 {
+    let days = CLOSING_MAX as u64;
+    for day in 0..=days {
         collector.take(seen("a.example", "192.0.2.1"), BEGIN + day * DAY);
+        let told = collector.look(BEGIN + day * DAY, &mut Vec::new());
+        assert_eq!(told.lost, 0);
     }
-    collector.look(BEGIN + DAY, &mut Vec::new());
-    assert_eq!(collector.look(BEGIN + 2 * DAY, &mut Vec::new()).lost, 1);
+    let told = collector.look(BEGIN + (days + 1) * DAY, &mut Vec::new());
+    assert_eq!(told.lost, 1);
 }
 
 #[test]
@@ -248,12 +257,130 @@ fn a_second_process_waits_for_its_turn() {
 }
 
 #[test]
+fn what_two_processes_saw_around_the_end_of_an_interval_is_all_told() {
+    let one = || seen("a.example", "192.0.2.1");
+    // The first ends before the end of the interval, the second takes the folder after it: one report.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut first = Collector::new(settings(folder.path()), BEGIN);
+    let mut second = Collector::new(settings(folder.path()), BEGIN);
+    first.take(one(), BEGIN);
+    first.write(BEGIN);
+    drop(first);
+    second.take(one(), BEGIN + DAY - 1);
+    let told = second.look(BEGIN + DAY, &mut Vec::new());
+    assert_eq!((told.reports, told.lost), (1, 0));
+    assert_eq!(count(folder.path(), "a.example"), "2");
+
+    // The first ends after it: a report of each, as of two hosts.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut first = Collector::new(settings(folder.path()), BEGIN);
+    let mut second = Collector::new(settings(folder.path()), BEGIN);
+    first.take(one(), BEGIN);
+    second.take(one(), BEGIN);
+    first.look(BEGIN + DAY, &mut Vec::new());
+    assert_eq!(second.look(BEGIN + DAY, &mut Vec::new()).lost, 0);
+    first.take(one(), BEGIN + DAY);
+    first.write(BEGIN + DAY);
+    drop(first);
+    second.take(one(), BEGIN + DAY);
+    let told = second.look(BEGIN + DAY + WRITE_EVERY, &mut Vec::new());
+    // That of the first is written again.
+    assert_eq!((told.reports, told.lost), (2, 0));
+    let reports = files(folder.path());
+    let reports = reports.iter().filter(|name| name.ends_with(".gz"));
+    assert_eq!(reports.count(), 2);
+    // Killed now, both are still there, and the day after goes on.
+    drop(second);
+    let mut third = Collector::new(settings(folder.path()), BEGIN + DAY + WRITE_EVERY);
+    let told = third.look(BEGIN + DAY + WRITE_EVERY, &mut Vec::new());
+    assert_eq!((told.reports, told.lost), (2, 0));
+    third.look(BEGIN + 2 * DAY, &mut Vec::new());
+    let begin = BEGIN + DAY;
+    fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| !path.to_string_lossy().contains(&format!("!{begin}!")))
+        .for_each(|path| fs::remove_file(path).expect("there"));
+    assert_eq!(count(folder.path(), "a.example"), "2");
+}
+
+#[test]
+// INV-LIMIT
+fn a_dns_that_says_nothing_of_one_owner_s_domains_holds_up_no_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut collector = Collector::new(settings(folder.path()), BEGIN);
+    for i in 10..10 + 2 * ASKED_MAX {
+        collector.take(seen(&format!("a{i}.evil.example"), "192.0.2.1"), BEGIN);
+    }
+    for i in 0..ASKED_MAX {
+        collector.take(seen(&format!("slow.b{i}.example"), "192.0.2.1"), BEGIN);
+    }
+    collector.take(seen("z.example", "192.0.2.1"), BEGIN);
+    let (mut wanted, mut reports) = (Vec::new(), 0);
+    for _ in 0..4 {
+        reports += collector.look(BEGIN + DAY, &mut wanted).reports;
+    }
+    assert_eq!(reports, 3 * ASKED_MAX as u64 + 1, "none waits for the DNS");
+    assert_eq!(wanted.len(), ASKED_MAX);
+    let evil = wanted.iter().filter(|w| w.domain.ends_with("evil.example"));
+    assert_eq!(evil.count(), ASKED_OF_OWNER_MAX);
+    // Each is waited for by itself, and the next ones are asked in their places.
+    wanted.clear();
+    for _ in 0..2 {
+        collector.look(BEGIN + DAY + CONSENT_WAIT_MAX + 1, &mut wanted);
+    }
+    assert!(wanted.iter().any(|wanted| &*wanted.domain == "z.example"));
+}
+
+#[test]
+fn a_journal_says_once_what_a_domain_has_published() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut collector = Collector::new(settings(folder.path()), BEGIN);
+    let long = |source: &str| {
+        let mut seen = seen("a.example", source);
+        let uri = format!("mailto:{}@a.example", "x".repeat(400));
+        seen.published.uris = vec![uri.into(); 8];
+        seen
+    };
+    let mut table = Table::default();
+    assert!(table.add(long("192.0.2.1"), 1));
+    assert!(table.octets() > 8 * 400, "it is counted");
+    for minute in 0..4 {
+        for i in 0..50 {
+            collector.take(long(&format!("192.0.{minute}.{i}")), BEGIN);
+        }
+        collector.write(BEGIN + minute * WRITE_EVERY);
+    }
+    let path = folder.path().join("collecting");
+    let text = fs::read_to_string(&path).expect("there");
+    assert_eq!(text.matches("policies").count(), 1);
+    // Another one is told of from now on.
+    let mut other = long("192.0.2.1");
+    other.published.uris = vec!["mailto:b@a.example".into()];
+    collector.take(other, BEGIN);
+    collector.write(BEGIN + 5 * WRITE_EVERY);
+    drop(collector);
+    let mut wanted = Vec::new();
+    let mut collector = Collector::new(settings(folder.path()), BEGIN + DAY);
+    collector.look(BEGIN + DAY, &mut wanted);
+    assert_eq!(*wanted[0].uris, ["mailto:b@a.example".into()]);
+    assert_eq!(text_rows(folder.path()), 200);
+}
+
+fn text_rows(folder: &Path) -> usize {
+    text(folder, "a.example").matches("<record>").count()
+}
+
+#[test]
 // INV-LIMIT
 fn a_flood_of_sources_fills_one_report_and_no_more_memory() {
     let mut table = Table::default();
     let source = |i: usize| std::net::Ipv4Addr::from(u32::try_from(i).expect("small")).to_string();
+    let from_there = (0..ROWS_MAX).filter(|i| table.add(seen("a.example", &source(*i)), 1));
+    let rows = from_there.count();
+    assert!(rows > ROWS_MAX * 9 / 10, "{rows}");
     for i in 0..ROWS_MAX {
-        assert!(table.add(seen("a.example", &source(i)), 1));
+        table.add(seen("a.example", &source((i + 1) << 16)), 1);
     }
     assert!(!table.add(seen("a.example", "198.51.100.1"), 1));
     assert!(
@@ -262,4 +389,52 @@ fn a_flood_of_sources_fills_one_report_and_no_more_memory() {
     );
     assert!(table.add(seen("b.example", "198.51.100.1"), 1));
     assert!(table.octets() < TABLE_OCTETS_MAX);
+}
+
+#[test]
+// INV-LIMIT
+fn no_network_takes_more_than_a_part_of_a_report() {
+    for [one, other] in [["192.0.2.1", "192.0.3.1"], ["2001:db8::1", "2001:db8:1::1"]] {
+        let mut table = Table::default();
+        let row = |source: &str, i: usize| {
+            let mut seen = seen("a.example", source);
+            seen.row.sender = format!("s{i}.example").into();
+            seen
+        };
+        let taken = (0..ROWS_MAX).filter(|i| table.add(row(one, *i), 1));
+        let taken = taken.count();
+        assert!(
+            (ROWS_MAX / 8..ROWS_MAX / 4).contains(&taken),
+            "{one}: {taken}"
+        );
+        assert!((0..1000).all(|i| table.add(row(other, i), 1)));
+    }
+}
+
+#[test]
+// INV-LIMIT
+fn no_owner_of_names_takes_more_than_a_part_of_the_table() {
+    // By names, with the answers of a wildcard.
+    for zone in ["evil.example", "evil.co.example"] {
+        let mut table = Table::default();
+        let names = (0..DOMAINS_MAX).map(|i| format!("n{i}.{zone}"));
+        let taken = names.filter(|name| table.add(seen(name, "192.0.2.1"), 1));
+        let taken = taken.count();
+        assert!((500..DOMAINS_MAX / 4).contains(&taken), "{zone}: {taken}");
+        for i in 0..300 {
+            assert!(table.add(seen(&format!("d{i}.co.example"), "192.0.2.1"), 1));
+            assert!(table.add(seen(&format!("d{i}.example"), "192.0.2.1"), 1));
+        }
+    }
+    // By octets.
+    let mut table = Table::default();
+    for i in 0..ROWS_MAX * 4 {
+        let mut seen = seen(&format!("n{}.evil.example", i % 64), "192.0.2.1");
+        seen.row.source = std::net::Ipv4Addr::from(u32::try_from(i << 8).expect("small")).into();
+        seen.published.uris = vec!["x".repeat(500).into(); 8];
+        seen.row.sender = format!("{i}{}", "x".repeat(240)).into();
+        table.add(seen, 1);
+    }
+    assert!(table.octets() < TABLE_OCTETS_MAX / 4, "{}", table.octets());
+    assert!(table.octets() > TABLE_OCTETS_MAX / 16, "{}", table.octets());
 }
