@@ -12,8 +12,9 @@ use crate::{
 };
 use std::time::Duration;
 
-/// One that waits looks again this often: a connection of another client may have become free.
-const LOOK: Duration = Duration::from_millis(20);
+/// One that waits looks again this often: it is told when its client gives a connection back, but not when another client
+/// does, by which its own share grows.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A pool's connections, open or still to be opened, and those that messages and questions have, over all workers. Of
 /// backends that are left out none counts, unless all are.
@@ -53,21 +54,22 @@ impl Pools {
         if let Some(share) = enter() {
             return Ok(share);
         }
-        let waiting = shares.wait(client).ok_or(LeaseError::Busy)?;
+        let waiting = shares.wait(client, purpose).ok_or(LeaseError::Busy)?;
         let begun = now();
         let until = begun.after(local.pool.waits.lease).min(deadline);
         let mut moment = begun;
         let share = loop {
+            // Once more though it has just been in vain: what was given back before this one stood in the line called none.
+            if let Some(share) = enter() {
+                break Ok(share);
+            }
             if moment >= until {
                 self.recorder.count(Counter::LeaseTimeout, local.scope, 1);
                 break Err(LeaseError::Timeout);
             }
             let look = moment.after(LOOK).min(until);
-            let _ = net::timeout_at(look, waiting.waker.woken()).await;
+            let _ = net::timeout_at(look, waiting.called()).await;
             moment = now();
-            if let Some(share) = enter() {
-                break Ok(share);
-            }
         };
         let waited = moment.micros_since(begun);
         self.recorder.record(Stage::LeaseWait, local.scope, waited);

@@ -10,18 +10,21 @@
 //! Counts are kept in a table of fixed size, in two rows of it with hashes of their own, and the lower one counts: no lock
 //! and no allocation on the way of a message. Two clients that share a place in both rows share their count; the hash is
 //! secret, so that none can be made to meet another.
+//!
+//! What waits for its share stands in its client's line, and whatever the client gives back calls the first one out of it.
+//! The lines have a lock, which is taken to wait, and to give back where something of this client (or of another one at
+//! the same place of a row) waits: the others pay nothing for a client that has its share. No call is lost: one that waits
+//! stands in the line before it looks for room, and room is made before the line is looked at. One that was called and
+//! leaves, with a connection or without, calls the next one; one that was called in vain stands in its old place again.
 
 use super::queue::WorkerWaker;
 use std::{
-    collections::{VecDeque, hash_map::RandomState},
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU32,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicU32, Ordering::SeqCst},
     },
 };
 
@@ -35,7 +38,7 @@ const MESSAGE_PART: u32 = 3;
 const QUESTION_PART: u32 = 6;
 
 /// What a connection is wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::upstream) enum Purpose {
     /// A message.
     Message,
@@ -49,8 +52,20 @@ pub struct Shares {
     secret: RandomState,
     /// Claims of all clients, also of those whose connection is still to come.
     claims: AtomicU32,
-    waiting: AtomicU32,
-    waiters: Mutex<VecDeque<(u128, Arc<WorkerWaker>)>>,
+    /// So many stand in the lines of the clients at each place of the first row.
+    waiting: Box<[AtomicU32; ROW]>,
+    // INV-LOCK
+    lines: Mutex<Lines>,
+}
+
+/// What waits.
+#[derive(Default)]
+struct Lines {
+    /// By the order in which they came. A question gets less than a message: the first of each is called.
+    by_client: HashMap<(u128, Purpose), BTreeMap<u64, Arc<WorkerWaker>>>,
+    next: u64,
+    /// All that wait, also those that were called and have not looked yet.
+    count: usize,
 }
 
 impl Default for Shares {
@@ -59,8 +74,8 @@ impl Default for Shares {
             rows: Box::new([const { [const { AtomicU32::new(0) }; ROW] }; 2]),
             secret: RandomState::new(),
             claims: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
-            waiters: Mutex::default(),
+            waiting: Box::new([const { AtomicU32::new(0) }; ROW]),
+            lines: Mutex::default(),
         }
     }
 }
@@ -68,7 +83,7 @@ impl Default for Shares {
 impl fmt::Debug for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shares")
-            .field("waiting", &self.waiting)
+            .field("claims", &self.claims)
             .finish_non_exhaustive()
     }
 }
@@ -85,61 +100,89 @@ impl Shares {
         connections: u32,
         leased: u32,
     ) -> Option<Share> {
-        let taken = self.claims.fetch_add(1, SeqCst).max(leased);
-        let free = connections.saturating_sub(taken);
-        let allowed = match purpose {
-            Purpose::Message => free / MESSAGE_PART,
-            Purpose::Question => free / QUESTION_PART,
+        let places = self.places(client);
+        let allowed = |taken: u32| {
+            let free = connections.saturating_sub(taken.max(leased));
+            let part = match purpose {
+                Purpose::Message => free / MESSAGE_PART,
+                Purpose::Question => free / QUESTION_PART,
+            };
+            part.max(1)
         };
+        loop {
+            // A look first, which leaves no trace: what is turned away must not be in the way of others meanwhile.
+            let counts = [0, 1].map(|row| self.rows[row][places[row]].load(SeqCst));
+            if counts[0].min(counts[1]) >= allowed(self.claims.load(SeqCst)) {
+                return None;
+            }
+            let taken = self.claims.fetch_add(1, SeqCst);
+            let counts = [0, 1].map(|row| self.rows[row][places[row]].fetch_add(1, SeqCst) + 1);
+            let share = Share {
+                shares: Arc::clone(self),
+                client,
+                places,
+            };
+            if counts[0].min(counts[1]) <= allowed(taken) {
+                return Some(share);
+            }
+            // Others came since that look. It is given back as any: something may have looked meanwhile, and counted it.
+            drop(share);
+        }
+    }
+
+    fn places(&self, client: u128) -> [usize; 2] {
         let hash = self.secret.hash_one(client);
-        let places = [hash as usize % ROW, (hash >> 32) as usize % ROW];
-        let counts = [0, 1].map(|row| self.rows[row][places[row]].fetch_add(1, Relaxed) + 1);
-        if counts[0].min(counts[1]) > allowed.max(1) {
-            // Nothing has come free, so none that waits is woken: it would try in vain as well, and wake the next.
-            self.take_off(places);
+        [hash as usize % ROW, (hash >> 32) as usize % ROW]
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        // Entries are whole: a panic elsewhere can't have torn one.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place in the line of a client; `None`: too many wait. Look for room after this, and after each call.
+    pub(in crate::upstream) fn wait(
+        self: &Arc<Self>,
+        client: u128,
+        purpose: Purpose,
+    ) -> Option<Waiting> {
+        let mut lines = self.lock();
+        if lines.count >= WAITERS_MAX {
             return None;
         }
-        Some(Share {
+        lines.count += 1;
+        let number = lines.next;
+        lines.next += 1;
+        drop(lines);
+        let waiting = Waiting {
             shares: Arc::clone(self),
             client,
-            places,
-        })
+            purpose,
+            place: self.places(client)[0],
+            number,
+            waker: Arc::default(),
+        };
+        waiting.stand();
+        Some(waiting)
     }
 
-    fn take_off(&self, places: [usize; 2]) {
-        self.claims.fetch_sub(1, SeqCst);
-        for (row, place) in self.rows.iter().zip(places) {
-            row[place].fetch_sub(1, Relaxed);
+    /// Calls the ones of this client that have waited longest.
+    fn call(&self, client: u128, place: usize) {
+        if self.waiting[place].load(SeqCst) == 0 {
+            return;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(u128, Arc<WorkerWaker>)>> {
-        // Entries are whole: a panic elsewhere can't have torn one.
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place in the line of a client; `None`: too many wait.
-    pub(in crate::upstream) fn wait(self: &Arc<Self>, client: u128) -> Option<Waiting> {
-        let waker = Arc::<WorkerWaker>::default();
-        let mut waiters = self.lock();
-        if waiters.len() >= WAITERS_MAX {
-            return None;
-        }
-        waiters.push_back((client, Arc::clone(&waker)));
-        self.waiting.store(waiters.len() as u32, SeqCst);
-        drop(waiters);
-        Some(Waiting {
-            shares: Arc::clone(self),
-            waker,
-        })
-    }
-
-    /// Wakes the one that has waited longest of this client.
-    fn wake(&self, client: u128) {
-        let waiters = self.lock();
-        if let Some((_, waker)) = waiters.iter().find(|(of, _)| *of == client) {
-            waker.wake();
-        }
+        let mut lines = self.lock();
+        let called = [Purpose::Message, Purpose::Question].map(|purpose| {
+            let line = lines.by_client.get_mut(&(client, purpose))?;
+            let (_, waker) = line.pop_first()?;
+            if line.is_empty() {
+                lines.by_client.remove(&(client, purpose));
+            }
+            self.waiting[place].fetch_sub(1, SeqCst);
+            Some(waker)
+        });
+        drop(lines);
+        called.iter().flatten().for_each(|waker| waker.wake());
     }
 }
 
@@ -153,25 +196,61 @@ pub(in crate::upstream) struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.shares.take_off(self.places);
-        if self.shares.waiting.load(SeqCst) > 0 {
-            self.shares.wake(self.client);
+        let shares = &self.shares;
+        shares.claims.fetch_sub(1, SeqCst);
+        for (row, place) in shares.rows.iter().zip(self.places) {
+            row[place].fetch_sub(1, SeqCst);
         }
+        shares.call(self.client, self.places[0]);
     }
 }
 
 /// A place in the line.
 pub(in crate::upstream) struct Waiting {
     shares: Arc<Shares>,
-    /// Called when the client has given a connection back.
-    pub(in crate::upstream) waker: Arc<WorkerWaker>,
+    client: u128,
+    purpose: Purpose,
+    place: usize,
+    /// It stays the same: one that was called in vain has its old place.
+    number: u64,
+    waker: Arc<WorkerWaker>,
+}
+
+impl Waiting {
+    /// Waits until the client has given a connection back. It stands in the line again when this is ready.
+    pub(in crate::upstream) async fn called(&self) {
+        self.waker.woken().await;
+        self.stand();
+    }
+
+    fn stand(&self) {
+        let mut lines = self.shares.lock();
+        let line = lines.by_client.entry((self.client, self.purpose));
+        let before = line
+            .or_default()
+            .insert(self.number, Arc::clone(&self.waker));
+        if before.is_none() {
+            self.shares.waiting[self.place].fetch_add(1, SeqCst);
+        }
+    }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut waiters = self.shares.lock();
-        waiters.retain(|(_, waker)| !Arc::ptr_eq(waker, &self.waker));
-        self.shares.waiting.store(waiters.len() as u32, SeqCst);
+        let key = (self.client, self.purpose);
+        let mut lines = self.shares.lock();
+        lines.count -= 1;
+        if let Some(line) = lines.by_client.get_mut(&key) {
+            if line.remove(&self.number).is_some() {
+                self.shares.waiting[self.place].fetch_sub(1, SeqCst);
+            }
+            if line.is_empty() {
+                lines.by_client.remove(&key);
+            }
+        }
+        drop(lines);
+        // It may have been called and have made no use of that, or there may be room for one more.
+        self.shares.call(self.client, self.place);
     }
 }
 
@@ -205,7 +284,7 @@ mod tests {
         assert!(shares.enter(6, Purpose::Message, 64, 64 - 15).is_some());
         drop(taken);
         let counts = shares.rows.iter().flatten();
-        assert!(counts.map(|count| count.load(Relaxed)).all(|n| n == 0));
+        assert!(counts.map(|count| count.load(SeqCst)).all(|n| n == 0));
         assert_eq!(shares.claims.load(SeqCst), 0);
     }
 
@@ -227,18 +306,111 @@ mod tests {
         let shares = Arc::new(Shares::default());
         let enter = || shares.enter(1, Purpose::Message, 1, 1);
         let one = enter().expect("always one");
-        let (other, mine) = (shares.wait(2).expect("room"), shares.wait(1).expect("room"));
+        let wait = |client| shares.wait(client, Purpose::Message).expect("room");
+        let (other, mine) = (wait(2), wait(1));
         drop(one);
-        let is_woken = |waiting: &Waiting| {
-            let woken = std::pin::pin!(waiting.waker.woken());
-            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-            woken.poll(&mut cx).is_ready()
-        };
-        assert!(is_woken(&mine) && !is_woken(&other));
+        assert!(is_called(&mine) && !is_called(&other));
         let held = enter().expect("always one");
         assert!(enter().is_none());
-        assert!(!is_woken(&mine), "nothing came free");
+        assert!(!is_called(&mine), "nothing came free");
         drop((mine, other, held));
-        assert_eq!(shares.waiting.load(SeqCst), 0);
+        assert!(nothing_waits(&shares));
+    }
+
+    fn is_called(waiting: &Waiting) -> bool {
+        let called = std::pin::pin!(waiting.called());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        called.poll(&mut cx).is_ready()
+    }
+
+    fn nothing_waits(shares: &Shares) -> bool {
+        let lines = shares.lock();
+        let none = lines.by_client.is_empty() && lines.count == 0;
+        none && shares.waiting.iter().all(|count| count.load(SeqCst) == 0)
+    }
+
+    #[test]
+    fn two_that_are_given_back_call_two_and_one_that_leaves_passes_its_call_on() {
+        let shares = Arc::new(Shares::default());
+        let mut held = vec![];
+        fill(&shares, 1, Purpose::Message, 12, &mut held);
+        let wait = |purpose| shares.wait(1, purpose).expect("room");
+        let waiting = [(); 4].map(|()| wait(Purpose::Message));
+        let question = wait(Purpose::Question);
+        drop((held.pop(), held.pop()));
+        // Without a look between the two.
+        let called = waiting.each_ref().map(is_called);
+        assert_eq!(called, [true, true, false, false]);
+        assert!(is_called(&question), "it has a line of its own");
+        // They stand in their old places again.
+        drop(held.pop());
+        let [first, second, third, fourth] = waiting;
+        drop(first);
+        assert!(is_called(&second) && !is_called(&third) && !is_called(&fourth));
+        drop((second, third, fourth, question, held));
+        assert!(nothing_waits(&shares));
+    }
+
+    #[test]
+    fn other_clients_take_no_lock_when_they_give_back() {
+        let shares = Arc::new(Shares::default());
+        let waiting = shares.wait(1, Purpose::Message).expect("room");
+        let other = (2..).find(|client| shares.places(*client)[0] != waiting.place);
+        let share = shares.enter(other.expect("there are many"), Purpose::Message, 9, 0);
+        let lock = shares.lock();
+        // It would never return.
+        drop(share);
+        drop(lock);
+    }
+
+    struct Unpark(std::thread::Thread);
+
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Waits as a session does, but looks at nothing unless it is called.
+    fn enter_when_called(shares: &Arc<Shares>, connections: u32) -> Share {
+        let enter = || shares.enter(1, Purpose::Message, connections, 0);
+        if let Some(share) = enter() {
+            return share;
+        }
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        let waiting = shares.wait(1, Purpose::Message).expect("room");
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            if let Some(share) = enter() {
+                return share;
+            }
+            let mut called = std::pin::pin!(waiting.called());
+            while called.as_mut().poll(&mut cx).is_pending() {
+                let left = until.saturating_duration_since(std::time::Instant::now());
+                assert!(!left.is_zero(), "a call was lost");
+                std::thread::park_timeout(left);
+            }
+        }
+    }
+
+    #[test]
+    fn no_call_is_lost() {
+        for connections in [1, 9] {
+            let shares = Arc::new(Shares::default());
+            std::thread::scope(|scope| {
+                for _ in 0..6 {
+                    scope.spawn(|| {
+                        for _ in 0..2000 {
+                            let share = enter_when_called(&shares, connections);
+                            std::thread::yield_now();
+                            drop(share);
+                        }
+                    });
+                }
+            });
+            assert!(nothing_waits(&shares));
+            assert_eq!(shares.claims.load(SeqCst), 0);
+        }
     }
 }
