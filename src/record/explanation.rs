@@ -6,9 +6,12 @@ use super::{
     line::{self, stages},
 };
 use crate::{
-    log::{Line, field::push_score},
+    log::{
+        Line,
+        field::{push_number, push_score},
+    },
     policy::Hit,
-    smtp::Reply,
+    smtp::{Reply, Status},
 };
 
 /// Writes all fields but the time.
@@ -77,15 +80,31 @@ fn verdict(record: &Record<'_>, line: &mut Line<'_>) {
         match reply.is_positive() {
             // Its text is not kept, for it is always this.
             true => {
-                let id = std::str::from_utf8(&record.id).unwrap_or_default();
-                line.words("reply", format_args!("{reply}Ok: {id}"));
+                write_reply("reply", reply, [b"Ok: ", &record.id], line);
             }
-            false => line.words("reply", format_args!("{reply}")),
+            false => write_reply("reply", reply, [b"", b""], line),
         }
         if let Some(check) = check {
             line.text("check", record.findings.name(check).as_bytes());
         }
     }
+}
+
+/// A reply and what follows it, as its `Display` has it: each message has one, and the formatting machinery is dear.
+fn write_reply(key: &str, reply: &Reply, more: [&[u8]; 2], line: &mut Line<'_>) {
+    let head = |out: &mut Vec<u8>| {
+        push_number(reply.code.into(), out);
+        if reply.status != Status::NONE {
+            let Status(class, subject, detail) = reply.status;
+            for (mark, number) in [(b' ', class.into()), (b'.', subject), (b'.', detail)] {
+                out.push(mark);
+                push_number(number.into(), out);
+            }
+        }
+        out.push(b' ');
+    };
+    let [more, id] = more;
+    line.pieces(key, head, &[reply.text.as_str().as_bytes(), more, id]);
 }
 
 fn envelope(record: &Record<'_>, mail: &Mail<'_>, line: &mut Line<'_>) {
@@ -129,7 +148,7 @@ fn recipient(record: &Record<'_>, answered: Answered<'_>, line: &mut Line<'_>) {
     };
     line.text("recipient", &refused.subject);
     line.text("verdict", class(&refused.reply).as_bytes());
-    line.words("reply", format_args!("{}", refused.reply));
+    write_reply("reply", &refused.reply, [b"", b""], line);
     if let Some(check) = refused.check {
         line.text("check", record.findings.name(check).as_bytes());
     }

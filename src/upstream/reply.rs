@@ -49,6 +49,10 @@ impl From<ReplyRef<'_>> for BackendReply {
 impl fmt::Display for BackendReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.head)?;
+        // Nearly all replies are printable ASCII, and each message has one.
+        if self.text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+            return f.write_str(&self.text);
+        }
         let plain = |c: char| if is_hidden(c) { ' ' } else { c };
         self.text
             .chars()
