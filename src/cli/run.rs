@@ -6,6 +6,7 @@ use gatepost::{
     log,
     supervisor::{Process, RunError},
 };
+use rustix::{fs::Mode, process::umask};
 use std::process::ExitCode;
 
 pub const HELP: &str = "\
@@ -21,6 +22,9 @@ Each flag is a key of the file; `gatepost config reference` explains them. SIGHU
 
 /// Runs the proxy until it is told to end.
 pub fn run(source: ConfigSource) -> ExitCode {
+    // Logs, mail, reports and state tell of senders and recipients: other users of the machine can't read them, whatever
+    // the shell that started this would allow.
+    umask(Mode::from_raw_mode(0o027));
     // Nothing that is said from here on waits for a reader of standard error.
     log::queue_up();
     let code = serve(source);

@@ -10,7 +10,7 @@
 use super::{COMMAND, confine};
 use crate::{log::say, net};
 use rustix::{
-    io::Errno,
+    io::{Errno, retry_on_intr},
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
@@ -92,7 +92,7 @@ fn hand_over(served: &UnixStream, socket: UnixStream) -> io::Result<()> {
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&sockets));
     let octet = [IoSlice::new(b"r")];
-    sendmsg(served, &octet, &mut control, SendFlags::NOSIGNAL)?;
+    retry_on_intr(|| sendmsg(served, &octet, &mut control, SendFlags::NOSIGNAL))?;
     Ok(())
 }
 
@@ -106,7 +106,9 @@ pub(super) fn take(keeper: &UnixStream, flags: RecvFlags) -> io::Result<Option<U
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut octets = [IoSliceMut::new(&mut octet)];
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    let came = recvmsg(keeper, &mut octets, &mut control, flags)?;
+    // A change of user interrupts every thread (the C library has each of them do it), and a call on a socket with a
+    // time-out is not begun again by the kernel.
+    let came = retry_on_intr(|| recvmsg(keeper, &mut octets, &mut control, flags))?;
     if came.bytes == 0 {
         return Ok(None);
     }
