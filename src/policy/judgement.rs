@@ -72,7 +72,13 @@ struct Rare {
     waiting: Option<Waiting>,
     /// Leases of its rules. No more than [`LEASES_MAX`].
     held: Vec<Held>,
+    marks: Marks,
 }
+
+/// A flag of [`Judgement`]: a client list has accepted the client.
+const WELCOME: u8 = 1;
+/// Another: its HELO name is judged at MAIL, where it has not logged in by then.
+const HELLO_IS_DUE: u8 = 2;
 
 /// Hits and scores of a session. One a session, reused from message to message; empty it owns no memory. Its
 /// check ids are those of the policy that was asked: a session keeps its policy to its end, also over a reload.
@@ -87,14 +93,10 @@ pub struct Judgement {
     of_strangers: [f64; At::COUNT],
     /// Something has matched since all of this was last empty. Most messages leave it false, and cost nothing to clear.
     has_matched: bool,
-    /// The HELO name is judged at MAIL, for the same reason.
-    hello_is_due: bool,
-    welcome: bool,
+    flags: u8,
     rare: Option<Box<Rare>>,
     /// The points at which a rule has ended the rules, by their numbers.
-    ended: u16,
-    /// Boxed: most sessions have none.
-    marks: Option<Box<Marks>>,
+    ended: u8,
 }
 
 impl Judgement {
@@ -136,7 +138,7 @@ impl Judgement {
     /// A client list has accepted this client: stranger checks are skipped.
     #[must_use]
     pub fn is_welcome(&self) -> bool {
-        self.welcome
+        self.flags & WELCOME != 0
     }
 
     /// Whether a rule holds this lease already.
@@ -173,7 +175,7 @@ impl Judgement {
     /// What becomes of the message where nothing refuses it.
     #[must_use]
     pub fn fate(&self) -> Verdict {
-        let has = |what| self.marks.as_ref().is_some_and(|marks| marks.has(what));
+        let has = |what| self.has_asked(what);
         if has(What::Discard) {
             Verdict::Discard
         } else if has(What::Quarantine) {
@@ -193,9 +195,8 @@ impl Judgement {
 
     /// The tags of the message.
     pub fn tags(&self) -> impl ExactSizeIterator<Item = TagId> {
-        let marks = self.marks.as_deref();
-        marks
-            .map_or(&[][..], Marks::tagged)
+        let rare = self.rare.as_deref();
+        rare.map_or(&[][..], |rare| rare.marks.tagged())
             .iter()
             .map(|tagged| tagged.tag)
     }
@@ -203,46 +204,47 @@ impl Judgement {
     /// Whether the session's replies are slow.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        self.marks.as_ref().is_some_and(|marks| marks.is_slow())
+        let rare = self.rare.as_deref();
+        rare.is_some_and(|rare| rare.marks.is_slow())
     }
 
     /// Whether the latest recipient asks for another fate of the message than those before it.
     #[must_use]
     pub fn recipient_differs(&self) -> bool {
-        let marks = self.marks.as_ref();
-        marks.is_some_and(|marks| marks.recipient_differs())
+        let rare = self.rare.as_deref();
+        rare.is_some_and(|rare| rare.marks.recipient_differs())
     }
 
     /// The latest recipient was refused for that: what it has asked for does not count.
     pub fn take_back_recipient(&mut self) {
-        if let Some(marks) = &mut self.marks {
+        if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
             marks.take_back_recipient();
         }
     }
 
     pub(super) fn marks(&mut self) -> &mut Marks {
-        self.marks.get_or_insert_default()
+        &mut self.rare.get_or_insert_default().marks
     }
 
     /// Whether something has asked for this.
     pub(super) fn has_asked(&self, what: What) -> bool {
-        self.marks.as_ref().is_some_and(|marks| marks.has(what))
+        let rare = self.rare.as_deref();
+        rare.is_some_and(|rare| rare.marks.has(what))
     }
 
     /// Forgets what an earlier question of the same kind, and all that came after it, had found. Recipients
     /// add up.
     pub(super) fn begin(&mut self, at: At) {
         if at == At::Connect {
-            self.welcome = false;
+            self.flags = 0;
             self.forget_waiting();
-            self.hello_is_due = false;
         }
-        if let Some(marks) = &mut self.marks {
+        if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
             marks.begin(at);
         }
         self.ended &= match at {
-            At::Rcpt => !(1 << At::Rcpt as u16),
-            _ => (1 << at as u16) - 1,
+            At::Rcpt => !(1 << At::Rcpt as u8),
+            _ => (1 << at as u8) - 1,
         };
         self.refusal = None;
         if at <= At::Mail {
@@ -301,12 +303,12 @@ impl Judgement {
     /// The client is known by now: takes back what only strangers answer for.
     pub(super) fn acquit(&mut self) {
         self.forget_waiting();
-        self.hello_is_due = false;
+        self.set_hello_is_due(false);
         if self.has_matched {
             self.of_strangers.fill(0.0);
             self.hits.retain(|hit| !hit.stranger);
         }
-        if let Some(marks) = &mut self.marks {
+        if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
             marks.acquit();
         }
     }
@@ -328,11 +330,14 @@ impl Judgement {
     }
 
     pub(super) fn hello_is_due(&self) -> bool {
-        self.hello_is_due
+        self.flags & HELLO_IS_DUE != 0
     }
 
     pub(super) fn set_hello_is_due(&mut self, due: bool) {
-        self.hello_is_due = due;
+        match due {
+            true => self.flags |= HELLO_IS_DUE,
+            false => self.flags &= !HELLO_IS_DUE,
+        }
     }
 
     pub(super) fn has(&self, check: CheckId) -> bool {
@@ -359,20 +364,20 @@ impl Judgement {
     }
 
     pub(super) fn end_rules(&mut self, at: At) {
-        self.ended |= 1 << at as u16;
+        self.ended |= 1 << at as u8;
     }
 
     /// Whether a rule at this point or before has ended them. For a recipient it counts for that one alone.
     pub(super) fn rules_are_ended(&self, at: At) -> bool {
         let of_others = match at {
             At::Rcpt => 0,
-            _ => 1 << At::Rcpt as u16,
+            _ => 1 << At::Rcpt as u8,
         };
         self.ended & !of_others != 0
     }
 
     pub(super) fn set_welcome(&mut self) {
-        self.welcome = true;
+        self.flags |= WELCOME;
     }
 
     /// The scores of one point, to be set back to by [`Judgement::set_score_at`].
