@@ -1,5 +1,5 @@
 //! What of a message goes to a backend: our trace field on top, then the payload as it came, without fields that
-//! claim to be ours.
+//! claim to be ours or would become a part of ours.
 
 use super::{
     fixups::Found,
@@ -12,7 +12,11 @@ use super::{
 use crate::{
     config::ExplainHeader,
     policy::spf::Subject,
-    smtp::{Span, fields::results::claims, header::Index},
+    smtp::{
+        Span,
+        fields::results::claims,
+        header::{Field, Index},
+    },
 };
 use std::sync::Arc;
 
@@ -26,7 +30,8 @@ pub(super) struct Survey {
     pub received: usize,
     /// What of that which we may add is there already.
     pub found: Found,
-    /// Authentication-Results fields that claim to be ours, and fields that only we write.
+    /// Authentication-Results fields that claim to be ours, fields that only we write, and what would continue the last of the
+    /// fields that we put on top.
     forged: Vec<Span>,
 }
 
@@ -143,15 +148,25 @@ impl Survey {
     #[must_use]
     pub fn of(header: &Index<'_>, hostname: &[u8], own: &[Arc<str>]) -> Survey {
         let mut survey = Survey::default();
+        // Our own fields stand right above: a first line that begins with white space would be a part of the last of them
+        // (RFC 5322 §2.2.3), and could have us say `dmarc=pass`.
+        let mut is_top = true;
         for field in header.fields() {
+            if is_top && is_continuation(&field) {
+                survey.forged.push(field.span);
+                continue;
+            }
             survey.found.look(&field);
             if field.is("Received") {
                 survey.received += 1;
-            } else if own.iter().any(|name| field.may_be(name))
+            }
+            if own.iter().any(|name| field.may_be(name))
                 || (field.may_be("Authentication-Results") && claims(field.body, hostname))
             {
                 survey.forged.push(field.span);
+                continue;
             }
+            is_top = false;
         }
         survey
     }
@@ -164,5 +179,83 @@ impl Survey {
             from = span.end as usize;
         }
         pieces.push(&payload[from..]);
+    }
+}
+
+/// Whether a program may take a line for the continuation of the field above it: it begins with white space, once the octets are
+/// left out that programs drop (NUL, other controls, a byte-order mark), or has nothing else.
+fn is_continuation(field: &Field<'_>) -> bool {
+    let line = match field.name {
+        b"" => field.body,
+        name => name,
+    };
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    // VT and FF are white space to the regular expressions that some programs read a header with.
+    let is_space = |octet: u8| octet == b' ' || matches!(octet, b'\t'..=b'\r');
+    let mut seen = line
+        .iter()
+        .filter(|octet| !octet.is_ascii_control() || is_space(**octet));
+    seen.next().is_none_or(|octet| is_space(*octet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What leaves of a header section of strangers.
+    fn leaving(header: &str) -> String {
+        let survey = Survey::of(
+            &Index::new(header.as_bytes()),
+            b"edge.example",
+            &[Arc::from(status::FIELD)],
+        );
+        let mut pieces = Vec::new();
+        survey.without_forged(header.as_bytes(), &mut pieces);
+        String::from_utf8(pieces.concat()).expect("text")
+    }
+
+    #[test]
+    fn nothing_continues_the_fields_that_we_put_on_top() {
+        let ours = "Authentication-Results: edge.example; spf=pass\r\n";
+        let status = "X-Gatepost-Status: accept\r\n folded\r\n";
+        for front in [
+            "\t; dmarc=pass header.from=bank.example\r\n".to_string(),
+            " ; dmarc=pass\r\n\t; dkim=pass\r\n".into(),
+            " Field: with a colon\r\n".into(),
+            " \r\n\t\r\n x\r\n".into(),
+            "\u{b}; dmarc=pass\r\n".into(),
+            "\u{c}x: dmarc=pass\r\n more\r\n".into(),
+            "\0\t; dmarc=pass\r\n".into(),
+            "\0 : dmarc=pass\r\n".into(),
+            "\u{feff}\t; dmarc=pass\r\n".into(),
+            // What follows a field that is removed comes to its place.
+            format!("{ours}{status}"),
+            format!(" x\r\n{ours} x\r\n{status}\tx\r\n"),
+            format!("{ours}\0 x\r\n"),
+        ] {
+            for rest in [
+                "From: a@b\r\n c\r\n\r\n",
+                "no field\r\n x\r\n\r\n",
+                "\r\n",
+                "",
+            ] {
+                assert_eq!(leaving(&format!("{front}{rest}")), rest, "{front:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_first_lines_stay() {
+        for header in [
+            "From a@b Mon Jan 1 00:00\r\nA: 1\r\n\r\n",
+            "no field\r\n it goes on\r\nA: 1\r\n\r\n",
+            ":nameless\r\n x\r\n",
+            "\u{1}From: a@b\r\n c\r\n\r\n",
+            "\u{feff}From: a@b\r\n\r\n",
+            "A: 1\r\n x\r\n : y\r\n\r\n",
+            "\r\n text\r\n",
+        ] {
+            assert_eq!(leaving(header), header);
+        }
     }
 }

@@ -199,6 +199,24 @@ crate::on_all_engines! {
         );
     }
 
+    /// White space in front of the first field would make it a part of the last field that we put on top.
+    fn nothing_continues_a_field_of_ours(engine) {
+        let backend = Backend::good(free_address());
+        let limits = "recipients = \"accept\"\n[limits]\nwindow = \"4KiB\"\nheader = \"4KiB\"\n";
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + limits));
+        let mut client = Client::hello(gatepost.smtp);
+        for lines in [1, 2_000] {
+            let rest = format!("From: a@bank.example\r\n\r\n{}", "  x\r\n".repeat(lines));
+            let forged = "\t; dmarc=pass header.from=bank.example\r\n \r\nAuthentication-Results: edge.example;\r\n\tspf=pass\r\n";
+            client.send("a@sender.example", &["b@example.net"], &format!("{forged}{rest}"));
+            let messages = backend.messages();
+            let last = messages.last().expect("one");
+            assert!(last.payload() == rest, "{lines}: {}", last.text());
+            assert!(!last.text().contains("=pass"), "{lines}: {}", last.text());
+        }
+        assert_eq!(gatepost.metric("gatepost_messages_streamed_total", ""), 1.0);
+    }
+
     /// One read holds more than the window, so the first piece of a body may bring its whole header.
     fn a_window_smaller_than_a_read_takes_mail_all_the_same(engine) {
         let backend = Backend::good(free_address());
