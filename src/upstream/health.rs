@@ -98,8 +98,9 @@ pub struct Health {
     back_at: AtomicU64,
     /// When it was ejected.
     out_at: AtomicU64,
-    /// The next probe is to ask more than whether it greets.
-    suspected: AtomicBool,
+    /// When the question is due that a suspicion asks for, in ticks; 0: it is not suspected. Not `probe_at`, which each
+    /// connection that is greeted puts off: a backend may greet all of them and take no message.
+    question_at: AtomicU64,
 }
 
 impl Health {
@@ -130,27 +131,43 @@ impl Health {
         if !first && now.0 < self.probe_at.load(SeqCst) {
             return false;
         }
-        self.punish(now, rules, first);
+        let next = self.punish(now, rules, first);
+        self.set_question(|at| at.max(next));
         first
     }
 
     /// Something went wrong over one message, which may be due to the message: a probe that asks about more than the
     /// greeting is due at once, and decides. What is seen until then is the same suspicion.
     pub fn suspect(&self, now: Tick) {
-        if !self.suspected.swap(true, SeqCst) {
-            self.probe_at.fetch_min(now.0, SeqCst);
-        }
+        let at = now.0.max(1);
+        let _ = self.question_at.compare_exchange(0, at, SeqCst, SeqCst);
     }
 
     /// Whether it is suspected.
     #[must_use]
     pub fn is_suspected(&self) -> bool {
-        self.suspected.load(SeqCst)
+        self.question_at.load(SeqCst) != 0
     }
 
-    /// It has answered that probe.
+    /// It has answered the question.
     pub fn acquit(&self) {
-        self.suspected.store(false, SeqCst);
+        self.question_at.store(0, SeqCst);
+    }
+
+    /// The probe that was claimed for the question got no connection: another one is due at once.
+    pub fn ask_again(&self, now: Tick) {
+        self.set_question(|_| now.0.max(1));
+    }
+
+    /// The question is put, and is answered by then: no other probe puts it meanwhile.
+    pub fn is_asked_until(&self, due: Tick) {
+        self.set_question(|at| at.max(due.0));
+    }
+
+    /// Where it is suspected.
+    fn set_question(&self, time: impl Fn(u64) -> u64) {
+        let change = |at: u64| (at != 0).then(|| time(at));
+        let _ = self.question_at.fetch_update(SeqCst, SeqCst, change);
     }
 
     /// Leaves it out until a moment, for what became of its messages. True where it was not left out before.
@@ -167,11 +184,14 @@ impl Health {
     /// Takes note of a failed probe. True where this one ejected it.
     pub fn probe_failed(&self, now: Tick, rules: &Rules) -> bool {
         let first = !self.ejected.swap(true, SeqCst);
-        self.punish(now, rules, first);
+        let next = self.punish(now, rules, first);
+        // It asks again. A message that is greeted meanwhile brings the backend back, but the question no sooner.
+        self.set_question(|_| next);
         first
     }
 
-    fn punish(&self, now: Tick, rules: &Rules, first: bool) {
+    /// Says when the next probe is due.
+    fn punish(&self, now: Tick, rules: &Rules, first: bool) -> u64 {
         if first {
             self.out_at.store(now.0, SeqCst);
             let back_at = self.back_at.load(SeqCst);
@@ -181,8 +201,9 @@ impl Health {
         }
         let failures = self.failures.load(SeqCst).saturating_add(1);
         self.failures.store(failures, SeqCst);
-        let wait = backoff(failures, rules);
-        self.probe_at.store(now.after(wait).0, SeqCst);
+        let next = now.after(backoff(failures, rules)).0;
+        self.probe_at.store(next, SeqCst);
+        next
     }
 
     /// Takes note of a connection that was greeted. True where it came back by that.
@@ -201,19 +222,42 @@ impl Health {
         came_back
     }
 
-    /// XclientAttributes the probe that is due: of all workers that look, one gets true.
+    /// Claims the probe that is due: of all workers that look, one gets true.
     pub fn claim_probe(&self, now: Tick, rules: &Rules) -> bool {
+        let held = held(now, rules);
+        let Some((place, due)) = self.due(now, rules) else {
+            return false;
+        };
+        if place.compare_exchange(due, held, SeqCst, SeqCst).is_err() {
+            return false;
+        }
+        // One probe does for both.
+        self.probe_at.fetch_max(held, SeqCst);
+        self.set_question(|at| at.max(held));
+        true
+    }
+
+    /// Whether a probe is due, for any worker to claim.
+    #[must_use]
+    pub fn is_due(&self, now: Tick, rules: &Rules) -> bool {
+        self.due(now, rules).is_some()
+    }
+
+    /// Where the time of the probe that is due stands, and that time.
+    fn due(&self, now: Tick, rules: &Rules) -> Option<(&AtomicU64, u64)> {
+        let is_ejected = self.is_ejected();
         let due = self.probe_at.load(SeqCst);
-        // The claim holds for as long as the probe can take; its result sets the true time.
-        let held = now.after(rules.timeout + rules.backoff).0;
         // A success and a failure at the same moment may leave it ejected with the next probe of a healthy
         // one, or none: no ejected backend waits longer than any back-off.
-        let lost = self.is_ejected() && due > now.after(rules.backoff_max).0.max(held);
-        (due <= now.0 || lost)
-            && self
-                .probe_at
-                .compare_exchange(due, held, SeqCst, SeqCst)
-                .is_ok()
+        let longest = now.after(rules.backoff_max).0.max(held(now, rules));
+        let is_lost = is_ejected && due > longest;
+        let is_due = due <= now.0 || is_lost;
+        match self.question_at.load(SeqCst) {
+            0 => is_due.then_some((&self.probe_at, due)),
+            // Each probe of a suspected one asks. The back-off of an ejected one holds for it too.
+            question => (question <= now.0 && (is_due || !is_ejected))
+                .then_some((&self.question_at, question)),
+        }
     }
 
     /// What it gets of its weight, in permille: less than 1000 in a slow start of this length.
@@ -227,6 +271,11 @@ impl Health {
         let part = since.as_micros() * 1000 / slow_start.as_micros().max(1);
         (part as u32).clamp(SHARE_MIN, 1000)
     }
+}
+
+/// Until when a claim made now holds: for as long as the probe can take. Its result sets the true time.
+fn held(now: Tick, rules: &Rules) -> u64 {
+    now.after(rules.timeout + rules.backoff).0
 }
 
 /// The wait after so many failures: doubles from `backoff` up to `backoff_max`.
@@ -293,6 +342,43 @@ mod tests {
         health.acquit();
         health.suspect(at(4));
         assert!(health.claim_probe(at(4), &RULES));
+    }
+
+    #[test]
+    fn connections_that_are_greeted_do_not_put_off_the_question() {
+        for interval in [Duration::ZERO, Duration::from_secs(30)] {
+            let rules = Rules { interval, ..RULES };
+            let health = Health::default();
+            health.succeed(at(1), &rules);
+            health.suspect(at(2));
+            health.succeed(at(2), &rules);
+            assert!(health.is_due(at(3), &rules), "{interval:?}");
+            assert!(health.claim_probe(at(3), &rules));
+            assert!(!health.is_due(at(3), &rules));
+            // The one that claimed it has no connection for it, or has gone.
+            health.succeed(at(4), &rules);
+            health.ask_again(at(4));
+            assert!(health.claim_probe(at(4), &rules));
+            health.suspect(at(5));
+            assert!(!health.claim_probe(at(5), &rules), "it is on its way");
+            assert!(health.claim_probe(at(10), &rules), "the claim has run out");
+            health.acquit();
+            health.ask_again(at(11));
+            assert!(!health.is_suspected(), "it has answered");
+        }
+    }
+
+    #[test]
+    fn the_question_waits_for_the_back_off_of_an_ejected_one() {
+        let health = Health::default();
+        health.suspect(at(100));
+        assert!(health.claim_probe(at(100), &RULES));
+        health.probe_failed(at(101), &RULES);
+        assert!(!health.claim_probe(at(101), &RULES));
+        // A message found nothing better, and was greeted.
+        assert!(health.succeed(at(101), &RULES));
+        assert!(health.is_suspected() && !health.claim_probe(at(101), &RULES));
+        assert!(health.claim_probe(at(102), &RULES));
     }
 
     #[test]

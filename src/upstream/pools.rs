@@ -14,7 +14,7 @@ use super::{
     pooling::{
         backend::Backend,
         budget::Permit,
-        queue::{Grant, WorkerWaker},
+        queue::{Grant, Wait, WorkerWaker},
     },
     select::Needs,
     tried::Tried,
@@ -414,6 +414,11 @@ impl Pools {
     ) -> Result<Grant, LeaseError> {
         let wait = local.pool.queue.join(wants).ok_or(LeaseError::Busy)?;
         let _level = Level::up(&self.recorder, Gauge::LeaseWaiters, local.scope);
+        self.granted(wait, until).await
+    }
+
+    /// What comes of a place in the queue.
+    pub(super) async fn granted(&self, wait: Wait, until: Tick) -> Result<Grant, LeaseError> {
         // Room that was made just before we counted ourselves was offered to no waiter.
         wait.look_again();
         // Every worker looks through its idle connections, this one too. One that comes later is offered by

@@ -5,17 +5,18 @@
 //!
 //! A probe connects, reads the greeting, says EHLO and QUIT. Of a backend that failed over a message it also asks whether
 //! it takes mail for `postmaster`, a mailbox that each server must have (RFC 5321 §4.5.1): any answer but 421 shows that it
-//! works. A probe needs a permit as any connection does; a backend whose connections are all in use needs none.
+//! works. A probe needs a permit as any connection does. A backend whose connections are all in use needs no probe, except
+//! one that is suspected: messages may hang on all of them. Its probe waits for a connection before all messages.
 
 use super::{
     conn::Conn,
     connect::connect,
     health::Trouble,
-    pooling::budget::Permit,
+    pooling::{budget::Permit, queue::Grant},
     pools::{Level, Local, Pools},
 };
 use crate::{
-    metrics::Gauge,
+    metrics::{Counter, Gauge},
     net::{self, now},
     smtp::{Tick, backend_session::Event, envelope::Path},
 };
@@ -70,32 +71,51 @@ impl Pools {
         let now = now();
         for local in self.all() {
             for (place, backend) in local.pool.backends.iter().enumerate() {
-                if backend.outcomes.held(now).is_none()
-                    && backend.health.claim_probe(now, &local.pool.rules)
-                    && let Some(permit) = Permit::try_take(backend)
-                {
+                let (health, rules) = (&backend.health, &local.pool.rules);
+                if backend.outcomes.held(now).is_some() || !health.is_due(now, rules) {
+                    continue;
+                }
+                // Before the claim, which would be spent for nothing.
+                let permit = Permit::try_take(backend);
+                let may_wait = health.is_suspected();
+                if (permit.is_some() || may_wait) && health.claim_probe(now, rules) {
                     net::spawn(Rc::clone(self).probe(Rc::clone(&local), place, permit));
                 }
             }
         }
     }
 
-    async fn probe(self: Rc<Self>, local: Rc<Local>, place: usize, permit: Permit) {
+    async fn probe(self: Rc<Self>, local: Rc<Local>, place: usize, permit: Option<Permit>) {
         let scope = local.scopes[place];
         let backend = &local.pool.backends[place];
+        let permit = match permit {
+            Some(permit) => Some(permit),
+            None => self.next_permit(&local, place).await,
+        };
+        let Some(permit) = permit else {
+            return backend.health.ask_again(now());
+        };
         let due = now().after(local.pool.rules.timeout);
         let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
         let opened = connect(&local.pool, permit, None, due).await;
         drop(level);
         let failed = match opened {
             Ok((mut conn, _)) => {
-                let asked = match backend.health.is_suspected() {
-                    true => question(&mut conn, now().after(local.pool.waits.reply)).await,
+                let is_asked = backend.health.is_suspected();
+                let answered = match is_asked {
+                    true => {
+                        let due = now().after(local.pool.waits.reply);
+                        backend.health.is_asked_until(due);
+                        question(&mut conn, due).await
+                    }
                     false => Ok(()),
                 };
-                match asked {
+                match answered {
                     Ok(()) => {
-                        backend.health.acquit();
+                        // A suspicion that came after the look above has a probe of its own.
+                        if is_asked {
+                            backend.health.acquit();
+                        }
                         self.succeeded(&local, place);
                         return conn.quit().await;
                     }
@@ -110,6 +130,26 @@ impl Pools {
         if failed.0.counts() && backend.health.probe_failed(now(), &local.pool.rules) {
             self.changed(&local, place, Some(failed));
         }
+    }
+
+    /// The next permit that comes free, before all messages that wait. Not waited for longer than a probe may take:
+    /// the claim must hold meanwhile.
+    async fn next_permit(self: &Rc<Self>, local: &Rc<Local>, place: usize) -> Option<Permit> {
+        let backend = &local.pool.backends[place];
+        let until = now().after(local.pool.rules.timeout);
+        while now() < until {
+            let wait = local.pool.queue.join_first(Arc::clone(backend));
+            match self.granted(wait, until).await.ok()? {
+                Grant::Permit(permit) => return Some(permit),
+                Grant::Handover(handover) => {
+                    let conn = Conn::unpack(*handover).ok()?;
+                    self.closed(Counter::ClosedShed, local.scopes[place]);
+                    return Some(conn.into_permit());
+                }
+                Grant::Again => {}
+            }
+        }
+        None
     }
 }
 

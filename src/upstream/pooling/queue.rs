@@ -55,6 +55,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Waiter {
+    fn new(wants: Vec<Arc<Backend>>) -> Arc<Waiter> {
+        Arc::new(Waiter {
+            wants,
+            slot: Mutex::default(),
+        })
+    }
+
     /// Gives it something. What it gets is handed back where it has gone, or has something already.
     pub fn grant(&self, grant: Grant) -> Result<(), Grant> {
         let waker = {
@@ -90,10 +97,7 @@ impl Queue {
     /// Takes a place for whichever of `wants` is free first; `None` where the queue is full.
     #[must_use]
     pub fn join(self: &Arc<Queue>, wants: Vec<Arc<Backend>>) -> Option<Wait> {
-        let waiter = Arc::new(Waiter {
-            wants,
-            slot: Mutex::default(),
-        });
+        let waiter = Waiter::new(wants);
         let mut waiters = lock(&self.waiters);
         if waiters.len() >= WAITERS_MAX {
             return None;
@@ -105,6 +109,21 @@ impl Queue {
             queue: Arc::clone(self),
             waiter,
         })
+    }
+
+    /// Takes the first place for a backend: for the probe that decides whether messages should wait for it at all. There is
+    /// one a backend at most, so it is not counted against the limit.
+    #[must_use]
+    pub fn join_first(self: &Arc<Queue>, wants: Arc<Backend>) -> Wait {
+        let waiter = Waiter::new(vec![wants]);
+        let mut waiters = lock(&self.waiters);
+        waiter.count(Backend::waiter_came);
+        waiters.push_front(Arc::clone(&waiter));
+        drop(waiters);
+        Wait {
+            queue: Arc::clone(self),
+            waiter,
+        }
     }
 
     /// The one that has waited longest for this backend; it leaves the queue.

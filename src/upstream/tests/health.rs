@@ -1,6 +1,7 @@
 //! Failing backends: left out, worked around, brought back.
 
 use super::*;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// The state of the peer's backend.
 fn view(backends: &Backends, peer: &Peer) -> BackendView {
@@ -85,6 +86,49 @@ fn a_421_under_way_has_the_backend_asked_and_that_ejects() {
         let avoid = [broken.backend];
         let again = pools.lease(pool, b"", &avoid, soon()).await.unwrap();
         assert_eq!(again.backend().address(), good.address);
+    });
+}
+
+#[test]
+fn a_suspected_backend_is_asked_though_it_greets_each_connection() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::Refusing);
+        let backends = build(&config(&[&peer]));
+        let (pools, pool) = pools(&backends).await;
+        let mut lease = pools.lease(pool, b"", &[], soon()).await.unwrap();
+        carry(&mut lease).await.unwrap_err();
+        // Greeted before any worker has looked which backends are due.
+        drop(pools.lease_fresh(pool, b"", &[], soon()).await.unwrap());
+        drop(lease);
+        until(|| !view(&backends, &peer).up).await;
+    });
+}
+
+#[test]
+fn a_suspected_backend_is_asked_though_messages_wait_for_all_its_connections() {
+    on_each_engine(|| async {
+        let peer = Peer::with(Mode::Refusing);
+        let mut config = config(&[&peer]);
+        config.pool[0].connections = 1;
+        let backends = build(&config);
+        let (pools, pool) = pools(&backends).await;
+        let is_over = Rc::new(std::cell::Cell::new(false));
+        for _ in 0..3 {
+            let (pools, is_over) = (Rc::clone(&pools), Rc::clone(&is_over));
+            net::spawn(async move {
+                while !is_over.get() {
+                    let mut lease = pools.lease(pool, b"", &[], soon()).await.unwrap();
+                    carry(&mut lease).await.unwrap_err();
+                    // The others wait for it meanwhile.
+                    net::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+        until(|| !backends.changes().latest().is_empty()).await;
+        is_over.set(true);
+        let change = backends.changes().latest().remove(0);
+        assert!(change.to_string().contains("421"), "{change}");
+        assert_eq!(peer.seen().open_max.load(SeqCst), 1);
     });
 }
 
