@@ -13,10 +13,10 @@ use std::{
     fs, io,
     net::SocketAddr,
     os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -93,7 +93,43 @@ pub fn exposure(address: SocketAddr, token: bool) -> Option<String> {
     })
 }
 
-/// Serves one socket until `stop` is ready, then lets requests under way finish (5 s at most).
+/// A socket in the file system that we listen on. Dropping it removes the file, unless another one has its name by now.
+struct SocketFile {
+    path: PathBuf,
+    id: FileId,
+}
+
+/// Device, number, and time of creation, for the number of a file that has gone is used again.
+type FileId = (u64, u64, i64, i64);
+
+impl SocketFile {
+    fn of(listener: &Listener) -> Option<SocketFile> {
+        let Listener::Unix(listener) = listener else {
+            return None;
+        };
+        let path = listener.local_addr().ok()?.as_pathname()?.to_owned();
+        let id = SocketFile::id(&path)?;
+        Some(SocketFile { path, id })
+    }
+
+    fn id(path: &Path) -> Option<FileId> {
+        let about = fs::symlink_metadata(path).ok()?;
+        let made = (about.mtime(), about.mtime_nsec());
+        Some((about.dev(), about.ino(), made.0, made.1))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if SocketFile::id(&self.path) == Some(self.id) {
+            // Where the folder is not ours it stays, and the next start replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Serves one socket until `stop` is ready, then lets requests under way finish (5 s at most). Then the file of a Unix socket
+/// is removed.
 ///
 /// # Errors
 /// The listener can't be registered with the runtime.
@@ -103,6 +139,34 @@ pub async fn serve(
     collector: Arc<Collector>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let _file = SocketFile::of(&listener);
     let pages = TowerToHyperService::new(router(collector, door));
     http::serve(listener, LIMITS, pages, stop).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_leaves_no_file_and_that_of_another_process_stays() {
+        let name = |end: &str| format!("gatepost-admin-{}{end}", std::process::id());
+        let (path, moved) = (
+            std::env::temp_dir().join(name("")),
+            std::env::temp_dir().join(name(".moved")),
+        );
+        let bound = || Listener::from(bind_unix(&path).expect("bound"));
+        let listener = bound();
+        drop(SocketFile::of(&listener));
+        assert!(!path.exists());
+        let listener = bound();
+        let file = SocketFile::of(&listener).expect("it has one");
+        fs::rename(&path, &moved).expect("ours");
+        let _other = bound();
+        drop(file);
+        assert!(path.exists());
+        for left in [path, moved] {
+            fs::remove_file(left).expect("ours");
+        }
+    }
 }

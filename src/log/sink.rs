@@ -7,7 +7,10 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::Path,
     sync::{Arc, Mutex, OnceLock},
     thread::sleep,
@@ -16,6 +19,9 @@ use std::{
 
 /// Pause before the next try where another program made the descriptor non-blocking and it is full.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Of a file that is made: senders, recipients and clients are none of other users' business.
+const FILE_MODE: u32 = 0o640;
 
 /// Lines that could not be written, and why.
 #[derive(Debug)]
@@ -37,10 +43,11 @@ pub struct Sink<W = File> {
 static STDERR: OnceLock<Arc<Mutex<Sink>>> = OnceLock::new();
 
 impl Sink {
-    /// A file, opened for appending and made when missing.
+    /// A file, opened for appending. One that is missing is made, for its owner and group; the mode of another one stays.
     pub fn file(path: &Path) -> io::Result<Sink> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Sink::new(file))
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(FILE_MODE);
+        Ok(Sink::new(options.open(path)?))
     }
 
     /// Standard error. All callers get the same one, so that their lines don't mix.
@@ -190,6 +197,20 @@ mod tests {
         ] {
             assert_eq!(written(room), (held.to_owned(), lost), "room {room}");
         }
+    }
+
+    #[test]
+    fn other_users_do_not_read_a_new_file_and_the_mode_of_an_old_one_stays() {
+        let path = std::env::temp_dir().join(format!("gatepost-sink-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let mode = || std::fs::metadata(&path).expect("made").mode() & 0o777;
+        Sink::file(&path).expect("made");
+        assert_eq!(mode() & 0o027, 0, "{:o}", mode());
+        let wide = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&path, wide).expect("ours");
+        Sink::file(&path).expect("opened");
+        assert_eq!(mode(), 0o644);
+        std::fs::remove_file(&path).expect("ours");
     }
 
     #[test]

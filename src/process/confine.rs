@@ -7,7 +7,7 @@
 //! The list of calls names what is refused rather than what is allowed: three engines, the C library's resolver and
 //! every release of both would have a say in the latter, and a call that was forgotten would stop mail.
 
-use crate::config::{Config, Sandbox};
+use crate::config::{AdminListen, Config, Sandbox};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
@@ -103,7 +103,7 @@ pub fn process(config: &Config, file: Option<&Path>) -> String {
     let mut reads: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     reads.extend(named(config, file));
     let ports = config.maildir.listen.address().map(|own| own.port());
-    let files = match restrict(&reads, &writes, ports.as_slice()) {
+    let files = match restrict(&reads, &writes, &socket_folders(config), ports.as_slice()) {
         Ok(RulesetStatus::FullyEnforced) => "landlock on (files, ports)".to_string(),
         Ok(RulesetStatus::PartiallyEnforced) => {
             "landlock on in part (the kernel doesn't know all of it)".into()
@@ -123,7 +123,7 @@ pub(super) fn reader() {
 /// Confines the keeper of that reader: it starts programs, writes no file and binds no port.
 pub(super) fn keeper() {
     // What the kernel lacks, the served process has said already.
-    let _ = restrict(&[PathBuf::from("/")], &[], &[]);
+    let _ = restrict(&[PathBuf::from("/")], &[], &[], &[]);
 }
 
 /// Folders that the process writes in.
@@ -148,6 +148,16 @@ fn written(config: &Config) -> Vec<PathBuf> {
         found.push(config.acme.store.clone());
     }
     found
+}
+
+/// Folders of the sockets that are removed at the end.
+fn socket_folders(config: &Config) -> Vec<PathBuf> {
+    let places = [&config.admin.listen, &config.admin.public];
+    let sockets = places.into_iter().filter_map(|place| match place {
+        AdminListen::Unix(path) => Some(parent(path)),
+        AdminListen::Off | AdminListen::At(_) => None,
+    });
+    sockets.collect()
 }
 
 /// The folder of the configuration, and of every file that it names: a file that is replaced by renaming is another one.
@@ -179,6 +189,7 @@ fn parent(file: &Path) -> PathBuf {
 fn restrict(
     reads: &[PathBuf],
     writes: &[PathBuf],
+    removes: &[PathBuf],
     ports: &[u16],
 ) -> Result<RulesetStatus, landlock::RulesetError> {
     // Later ones add what a proxy has no use for either way: ioctl on devices, signals.
@@ -193,6 +204,7 @@ fn restrict(
         .create()?
         .add_rules(path_beneath_rules(reads, AccessFs::from_read(abi)))?
         .add_rules(path_beneath_rules(writes, AccessFs::from_all(abi)))?
+        .add_rules(path_beneath_rules(removes, AccessFs::RemoveFile))?
         // Standard streams may be opened by name.
         .add_rules(path_beneath_rules(
             ["/dev/null"],
