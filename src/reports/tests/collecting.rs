@@ -103,6 +103,11 @@ fn notes(folder: &Path) -> Vec<serde_json::Value> {
     notes.iter().map(read).collect()
 }
 
+fn report_of_first_day(domain: &str) -> String {
+    let end = BEGIN + DAY - 1;
+    format!("mx.example.net!{domain}!{BEGIN}!{end}.xml.gz")
+}
+
 #[test]
 fn an_interval_that_is_over_becomes_a_file_a_domain_and_one_for_its_sender() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -125,8 +130,7 @@ fn an_interval_that_is_over_becomes_a_file_a_domain_and_one_for_its_sender() {
     assert_eq!(told.reports, 2);
     let domains: Vec<&str> = wanted.iter().map(|wanted| &*wanted.domain).collect();
     assert_eq!(domains, ["a.example", "b.example"]);
-    let end = BEGIN + DAY - 1;
-    let report = |domain: &str| format!("mx.example.net!{domain}!{BEGIN}!{end}.xml.gz");
+    let report = report_of_first_day;
     assert_eq!(
         files(folder.path()),
         [
@@ -148,10 +152,8 @@ fn an_interval_that_is_over_becomes_a_file_a_domain_and_one_for_its_sender() {
     let there = vec!["mailto:elsewhere@a.example".into()];
     answer(&mut collector, &wanted[0], Consent::Given(there));
     collector.look(BEGIN + DAY + 1, &mut Vec::new());
-    assert!(
-        files(folder.path()).contains(&"closing".into()),
-        "one is still asked"
-    );
+    let there = files(folder.path());
+    assert!(there.contains(&"closing".into()), "one is still asked");
     // The DNS does not answer about the other.
     collector.look(BEGIN + DAY + CONSENT_WAIT_MAX + 1, &mut Vec::new());
     let note = |domain: &str| format!("{}.json", report(domain));
