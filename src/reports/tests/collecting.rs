@@ -168,7 +168,12 @@ fn an_interval_that_is_over_becomes_a_file_a_domain_and_one_for_its_sender() {
             note("b.example")
         ]
     );
-    let notes = notes(folder.path());
+    check_notes(folder.path());
+}
+
+/// The notes of a day's two reports: the one that was answered about, and the one that was not.
+fn check_notes(folder: &Path) {
+    let notes = notes(folder);
     assert_eq!(notes[0]["recipients"][0]["uri"], "mailto:dmarc@a.example");
     assert_eq!(notes[0]["recipients"][0]["consent"], "given");
     assert_eq!(
