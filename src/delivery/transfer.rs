@@ -294,12 +294,29 @@ impl Streaming {
             chunk,
             times: heard.times,
         };
-        for piece in message.pieces {
-            streaming.gather(piece, message.undotted);
-        }
-        match streaming.send_on().await {
+        match streaming.begin(message).await {
             Ok(()) => Ok(streaming),
             Err(met) => failed(*met, streaming.lease),
+        }
+    }
+
+    /// Sends what has come of the message. That may be far more than a piece, and is not gathered as a whole: a copy of it would
+    /// lie outside the budget for bodies.
+    async fn begin(&mut self, message: &Message<'_>) -> Result<(), Box<Met>> {
+        let mut has_more = false;
+        for piece in message
+            .pieces
+            .iter()
+            .flat_map(|piece| piece.chunks(CHUNK_MAX))
+        {
+            has_more = self.gather(piece, message.undotted) != Room::Full;
+            if !has_more {
+                self.send_on().await?;
+            }
+        }
+        match has_more {
+            true => self.send_on().await,
+            false => Ok(()),
         }
     }
 

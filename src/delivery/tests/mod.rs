@@ -206,6 +206,30 @@ fn a_stream_is_delivered_without_a_session() {
 }
 
 #[test]
+fn what_a_stream_begins_with_is_sent_in_pieces() {
+    on_each_engine(|| async {
+        let peer = Peer::new(Script::offering(&["PIPELINING", "CHUNKING"]));
+        let rig = Rig::new(&[&peer]).await;
+        let envelope = envelope(&["joe@example.net"]);
+        let held = [BODY, &vec![b'x'; 20 * PIECE]].concat();
+        for pieces in [&[BODY, &held[..]][..], &[&held[..3 * PIECE]]] {
+            let mut message = rig.message(&envelope, pieces);
+            message.load.whole = false;
+            let outcome = open(&rig.pools, &message).await.unwrap().end(false).await;
+            assert!(outcome.is_accepted(), "{outcome:?}");
+            assert!(*peer.bodies().last().unwrap() == pieces.concat());
+        }
+        for command in peer.commands() {
+            if let Some(chunk) = command.strip_prefix("BDAT ") {
+                let size = chunk.split_whitespace().next().unwrap();
+                let octets = size.parse::<usize>().unwrap();
+                assert!(octets <= 2 * PIECE, "{command}");
+            }
+        }
+    });
+}
+
+#[test]
 fn what_each_recipient_met_is_kept_in_the_backends_own_words() {
     on_each_engine(|| async {
         let peer = Peer::new(Script::offering(&["PIPELINING"]));

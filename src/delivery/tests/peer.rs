@@ -147,6 +147,11 @@ impl Peer {
         self.shared.open.load(SeqCst)
     }
 
+    /// The commands that it heard, on all connections.
+    pub fn commands(&self) -> Vec<String> {
+        self.shared.commands.lock().unwrap().clone()
+    }
+
     /// The messages that it took.
     pub fn bodies(&self) -> Vec<Vec<u8>> {
         self.shared.bodies.lock().unwrap().clone()
