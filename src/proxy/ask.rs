@@ -2,7 +2,7 @@
 //! backend says of a recipient), keeps what is refused for the log, and passes the answer on.
 
 use super::{
-    known::Asked, peer::Peer, replies, session::Session, site::Site, trace,
+    candidate::Candidate, known::Asked, peer::Peer, replies, session::Session, site::Site, trace,
     transaction::Transaction, window::Held,
 };
 use crate::{
@@ -70,14 +70,18 @@ impl Session {
         let before = self.server.is_greeted().then(|| {
             let asking = self.peer.asking.as_ref();
             let greeting = asking.map(|asking| asking.inquiry.greeting());
-            Box::new((self.peer.judgement.clone(), greeting))
+            let candidate = self.peer.candidate.as_deref().map(Candidate::greeting);
+            Box::new((self.peer.judgement.clone(), greeting, candidate))
         });
         let answer = self.judge_in_parts(Asked::at(At::Hello)).await;
         if let (Answer::Refuse(_), Some(before)) = (&answer, before) {
-            let (judgement, greeting) = *before;
+            let (judgement, greeting, before) = *before;
             self.peer.judgement = judgement;
             if let (Some(asking), Some(greeting)) = (&mut self.peer.asking, greeting) {
                 asking.inquiry.go_back(greeting);
+            }
+            if let (Some(candidate), Some(before)) = (&mut self.peer.candidate, before) {
+                candidate.go_back(before);
             }
         }
         answer

@@ -4,7 +4,8 @@ use super::asking::Asking;
 use crate::{
     metrics::Counter,
     policy::{
-        At, CheckId, Facts, Judgement, Part, Policy, Shared, Verdict, authentication::BodyHashes,
+        At, CheckId, Facts, Greeting, Judgement, Part, Policy, Shared, Verdict,
+        authentication::BodyHashes,
     },
 };
 
@@ -119,6 +120,14 @@ impl Course {
     }
 }
 
+/// What both policies had said of a name in HELO: kept while another is judged.
+pub(super) struct CandidateGreeting {
+    judgement: Judgement,
+    greeting: Greeting,
+    live: Option<Said>,
+    own: Option<Said>,
+}
+
 /// What both policies have come to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compared {
@@ -200,6 +209,23 @@ impl Candidate {
         self.own.note(at, refusal);
     }
 
+    /// What is known of the name in HELO that is in force.
+    pub fn greeting(&self) -> CandidateGreeting {
+        CandidateGreeting {
+            judgement: self.judgement.clone(),
+            greeting: self.asking.inquiry.greeting(),
+            live: self.live.hello,
+            own: self.own.hello,
+        }
+    }
+
+    /// Goes back to a name: the policy in force has refused another.
+    pub fn go_back(&mut self, to: CandidateGreeting) {
+        self.judgement = to.judgement;
+        self.asking.inquiry.go_back(to.greeting);
+        (self.live.hello, self.own.hello) = (to.live, to.own);
+    }
+
     /// Judges at EHLO or MAIL what reads answers, by those that are there.
     pub fn judge_answers(&mut self, shadow: &Shadow, at: At, facts: &Facts<'_>) {
         if !self.own.is_over() {
@@ -278,6 +304,19 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_refused_leaves_what_was_said_of_the_one_before() {
+        let mut candidate = Candidate::default();
+        candidate.own.note(At::Hello, said(Word::Defer));
+        let before = candidate.greeting();
+        candidate.live.note(At::Hello, said(Word::Reject));
+        candidate.own.note(At::Hello, None);
+        candidate.go_back(before);
+        let compared = candidate.compare();
+        assert_eq!(compared.live.word, Word::Accept);
+        assert_eq!(compared.candidate.word, Word::Defer);
+    }
 
     fn said(word: Word) -> Option<Said> {
         (word != Word::Accept).then_some(Said { word, check: None })

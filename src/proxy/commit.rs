@@ -45,14 +45,14 @@ impl Session {
                 let payload = window.take_bytes();
                 let header = self.header_for_candidate(&payload);
                 let answer = self.commit_held(&mut transaction, payload).await;
-                self.judge_for_candidate(&header);
+                self.judge_for_candidate(&header).await;
                 answer
             }
             Body::Window(window) => {
                 let payload = window.bytes();
                 let answer = self.commit_window(&mut transaction, payload).await;
                 let end = header::end(payload).unwrap_or(payload.len());
-                self.judge_for_candidate(&payload[..end]);
+                self.judge_for_candidate(&payload[..end]).await;
                 answer
             }
             Body::Streaming(stream) => {
@@ -66,7 +66,7 @@ impl Session {
                 pace.pause();
                 self.verify(hashes, self.lookups_due()).await;
                 let answer = self.commit_stream(&mut transaction, way, &header).await;
-                self.judge_for_candidate(&header);
+                self.judge_for_candidate(&header).await;
                 answer
             }
             Body::Doomed(doomed) => {

@@ -25,7 +25,7 @@ use std::{net::IpAddr, sync::Arc};
 
 /// Signatures that are verified on the worker. One takes 24 µs with RSA of 2,048 bits, and to wake another thread and be
 /// woken by it took 8 to 60 µs (two threads and two queues, on a machine with other work). Most messages have one or two.
-const JOBS_HERE_MAX: usize = 2;
+pub(super) const JOBS_HERE_MAX: usize = 2;
 
 impl Session {
     /// Begins what can be asked from this point on, and sends the questions. Does nothing where the policy asks nothing, for
@@ -105,7 +105,6 @@ impl Session {
             return;
         };
         let jobs = message.close(body);
-        let run = |jobs: &[Job]| -> Vec<Verified> { jobs.iter().map(Job::run).collect() };
         let verified = match jobs.len() {
             0..=JOBS_HERE_MAX => run(&jobs),
             _ => compute(move || run(&jobs)).await.unwrap_or_default(),
@@ -215,6 +214,11 @@ impl Session {
         self.peer.asking = Some(asking);
         is_known
     }
+}
+
+/// Verifies signatures.
+pub(super) fn run(jobs: &[Job]) -> Vec<Verified> {
+    jobs.iter().map(Job::run).collect()
 }
 
 /// What questions are asked with.

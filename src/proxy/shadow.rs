@@ -10,18 +10,22 @@
 
 use super::{
     candidate::{Candidate, Shadow},
-    inquire::advance,
+    inquire::{JOBS_HERE_MAX, advance, run},
     known::Asked,
     session::Session,
 };
 use crate::{
+    net::compute,
     policy::{
         At, Breaches, Part,
         authentication::{Job, Verified},
     },
     smtp::header::{self, Index},
 };
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 impl Session {
     /// Begins the candidate's side of a client's session.
@@ -72,25 +76,74 @@ impl Session {
     }
 
     /// The fate of a message with this header is settled: judges what the candidate has not judged of it.
-    #[inline(never)]
-    pub fn judge_for_candidate(&mut self, header: &[u8]) {
-        let site = Arc::clone(&self.current.site);
-        let (Some(shadow), Some(mut candidate)) = (&site.shadow, self.peer.candidate.take()) else {
+    ///
+    /// The client has not heard of its message yet, which may be delivered: a fault of the candidate must not keep that from it, or it
+    /// sends the message again. A candidate that panics is no longer asked in this session.
+    pub async fn judge_for_candidate(&mut self, header: &[u8]) {
+        let Some(mut candidate) = self.peer.candidate.take() else {
             return;
         };
+        let Some(jobs) = survive(|| self.close_for_candidate(&mut candidate)) else {
+            return;
+        };
+        let verified = match jobs {
+            Some(jobs) if jobs.len() > JOBS_HERE_MAX => {
+                // Boxed: a session whose candidate verifies less must not hold the room for it.
+                let verified = Box::pin(compute(move || survive(|| run(&jobs)))).await;
+                Some(verified.flatten().unwrap_or_default())
+            }
+            Some(jobs) => Some(survive(|| run(&jobs)).unwrap_or_default()),
+            None => None,
+        };
+        self.judge_rest_for_candidate(candidate, verified.as_deref(), header);
+    }
+
+    /// What there is to compute for the candidate's own signatures, now that the body has ended. `None`: it has none.
+    fn close_for_candidate(&self, candidate: &mut Candidate) -> Option<Vec<Job>> {
+        let shadow = self.current.site.shadow.as_ref()?;
+        if candidate.refuses() {
+            return None;
+        }
+        let hashes = candidate.hashes.take()?;
+        advance(&self.place(), &shadow.policy, &mut candidate.asking);
+        let message = candidate.asking.inquiry.message_mut()?;
+        Some(message.close(hashes))
+    }
+
+    /// `verified`: what came of its own signatures.
+    #[inline(never)]
+    fn judge_rest_for_candidate(
+        &mut self,
+        mut candidate: Box<Candidate>,
+        verified: Option<&[Verified]>,
+        header: &[u8],
+    ) {
+        let site = Arc::clone(&self.current.site);
+        let Some(shadow) = &site.shadow else {
+            return;
+        };
+        let mut judged = Some(());
         if !candidate.refuses() {
             let lent = site.policy.verifies_for(&shadow.policy, self.profile());
             let live = self.peer.asking.as_mut().filter(|_| lent);
             if let Some(live) = live {
                 live.inquiry.lend_message(&mut candidate.asking.inquiry);
             }
-            candidate.late = !self.finish_inquiry(shadow, &mut candidate);
-            self.judge_whole(shadow, &mut candidate, header);
+            judged = survive(|| {
+                if let (Some(verified), Some(message)) =
+                    (verified, candidate.asking.inquiry.message_mut())
+                {
+                    message.conclude(verified);
+                }
+                let place = self.place();
+                candidate.late = !advance(&place, &shadow.policy, &mut candidate.asking);
+                self.judge_whole(shadow, &mut candidate, header);
+            });
             if let Some(live) = self.peer.asking.as_mut().filter(|_| lent) {
                 candidate.asking.inquiry.lend_message(&mut live.inquiry);
             }
         }
-        self.peer.candidate = Some(candidate);
+        self.peer.candidate = judged.map(|()| candidate);
     }
 
     /// The header section, where the message goes before the candidate is asked.
@@ -106,21 +159,6 @@ impl Session {
         if let Some(candidate) = &mut self.peer.candidate {
             candidate.follow();
         }
-    }
-
-    /// Goes on by what has been answered. False: something was not.
-    fn finish_inquiry(&self, shadow: &Shadow, candidate: &mut Candidate) -> bool {
-        let place = self.place();
-        let mut all = advance(&place, &shadow.policy, &mut candidate.asking);
-        if let Some(hashes) = candidate.hashes.take()
-            && let Some(message) = candidate.asking.inquiry.message_mut()
-        {
-            let jobs = message.close(hashes);
-            let verified: Vec<Verified> = jobs.iter().map(Job::run).collect();
-            message.conclude(&verified);
-            all = advance(&place, &shadow.policy, &mut candidate.asking);
-        }
-        all
     }
 
     /// What was asked, each recipient that was accepted, the header and the message.
@@ -164,5 +202,24 @@ impl Session {
                 return;
             }
         }
+    }
+}
+
+/// Does what must not harm others. `None`: it panicked, which the log has told.
+fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // What it changes is the candidate's, which is dropped then.
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_that_panics_ends_nothing_else() {
+        let nothing: [Job; 0] = [];
+        let at = nothing.len();
+        assert!(survive(|| nothing[at].run()).is_none());
+        assert_eq!(survive(|| 7), Some(7));
     }
 }

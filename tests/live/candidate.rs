@@ -89,6 +89,18 @@ crate::on_all_engines! {
         assert_eq!(read["differences"].as_array().map(Vec::len), Some(3));
     }
 
+    fn a_name_in_ehlo_that_is_refused_leaves_both_policies_with_the_one_before(engine) {
+        let backend = Backend::good(free_address());
+        let list = "[[policy.helo_list]]\nname = \"bad\"\nentries = [\"bad.example\"]\n";
+        let (gatepost, _folder) = start(engine, &backend, list, list);
+        let mut client = Client::hello_from(IpAddr::from([127, 0, 0, 3]), gatepost.smtp);
+        client.expect("EHLO bad.example", "550");
+        assert!(client.send("a@a.example", &["b@example.net"], "x\r\n").starts_with("250"));
+        let line = gatepost.log_line(&["from=a@a.example"]);
+        assert!(line.contains(" verdict=accept ") && !line.contains("shadow="), "{line}");
+        assert_eq!(count(&gatepost, "accept", "accept"), 1.0);
+    }
+
     fn a_header_is_judged_when_the_client_has_its_answer_already(engine) {
         let backend = Backend::good(free_address());
         let rules = "[[policy.header]]\nname = \"loud\"\nfield = \"X-Loud\"\nwhen = \"present\"\n";
