@@ -413,3 +413,31 @@ fn a_look_up_has_a_time_limit() {
         );
     }
 }
+
+#[test]
+fn a_signature_for_trusted_servers_that_pass_on_mail_of_strangers() {
+    let table = "[[dkim]]\ndomain = \"example.net\"\nselector = \"s1\"\nkey = \"/etc/s1.pem\"\n\
+        [limits]\nmessage_size = \"32MiB\"\n";
+    let file = |trusted: &str, role: &str, clients: &str| {
+        let text = with(table)
+            .replace("[[listener]]", &format!("{trusted}\n[[listener]]\n{role}"))
+            .replace("[limits]", &format!("{clients}\n[limits]"));
+        problems(&text)
+            .into_iter()
+            .filter(|problem| problem.message.contains("of strangers"))
+            .count()
+    };
+    let (network, both) = (
+        "trusted = [\"127.0.0.1\", \"10.0.0.0/8\"]",
+        "clients = [\"authenticated\", \"trusted\"]",
+    );
+    let submission = "role = \"submission\"\n";
+    assert_eq!(file(network, "", both), 1);
+    assert_eq!(file("", "", both), 0, "this machine alone is trusted");
+    assert_eq!(
+        file(network, submission, both),
+        0,
+        "strangers can't send here"
+    );
+    assert_eq!(file(network, "", ""), 0, "only accounts are signed for");
+}

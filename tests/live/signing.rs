@@ -48,8 +48,13 @@ impl Keys {
         self.folder.path().join(selector).with_extension("pem")
     }
 
-    /// Makes one for example.org; the table for the configuration.
+    /// Makes one for example.org; the table for the configuration. It signs for trusted clients too.
     fn make(&mut self, selector: &str, algorithm: &str) -> String {
+        self.make_plain(selector, algorithm) + "clients = [\"authenticated\", \"trusted\"]\n"
+    }
+
+    /// The same with the default clients.
+    fn make_plain(&mut self, selector: &str, algorithm: &str) -> String {
         let path = self.path(selector).display().to_string();
         let words = ["--domain", "example.org", "--selector", selector];
         let more = ["--algorithm", algorithm, "--json", "-o", &path];
@@ -198,7 +203,7 @@ crate::on_all_engines! {
 
     fn only_our_own_clients_and_domains_are_signed(engine) {
         let mut keys = Keys::new();
-        let table = keys.make("e", "ed25519");
+        let table = keys.make_plain("e", "ed25519");
         let backend = Backend::good(free_address());
         let gatepost = edge(engine, &backend, "", &(table.clone() + "clients = [\"trusted\"]\nsubdomains = false\n"));
         for (from, why) in [
@@ -217,11 +222,12 @@ crate::on_all_engines! {
         drop(gatepost);
         // A stranger that claims to be of ours, and a trusted client where only accounts are signed for.
         let message = format!("From: a@example.org\r\n{TO_AND_SUBJECT}\r\nx\r\n");
-        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + &table));
+        let trusting = "clients = [\"authenticated\", \"trusted\"]\n";
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + &table + trusting));
         let mut stranger = Client::hello_from(IpAddr::from([127, 0, 0, 9]), gatepost.smtp);
         assert!(stranger.send("a@example.org", &["b@example.net"], &message).starts_with("250"));
         keys.all_hold(&last(&backend), 0);
-        let gatepost = edge(engine, &backend, "", &(table + "clients = [\"authenticated\"]\n"));
+        let gatepost = edge(engine, &backend, "", &table);
         send(&gatepost, &message);
         keys.all_hold(&last(&backend), 0);
         gatepost.log_line(&["verdict=accept", "signed=no_key"]);
@@ -229,7 +235,7 @@ crate::on_all_engines! {
 
     fn an_account_is_signed_for(engine) {
         let mut keys = Keys::new();
-        let table = keys.make("r", "rsa");
+        let table = keys.make_plain("r", "rsa");
         let accounts = keys.folder.path().join("accounts");
         let mut user = Command::new(env!("CARGO_BIN_EXE_gatepost"))
             .args(["user", "add", "amy", "-a", "@example.org", "-f"])
@@ -241,7 +247,7 @@ crate::on_all_engines! {
         writeln!(user.stdin.take().expect("piped"), "secret").expect("it reads");
         assert!(user.wait().expect("ends").success());
         let backend = Backend::good(free_address());
-        let more = format!("{table}clients = [\"authenticated\"]\n\
+        let more = format!("{table}\
             [[credentials]]\nname = \"staff\"\nsource = \"file\"\nfile = \"{}\"\n[limits]\nwindow = \"64KiB\"\nheader = \"16KiB\"\n",
             accounts.display());
         let listener = "role = \"submission\"\nauth = [\"plain\"]\nauth_requires_tls = false\n";
@@ -435,7 +441,7 @@ fn config(folder: &Path, tables: &str) -> String {
 #[test]
 fn the_dns_is_compared_with_the_keys() {
     let mut keys = Keys::new();
-    let tables = keys.make("r", "rsa") + &keys.make("e", "ed25519");
+    let tables = keys.make_plain("r", "rsa") + &keys.make_plain("e", "ed25519");
     let file = config(keys.folder.path(), &tables);
     let answers = keys.folder.path().join("answers");
     let check = |text: &str| {

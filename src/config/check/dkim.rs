@@ -1,7 +1,10 @@
 //! `[[dkim]]`: names, and what of the rest would sign less than it says. The keys themselves are not looked at here: what is
 //! in them, `policy` judges.
 
-use crate::config::{Config, Dkim, DkimClient, SenderIdentity, Size, document::Document, entry};
+use crate::config::{
+    Config, Dkim, DkimClient, Role, SenderIdentity, Size, document::Document, entry,
+};
+use ipnet::IpNet;
 use std::collections::HashMap;
 
 /// Octets of a selector, dots included; the label below `_domainkey` must fit into a name.
@@ -40,6 +43,7 @@ pub fn check(config: &Config, at: &mut Document) {
     if !config.dkim.is_empty() {
         size(config, at);
         accounts(config, at);
+        relays(config, at);
     }
 }
 
@@ -137,6 +141,28 @@ fn size(config: &Config, at: &mut Document) {
     };
     let message = format!("messages above {most} ({cause}) are not signed");
     at.warning("limits.signing_window", message, hint.to_string());
+}
+
+/// Trusted servers that may pass on mail of strangers, for whose From a signature would vouch.
+fn relays(config: &Config, at: &mut Document) {
+    let is_foreign = |net: &IpNet| !net.network().is_loopback();
+    let trusts = !config.trusted_files.is_empty() || config.trusted.iter().any(is_foreign);
+    let mut listeners = config.listener.iter();
+    if !trusts || !listeners.any(|listener| listener.role == Role::Mx) {
+        return;
+    }
+    for (i, table) in config.dkim.iter().enumerate() {
+        if table.clients.contains(&DkimClient::Trusted) {
+            let message = "what a server in `trusted` passes on of strangers is signed, also a forged From in this domain";
+            let hint =
+                "leave \"trusted\" out, unless all clients in `trusted` write their own mail";
+            at.warning(
+                &format!("dkim[{i}].clients"),
+                message.into(),
+                hint.to_string(),
+            );
+        }
+    }
 }
 
 /// Accounts that may write any author, for whom a signature would vouch.

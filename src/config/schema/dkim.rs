@@ -31,7 +31,9 @@ pub struct Dkim {
     /// Whether authors in domains below this one are signed for too, where they have no table of their own. DMARC takes
     /// such a signature unless the record of the domain says `adkim=s`.
     pub subdomains: bool,
-    /// Whose messages are signed. Others never are, whatever their From says.
+    /// Whose messages are signed. Others never are, whatever their From says. Add `"trusted"` only where all clients in `trusted`
+    /// write their own mail: a server there that passes on mail of strangers, such as a secondary MX or a list server, would
+    /// have a forged From in your domain signed, and receivers would believe it.
     pub clients: Vec<DkimClient>,
     /// How header and body are made canonical before they are hashed (`c=`). `simple` breaks as soon as a server on the way
     /// folds a line anew or strips a space.
@@ -120,7 +122,7 @@ impl Default for Dkim {
             selector: String::new(),
             key: DkimKey::default(),
             subdomains: true,
-            clients: DkimClient::ALL.to_vec(),
+            clients: vec![DkimClient::Authenticated],
             canonicalization: Canonicalization::default(),
             expires_after: Time::secs(0),
             sign_also: Vec::new(),

@@ -105,7 +105,7 @@ pub struct Config {
     pub credentials: Vec<Credentials>,
     /// Keys that sign what our own users and servers send (DKIM, RFC 6376). There may be several: the domain of the author
     /// (From) says which sign, and all tables of one domain sign each message, so that RSA and Ed25519 can be used side
-    /// by side. Signed are messages of clients that have authenticated or are trusted, as `clients` says, up to
+    /// by side. Signed are messages of clients that have authenticated (or are trusted: `clients`), up to
     /// `limits.signing_window`; Date and Message-ID that `submission_fixes` adds are covered. Read again at a reload; where a
     /// key can't be read, the reload is refused.
     pub dkim: Vec<Dkim>,
