@@ -224,7 +224,7 @@ fn programs_read_it() {
 fn mistakes_are_told() {
     let folder = folder();
     let bad = folder.path().join("bad");
-    fs::write(&bad, "\na.example SRV x\n").expect("written");
+    fs::write(&bad, "\na.example NAPTR x\n").expect("written");
     let bad = bad.display().to_string();
     let base = [
         "--client",
@@ -240,7 +240,7 @@ fn mistakes_are_told() {
             64,
             "there is no listener \"mix\"; the configuration has mx, strict",
         ),
-        (&["--answers", &bad], 65, "bad: line 2: \"SRV\" is no type"),
+        (&["--answers", &bad], 65, "bad: line 2: \"NAPTR\" is no type"),
         (&["/no/such/file"], 65, "can't read /no/such/file"),
     ] {
         let (found, said) = explain(folder.path(), &[&base, more].concat());
