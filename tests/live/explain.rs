@@ -240,7 +240,11 @@ fn mistakes_are_told() {
             64,
             "there is no listener \"mix\"; the configuration has mx, strict",
         ),
-        (&["--answers", &bad], 65, "bad: line 2: \"NAPTR\" is no type"),
+        (
+            &["--answers", &bad],
+            65,
+            "bad: line 2: \"NAPTR\" is no type",
+        ),
         (&["/no/such/file"], 65, "can't read /no/such/file"),
     ] {
         let (found, said) = explain(folder.path(), &[&base, more].concat());
