@@ -49,7 +49,9 @@ crate::on_all_engines! {
         // The id of a transaction tells the worker: it was another one that took the ticket than the one that gave it.
         let workers = |resumed: bool| -> Vec<u64> {
             let log = site.gatepost.log();
-            let lines = log.lines().filter(|line| line.contains("resumed=yes") == resumed);
+            // A session has a line of its own beside that of its transaction.
+            let lines = log.lines().filter(|line| !line.contains("session_us="));
+            let lines = lines.filter(|line| line.contains("resumed=yes") == resumed);
             lines.filter_map(worker_of).collect()
         };
         wait_until("seventeen lines", || (workers(false).len() == 1 && workers(true).len() == 16).then_some(()));
