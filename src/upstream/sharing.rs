@@ -16,6 +16,12 @@ use std::time::Duration;
 /// does, by which its own share grows.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// A pool with no more connections than this is not shared out: a part of so few would be one connection, and a client that
+/// sends several messages at once would wait for itself.
+const SMALL: u32 = 16;
+/// So many times as large a small pool passes for: a third of it is all that there is, a sixth is half.
+const SMALL_PASSES_FOR: u32 = 4;
+
 /// A pool's connections, open or still to be opened, and those that messages and questions have, over all workers. Of
 /// backends that are left out none counts, unless all are.
 fn connections(pool: &Pool) -> (u32, u32) {
@@ -48,7 +54,10 @@ impl Pools {
         let local = self.local(pool).ok_or(LeaseError::NoPool)?;
         let shares = &local.pool.shares;
         let enter = || {
-            let (connections, leased) = connections(&local.pool);
+            let (connections, leased) = match connections(&local.pool) {
+                (few, leased) if few <= SMALL => (SMALL_PASSES_FOR * few, leased),
+                many => many,
+            };
             shares.enter(client, purpose, connections, leased)
         };
         if let Some(share) = enter() {
