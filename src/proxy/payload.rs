@@ -81,7 +81,7 @@ impl Session {
         let (site, judgement) = (&self.current.site, &self.peer.judgement);
         let is_wanted = match site.listeners[self.listener].explain_header {
             ExplainHeader::None => false,
-            ExplainHeader::Tagged => judgement.score() != 0.0,
+            ExplainHeader::Tagged => judgement.score() != 0.0 || judgement.tags().len() > 0,
             ExplainHeader::All => true,
         };
         if is_wanted {

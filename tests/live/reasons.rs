@@ -151,13 +151,14 @@ crate::on_all_engines! {
 
     fn the_message_says_why_where_that_is_wanted(engine) {
         let backend = Backend::good(free_address());
-        let policy = "[[policy.rule]]\nname = \"odd\"\nwhen = 'recipient.local == \"b\"'\nscore = 1.5\n";
+        let policy = "[[policy.rule]]\nname = \"odd\"\nwhen = 'recipient.local == \"b\"'\nscore = 1.5\n\
+            [[policy.rule]]\nname = \"marked\"\nwhen = 'recipient.local == \"d\"'\nthen = \"tag\"\n";
         let forged = "x-gatepost-status : score=0\r\n\tchecks=none\r\nSubject: x\r\n\r\nx\r\n";
-        for (word, plain, scored) in [("none", 1, 1), ("tagged", 0, 1), ("all", 1, 1)] {
+        for (word, plain, wanted) in [("none", 1, 1), ("tagged", 0, 1), ("all", 1, 1)] {
             let config = format!("{}[policy]\nexplain_header = \"{word}\"\n{policy}", pool(&[&backend], ""));
             let gatepost = Gatepost::start(engine, &config);
             let mut client = Client::hello(gatepost.smtp);
-            for (to, fields) in [("c@example.net", plain), ("b@example.net", scored)] {
+            for (to, fields) in [("c@example.net", plain), ("b@example.net", wanted), ("d@example.net", wanted)] {
                 assert!(client.send("a@a.example", &[to], forged).starts_with("250"));
                 let text = backend.with_messages(|all| all.last().map(|message| message.text())).expect("a message");
                 let count = text.to_lowercase().matches("x-gatepost-status").count();
