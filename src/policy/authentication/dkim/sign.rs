@@ -37,9 +37,10 @@ pub const OVERSIGNED: [&str; 14] = [
 ];
 
 /// Fields that are signed where they are. One that is added later does no harm: lists add Sender and List-Id.
-pub const SIGNED: [&str; 9] = [
+pub const SIGNED: [&str; 10] = [
     "sender",
     "list-id",
+    "list-archive",
     "list-help",
     "list-owner",
     "list-post",
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn fields_are_named_once_more_than_they_are() {
-        let header = b"From: a\r\nTo: b\r\nto: c\r\nSender: d\r\nX: e\r\nY: f\r\nY: g\r\n";
+        let header = b"From: a\r\nTo: b\r\nto: c\r\nSender: d\r\nList-Archive: h\r\nX: e\r\nY: f\r\nY: g\r\n";
         let fields: Vec<Field<'_>> = header::fields(header).collect();
         let also = ["y", "z", "to"].map(Box::from);
         let names = names_to_sign(&fields, &also).expect("a From");
@@ -288,6 +289,7 @@ mod tests {
             ("to", 3),
             ("cc", 1),
             ("sender", 1),
+            ("list-archive", 1),
             ("x", 0),
             ("y", 2),
             ("z", 0),
