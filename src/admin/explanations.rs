@@ -136,10 +136,7 @@ fn list(found: &Judgements, form: Form, key: &'static str) -> Response {
 fn kept(found: &Judgements) -> Value {
     let since = found.since.map(|micros| {
         let moment = jiff::Timestamp::from_microsecond(i64::try_from(micros).unwrap_or(0));
-        moment
-            .unwrap_or_default()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string()
+        format!("{:.0}", moment.unwrap_or_default())
     });
     let mut value = json!({ "kept": found.count, "since": since, "most": found.max });
     if found.missing > 0 {

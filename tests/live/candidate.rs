@@ -4,10 +4,10 @@ use crate::{
     backend::Backend,
     client::Client,
     delivery::pool,
-    harness::{Gatepost, free_address, http, wait_until},
+    harness::{Gatepost, check, free_address, http, wait_until},
     nameservers::{Nameservers, silent},
 };
-use std::{fs, net::IpAddr, path::Path, process::Command};
+use std::{fs, net::IpAddr, process::Command};
 
 const LIVE: &str = "[[policy.sender_list]]\nname = \"spammers\"\nentries = [\"spam.example\"]\n\
     [policy.client_rate]\nmessages = 5\nper = \"1h\"\n";
@@ -32,16 +32,6 @@ fn start(
         pool(&[backend], "")
     );
     (Gatepost::start(engine, &config), folder)
-}
-
-fn check(file: &Path) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args(["check", "-c"])
-        .arg(file)
-        .output();
-    let output = output.expect("runs");
-    assert_eq!(output.status.code(), Some(78), "{output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn count(gatepost: &Gatepost, live: &str, candidate: &str) -> f64 {
@@ -127,7 +117,9 @@ crate::on_all_engines! {
         // A broken candidate changes nothing, and is told with its place.
         let file = folder.path().join("candidate.toml");
         fs::write(&file, format!("{CANDIDATE}[[policy.rule]]\nname = \"x\"\nwhen = 'no_such_fact == 1'\nthen = \"reject\"\n")).expect("written");
-        let said = check(&gatepost.file());
+        let output = check(&gatepost.file());
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("no_such_fact") && said.contains("candidate.toml:14:") && said.contains("shadow_config"), "{said}");
         let (status, said) = http(gatepost.admin, "POST", "/reload");
         assert!(status == 422 && said.contains("no_such_fact"), "{status} {said}");

@@ -9,7 +9,7 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread::sleep,
     time::{Duration, Instant},
@@ -269,6 +269,22 @@ impl Gatepost {
             .and_then(|n| n.parse().ok())
             .expect("a number")
     }
+}
+
+/// `gatepost check` of a file.
+pub fn check(file: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args(["check", "-c"])
+        .arg(file)
+        .output()
+        .expect("runs")
+}
+
+/// `gatepost check` of a configuration, which is written to `checked.toml` in `folder`.
+pub fn checked(text: &str, folder: &Path) -> Output {
+    let file = folder.join("checked.toml");
+    fs::write(&file, text).expect("written");
+    check(&file)
 }
 
 /// One HTTP request: status and body.

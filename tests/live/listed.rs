@@ -3,13 +3,9 @@
 use crate::{
     backend::{Act, Backend},
     client::Client,
-    harness::{Gatepost, free_address, wait_until},
+    harness::{Gatepost, checked, free_address, wait_until},
 };
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, path::Path};
 
 /// Two routes to one backend: that of `example.net` and `bücher.example` takes what the file lists.
 fn routes(backend: &Backend, file: &Path) -> String {
@@ -21,16 +17,6 @@ fn routes(backend: &Backend, file: &Path) -> String {
         backend.address,
         file.display()
     )
-}
-
-fn checked(text: &str, folder: &Path) -> Output {
-    let file = folder.join("checked.toml");
-    fs::write(&file, text).expect("written");
-    Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args(["check", "-c"])
-        .arg(&file)
-        .output()
-        .expect("runs")
 }
 
 crate::on_all_engines! {

@@ -3,9 +3,8 @@
 use crate::{
     backend::Backend,
     client::Client,
-    harness::{Gatepost, free_address, home},
+    harness::{Gatepost, checked, free_address, home},
 };
-use std::process::Command;
 
 const FROM: &str = "a@sender.example";
 const LOUD: &str = "X-Loud: 1\r\n\r\nx\r\n";
@@ -84,7 +83,6 @@ crate::on_all_engines! {
 #[test]
 fn check_refuses_what_can_have_no_effect() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("edge.toml");
     let said = |more: &str| {
         let text = format!(
             "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
@@ -92,12 +90,7 @@ fn check_refuses_what_can_have_no_effect() {
              [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\nprofile = \"acme\"\n\
              [[policy.list]]\nname = \"partners\"\nentries = [\"192.0.2.1\"]\n{more}"
         );
-        std::fs::write(&file, text).expect("written");
-        let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-            .args(["check", "-c"])
-            .arg(&file)
-            .output()
-            .expect("runs");
+        let output = checked(&text, folder.path());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let acme = |policy: &str| format!("[[profile]]\nname = \"acme\"\n{policy}");

@@ -493,10 +493,7 @@ fn the_dns_is_compared_with_the_keys() {
     }
     // A key that is none fails `check` of the whole file too, at its place.
     fs::write(keys.path("e"), "nonsense").expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args(["check", "-c", &file])
-        .output()
-        .expect("runs");
+    let output = crate::harness::check(Path::new(&file));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.code() == Some(78) && said.contains("no PEM block") && said.contains(":18:"),

@@ -4,9 +4,8 @@ use crate::{
     backend::{Act, Backend},
     client::Client,
     delivery::pool,
-    harness::{Gatepost, free_address, wait_until},
+    harness::{Gatepost, checked, free_address, wait_until},
 };
-use std::process::Command;
 
 const FROM: &str = "a@sender.example";
 const TO: &[&str] = &["b@example.net"];
@@ -199,7 +198,6 @@ crate::on_all_engines! {
 #[test]
 fn check_knows_what_each_word_needs() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("edge.toml");
     let said = |policy: &str| {
         let text = format!(
             "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
@@ -208,12 +206,7 @@ fn check_knows_what_each_word_needs() {
              [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n\
              [[route]]\ndomains = [\"example.org\"]\npool = \"boxes\"\n{policy}"
         );
-        std::fs::write(&file, text).expect("written");
-        let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-            .args(["check", "-c"])
-            .arg(&file)
-            .output()
-            .expect("runs");
+        let output = checked(&text, folder.path());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let list = |then: &str| {

@@ -18,18 +18,7 @@ use crate::{
 use std::path::Path;
 
 fn signature(domain: &str, reason: Reason) -> SignatureResult {
-    SignatureResult {
-        domain: domain.into(),
-        selector: "s1".into(),
-        identity: format!("@{domain}").into(),
-        beginning: "".into(),
-        algorithm: None,
-        key_bits: None,
-        testing: false,
-        signed_length: None,
-        unsigned_octets: 0,
-        reason,
-    }
+    SignatureResult::of(domain, "s1", reason)
 }
 
 fn dmarc(conclusion: Conclusion, requested: Policy, testing: bool) -> Dmarc {

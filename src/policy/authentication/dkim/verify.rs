@@ -233,4 +233,21 @@ impl SignatureResult {
     pub fn passed(&self) -> bool {
         self.outcome() == Outcome::Pass
     }
+
+    /// One of which a test says what matters to it; `i=` is the domain.
+    #[cfg(test)]
+    pub(crate) fn of(domain: &str, selector: &str, reason: Reason) -> SignatureResult {
+        SignatureResult {
+            domain: domain.into(),
+            selector: selector.into(),
+            identity: format!("@{domain}").into(),
+            beginning: "".into(),
+            algorithm: None,
+            key_bits: None,
+            testing: false,
+            signed_length: None,
+            unsigned_octets: 0,
+            reason,
+        }
+    }
 }

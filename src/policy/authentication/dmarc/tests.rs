@@ -16,18 +16,7 @@ impl Answers for Zone {
 }
 
 fn signature(domain: &str, reason: Reason) -> SignatureResult {
-    SignatureResult {
-        domain: domain.into(),
-        selector: "s".into(),
-        identity: format!("@{domain}").into(),
-        beginning: "".into(),
-        algorithm: None,
-        key_bits: None,
-        testing: false,
-        signed_length: None,
-        unsigned_octets: 0,
-        reason,
-    }
+    SignatureResult::of(domain, "s", reason)
 }
 
 /// Answers from `records` (`_dmarc.` left out; `!` fails), all else is not there; names in `missing` don't exist.

@@ -8,16 +8,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 fn signature(domain: &str, identity: &str, reason: Reason) -> SignatureResult {
     SignatureResult {
-        domain: domain.into(),
-        selector: "s1".into(),
         identity: identity.into(),
         beginning: "dzdVyOfA".into(),
         algorithm: Some(Algorithm::RsaSha256),
         key_bits: Some(2048),
-        testing: false,
-        signed_length: None,
-        unsigned_octets: 0,
-        reason,
+        ..SignatureResult::of(domain, "s1", reason)
     }
 }
 
