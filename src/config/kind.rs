@@ -129,7 +129,10 @@ impl<'a> Kind<'a> {
             Kind::Format("workers") => "`auto` or number".into(),
             Kind::Format("listen") => "address, `unix:/path` or `off`".into(),
             Kind::Format("socket") => "address".into(),
-            Kind::Format("effect") => "`accept`, `defer`, `reject`, `close` or score".into(),
+            Kind::Format("effect") => {
+                "`accept`, `tag`, `greylist`, `defer`, `tarpit`, `quarantine`, `reject`, `close` or score"
+                    .into()
+            }
             Kind::Format(format) => (*format).into(),
         }
     }

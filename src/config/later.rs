@@ -13,7 +13,7 @@ const LATER: &[(&str, &str)] = &[
     ),
     (
         "spool",
-        "this version keeps nothing on disk: 250 is said only after a backend said it; remove the section",
+        "this version keeps no mail on disk: without a backend's 250 the client gets 451 and tries again; remove the section",
     ),
 ];
 

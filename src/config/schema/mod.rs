@@ -105,9 +105,9 @@ pub struct Config {
     pub credentials: Vec<Credentials>,
     /// Keys that sign what our own users and servers send (DKIM, RFC 6376). There may be several: the domain of the author
     /// (From) says which sign, and all tables of one domain sign each message, so that RSA and Ed25519 can be used side
-    /// by side. Signed are messages of clients that have authenticated (or are trusted: `clients`), up to
-    /// `limits.signing_window`; Date and Message-ID that `submission_fixes` adds are covered. Read again at a reload; where a
-    /// key can't be read, the reload is refused.
+    /// by side. A domain has 8 tables at most. Signed are messages of clients that have authenticated (or are trusted:
+    /// `clients`), up to `limits.signing_window`; Date and Message-ID that `submission_fixes` adds are covered. Read again
+    /// at a reload; where a key can't be read, the reload is refused.
     pub dkim: Vec<Dkim>,
     /// What is checked, and what happens then. Each check has an outcome (`then`), can be tried out with `mode =
     /// "shadow"`, and is named in the log line of each message that it matched.

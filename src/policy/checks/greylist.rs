@@ -1,9 +1,9 @@
 //! `[policy.greylist]`: a message whose score is high enough is put off when it comes for the first time. What is remembered
 //! is in `memory/greylist.rs`.
 //!
-//! Nobody who is known waits: clients that are trusted or have authenticated, clients that a client list or a list in the DNS
-//! lets in, and senders that our users have written to. A domain that answers for the client by SPF stands for all its
-//! servers, so that a message that comes again from another of them passes; otherwise the client's network does.
+//! No client or sender that is known waits: clients that are trusted or have authenticated, clients that a client list or a
+//! list in the DNS lets in, and senders that our users have written to. A domain that answers for the client by SPF stands for
+//! all its servers, so that a message that comes again from another of them passes; otherwise the client's network does.
 
 use super::{Check, Whom};
 use crate::{

@@ -1,4 +1,4 @@
-//! Greylisting: a first message is put off, and whoever comes again after a while gets it through. Programs that send
+//! Greylisting: a first message is put off, and a client that comes again after a while gets it through. Programs that send
 //! viruses and spam from other people's machines mostly don't come again; mail servers do (RFC 5321, section 4.5.4.1).
 //!
 //! What is remembered lies in three tables, so that no kind pushes out another:

@@ -14,7 +14,7 @@ use crate::{smtp::envelope::Path, state::Note};
 use reputation::Deed;
 use std::{hash::BuildHasher, net::IpAddr};
 
-/// How long somebody is known whom one of our users has written to, in seconds.
+/// How long an address is known that one of our users has written to, in seconds.
 const CORRESPONDENT: u64 = 90 * 86_400;
 /// Recipients of one message that are remembered so.
 const CORRESPONDENTS_AT_ONCE: usize = 100;
