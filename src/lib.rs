@@ -13,6 +13,7 @@ pub mod config;
 pub mod decimal;
 pub mod delivery;
 pub mod dns;
+pub mod files;
 pub mod http;
 pub mod log;
 pub mod lookup;

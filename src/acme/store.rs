@@ -4,12 +4,12 @@
 //! A certificate and its key are one file, for two could be of two orders.
 
 use super::{certificate::Certificate, schedule::History};
-use crate::log::say;
+use crate::{files, log::say};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -163,28 +163,14 @@ impl Store {
             .map_err(|why| format!("can't write {}: {why}", self.folder.join(name).display()))
     }
 
-    /// Beside the old one, on the disk, in its place, and that on the disk too.
     fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
-        let fresh = self.folder.join(format!("{name}.new"));
-        // What a crash left there may have any mode.
-        match fs::remove_file(&fresh) {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&fresh)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&fresh, self.folder.join(name))?;
-        File::open(&self.folder)?.sync_all()
+        let path = self.folder.join(name);
+        files::replace(&path, files::OWN, |file| file.write_all(text)).map(drop)
     }
 
     fn read(&self, name: &str) -> Option<String> {
         let mut text = String::new();
-        let file = match File::open(self.folder.join(name)) {
+        let file = match files::open(&self.folder.join(name)) {
             Ok(file) => file,
             Err(why) if why.kind() == io::ErrorKind::NotFound => return None,
             Err(why) => {

@@ -164,6 +164,9 @@ impl Service {
         let _ = self.lasting.spawn.set(Box::new(spawn));
     }
 
+    /// Entries of what is to outlive a restart at most.
+    pub const KEPT_MAX: usize = Throttle::KEPT_MAX;
+
     /// The counts of failures and who has logged in, to outlive a restart.
     #[must_use]
     pub fn sections(&self, now: Moment) -> Vec<Section> {

@@ -85,6 +85,9 @@ fn network(client: IpAddr) -> IpAddr {
 }
 
 impl Throttle {
+    /// Entries of what is to outlive a restart at most.
+    pub const KEPT_MAX: usize = CLIENTS_MAX + ACCOUNTS_MAX + PAIRS_MAX + KNOWN_MAX;
+
     /// What is to outlive a restart.
     pub fn sections(&self, now: Moment) -> Vec<Section> {
         vec![

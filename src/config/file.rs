@@ -1,9 +1,10 @@
 //! Opening the files that a configuration names, so that none of them can make a reload wait for ever.
 
+use crate::files;
 use std::{
-    fs::{File, FileType, OpenOptions},
+    fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -26,23 +27,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
-    match what(file.metadata()?.file_type()) {
-        None => Ok(file),
-        Some(what) => Err(io::Error::other(format!("it is {what}, not a file"))),
-    }
-}
-
-/// What it is if it's no file.
-fn what(kind: FileType) -> Option<&'static str> {
-    if kind.is_file() {
-        return None;
-    }
-    Some(match kind {
-        kind if kind.is_dir() => "a folder",
-        kind if kind.is_fifo() => "a FIFO",
-        kind if kind.is_socket() => "a socket",
-        _ => "a device",
-    })
+    files::regular(file)
 }
 
 #[cfg(test)]

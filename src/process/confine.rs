@@ -95,7 +95,10 @@ pub fn process(config: &Config, file: Option<&Path>) -> String {
     if config.process.sandbox == Sandbox::Off {
         return "sandbox off".into();
     }
-    let writes = written(config);
+    let writes: Vec<PathBuf> = written(config)
+        .into_iter()
+        .map(|(_, folder)| folder)
+        .collect();
     for folder in &writes {
         // What can't be made is told when something is to be written there.
         let _ = fs::create_dir_all(folder);
@@ -126,26 +129,28 @@ pub(super) fn keeper() {
     let _ = restrict(&[PathBuf::from("/")], &[], &[], &[]);
 }
 
-/// Folders that the process writes in.
-fn written(config: &Config) -> Vec<PathBuf> {
+/// Folders that the process writes in, each with its key.
+#[must_use]
+pub fn written(config: &Config) -> Vec<(&'static str, PathBuf)> {
     let mut found = Vec::new();
-    let mut folder_of = |file: &Path| found.push(parent(file));
     match &*config.log.to {
         "stdout" | "stderr" | "-" | "off" => {}
-        file => folder_of(Path::new(file)),
+        file => found.push(("log.to", parent(Path::new(file)))),
     }
     if let Some(file) = &config.admin.histogram_log {
-        folder_of(file);
+        found.push(("admin.histogram_log", parent(file)));
     }
     if config.maildir.listen.address().is_some() {
-        found.push(config.maildir.directory.clone());
+        found.push(("maildir.directory", config.maildir.directory.clone()));
     }
-    if config.policy.dmarc.reports.is_on() {
-        found.push(config.policy.dmarc.reports.directory.clone());
+    let reports = &config.policy.dmarc.reports;
+    if reports.is_on() {
+        found.push(("policy.dmarc.reports.directory", reports.directory.clone()));
     }
-    found.extend(config.state.directory.clone());
+    let state = config.state.directory.clone();
+    found.extend(state.map(|folder| ("state.directory", folder)));
     if config.acme.is_on() {
-        found.push(config.acme.store.clone());
+        found.push(("acme.store", config.acme.store.clone()));
     }
     found
 }

@@ -9,7 +9,7 @@ use super::{
     seen::Seen,
     table::Table,
 };
-use crate::log::say;
+use crate::{files, log::say};
 use std::{
     collections::VecDeque,
     fs::{self, File},
@@ -80,7 +80,7 @@ impl Collector {
             return Ok(());
         }
         fs::create_dir_all(&self.settings.directory)?;
-        let lock = File::create(self.settings.directory.join("lock"))?;
+        let lock = files::open_lock(&self.settings.directory.join("lock"))?;
         lock.try_lock()
             .map_err(|_| io::Error::other("another process has it"))?;
         // What was over while we waited is in memory alone so far.

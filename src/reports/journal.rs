@@ -6,14 +6,15 @@
 
 use super::{
     seen::{Published, Row, Seen},
-    table::{DOMAINS_MAX, Table},
+    table::{DOMAINS_MAX, TABLE_OCTETS_MAX, Table},
 };
+use crate::files;
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     hash::BuildHasher,
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
@@ -23,6 +24,8 @@ use std::{
 const OCTETS_MIN: u64 = 1 << 20;
 /// Octets of a line that is read: more than any row takes.
 const LINE_MAX: u64 = 64 * 1024;
+/// Octets of a file that are read: more than one that is written anew in time has.
+const READ_MAX: u64 = 8 * TABLE_OCTETS_MAX as u64;
 
 /// The interval that a journal is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +87,10 @@ impl Journal {
         }
         let limit = OCTETS_MIN.max(4 * whole.octets() as u64);
         let written = match self.file.take().filter(|_| self.octets < limit) {
-            Some(file) => append(file, fresh, None, &mut self.published),
+            Some(mut file) => {
+                let octets = append(&mut file, fresh, None, &mut self.published)?;
+                file.sync_data().map(|()| (file, octets))
+            }
             None => self.write_anew(interval, whole),
         };
         let (file, octets) = written?;
@@ -93,12 +99,13 @@ impl Journal {
     }
 
     fn write_anew(&mut self, interval: &Interval, whole: &Table) -> io::Result<(File, u64)> {
-        let beside = self.path.with_extension("new");
-        let file = File::create(&beside)?;
         self.published.clear();
-        let written = append(file, whole, Some(interval), &mut self.published)?;
-        fs::rename(&beside, &self.path)?;
-        Ok(written)
+        let mut octets = 0;
+        let file = files::replace(&self.path, files::GROUP, |file| {
+            octets = append(file, whole, Some(interval), &mut self.published)?;
+            Ok(())
+        })?;
+        Ok((file, octets))
     }
 
     /// Gives the file another name: its interval is over.
@@ -111,13 +118,13 @@ impl Journal {
     }
 }
 
-/// Adds lines, and has them on the disk before it comes back.
+/// Adds lines. Octets that the file has then.
 fn append(
-    file: File,
+    file: &mut File,
     table: &Table,
     interval: Option<&Interval>,
     known: &mut HashMap<Box<str>, u64>,
-) -> io::Result<(File, u64)> {
+) -> io::Result<u64> {
     let mut out = BufWriter::new(file);
     let mut line = |value: serde_json::Result<Vec<u8>>| -> io::Result<()> {
         out.write_all(&value?)?;
@@ -143,9 +150,7 @@ fn append(
         }
     }
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_data()?;
-    let octets = file.metadata()?.len();
-    Ok((file, octets))
+    Ok(file.metadata()?.len())
 }
 
 /// Reads a journal. `None`: there is none that says which interval it is about.
@@ -153,19 +158,20 @@ fn append(
 /// # Errors
 /// It can't be read.
 pub fn read(path: &Path) -> io::Result<Option<(Interval, Table)>> {
-    let file = match OpenOptions::new().read(true).open(path) {
+    let file = match files::open(path) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let mut lines = BufReader::new(file);
+    let mut lines = BufReader::new(io::Read::take(file, READ_MAX));
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| -> io::Result<bool> {
         line.clear();
         Ok(io::Read::take(&mut lines, LINE_MAX).read_until(b'\n', line)? > 0)
     };
     next(&mut line)?;
-    let Ok(interval) = serde_json::from_slice::<Interval>(&line) else {
-        return Ok(None);
+    let interval = match serde_json::from_slice::<Interval>(&line) {
+        Ok(interval) if is_name(&interval.id) => interval,
+        _ => return Ok(None),
     };
     let mut table = Table::default();
     let mut known: BTreeMap<Box<str>, Published> = BTreeMap::new();
@@ -173,7 +179,8 @@ pub fn read(path: &Path) -> io::Result<Option<(Interval, Table)>> {
         match serde_json::from_slice(&line) {
             Ok(Entry::Published(published)) => {
                 // A file of another's making must not take more than the table may hold.
-                if known.len() < DOMAINS_MAX || known.contains_key(&published.domain) {
+                let has_room = known.len() < DOMAINS_MAX || known.contains_key(&published.domain);
+                if has_room && is_name(&published.domain) {
                     known.insert(published.domain.clone(), published.into_owned());
                 }
             }
@@ -189,4 +196,9 @@ pub fn read(path: &Path) -> io::Result<Option<(Interval, Table)>> {
         }
     }
     Ok(Some((interval, table)))
+}
+
+/// Whether it can be a part of a file's name: one with a slash would lead to another folder.
+fn is_name(text: &str) -> bool {
+    !text.contains(|c: char| c == '/' || c.is_control())
 }

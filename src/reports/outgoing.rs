@@ -7,14 +7,10 @@ use super::{
     table::Report,
     xml::{self, Period},
 };
-use crate::policy::authentication::dmarc::Consent;
+use crate::{files, policy::authentication::dmarc::Consent};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::io::{self, Write};
 
 /// Octets of a file's name, most file systems' limit less what `.json` and a name of ours while it is written take.
 const NAME_MAX: usize = 240;
@@ -57,11 +53,13 @@ pub fn report(
     };
     let text = xml::write(settings, period, report);
     let name = file_name(&attachment(settings, interval, domain));
-    whole(&settings.directory.join(name), |file| {
+    let path = settings.directory.join(name);
+    let written = files::replace(&path, files::GROUP, |file| {
         let mut packed = GzEncoder::new(file, Compression::default());
         packed.write_all(text.as_bytes())?;
         packed.finish().map(drop)
-    })
+    });
+    written.map(drop)
 }
 
 /// Writes who should get it. `consents`: what is known of each address that the domain names, in its order.
@@ -101,20 +99,7 @@ pub fn recipients(
         "recipients": all.collect::<Vec<Value>>(),
     });
     let name = format!("{}.json", file_name(&attachment));
-    whole(&settings.directory.join(name), |mut file| {
-        writeln!(file, "{note:#}")
-    })
-}
-
-/// Writes a file so that it is there as a whole or not at all.
-fn whole(path: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let written = File::create(&beside).and_then(|file| {
-        write(&file)?;
-        file.sync_data()
-    });
-    written
-        .and_then(|()| fs::rename(&beside, path))
-        .inspect_err(|_| drop(fs::remove_file(&beside)))
+    let path = settings.directory.join(name);
+    let written = files::replace(&path, files::GROUP, |file| writeln!(file, "{note:#}"));
+    written.map(drop)
 }

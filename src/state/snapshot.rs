@@ -16,6 +16,8 @@ const VERSION: u32 = 1;
 const DIGEST: usize = 32;
 /// Sections of a snapshot.
 const SECTIONS_MAX: usize = 64;
+/// Octets of an entry.
+const ENTRY: usize = 16;
 
 /// This moment, by the clock that ticks are counted by and by the calendar. Ticks start anew with the machine, so that a
 /// snapshot has times of the calendar.
@@ -103,7 +105,7 @@ impl Snapshot {
     /// As octets.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + self.entries() * 16);
+        let mut out = Vec::with_capacity(256 + self.entries() * ENTRY);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(self.secret.octets());
@@ -126,28 +128,49 @@ impl Snapshot {
         out
     }
 
+    /// The most octets with so many entries.
+    #[must_use]
+    pub const fn octets_max(entries: usize) -> u64 {
+        let around = Snapshot::HEAD + 12 + 16 + DIGEST + SECTIONS_MAX * (1 + 255 + 16);
+        (around + entries * ENTRY) as u64
+    }
+
+    /// Octets of its magic and its version.
+    pub const HEAD: usize = MAGIC.len() + 4;
+
+    /// Whether what begins so can be one.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the operator.
+    pub fn look_at_head(octets: &[u8]) -> Result<(), String> {
+        let rest = octets.strip_prefix(MAGIC).ok_or("it is no such file")?;
+        let (version, _) = rest.split_first_chunk().ok_or_else(cut)?;
+        match u32::from_le_bytes(*version) {
+            VERSION => Ok(()),
+            version => Err(format!(
+                "it is of version {version}, and this program writes and reads version {VERSION}"
+            )),
+        }
+    }
+
     /// From octets.
     ///
     /// # Errors
     /// What is wrong with them, for the operator.
     pub fn decode(octets: &[u8]) -> Result<Snapshot, String> {
-        let cut = || String::from("it is cut short");
-        let rest = octets.strip_prefix(MAGIC).ok_or("it is no such file")?;
-        let (version, _) = rest.split_first_chunk().ok_or_else(cut)?;
-        let version = u32::from_le_bytes(*version);
-        if version != VERSION {
-            return Err(format!(
-                "it is of version {version}, and this program writes and reads version {VERSION}"
-            ));
-        }
+        Snapshot::look_at_head(octets)?;
         let (content, sum) = octets.split_last_chunk::<DIGEST>().ok_or_else(cut)?;
         if digest(&SHA256, content).as_ref() != sum {
             return Err("its checksum is wrong: it is damaged or cut short".into());
         }
         // From here on it is as it was written; a length that is wrong all the same must not be believed.
-        let content = content.get(MAGIC.len() + 4..).ok_or_else(cut)?;
+        let content = content.get(Snapshot::HEAD..).ok_or_else(cut)?;
         Reader(content).snapshot().ok_or_else(cut)
     }
+}
+
+fn cut() -> String {
+    "it is cut short".into()
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -189,9 +212,9 @@ impl<'a> Reader<'a> {
         let name = std::str::from_utf8(self.some(usize::from(length))?).ok()?;
         let shape = self.number()?;
         let entries = usize::try_from(self.number()?).ok()?;
-        let octets = self.some(entries.checked_mul(16)?)?;
+        let octets = self.some(entries.checked_mul(ENTRY)?)?;
         let number = |octets: &[u8]| octets.try_into().map_or(0, u64::from_le_bytes);
-        let entries = octets.chunks_exact(16);
+        let entries = octets.chunks_exact(ENTRY);
         Some(Section {
             name: name.into(),
             shape,

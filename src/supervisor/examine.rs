@@ -4,7 +4,7 @@
 
 use super::{
     candidate::{self, rules},
-    exposed::exposed,
+    exposed::{exposed, open_folders},
 };
 use crate::{
     auth,
@@ -54,6 +54,9 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
     }
     for (key, problem, hint) in exposed(&loaded.config) {
         warnings.push(loaded.problem(Severity::Warning, &key, problem, Some(hint)));
+    }
+    for (key, problem, hint) in open_folders(&loaded.config) {
+        warnings.push(loaded.problem(Severity::Warning, key, problem, Some(hint)));
     }
     for (problem, is_warning) in rules(&loaded) {
         match is_warning {

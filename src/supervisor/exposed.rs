@@ -1,13 +1,14 @@
-//! Files with secrets that other users of the machine can read. The service runs all the same: where the machine has no
-//! other users nothing is lost, and a mode is mended without a restart.
+//! Files with secrets that other users of the machine can read, and folders of ours that they can write in. The service runs all
+//! the same: where the machine has no other users nothing is lost, and a mode is mended without a restart.
 //!
 //! Account files are held to more: they are refused (`auth::accounts`), because hashes are guessed at leisure.
 
-use crate::config::Config;
+use crate::{config::Config, process::confine};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 /// What everyone may do with a file, and with a folder on the way to it.
 const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
 const OTHERS_PASS: u32 = 0o001;
 
 /// The files of a configuration that must be nobody else's, each with its key.
@@ -45,7 +46,7 @@ fn secrets(config: &Config) -> Vec<(String, &Path)> {
 pub fn exposed(config: &Config) -> Vec<(String, String, String)> {
     let secrets = secrets(config).into_iter();
     let open = secrets.filter_map(|(key, file)| {
-        let mode = readable_mode(file)?;
+        let mode = open_mode(file, OTHERS_READ)?;
         let file = file.display();
         let problem = format!("every user of this machine can read {file} (mode {mode:03o})");
         Some((
@@ -57,8 +58,26 @@ pub fn exposed(config: &Config) -> Vec<(String, String, String)> {
     open.collect()
 }
 
-/// The mode of a file that everyone can read; `None` where the mode, or a folder on the way, keeps them out.
-fn readable_mode(file: &Path) -> Option<u32> {
+/// Folders that the process writes in and others can write in too, who could put files and links there in place of ours: the
+/// key, what is wrong, what to do.
+#[must_use]
+pub fn open_folders(config: &Config) -> Vec<(&'static str, String, String)> {
+    let folders = confine::written(config).into_iter();
+    let open = folders.filter_map(|(key, folder)| {
+        let mode = open_mode(&folder, OTHERS_WRITE)?;
+        let folder = folder.display();
+        let problem = format!("every user of this machine can write in {folder} (mode {mode:03o})");
+        Some((
+            key,
+            problem,
+            format!("use a folder of its own, or chmod o-w {folder}"),
+        ))
+    });
+    open.collect()
+}
+
+/// The mode of a file or folder that everyone may use so; `None` where the mode, or a folder on the way, keeps them out.
+fn open_mode(file: &Path, right: u32) -> Option<u32> {
     let whole = fs::canonicalize(file).ok()?;
     let mode = |path: &Path| {
         fs::metadata(path)
@@ -68,13 +87,40 @@ fn readable_mode(file: &Path) -> Option<u32> {
     let own = mode(&whole)?;
     let passes = |folder: &Path| mode(folder).is_some_and(|mode| mode & OTHERS_PASS != 0);
     let reaches = whole.ancestors().skip(1).all(passes);
-    (own & OTHERS_READ != 0 && reaches).then_some(own & 0o777)
+    (own & right != 0 && reaches).then_some(own & 0o777)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Certificate;
+
+    #[test]
+    fn a_folder_of_ours_that_everyone_can_write_in_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.state.directory = Some(folder.path().join("state"));
+        config.log.to = folder.path().join("log/mail.log").display().to_string();
+        config.policy.dmarc.reports.directory = folder.path().join("reports");
+        for (name, mode) in [("state", 0o777), ("log", 0o1777), ("reports", 0o775)] {
+            let inner = folder.path().join(name);
+            fs::create_dir(&inner).expect("made");
+            fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).expect("ours");
+        }
+        let set = |mode| {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("ours");
+        };
+        set(0o755);
+        let found = open_folders(&config);
+        let keys: Vec<&str> = found.iter().map(|(key, ..)| *key).collect();
+        assert_eq!(keys, ["log.to", "state.directory"]);
+        assert!(found[1].1.contains("(mode 777)"), "{}", found[1].1);
+        set(0o700);
+        assert!(
+            open_folders(&config).is_empty(),
+            "the others don't get there"
+        );
+    }
 
     #[test]
     fn a_key_that_everyone_can_read_is_found() {

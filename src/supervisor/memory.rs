@@ -3,7 +3,7 @@
 
 use crate::{
     auth::Service,
-    config,
+    config::Config,
     log::say,
     metrics::{Counter, Gauge, Registry, Scope},
     net::now,
@@ -26,9 +26,12 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Reads what was kept; says what it found.
-    pub fn load(config: &config::State) -> (Memory, Option<Box<Snapshot>>) {
-        let store = config.directory.as_deref().map(Store::new);
-        let kept = store.as_ref().and_then(|store| found(store, store.load()));
+    pub fn load(config: &Config) -> (Memory, Option<Box<Snapshot>>) {
+        let store = config.state.directory.as_deref().map(Store::new);
+        let entries = Shared::kept_max(&config.policies()) + Service::KEPT_MAX;
+        let kept = store
+            .as_ref()
+            .and_then(|store| found(store, store.load(entries)));
         let memory = Memory {
             store,
             secret: kept

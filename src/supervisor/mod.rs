@@ -137,7 +137,7 @@ impl Process {
         let choice = net::probe(config.io, cores.len()).map_err(unavailable)?;
         inform(&registry, &choice);
         let maildir = Maildir::start(&config).map_err(unavailable)?;
-        let (memory, kept) = memory::Memory::load(&config.state);
+        let (memory, kept) = memory::Memory::load(&config);
         let shared = Arc::new(Shared::with_secret(&config.policies(), memory.secret));
         let rules = admin::Rules::build(&config).map_err(|why| RunError::Config(vec![why]))?;
         let in_force = InForce {

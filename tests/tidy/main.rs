@@ -16,12 +16,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("characters", &[]),
     ("decimal", &[]),
     ("bind_error", &[]),
+    ("files", &[]),
     ("proxy_protocol", &["decimal"]),
     ("smtp", &["characters", "decimal"]),
     ("metrics", &[]),
     ("log", &["characters", "decimal"]),
-    ("config", &["characters", "smtp"]),
-    ("state", &[]),
+    ("config", &["characters", "files", "smtp"]),
+    ("state", &["files"]),
     ("threads", &[]),
     ("dns", &[]),
     ("lookup", &["net", "dns", "smtp", "log", "config"]),
@@ -56,7 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["dns", "smtp", "state", "metrics", "log", "config"],
     ),
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
-    ("reports", &["policy", "metrics", "log", "config"]),
+    ("reports", &["policy", "files", "metrics", "log", "config"]),
     (
         "upstream",
         &[
@@ -105,7 +106,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("process", &["net", "log", "config"]),
     ("quickstart", &["net", "smtp", "metrics", "log", "config"]),
-    ("acme", &["http", "tls", "metrics", "log", "config"]),
+    (
+        "acme",
+        &["http", "tls", "files", "metrics", "log", "config"],
+    ),
     ("http", &["bind_error"]),
     ("admin", &["record", "http", "metrics", "log", "config"]),
     (

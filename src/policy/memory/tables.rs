@@ -109,6 +109,11 @@ impl Memory {
         adapted
     }
 
+    /// Entries of its tables at most: those of the greylist, correspondents, reputations, clients that have waited.
+    pub fn kept_max(configs: &[config::Policy]) -> usize {
+        (3 + 1) * greylist_slots(configs) + 2 * reputation_slots(configs) + PASSED_MAX
+    }
+
     /// Its tables: their names, what tells their shapes apart, and what they hold.
     pub fn tables(&self) -> Vec<(&'static str, u64, &Notes)> {
         let mut all = vec![

@@ -145,6 +145,22 @@ impl Shared {
         tables
     }
 
+    /// Entries of what is to outlive a restart at most, in tables of the sizes that these configurations ask for.
+    #[must_use]
+    pub fn kept_max(configs: &[config::Policy]) -> usize {
+        let rates: [fn(&config::Policy) -> &config::Rate; 3] = [
+            |config| &config.client_rate,
+            |config| &config.prefix_rate,
+            |config| &config.sender_rate,
+        ];
+        let rates = rates
+            .map(|rate| largest(configs, rate))
+            .iter()
+            .sum::<usize>();
+        let rules = ["rate", "rate_window"].map(|function| rule_slots(configs, function));
+        rates + rules.iter().sum::<usize>() + Memory::kept_max(configs)
+    }
+
     /// What is to outlive a restart.
     #[must_use]
     pub fn sections(&self, now: Moment) -> Vec<Section> {

@@ -7,7 +7,6 @@ use crate::{
 };
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
     thread,
@@ -24,38 +23,47 @@ fn inbox(folder: &Path, interval: u64) -> Arc<Inbox> {
     inbox
 }
 
+/// Whether this process has a file open.
+fn is_open(file: &Path) -> bool {
+    let open = fs::read_dir("/proc/self/fd").expect("Linux has it");
+    open.flatten()
+        .any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == file))
+}
+
 #[test]
 fn the_disk_is_waited_for_without_a_lock_that_others_take() {
     let folder = tempfile::tempdir().expect("a folder");
-    let fifo = folder.path().join("closing-0123456789abcdef");
-    let other = File::create(folder.path().join("lock")).expect("created");
-    other.try_lock().expect("free");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
-    // Until the folder is free the thread reads nothing in it.
-    let inbox = inbox(folder.path(), 1);
-    assert!(inbox.give(seen("a.example", "192.0.2.1")));
-    while !inbox.queue.is_empty() {
-        thread::sleep(Duration::from_millis(10));
-    }
-    drop(other);
-    // At the end of the interval it takes the folder, and waits for a disk that does not answer.
-    let disk = loop {
-        let mut options = OpenOptions::new();
-        let opened = options
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(&fifo);
-        match opened {
-            Ok(disk) => break disk,
-            // No reader yet.
-            Err(_) => thread::sleep(Duration::from_millis(10)),
+    let folder = fs::canonicalize(folder.path()).expect("it is there");
+    let large = folder.join("closing-0123456789abcdef");
+    // Seen in the middle of it or not: where the file was read before we have looked, it is read again.
+    loop {
+        fs::create_dir_all(&folder).expect("a folder");
+        let other = File::create(folder.join("lock")).expect("created");
+        other.try_lock().expect("free");
+        let head = "{\"begin\":0,\"end\":1,\"id\":\"0123456789abcdef\"}\n";
+        fs::write(&large, head).expect("written");
+        // A file with a hole, which takes a while to read.
+        let file = OpenOptions::new().write(true).open(&large);
+        file.and_then(|file| file.set_len(1 << 40)).expect("made");
+        // Until the folder is free the thread reads nothing in it.
+        let inbox = inbox(&folder, 1);
+        assert!(inbox.give(seen("a.example", "192.0.2.1")));
+        while !inbox.queue.is_empty() {
+            thread::sleep(Duration::from_millis(10));
         }
-    };
-    assert!(inbox.wanted.try_lock().is_ok());
-    assert!(inbox.answered.try_lock().is_ok());
-    fs::remove_file(&fifo).expect("there");
-    drop(disk);
-    inbox.finish();
+        drop(other);
+        // At the end of the interval it takes the folder, and waits for the disk.
+        while large.exists() && !is_open(&large) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let is_free = inbox.wanted.try_lock().is_ok() && inbox.answered.try_lock().is_ok();
+        let is_waiting = is_open(&large);
+        inbox.finish();
+        if is_waiting {
+            assert!(is_free);
+            break;
+        }
+    }
 }
 
 #[test]
