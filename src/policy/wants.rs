@@ -15,7 +15,7 @@ pub(super) enum Want {
     No,
     /// For Authentication-Results and the log: of clients on the internet alone.
     Told,
-    /// Something decides by it.
+    /// Something decides by it, or a report tells of it: of every client.
     Decides,
 }
 
@@ -76,8 +76,8 @@ impl Wants {
         self.arc = self.arc.max(others.arc);
     }
 
-    /// Something decides by DMARC, and so by what it rests on.
-    pub fn decide_by_dmarc(&mut self) {
+    /// Something needs DMARC of every client, and so what it rests on.
+    pub fn need_dmarc(&mut self) {
         (self.spf, self.dkim, self.dmarc) = (Want::Decides, Want::Decides, Want::Decides);
     }
 

@@ -285,6 +285,14 @@ fn limits_that_help_nobody() {
         .config
         .limits;
     assert_eq!(small.header, small.window);
+    let reports = "[policy.dmarc.reports]\ndirectory = \"/tmp\"\nemail = \"a@b.example\"\n";
+    assert_eq!(config::parse("t", &with(reports)).unwrap().warnings, []);
+    let off = with(&format!("[policy.dmarc]\nmode = \"off\"\n{reports}"));
+    let told = &config::parse("t", &off).unwrap().warnings;
+    assert!(
+        told[0].message.starts_with("no reports are collected"),
+        "{told:?}"
+    );
     let few = config::parse("t", &with("[limits]\nrecipients = 10\n")).unwrap();
     assert_eq!(
         few.warnings[0].message,

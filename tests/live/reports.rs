@@ -136,6 +136,23 @@ crate::on_all_engines! {
         }
     }
 
+    fn what_has_no_effect_is_reported(engine) {
+        let Some(dns) = Nameservers::start() else { return };
+        let backend = Backend::good(free_address());
+        let folder = tempfile::tempdir().expect("a folder");
+        let policy = format!(
+            "[policy.dmarc]\nreject = \"accept\"\nfail = \"accept\"\n[policy.dmarc.reports]\ndirectory = \"{}\"\n\
+             email = \"postmaster@edge.example\"\ninterval = \"1d\"\n",
+            folder.path().display()
+        );
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + &dns.config("") + &policy));
+        assert!(send(&gatepost, &SIGNED.replace("hungry", "thirsty")).starts_with("250"));
+        gatepost.process.signal("TERM");
+        let kept = wait_until("it is collected", || fs::read_to_string(folder.path().join("collecting")).ok());
+        assert!(kept.contains("\"source\":\"127.0.0.9\""), "{kept}");
+        assert!(kept.contains("\"author\":\"football.example.com\""), "{kept}");
+    }
+
     fn what_was_seen_outlives_the_process(engine) {
         let Some(dns) = Nameservers::start() else { return };
         let backend = Backend::good(free_address());

@@ -16,6 +16,7 @@ const TABLE_MAX: u32 = 10_000_000;
 pub fn check(config: &Config, at: &mut Document) {
     tables(&config.policy, "policy", &|_, _| true, at);
     reports(&config.policy.dmarc.reports, at);
+    reported(config, at);
     fate::check(config, &config.policy, "policy", &|_, _| true, at);
     for (i, listener) in config.listener.iter().enumerate() {
         if !listener.policy.is_empty() {
@@ -63,6 +64,19 @@ fn reports(reports: &DmarcReports, at: &mut Document) {
             &format!("{base}.interval"),
             message,
             "1d is usual".to_string(),
+        );
+    }
+}
+
+/// What is not judged can't be reported.
+fn reported(config: &Config, at: &mut Document) {
+    let is_off = |policy: &Policy| policy.dmarc.mode == Mode::Off;
+    if config.policy.dmarc.reports.is_on() && config.policies().iter().all(is_off) {
+        at.warning(
+            "policy.dmarc.reports",
+            "no reports are collected: `policy.dmarc.mode` is \"off\", and no message is judged"
+                .into(),
+            "write mode = \"on\"; results without a key of their own have no effect".to_string(),
         );
     }
 }

@@ -125,11 +125,16 @@ pub fn dmarc(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
             ),
         ],
     };
-    check(builder, &said, true, dmarc_result, |wants, want| {
-        wants.spf = wants.spf.max(want);
-        wants.dkim = wants.dkim.max(want);
-        wants.dmarc = wants.dmarc.max(want);
-    })
+    let want: fn(&mut Wants, Want) = match rules.reports.is_on() {
+        // A report tells of every message, also where no result has an effect.
+        true => |wants, _| wants.need_dmarc(),
+        false => |wants, want| {
+            wants.spf = wants.spf.max(want);
+            wants.dkim = wants.dkim.max(want);
+            wants.dmarc = wants.dmarc.max(want);
+        },
+    };
+    check(builder, &said, true, dmarc_result, want)
 }
 
 /// By which key a message is judged. `None`: a sealer that is believed vouches for it.

@@ -175,7 +175,7 @@ impl Check for Lists {
             wants.reads_lists = true;
             wants.waits |= 1 << list.at as u16;
             if wants_signatures(list.list.zone()) {
-                wants.decide_by_dmarc();
+                wants.need_dmarc();
             }
         }
     }

@@ -159,7 +159,7 @@ impl Check for Rules {
                     Need::SenderDomain => wants.sender = true,
                     Need::Spf => wants.spf = Want::Decides,
                     Need::Dkim => wants.dkim = Want::Decides,
-                    Need::Dmarc => wants.decide_by_dmarc(),
+                    Need::Dmarc => wants.need_dmarc(),
                     Need::Arc => wants.arc = Want::Decides,
                 }
                 wants.waits |= point.waits();

@@ -1,12 +1,12 @@
 //! Each result with its effect, and what lifts a failure.
 
 use crate::policy::{
-    At, Facts,
+    At, Facts, Inquiry,
     authentication::{Job, Verified},
     dns::testing,
     testing::*,
 };
-use crate::smtp::envelope::Path;
+use crate::smtp::{Tick, envelope::Path};
 
 /// What a stranger is told at the end of a message, and the hits, by a DNS that says `lines`.
 fn told(config: &str, header: &str, body: &str, lines: &[(&str, &str)]) -> (String, String) {
@@ -227,7 +227,7 @@ fn spf_is_enough_for_dmarc_and_fail_is_for_what_is_not_set() {
 #[test]
 fn nothing_is_verified_for_known_clients() {
     let rig = rig("dkim.fail = 'reject'");
-    let mut inquiry = crate::policy::Inquiry::default();
+    let mut inquiry = Inquiry::default();
     let facts = Facts {
         trusted: true,
         ..stranger()
@@ -330,4 +330,21 @@ fn rules_read_what_was_found() {
     assert_eq!(hits, "rule.signed score, rule.author reject");
     let (verdict, hits) = told(rules, header, body, &[asks]);
     assert_eq!((&*verdict, &*hits), ("accept", ""));
+}
+
+#[test]
+fn what_is_reported_is_judged_of_clients_of_private_networks_too() {
+    let reports = "dmarc.reports = { directory = '/reports', email = 'a@b.example' }";
+    for (config, is_judged) in [("", false), (reports, true)] {
+        let rig = rig(config);
+        let facts = Facts::of(ip("10.0.0.1"), Tick(0));
+        let mut inquiry = Inquiry::default();
+        let header = b"From: a@a.example\r\n\r\n";
+        drop(rig.policy.begin_message(&facts, header, &mut inquiry));
+        let (table, mut need) = (testing::Table::default(), Vec::new());
+        rig.policy
+            .inquire(0, &mut inquiry, &table, facts.now, &mut need);
+        // The records of its author's domain and of those above it.
+        assert_eq!(!need.is_empty(), is_judged, "{need:?}");
+    }
 }
