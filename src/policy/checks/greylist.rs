@@ -182,6 +182,7 @@ fn triple(client: u64, facts: &Facts<'_>, shared: &Shared) -> Triple {
     Triple {
         client,
         whole: shared.secret.hash_one(whole),
+        network: shared.secret.hash_one(("fresh", key::prefix(facts.client))),
     }
 }
 

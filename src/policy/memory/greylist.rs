@@ -9,8 +9,12 @@
 //! - `allowed`: how often something has come again from a client, once an hour at most. After `allow_after` times all of the
 //!   client's mail passes, also from other senders, for `lifetime` after its last message.
 //!
-//! One client makes [`FRESH_MAX`] entries an hour at most. What it sends beyond is put off without being remembered, so that
+//! One network makes [`FRESH_MAX`] entries an hour at most, whatever stands for its clients: a host may send from as many
+//! domains as its owner likes, and from each /64 of a site. What it sends beyond is put off without being remembered, so that
 //! one network can't fill the table.
+//!
+//! A time that lies in the future was noted while the clock was ahead, and says nothing: the wait begins anew, and such a note
+//! gives way to others.
 //!
 //! Rejected: pushing out the oldest of those that wait (a flood then puts off everybody for ever); one table for all three
 //! (a flood of first messages makes those known that are known no more).
@@ -24,7 +28,7 @@ use std::time::Duration;
 
 /// Nearly all servers have tried again by then.
 const RETRY: u64 = 3_600;
-/// Entries of one client in an hour.
+/// Entries of one network in an hour.
 const FRESH_MAX: u64 = 1_000;
 /// Successes of a client count once in so long, in seconds.
 const COUNTED_EVERY: u64 = 3_600;
@@ -84,6 +88,8 @@ pub struct Triple {
     pub client: u64,
     /// Of the client, the sender and the recipient.
     pub whole: u64,
+    /// Of the /24 or /48 that the client's address is in: its new entries are counted together.
+    pub network: u64,
 }
 
 fn by_time(_: u64, left: u64) -> u64 {
@@ -120,7 +126,8 @@ impl Greylist {
             return Outcome::Pass(Pass::Known);
         }
         let waits = |since: u64| terms.delay.saturating_sub(now.saturating_sub(since));
-        match self.waiting.get(triple.whole, now) {
+        let waiting = self.waiting.get(triple.whole, now);
+        match waiting.filter(|note| note.value <= now) {
             Some(note) if waits(note.value) > 0 => Outcome::Wait {
                 left: waits(note.value),
                 first: false,
@@ -140,19 +147,20 @@ impl Greylist {
         };
         let an_hour = Limit::new(FRESH_MAX, Duration::from_secs(3_600));
         let has_room =
-            an_hour.is_none_or(|limit| self.fresh.admit_hashed(triple.client, limit, 1, tick));
+            an_hour.is_none_or(|limit| self.fresh.admit_hashed(triple.network, limit, 1, tick));
         if !has_room {
             return first;
         }
         // Another worker may have begun it: the earlier time holds.
         let new = |old: Option<Note>| {
-            old.is_none().then_some(Note {
+            let is_new = old.is_none_or(|note| note.value > now);
+            is_new.then_some(Note {
                 value: now,
                 until: now.saturating_add(terms.window.max(terms.delay)),
             })
         };
         let worth = |since: u64, left: u64| {
-            let may_come = now.saturating_sub(since) < terms.delay.saturating_add(RETRY);
+            let may_come = since <= now && now - since < terms.delay.saturating_add(RETRY);
             if may_come { Notes::KEPT } else { left }
         };
         match self.waiting.change(triple.whole, now, &worth, new) {
@@ -179,7 +187,7 @@ impl Greylist {
         let count = |old: Option<Note>| {
             let (count, last) =
                 old.map_or((0, 0), |note| (successes(note.value), note.value >> 32));
-            let is_due = count == 0 || now.saturating_sub(last) >= COUNTED_EVERY;
+            let is_due = count == 0 || last > now || now - last >= COUNTED_EVERY;
             is_due.then_some(Note {
                 value: now << 32 | (count + 1).min(0xffff_ffff),
                 until,
@@ -250,12 +258,19 @@ mod tests {
     }
 
     impl Rig {
+        /// Each client is in a network of its own.
         fn ask(&self, client: u32, sender: u32, now: u64) -> Outcome {
+            self.ask_at([client, client, sender], now, now)
+        }
+
+        /// By a clock that need not agree with the ticks, in seconds both.
+        fn ask_at(&self, [network, client, sender]: [u32; 3], now: u64, tick: u64) -> Outcome {
             let triple = Triple {
                 client: self.1.hash_one(client),
                 whole: self.1.hash_one((client, sender)),
+                network: self.1.hash_one(network),
             };
-            self.0.ask(triple, &TERMS, now, Tick(now * 1_000_000))
+            self.0.ask(triple, &TERMS, now, Tick(tick * 1_000_000))
         }
     }
 
@@ -345,13 +360,49 @@ mod tests {
     #[test]
     fn one_network_does_not_fill_the_table() {
         let rig = rig(65_536);
-        for sender in 0..50_000 {
-            rig.ask(1, sender, NOW);
+        for client in 0..50_000 {
+            rig.ask_at([1, client % 25_000, client], NOW, NOW);
         }
         let mut kept = 0;
         rig.0.waiting.each(NOW, |_| kept += 1);
         assert_eq!(kept, FRESH_MAX);
         assert_eq!(rig.ask(2, 1, NOW), waits(300, true));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_keeps_nothing_waiting() {
+        let rig = rig(1_000);
+        let ahead = NOW + 30 * DAY;
+        assert_eq!(rig.ask_at([1, 1, 1], ahead, NOW), waits(300, true));
+        assert_eq!(rig.ask_at([1, 1, 1], NOW, NOW), waits(300, true));
+        assert_eq!(rig.ask_at([1, 1, 1], NOW + 1, NOW), waits(299, false));
+        let again = rig.ask_at([1, 1, 1], NOW + 300, NOW);
+        assert_eq!(again, Outcome::Pass(Pass::Again(300)));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_leaves_room() {
+        let rig = rig(4_096);
+        for client in 1_000..100_000 {
+            rig.ask_at([client, client, 1], NOW + 30 * DAY, NOW);
+        }
+        for client in 0..100 {
+            let first = rig.ask_at([client, client, 1], NOW, NOW);
+            assert_eq!(first, waits(300, true), "{client}");
+        }
+    }
+
+    #[test]
+    fn successes_count_on_after_a_clock_was_ahead() {
+        let rig = rig(1_000);
+        let ahead = NOW + 30 * DAY;
+        for (sender, began) in [(0, ahead), (1, NOW), (2, NOW + 3_600)] {
+            rig.ask_at([1, 1, sender], began, NOW);
+            let again = rig.ask_at([1, 1, sender], began + 300, NOW);
+            assert_eq!(again, Outcome::Pass(Pass::Again(300)), "{sender}");
+        }
+        let later = rig.ask_at([1, 1, 99], NOW + 8_000, NOW);
+        assert_eq!(later, Outcome::Pass(Pass::Allowed));
     }
 
     proptest! {

@@ -64,7 +64,10 @@ impl Reputation {
     fn count(&self, number: u64, now: u64) -> f64 {
         match number & 0xffff_ffff {
             0 => 0.0,
-            number => ((number as f64 / PARTS) - 1.0 - self.half_lives(now)).exp2(),
+            // What was counted while the clock was ahead has not begun to decay, and would be beyond all numbers.
+            number => ((number as f64 / PARTS) - 1.0 - self.half_lives(now))
+                .exp2()
+                .min(COUNT_MAX),
         }
     }
 
@@ -170,6 +173,18 @@ mod tests {
             table.count_deed(secret.hash_one(key), Deed::Good, NOW);
         }
         assert!(table.of(secret.hash_one("abuser"), NOW) < -0.9);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_leaves_numbers() {
+        let table = Reputation::new(1_000, 3_600);
+        let ahead = NOW + 365 * 86_400;
+        for deed in [Deed::Good, Deed::Bad] {
+            table.count_deed(1 << 40, deed, ahead);
+        }
+        assert_eq!(table.of(1 << 40, NOW), 0.0);
+        table.count_deed(1 << 40, Deed::Bad, NOW);
+        assert!(table.of(1 << 40, NOW).abs() < 0.01);
     }
 
     proptest! {

@@ -186,3 +186,37 @@ fn networks_are_shown_as_they_are_counted() {
         assert_eq!(network(ip(client)).1, shown);
     }
 }
+
+#[test]
+fn a_network_is_one_however_many_domains_and_subnets_it_has() {
+    let of_one_host = |at: usize| ("192.0.2.7".into(), format!("b@d{at}.example"));
+    let of_one_site = |at: usize| {
+        let (subnet, sender) = (at % 256, at / 256);
+        (
+            format!("2001:db8:1:{subnet:x}::1"),
+            format!("{}@a.example", ["b", "c", "d", "e"][sender]),
+        )
+    };
+    for record in ["v=spf1 +all", "nodata"] {
+        let of = |at: usize| match record {
+            "nodata" => of_one_site(at),
+            _ => of_one_host(at),
+        };
+        let mut rig = rig(ON);
+        let mut hits = |at: usize, after: u64| {
+            let (client, sender) = of(at);
+            let name = format!("TXT {}", sender.split_once('@').expect("a domain").1);
+            let dns = [(name.as_str(), record), ("TXT h.example", "nodata")];
+            let told = asked(&mut rig, &client, &sender, &dns, after);
+            assert!(told.starts_with("defer"), "{client} {sender}: {told}");
+            rig.hits()
+        };
+        for at in 0..=1_000 {
+            assert!(hits(at, 0).contains("is new"), "{record} {at}");
+        }
+        let (first, last) = (hits(0, 1), hits(1_000, 1));
+        assert!(first.contains("waits"), "{first}");
+        // It is not remembered, and so is new each time.
+        assert!(last.contains("is new"), "{last}");
+    }
+}
