@@ -26,9 +26,9 @@ or with `KB`, `MB`, `GB` for powers of 1000. An *address* is `192.0.2.1:25` or `
 
 The key `then` of a check says what happens on a match: `reject` refuses for good (5xx), `defer` refuses for now (4xx),
 `close` refuses and closes the connection, `accept` accepts and skips the checks that follow in the same stage, and `score`
-adds the check's `score` to the message's score and goes on. `greylist` asks the greylist whatever the score: it refuses for now
-(451 at RCPT) what comes for the first time (`policy.greylist`). The other words refuse nothing, and the rest is judged as if
-they were not there: `tag` writes a word on the message (`policy.tag`), `tarpit` answers the client slowly from here on
+adds the check's `score` to the message's score and goes on. `greylist`, for what is judged at RCPT or before, asks the greylist
+whatever the score: it refuses for now (451 at RCPT) what comes for the first time (`policy.greylist`). The other words refuse
+nothing, and the rest is judged as if they were not there: `tag` writes a word on the message (`policy.tag`), `tarpit` answers the client slowly from here on
 (`limits.tarpit`, `timeouts.tarpit`), `quarantine` hands the message to another pool (`policy.quarantine`), and `discard`, in
 `[[policy.rule]]` alone, has it taken with 250 and delivered nowhere. Of several the severest counts: what refuses comes before
 all others, then `reject_score`, `discard`, `quarantine` with `quarantine_score`, `defer_score`, and `tag`, which is written

@@ -225,6 +225,46 @@ fn checks_of_the_policy() {
 }
 
 #[test]
+fn the_greylist_is_for_what_is_judged_by_rcpt() {
+    let on = "[policy.greylist]\nmode = \"on\"\n";
+    let list =
+        "[[policy.dnsbl]]\nzone = \"good.example\"\nof = [\"sender\"]\nthen = \"greylist\"\n";
+    let late = [
+        "[policy.dkim]\nfail = \"greylist\"\n".to_string(),
+        "[policy.dmarc]\nquarantine = \"greylist\"\n".into(),
+        "[policy.loop]\nthen = \"greylist\"\n".into(),
+        "[policy.header_size]\nthen = \"greylist\"\n".into(),
+        "[policy.identity.from]\nthen = \"greylist\"\n".into(),
+        "[[policy.header]]\nname = \"h\"\nfield = \"X\"\nwhen = \"present\"\nthen = \"greylist\"\n"
+            .into(),
+        format!("{list}requires = [\"dkim\"]\n"),
+    ];
+    for late in late {
+        one(
+            &with(&format!("{on}{late}")),
+            "\"greylist\"",
+            "the greylist is asked at RCPT, before there is a header",
+            "write a score, or \"defer\"",
+        );
+    }
+    for early in [
+        list,
+        "[policy.spf]\nfail = \"greylist\"\n",
+        "[policy.helo.unqualified]\nthen = \"greylist\"\n",
+    ] {
+        assert!(
+            problems(&with(&format!("{on}{early}"))).is_empty(),
+            "{early}"
+        );
+        let off = problems(&with(early));
+        assert!(
+            off.len() == 1 && off[0].message == "the greylist is off",
+            "{off:?}"
+        );
+    }
+}
+
+#[test]
 fn files_that_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("names");

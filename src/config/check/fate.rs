@@ -2,7 +2,7 @@
 //! words need.
 
 use super::upstream::no_pool;
-use crate::config::{Config, Mode, Policy, Protocol, Then, document::Document};
+use crate::config::{Config, Mode, Policy, Proof, Protocol, Then, document::Document};
 
 /// Whether it refuses, and so has a reply.
 pub fn refuses(then: Then) -> bool {
@@ -42,9 +42,7 @@ pub fn check(
             no_quarantine(&path, "quarantine_score", at);
         }
     }
-    if policy.quarantine.pool.is_empty() || policy.greylist.mode == Mode::Off {
-        effects(policy, base, is_here, at);
-    }
+    effects(policy, base, is_here, at);
     for deed in deeds(policy) {
         let path = format!("{base}.{}", deed.path);
         let section = path.split('[').next().unwrap_or(&path).to_string();
@@ -54,7 +52,7 @@ pub fn check(
     }
 }
 
-/// Results of look-ups that ask for quarantine, where there is none.
+/// Results of look-ups that ask for quarantine or for the greylist, where there is none, or for the greylist too late.
 fn effects(
     policy: &Policy,
     base: &str,
@@ -84,10 +82,8 @@ fn effects(
                 Some("quarantine") if no_pool => {
                     no_quarantine(&key, &format!("{result} = \"quarantine\""), at);
                 }
-                Some("greylist") if policy.greylist.mode == Mode::Off => {
-                    let hint = "write `[policy.greylist]` with mode = \"on\"".to_string();
-                    at.error(&key, "the greylist is off".into(), hint);
-                }
+                Some("greylist") if matches!(name, "dkim" | "dmarc") => too_late(&key, at),
+                Some("greylist") if policy.greylist.mode == Mode::Off => no_greylist(&key, at),
                 _ => {}
             }
         }
@@ -100,19 +96,29 @@ struct Deed {
     path: String,
     then: Then,
     mode: Mode,
-    /// It is a rule of the operator's own.
-    is_rule: bool,
+    judged: Judged,
+}
+
+/// When a check is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    /// At RCPT at the latest.
+    Early,
+    /// By the header or the whole message.
+    Late,
+    /// Depends on what it reads, for it is a rule of the operator's own.
+    Rule,
 }
 
 /// All that have a `then`.
 fn deeds(policy: &Policy) -> Vec<Deed> {
     let mut all = Vec::new();
-    let mut add = |path: String, then, mode, is_rule| {
+    let mut add = |path: String, then, mode, judged| {
         all.push(Deed {
             path,
             then,
             mode,
-            is_rule,
+            judged,
         });
     };
     for (name, lists) in [
@@ -122,29 +128,36 @@ fn deeds(policy: &Policy) -> Vec<Deed> {
         ("recipient_list", &policy.recipient_list),
     ] {
         for (i, list) in lists.iter().enumerate() {
-            add(format!("{name}[{i}]"), list.then, list.mode, false);
+            add(format!("{name}[{i}]"), list.then, list.mode, Judged::Early);
         }
     }
-    for (name, one) in [
-        ("helo.unqualified", &policy.helo.unqualified),
-        ("helo.address", &policy.helo.address),
-        ("helo.ours", &policy.helo.ours),
-        ("early_talk", &policy.early_talk),
-        ("identity.sender", &policy.identity.sender),
-        ("identity.from", &policy.identity.from),
-        ("loop", &policy.r#loop),
-        ("header_size", &policy.header_size),
+    let (helo, identity) = (&policy.helo, &policy.identity);
+    for (name, one, judged) in [
+        ("helo.unqualified", &helo.unqualified, Judged::Early),
+        ("helo.address", &helo.address, Judged::Early),
+        ("helo.ours", &helo.ours, Judged::Early),
+        ("early_talk", &policy.early_talk, Judged::Early),
+        ("identity.sender", &identity.sender, Judged::Early),
+        ("identity.from", &identity.from, Judged::Late),
+        ("loop", &policy.r#loop, Judged::Late),
+        ("header_size", &policy.header_size, Judged::Late),
     ] {
-        add(name.into(), one.then, one.mode, false);
+        add(name.into(), one.then, one.mode, judged);
     }
     for (i, list) in policy.dnsbl.iter().enumerate() {
-        add(format!("dnsbl[{i}]"), list.then, list.mode, false);
+        // Signatures are verified when the message is there.
+        let mut proofs = list.requires.iter();
+        let judged = match proofs.any(|proof| matches!(proof, Proof::Dkim | Proof::Dmarc)) {
+            true => Judged::Late,
+            false => Judged::Early,
+        };
+        add(format!("dnsbl[{i}]"), list.then, list.mode, judged);
     }
     for (i, rule) in policy.header.iter().enumerate() {
-        add(format!("header[{i}]"), rule.then, rule.mode, false);
+        add(format!("header[{i}]"), rule.then, rule.mode, Judged::Late);
     }
     for (i, rule) in policy.rule.iter().enumerate() {
-        add(format!("rule[{i}]"), rule.then, rule.mode, true);
+        add(format!("rule[{i}]"), rule.then, rule.mode, Judged::Rule);
     }
     all
 }
@@ -156,19 +169,11 @@ fn word(path: &str, deed: &Deed, policy: &Policy, at: &mut Document) {
         Then::Quarantine if deed.mode == Mode::On && policy.quarantine.pool.is_empty() => {
             no_quarantine(&path, "then = \"quarantine\"", at);
         }
+        Then::Greylist if deed.judged == Judged::Late => too_late(&path, at),
         Then::Greylist if deed.mode == Mode::On && policy.greylist.mode == Mode::Off => {
-            let hint = "write `[policy.greylist]` with mode = \"on\"".to_string();
-            at.error(&path, "the greylist is off".into(), hint);
+            no_greylist(&path, at);
         }
-        Then::Greylist if path.contains(".header[") => {
-            let hint = "write a score, or \"defer\"".to_string();
-            at.error(
-                &path,
-                "the greylist is asked at RCPT, before there is a header".into(),
-                hint,
-            );
-        }
-        Then::Discard if !deed.is_rule => {
+        Then::Discard if deed.judged != Judged::Rule => {
             let hint = "write a rule that says which messages, or \"reject\"".to_string();
             at.error(
                 &path,
@@ -178,6 +183,17 @@ fn word(path: &str, deed: &Deed, policy: &Policy, at: &mut Document) {
         }
         _ => {}
     }
+}
+
+fn too_late(path: &str, at: &mut Document) {
+    let hint = "write a score, or \"defer\"".to_string();
+    let message = "the greylist is asked at RCPT, before there is a header".into();
+    at.error(path, message, hint);
+}
+
+fn no_greylist(path: &str, at: &mut Document) {
+    let hint = "write `[policy.greylist]` with mode = \"on\"".to_string();
+    at.error(path, "the greylist is off".into(), hint);
 }
 
 fn no_quarantine(path: &str, what: &str, at: &mut Document) {
