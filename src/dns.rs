@@ -40,7 +40,7 @@ impl fmt::Debug for Question {
 }
 
 /// One record of an answer. Names are in the form of [`Question::name`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Record {
     /// An IPv4 address.
     A(Ipv4Addr),

@@ -9,7 +9,10 @@
 //! Rejected: `getaddrinfo` on threads. It tells no TTL, can't be given a time limit, and a thread of it that hangs delays
 //! the end of the process.
 
-use super::{dns::Dns, system::Made};
+use super::{
+    dns::{Dns, by_rank},
+    system::Made,
+};
 use crate::dns::{Answer as Told, Question, Record, RecordType, Unknown};
 use hickory_resolver::{
     Hosts,
@@ -40,11 +43,12 @@ pub struct Answer {
 }
 
 /// A host that serves, by an SRV record (RFC 2782).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Those of the lowest priority are used first.
     pub priority: u16,
-    /// Its name, in lower case.
+    /// Its name, in lower case, with the dot at its end that makes it absolute: the list of search domains is for names that
+    /// are written by hand, not for those in records.
     pub host: String,
     /// Where it listens.
     pub port: u16,
@@ -55,8 +59,10 @@ pub struct Target {
 /// The hosts that serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// By priority; none where the service is said not to be offered (a target of `.`).
+    /// By priority, those of the greatest weight first; none where the service is said not to be offered (a target of `.`).
     pub targets: Vec<Target>,
+    /// Hosts whose records have port 0, which leads nowhere: these are left out.
+    pub unusable: Vec<String>,
     /// How long it holds, between [`TTL_MIN`] and [`TTL_MAX`].
     pub ttl: Duration,
 }
@@ -114,14 +120,14 @@ impl Dns {
     /// The hosts of a service: `_smtp._tcp.example.net`.
     ///
     /// # Errors
-    /// In words: there is no such record, or no server answers.
+    /// In words: there is no such record, none names a host that can be used, or no server answers.
     pub async fn service(self: &Arc<Dns>, name: &str) -> Result<Service, String> {
         let question = Question {
             name: name.to_ascii_lowercase().into(),
             record_type: RecordType::Srv,
         };
         match self.learn(&question).await {
-            (Told::Found(records), ttl) => Ok(service(&records, ttl)),
+            (Told::Found(records), ttl) => service(&records, ttl),
             (Told::NoName | Told::NoRecords, _) => Err("there is no such SRV record".into()),
             (Told::Unknown(Unknown::Timeout), _) => {
                 let patience = self.settings().timeout;
@@ -187,32 +193,44 @@ fn address(record: &Record) -> Option<IpAddr> {
     }
 }
 
-fn service(records: &[Record], ttl: Option<Duration>) -> Service {
-    let target = |record: &Record| match record {
-        // The root: the service is decidedly not offered (RFC 2782).
-        Record::Srv { target, .. } if target.is_empty() => None,
-        Record::Srv {
+/// The hosts of these records. A port of 0 leads nowhere; that is no word that the service is not offered, which a target of
+/// the root is (RFC 2782).
+fn service(records: &[Record], ttl: Option<Duration>) -> Result<Service, String> {
+    let mut records: Vec<&Record> = records.iter().collect();
+    records.sort_unstable_by(|a, b| by_rank(a, b));
+    records.dedup();
+    let (mut targets, mut unusable, mut is_offered) = (Vec::new(), Vec::new(), true);
+    for record in records {
+        let Record::Srv {
             priority,
             weight,
             port,
             target,
-        } => Some(Target {
-            priority: *priority,
-            host: target.to_string(),
-            port: *port,
-            weight: *weight,
-        }),
-        _ => None,
-    };
-    let mut targets: Vec<Target> = records.iter().filter_map(target).collect();
-    targets.retain(|target| target.port > 0);
-    targets.sort_unstable();
-    targets.dedup();
-    targets.truncate(ADDRESSES_MAX);
-    Service {
-        targets,
-        ttl: ttl.unwrap_or_default().clamp(TTL_MIN, TTL_MAX),
+        } = record
+        else {
+            continue;
+        };
+        match (&**target, *port) {
+            ("", _) => is_offered = false,
+            (host, 0) => unusable.push(host.to_string()),
+            (host, port) => targets.push(Target {
+                priority: *priority,
+                host: format!("{host}."),
+                port,
+                weight: *weight,
+            }),
+        }
     }
+    targets.truncate(ADDRESSES_MAX);
+    unusable.truncate(ADDRESSES_MAX);
+    if targets.is_empty() && is_offered {
+        return Err("its SRV records name no host that can be used: their ports are 0".into());
+    }
+    Ok(Service {
+        targets,
+        unusable,
+        ttl: ttl.unwrap_or_default().clamp(TTL_MIN, TTL_MAX),
+    })
 }
 
 /// What `/etc/hosts` says of a host, which is taken as it is written.
@@ -347,9 +365,11 @@ mod tests {
 
     #[test]
     fn the_hosts_file_comes_first() {
-        let told = ask(&resolver(vec![serve(60)], Time::secs(5)), "localhost");
-        let addresses = told.expect("it is known").addresses;
-        assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
+        for name in ["localhost", "localhost."] {
+            let told = ask(&resolver(vec![serve(60)], Time::secs(5)), name);
+            let addresses = told.expect("it is known").addresses;
+            assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
+        }
     }
 
     #[test]
@@ -391,9 +411,41 @@ mod tests {
             ],
             Some(Duration::from_secs(1)),
         );
+        let told = told.expect("there are hosts");
         let hosts: Vec<&str> = told.targets.iter().map(|t| &*t.host).collect();
-        assert_eq!(hosts, ["a.example", "b.example", "backup.example"]);
+        assert_eq!(hosts, ["b.example.", "a.example.", "backup.example."]);
+        assert_eq!(told.unusable, ["no.port.example"]);
         assert_eq!(told.ttl, TTL_MIN);
-        assert_eq!(service(&[record(0, 0, 0, "")], None).targets, []);
+        let not_offered = service(&[record(0, 0, 0, "")], None).expect("a word of the root");
+        assert_eq!(not_offered.targets, []);
+        let no_port = [record(0, 0, 0, "a.example"), record(1, 0, 0, "b.example")];
+        let why = service(&no_port, None).expect_err("that is no word of the root");
+        assert_eq!(
+            why,
+            "its SRV records name no host that can be used: their ports are 0"
+        );
+    }
+
+    #[test]
+    fn no_search_domain_completes_a_host_that_a_record_names() {
+        let dns = resolver(vec![serve(60)], Time::secs(5));
+        let mut made = dns.current().expect("the system's files can be read");
+        (made.search, made.dots_min) = (["cluster.local".into()].into(), 5);
+        let record = Record::Srv {
+            priority: 0,
+            weight: 0,
+            port: 25,
+            target: "mx.example".into(),
+        };
+        let named = service(&[record], None).expect("a host");
+        let asked = |host: &str| {
+            made.candidates(host)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        let asked: [Vec<String>; 2] = [asked(&named.targets[0].host), asked("mx.example")];
+        assert_eq!(asked[0], ["mx.example"]);
+        assert_eq!(asked[1], ["mx.example.cluster.local", "mx.example"]);
     }
 }

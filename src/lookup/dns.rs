@@ -23,6 +23,7 @@ use hickory_resolver::{
 };
 use rustc_hash::FxHashMap;
 use std::{
+    cmp::{Ordering, Reverse},
     collections::hash_map::Entry,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -35,7 +36,7 @@ pub const ASKED_MAX: usize = 4096;
 /// Of these, so many of one client (an address, or a /64), so that one that names domains with silent servers can't take
 /// all.
 pub const SHARE_MAX: u32 = ASKED_MAX as u32 / 8;
-/// Records of one answer that are looked at; a name with more is not worth it.
+/// Records of one answer that are looked at, the first ones in their order; a name with more is not worth it.
 pub(super) const RECORDS_MAX: usize = 128;
 /// Octets of one TXT record that are kept.
 pub(super) const TXT_MAX: usize = 8192;
@@ -320,7 +321,7 @@ impl Dns {
                     .answers()
                     .iter()
                     .filter_map(|record| record_of(&record.data, question.record_type));
-                let records: Arc<[Record]> = wanted.take(RECORDS_MAX).collect();
+                let records = cut(wanted.collect());
                 match records.is_empty() {
                     true => (Answer::NoRecords, None),
                     false => (Answer::Found(records), Some(ttl)),
@@ -332,6 +333,28 @@ impl Dns {
     fn flights(&self) -> MutexGuard<'_, Flights> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The order in which records are kept where not all are: those that are used first, then those that are used most. The rest
+/// of it has no meaning, and makes it the same order whatever the server's was: many rotate their answers.
+pub(super) fn by_rank(a: &Record, b: &Record) -> Ordering {
+    let rank = |record: &Record| match record {
+        Record::Srv {
+            priority, weight, ..
+        } => (*priority, Reverse(*weight)),
+        Record::Mx { preference, .. } => (*preference, Reverse(0)),
+        _ => (0, Reverse(0)),
+    };
+    rank(a).cmp(&rank(b)).then_with(|| a.cmp(b))
+}
+
+/// At most [`RECORDS_MAX`] of them.
+fn cut(mut records: Vec<Record>) -> Arc<[Record]> {
+    if records.len() > RECORDS_MAX {
+        records.sort_unstable_by(by_rank);
+        records.truncate(RECORDS_MAX);
+    }
+    records.into()
 }
 
 fn library_type(record_type: RecordType) -> rr::RecordType {
@@ -393,5 +416,37 @@ fn failure(error: &NetError) -> (Answer, Option<Duration>) {
         NetError::Dns(_) | NetError::Proto(_) => (Answer::Unknown(Unknown::Broken), None),
         // No server said a word.
         _ => (Answer::Unknown(Unknown::Timeout), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_huge_answer_the_same_records_are_kept_in_whatever_order_they_come() {
+        let number = |number: usize| u16::try_from(number).expect("small");
+        let most = number(RECORDS_MAX);
+        let record = |priority, weight, host: u16| Record::Srv {
+            priority,
+            weight,
+            port: 25,
+            target: format!("mx{host}.example").into(),
+        };
+        // In the wrong order: what is used last comes first.
+        let light = (0..most).map(|host| record(1, 1, host));
+        let heavy = (0..most).map(|host| record(1, 9, host));
+        let first = [record(0, 0, 0), record(0, 7, 1)];
+        let mut records: Vec<Record> = light.chain(heavy.clone()).chain(first.clone()).collect();
+        let kept = cut(records.clone());
+        assert_eq!(kept.len(), RECORDS_MAX);
+        assert_eq!(kept[..2], [first[1].clone(), first[0].clone()]);
+        assert!(
+            kept[2..]
+                .iter()
+                .all(|record| heavy.clone().any(|one| one == *record))
+        );
+        records.rotate_left(RECORDS_MAX / 2);
+        assert_eq!(cut(records), kept);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     upstream::{Named, Names, SERVICE, ServiceTarget, name_of},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -141,28 +141,51 @@ impl Default for Known {
 
 type Answers = Vec<(String, Result<Answer, String>)>;
 
-/// Asks for all of them, and for the hosts that services name and `known` has not. They come before the services: a host that
-/// serves must be known before it takes the place of another.
+/// Asks for all of them, and for the hosts that services name and `known` has not, as soon as their service has answered; gives
+/// the answers that came until the deadline.
 async fn ask_all(
     dns: &Arc<Dns>,
     names: Vec<String>,
     known: &BTreeMap<String, Known>,
     deadline: Instant,
 ) -> Answers {
-    let told = ask(dns, names.clone(), deadline).await;
-    let targets = told.iter().flat_map(|(_, answer)| match answer {
-        Ok(Answer::Service(service)) => &*service.targets,
-        _ => &[],
-    });
-    let hosts: BTreeSet<String> = targets.map(|target| target.host.clone()).collect();
-    let is_new = |host: &String| !known.contains_key(host) && !names.contains(host);
-    let hosts = hosts.into_iter().filter(is_new).collect();
-    let mut all = ask(dns, hosts, deadline).await;
-    all.extend(told);
-    all
+    let (mut answers, mut under_way) = (Answers::new(), JoinSet::new());
+    let mut seen: BTreeSet<String> = known.keys().chain(&names).cloned().collect();
+    let mut queue = VecDeque::from(names);
+    loop {
+        while under_way.len() < AT_ONCE
+            && let Some(name) = queue.pop_front()
+        {
+            under_way.spawn(ask(Arc::clone(dns), name));
+        }
+        match timeout_at(deadline.into(), under_way.join_next()).await {
+            Ok(Some(Ok(answered))) => {
+                if let (_, Ok(Answer::Service(service))) = &answered {
+                    let hosts = service.targets.iter().map(|target| target.host.clone());
+                    queue.extend(hosts.filter(|host| seen.insert(host.clone())));
+                }
+                answers.push(answered);
+            }
+            // One that panicked has no answer.
+            Ok(Some(Err(_))) => {}
+            Ok(None) | Err(_) => return answers,
+        }
+    }
 }
 
-/// Takes the answers, and forgets the hosts that no service names any more.
+async fn ask(dns: Arc<Dns>, name: String) -> (String, Result<Answer, String>) {
+    let answer = match name.strip_prefix(SERVICE) {
+        Some(service) => {
+            let service = service.strip_suffix('.').unwrap_or(service);
+            dns.service(service).await.map(Answer::Service)
+        }
+        None => dns.addresses(&name).await.map(Answer::Host),
+    };
+    (name, answer)
+}
+
+/// Takes the answers, and forgets the hosts that no service names any more. Hosts come before services: a host that serves must
+/// be known before it takes the place of another.
 fn take_all(known: &mut BTreeMap<String, Known>, answers: Answers) {
     let is_service = |(name, _): &(String, _)| name.starts_with(SERVICE);
     let (services, hosts): (Answers, Answers) = answers.into_iter().partition(is_service);
@@ -201,38 +224,14 @@ fn leads_somewhere(known: &BTreeMap<String, Known>, name: &str, service: &Servic
             .any(|target| has_address(&target.host))
 }
 
-/// Asks for all of them; gives the answers that came until the deadline.
-async fn ask(dns: &Arc<Dns>, hosts: Vec<String>, deadline: Instant) -> Answers {
-    let (mut answers, mut under_way) = (Vec::new(), JoinSet::new());
-    let mut hosts = hosts.into_iter();
-    loop {
-        for host in hosts.by_ref().take(AT_ONCE - under_way.len()) {
-            let dns = Arc::clone(dns);
-            under_way.spawn(async move {
-                let answer = match host.strip_prefix(SERVICE) {
-                    Some(name) => {
-                        let name = name.strip_suffix('.').unwrap_or(name);
-                        dns.service(name).await.map(Answer::Service)
-                    }
-                    None => dns.addresses(&host).await.map(Answer::Host),
-                };
-                (host, answer)
-            });
-        }
-        match timeout_at(deadline.into(), under_way.join_next()).await {
-            // One that panicked has no answer.
-            Ok(Some(done)) => answers.extend(done.ok()),
-            Ok(None) | Err(_) => return answers,
-        }
-    }
-}
-
 /// Takes an answer, and says what it changes. Of a family that no server answered about, the addresses of before stay.
 fn take(known: &mut Known, host: &str, answer: Result<Answer, String>) {
     known.asked = Instant::now();
+    let mut unusable = Vec::new();
     let named = match answer {
         Ok(Answer::Service(service)) => {
             known.due = known.asked + service.ttl;
+            unusable.clone_from(&service.unusable);
             Named {
                 targets: tiers(&service),
                 ..Named::default()
@@ -262,10 +261,20 @@ fn take(known: &mut Known, host: &str, answer: Result<Answer, String>) {
     if named == known.named {
         return;
     }
+    if !unusable.is_empty() {
+        let all = unusable.join(", ");
+        say!(
+            Warn,
+            "backend {host}: the port in its SRV records is 0 for {all}, which is left out"
+        );
+    }
     let (addresses, targets) = (named.addresses.iter(), named.targets.iter());
     let all: Vec<String> = addresses
         .map(ToString::to_string)
-        .chain(targets.map(|target| format!("{}:{}", target.host, target.port)))
+        .chain(targets.map(|target| {
+            let host = target.host.trim_end_matches('.');
+            format!("{host}:{}", target.port)
+        }))
         .collect();
     match &named.fault {
         None if all.is_empty() => say!(

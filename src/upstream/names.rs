@@ -24,7 +24,7 @@ pub struct Named {
 /// A host that serves (RFC 2782).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceTarget {
-    /// In lower case.
+    /// In lower case, as its own name is kept: absolute, with a dot at its end.
     pub host: String,
     /// Where it listens.
     pub port: u16,
@@ -64,6 +64,10 @@ pub(super) struct Places {
     /// Nowhere yet.
     pub unresolved: Vec<Unresolved>,
 }
+
+/// Addresses of one service that are used, those of its first hosts. Each is a backend, and all of a pool's backends are looked at
+/// for a message: many hosts of many addresses each are no list of servers.
+const SPOTS_MAX: usize = 64;
 
 const NOT_YET: &str = "it has not been looked up yet";
 
@@ -136,12 +140,13 @@ fn of_service(text: &str, names: &Names) -> Places {
                 tier,
             })),
             Err(why) => places.unresolved.push(Unresolved {
-                address: format!("{host}:{port}"),
+                address: format!("{}:{port}", host.trim_end_matches('.')),
                 weight,
                 why,
             }),
         }
     }
+    places.at.truncate(SPOTS_MAX);
     places
 }
 
@@ -170,4 +175,40 @@ pub fn name_of(text: &str) -> Option<String> {
     }
     let (host, _) = entry::backend(text).ok()?;
     address(host).is_none().then(|| host.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_many_hosts_with_many_addresses_is_few_backends() {
+        const SERVICE: &str = "srv:_smtp._tcp.example.net";
+        let host = |number: u8| format!("mx{number:02}.example.");
+        let target = |number| ServiceTarget {
+            host: host(number),
+            port: 25,
+            weight: 1,
+            tier: 0,
+        };
+        let all = (0..64).map(|number| {
+            let addresses = (0..40).map(|last| [192, 0, number, last].into());
+            let named = Named {
+                addresses: addresses.collect(),
+                ..Named::default()
+            };
+            (host(number), named)
+        });
+        let service = Named {
+            targets: (0..64).map(target).collect(),
+            ..Named::default()
+        };
+        let names = all.chain([(SERVICE.into(), service)]).collect();
+        let at = find(SERVICE, 1, &names).expect("a service").at;
+        assert_eq!(at.len(), SPOTS_MAX);
+        let of_the_second = at
+            .iter()
+            .filter(|spot| spot.address.ip() >= IpAddr::from([192, 0, 1, 0]));
+        assert_eq!(of_the_second.count(), SPOTS_MAX - 40);
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
     config::{self, Backend, Time},
     lookup::{Family, Target},
 };
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 fn addresses(all: &[&str]) -> Vec<IpAddr> {
     let all = all.iter();
@@ -29,6 +29,7 @@ fn service(targets: &[(u16, u16, &str)]) -> Result<Answer, String> {
     };
     Ok(Answer::Service(Service {
         targets: targets.iter().map(target).collect(),
+        unusable: Vec::new(),
         ttl: Duration::from_secs(60),
     }))
 }
@@ -107,29 +108,88 @@ fn the_addresses_found_last_stay_while_a_look_up_fails() {
     assert_eq!(known.named.addresses, addresses(&["192.0.2.2"]));
 }
 
-#[test]
-fn a_silent_server_holds_nothing_up_however_many_names_there_are() {
-    let silent = UdpSocket::bind("127.0.0.1:0").expect("bound");
-    let names = (0..3 * AT_ONCE).map(|i| format!("mta{i}.example:25"));
-    let backends = names.chain(["192.0.2.1:25".into(), "[2001:db8::1]:25".into()]);
-    let config = Config {
+/// A configuration with these backends, and one DNS server that may take as long as it wants.
+fn config(backends: impl Iterator<Item = String>, server: SocketAddr) -> Config {
+    Config {
         pool: vec![config::Pool {
             backends: backends.map(Backend::Address).collect(),
             ..config::Pool::default()
         }],
         dns: config::Dns {
-            servers: vec![silent.local_addr().expect("bound")],
+            servers: vec![server],
             timeout: Time::secs(60),
             ..config::Dns::default()
         },
         ..Config::default()
-    };
+    }
+}
+
+/// What is found of the names within this time.
+fn learned(config: &Config, limit: Duration) -> Names {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let learned = runtime.block_on(learn_within(&config, None, Duration::from_millis(200)));
-    let names = learned.names();
+    let learned = runtime.block_on(learn_within(config, None, limit));
+    learned.names()
+}
+
+/// A DNS server that says nothing to questions about `silent.example`, that `mx.example` serves to others for SRV records, and
+/// 192.0.2.1 to those for A records.
+fn serve() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let address = socket.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let mut room = [0; 512];
+        while let Ok((length, peer)) = socket.recv_from(&mut room) {
+            let question = &room[..length];
+            let zero = question[12..].iter().position(|octet| *octet == 0);
+            let end = 12 + zero.expect("a name") + 5;
+            // The resolver mixes cases, so that answers are hard to forge.
+            let name = question[12..end].to_ascii_lowercase();
+            if name.windows(6).any(|part| part == b"silent") {
+                continue;
+            }
+            let data: &[u8] = match question[end - 3] {
+                1 => &[192, 0, 2, 1],
+                33 => b"\0\0\0\0\0\x19\x02mx\x07example\0",
+                _ => &[],
+            };
+            let mut answer = Vec::from(&question[..2]);
+            answer.extend([0x81, 0x80, 0, 1, 0, u8::from(!data.is_empty()), 0, 0, 0, 0]);
+            answer.extend(&question[12..end]);
+            if !data.is_empty() {
+                answer.extend([0xc0, 12, 0, question[end - 3], 0, 1, 0, 0, 0, 60, 0]);
+                answer.push(u8::try_from(data.len()).expect("short"));
+                answer.extend(data);
+            }
+            let _ = socket.send_to(&answer, peer);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_service_of_which_nothing_is_heard_holds_up_no_host_of_another() {
+    let services = [
+        "srv:_smtp._tcp.silent.example",
+        "srv:_smtp._tcp.example.net",
+    ];
+    let config = config(services.map(String::from).into_iter(), serve());
+    let names = learned(&config, Duration::from_secs(2));
+    let fault = names[services[0]].fault.as_deref();
+    assert_eq!(fault, Some("no DNS server answered in time"));
+    assert_eq!(names["mx.example."].addresses, addresses(&["192.0.2.1"]));
+    assert_eq!(names[services[1]].targets[0].host, "mx.example.");
+}
+
+#[test]
+fn a_silent_server_holds_nothing_up_however_many_names_there_are() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let names = (0..3 * AT_ONCE).map(|i| format!("mta{i}.example:25"));
+    let backends = names.chain(["192.0.2.1:25".into(), "[2001:db8::1]:25".into()]);
+    let config = config(backends, silent.local_addr().expect("bound"));
+    let names = learned(&config, Duration::from_millis(200));
     assert_eq!(names.len(), 3 * AT_ONCE, "addresses are no names");
     for named in names.values() {
         let fault = named.fault.as_deref();
