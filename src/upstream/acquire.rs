@@ -102,7 +102,6 @@ impl Pools {
         tried: &mut Tried,
     ) -> Result<Lease, LeaseError> {
         let begun = now();
-        let local = self.local(request.pool).ok_or(LeaseError::NoPool)?;
         let mut acquisition = Acquisition {
             request,
             tried,
@@ -117,6 +116,8 @@ impl Pools {
             acquisition.share = Some(share.await?);
             acquisition.now = now();
         }
+        // Not before: while it waited, a reload may have changed the pool.
+        let local = self.local(request.pool).ok_or(LeaseError::NoPool)?;
         let result = self.acquire_from(local, &mut acquisition).await;
         if let Err((local, error)) = &result {
             let counter = match error {

@@ -39,6 +39,15 @@ fn connections(pool: &Pool) -> (u32, u32) {
     }
 }
 
+/// A claim of this client, where it has not had its share.
+fn enter(pool: &Pool, client: u128, purpose: Purpose) -> Option<Share> {
+    let (connections, leased) = match connections(pool) {
+        (few, leased) if few <= SMALL => (SMALL_PASSES_FOR * few, leased),
+        many => many,
+    };
+    pool.shares.enter(client, purpose, connections, leased)
+}
+
 impl Pools {
     /// A client's claim to a connection of this pool, waited for as long as for a connection.
     ///
@@ -52,28 +61,32 @@ impl Pools {
         deadline: Tick,
     ) -> Result<Share, LeaseError> {
         let local = self.local(pool).ok_or(LeaseError::NoPool)?;
-        let shares = &local.pool.shares;
-        let enter = || {
-            let (connections, leased) = match connections(&local.pool) {
-                (few, leased) if few <= SMALL => (SMALL_PASSES_FOR * few, leased),
-                many => many,
-            };
-            shares.enter(client, purpose, connections, leased)
-        };
-        if let Some(share) = enter() {
+        if let Some(share) = enter(&local.pool, client, purpose) {
             return Ok(share);
         }
-        let waiting = shares.wait(client, purpose).ok_or(LeaseError::Busy)?;
+        let scope = local.scope;
+        let Some(waiting) = local.pool.shares.wait(client, purpose) else {
+            self.recorder.count(Counter::LeaseBusy, scope, 1);
+            return Err(LeaseError::Busy);
+        };
         let begun = now();
         let until = begun.after(local.pool.waits.lease).min(deadline);
+        drop(local);
         let mut moment = begun;
         let share = loop {
+            // A reload keeps the line, and may change the backends meanwhile, or take the pool away.
+            let Some(local) = self.local(pool) else {
+                self.recorder.count(Counter::LeaseDown, scope, 1);
+                break Err(LeaseError::NoPool);
+            };
             // Once more though it has just been in vain: what was given back before this one stood in the line called none.
-            if let Some(share) = enter() {
+            let share = enter(&local.pool, client, purpose);
+            drop(local);
+            if let Some(share) = share {
                 break Ok(share);
             }
             if moment >= until {
-                self.recorder.count(Counter::LeaseTimeout, local.scope, 1);
+                self.recorder.count(Counter::LeaseTimeout, scope, 1);
                 break Err(LeaseError::Timeout);
             }
             let look = moment.after(LOOK).min(until);
@@ -81,7 +94,7 @@ impl Pools {
             moment = now();
         };
         let waited = moment.micros_since(begun);
-        self.recorder.record(Stage::LeaseWait, local.scope, waited);
+        self.recorder.record(Stage::LeaseWait, scope, waited);
         share
     }
 }

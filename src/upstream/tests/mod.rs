@@ -7,6 +7,7 @@ mod config;
 mod health;
 mod lending;
 mod peer;
+mod sharing;
 mod sink;
 mod verify;
 
