@@ -3,12 +3,15 @@
 //! A PROXY header, which names the client, comes before this, in the clear. On a listener with implicit TLS the address is
 //! judged before the handshake: a handshake costs far more than a refusal, and a client that never begins one would hold
 //! its place without ever having been counted. Its refusal is a close without a word, because an SMTP reply would need the
-//! handshake.
+//! handshake. Only where a certificate may lift what is held against the address, the refusal waits for it, and for a few
+//! clients of an address and a network at a time: connections that never begin a handshake would otherwise take every place,
+//! and the limit that they are above would be none.
 
 use super::session::Session;
 use crate::{
     metrics::{Counter, Stage},
     net::now,
+    policy::SessionTicket,
     record::End,
     smtp::{
         Tick,
@@ -22,11 +25,10 @@ impl Session {
     /// TLS from the first octet on. `Some` ends the session.
     pub(super) async fn secure_at_once(&mut self) -> Option<End> {
         let admitted = self.admit();
+        let mut wait = None;
         if let Answer::Close(reply) | Answer::Refuse(reply) = &admitted {
-            // Only where a certificate may lift what is held against the address, the answer waits for it.
-            let listener = &self.current.site.listeners[self.listener];
-            let liftable = self.has_place() && !self.context.draining.get();
-            if !liftable || listener.client_trusted.is_empty() {
+            wait = self.wait_for_certificate();
+            if wait.is_none() {
                 self.note_answer(Question::Connect, reply);
                 return Some(End {
                     by: "gatepost",
@@ -38,11 +40,26 @@ impl Session {
         }
         self.admitted = Some(Box::new(admitted));
         let end = self.secure().await;
+        drop(wait);
         if end.is_some() {
             let recorder = &self.context.recorder;
             recorder.count(Counter::RefusedHandshake, self.scope, 1);
         }
         end
+    }
+
+    /// A place among the refused clients whose certificates are waited for, where one may lift the refusal. What is full or
+    /// going down stays so, and the last places are for clients that are let in.
+    fn wait_for_certificate(&self) -> Option<SessionTicket> {
+        let listener = &self.current.site.listeners[self.listener];
+        let liftable = !listener.client_trusted.is_empty()
+            && self.has_place()
+            && !self.is_stressed()
+            && !self.context.draining.get();
+        let shared = &self.current.shared;
+        liftable
+            .then(|| shared.wait_for_certificate(self.peer.address))
+            .flatten()
     }
 
     /// Shakes hands. `Some` ends the session: there is no way back to plaintext.

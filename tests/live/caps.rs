@@ -69,6 +69,9 @@ fn streams(backend: &Backend) -> usize {
 
 const NAME: &str = "mx.example.net";
 
+/// More of a listener: a client with a certificate of this name is trusted.
+const TRUSTS: &str = "client_certificates = \"optional\"\nclient_ca = \"FOLDER/ca.pem\"\nclient_trusted = [\"relay.partner.example\"]\n";
+
 /// Gatepost with one listener with implicit TLS, and the authority of its certificate.
 struct Implicit {
     gatepost: Gatepost,
@@ -78,11 +81,13 @@ struct Implicit {
 }
 
 impl Implicit {
-    /// `listener` is more of the listener, `tables` more of the file.
+    /// `listener` is more of the listener, `tables` more of the file. `FOLDER/ca.pem` is the authority.
     fn start(engine: &str, listener: &str, tables: &str) -> Implicit {
         let (authority, backend) = (Authority::new(), Backend::good(free_address()));
         let folder = tempfile::tempdir().expect("a folder");
         let (chain, key) = authority.issue(&[NAME]).write(folder.path(), "own");
+        std::fs::write(folder.path().join("ca.pem"), authority.pem()).expect("written");
+        let listener = listener.replace("FOLDER", &folder.path().display().to_string());
         let text = format!(
             "{}[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\ntls = \"implicit\"\n{listener}\n\
              [[certificate]]\nchain = \"{}\"\nkey = \"{}\"\n{tables}",
@@ -90,19 +95,26 @@ impl Implicit {
             chain.display(),
             key.display()
         );
-        Implicit {
+        let site = Implicit {
             gatepost: Gatepost::start(engine, &text),
             backend,
             authority,
             _folder: folder,
-        }
+        };
+        // The look at whether it listens is a session, too.
+        wait_until("no session is open", || (site.open() == 0.0).then_some(()));
+        site
     }
 
     fn secure(&self, client: Client) -> Secure {
         client.into_tls(&self.authority.der(), NAME)
     }
 
-    /// A message from another address than the others use..
+    fn open(&self) -> f64 {
+        self.gatepost.metric("gatepost_sessions_open", "")
+    }
+
+    /// A message from another address than the others use.
     fn passes(&self) {
         let stranger =
             Client::silent_from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, 9)), self.gatepost.smtp);
@@ -146,6 +158,39 @@ crate::on_all_engines! {
         });
         site.passes();
         site.gatepost.log_line(&["code=421", "status=4.7.0", "end=gatepost@connect"]);
+    }
+
+    fn few_above_a_limit_wait_for_a_certificate(engine) {
+        let tables = "[timeouts]\nhandshake = \"10m\"\nstress = \"10m\"\n[policy.client_rate]\nsessions = 5\n";
+        let site = Implicit::start(engine, &format!("sessions_max = 40\n{TRUSTS}"), tables);
+        let silent = |count: usize| -> Vec<Client> {
+            (0..count).map(|_| Client::silent(site.gatepost.smtp)).collect()
+        };
+        let _within = silent(5);
+        wait_until("they are counted", || (site.open() == 5.0).then_some(()));
+        let own = site.authority.issue(&["relay.partner.example"]);
+        let above = Client::silent(site.gatepost.smtp);
+        let mut trusted = above.into_tls_as(&site.authority.der(), NAME, &own);
+        let greeting = trusted.reply();
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        let _above = silent(60);
+        let refused = || site.gatepost.metric("gatepost_connections_refused_total", "");
+        wait_until("the excess is refused", || (refused() >= 61.0).then_some(()));
+        wait_until("four of it wait", || (site.open() <= 10.0).then_some(()));
+        site.passes();
+    }
+
+    fn no_certificate_is_waited_for_while_places_are_scarce(engine) {
+        let tables = "[timeouts]\nhandshake = \"10m\"\nstress = \"10m\"\n[policy.client_rate]\nsessions = 5\n";
+        let site = Implicit::start(engine, &format!("sessions_max = 10\n{TRUSTS}"), tables);
+        let other = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 8));
+        let others: Vec<Client> = (0..3).map(|_| Client::silent_from(other, site.gatepost.smtp)).collect();
+        let within: Vec<Client> = (0..5).map(|_| Client::silent(site.gatepost.smtp)).collect();
+        wait_until("they are counted", || (site.open() == 8.0).then_some(()));
+        let mut above = Client::silent(site.gatepost.smtp);
+        wait_until("it is closed", || above.hears(Duration::from_millis(50)).then_some(()));
+        assert_eq!(site.handshakes(), 0.0);
+        drop((others, within));
     }
 
     fn addresses_that_are_shut_out_get_no_handshake(engine) {

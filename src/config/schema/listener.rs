@@ -35,7 +35,9 @@ pub struct Listener {
     pub client_ca: Option<PathBuf>,
     /// Names in client certificates. A client that shows a verified certificate with one of these names is treated as
     /// if its address were in `trusted`: it may send to any domain. The common name in a PROXY header of version 2
-    /// counts too, where the proxy says that it has verified the certificate.
+    /// counts too, where the proxy says that it has verified the certificate. With `tls = "implicit"` a client whose address
+    /// is refused may still show such a certificate: 4 clients of an address (IPv6: a /64) at a time, 16 of a network (IPv4
+    /// /24, IPv6 /48), and none while places are scarce. Others are closed without a handshake.
     pub client_trusted: Vec<String>,
     /// With `role = "submission"`: add Date and Message-ID to a message that has none (RFC 6409 §8). Rules of
     /// `[[policy.header]]` see the message before that.

@@ -28,6 +28,11 @@ use std::{
 use table::Table;
 use windows::Windows;
 
+/// Refused clients of one address (IPv6: a /64) whose certificates are waited for at once: an honest one shows it in a moment.
+const CERTIFICATE_WAITS_CLIENT: u32 = 4;
+/// The same of a network (IPv4 /24, IPv6 /48).
+const CERTIFICATE_WAITS_PREFIX: u32 = 16;
+
 /// Rate tables and session counts, and all that is remembered of clients. Made once a process, cloned freely (it is a handful
 /// of `Arc`s). Memory is bounded: the tables by `policy.*.table`, the counts by the number of open sessions.
 #[derive(Clone)]
@@ -35,6 +40,8 @@ pub struct Shared {
     /// What keys are hashed with.
     pub(super) secret: Secret,
     sessions: Arc<Sessions>,
+    /// The refused ones whose certificates are waited for.
+    certificate_waits: Arc<Sessions>,
     pub(super) client: Arc<Table>,
     pub(super) prefix: Arc<Table>,
     pub(super) sender: Arc<Table>,
@@ -65,6 +72,7 @@ impl Shared {
         Shared {
             secret,
             sessions: Arc::new(Sessions::new(secret)),
+            certificate_waits: Arc::new(Sessions::new(secret)),
             client: sized(|config| &config.client_rate),
             prefix: sized(|config| &config.prefix_rate),
             sender: sized(|config| &config.sender_rate),
@@ -89,6 +97,7 @@ impl Shared {
         let leases = rule_slots(configs, "leases");
         Shared {
             sessions: Arc::clone(&self.sessions),
+            certificate_waits: Arc::clone(&self.certificate_waits),
             client: fitting(&self.client, |config| &config.client_rate),
             prefix: fitting(&self.prefix, |config| &config.prefix_rate),
             sender: fitting(&self.sender, |config| &config.sender_rate),
@@ -128,6 +137,16 @@ impl Shared {
     /// ([`super::Policy::rate_group`]). To be taken before [`super::At::Connect`] is asked, for every session.
     pub fn open_session(&self, client: IpAddr, group: u8) -> SessionTicket {
         self.sessions.open(client, group)
+    }
+
+    /// A place among the refused clients that may still show a certificate which lifts that, where its address and its network
+    /// have one left. To be held for the time of the handshake.
+    // INV-LIMIT
+    #[must_use]
+    pub fn wait_for_certificate(&self, client: IpAddr) -> Option<SessionTicket> {
+        let ticket = self.certificate_waits.open(client, 0);
+        let SessionCounts { client, prefix } = ticket.counts();
+        (client <= CERTIFICATE_WAITS_CLIENT && prefix <= CERTIFICATE_WAITS_PREFIX).then_some(ticket)
     }
 
     fn rate_tables(&self) -> [(&'static str, &Table); 4] {
@@ -206,5 +225,27 @@ pub struct TarpitPlace(Arc<AtomicU32>);
 impl Drop for TarpitPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    // INV-LIMIT
+    fn few_certificates_are_waited_for_at_once() {
+        let shared = Shared::new(&config::Policy::default());
+        let at = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let wait = |last: u8| shared.wait_for_certificate(at(last));
+        let mut held: Vec<SessionTicket> = (0..8).filter_map(|_| wait(1)).collect();
+        assert_eq!(held.len(), 4, "of an address");
+        held.extend((2..40).filter_map(wait));
+        assert_eq!(held.len(), 16, "of its network");
+        let elsewhere = shared.wait_for_certificate([198, 51, 100, 1].into());
+        assert!(elsewhere.is_some());
+        held.truncate(15);
+        assert!(wait(40).is_some(), "what has ended makes room");
+        assert!(wait(1).is_none(), "not for an address that has its share");
     }
 }
