@@ -21,7 +21,7 @@ pub(super) fn outcome(session: &Session, transaction: &Transaction, outcome: Out
             let others = paths.filter(|path| !site.route(path.domain).1);
             shared.wrote_to(others, session.unix_seconds());
         }
-        (false, Outcome::Accept | Outcome::Reject) => {
+        (false, Outcome::Accept | Outcome::Reject) if shared.counts_messages() => {
             let facts = Facts {
                 // The core forgets it with RSET.
                 sender: Path::split(&transaction.sender),

@@ -3,7 +3,7 @@
 
 use super::{
     Mail, Record, Refusal,
-    line::{self, stages},
+    line::{self, push_status, stages},
 };
 use crate::{
     log::{
@@ -77,13 +77,12 @@ fn verdict(record: &Record<'_>, line: &mut Line<'_>) {
     };
     line.text("verdict", word.as_bytes());
     if let Some((reply, check)) = told {
-        match reply.is_positive() {
-            // Its text is not kept, for it is always this.
-            true => {
-                write_reply("reply", reply, [b"Ok: ", &record.id], line);
-            }
-            false => write_reply("reply", reply, [b"", b""], line),
-        }
+        // The text of a message's 2xx is not kept, for it is always this. A session may have ended with 221.
+        let more: [&[u8]; 2] = match record.mail.is_some() && reply.is_positive() {
+            true => [b"Ok: ", &record.id],
+            false => [b"", b""],
+        };
+        write_reply("reply", reply, more, line);
         if let Some(check) = check {
             line.text("check", record.findings.name(check).as_bytes());
         }
@@ -95,11 +94,8 @@ fn write_reply(key: &str, reply: &Reply, more: [&[u8]; 2], line: &mut Line<'_>) 
     let head = |out: &mut Vec<u8>| {
         push_number(reply.code.into(), out);
         if reply.status != Status::NONE {
-            let Status(class, subject, detail) = reply.status;
-            for (mark, number) in [(b' ', class.into()), (b'.', subject), (b'.', detail)] {
-                out.push(mark);
-                push_number(number.into(), out);
-            }
+            out.push(b' ');
+            push_status(reply.status, out);
         }
         out.push(b' ');
     };

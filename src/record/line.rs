@@ -230,17 +230,19 @@ fn refusal_text(refusal: &Refusal, findings: &Findings<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends an enhanced code as its `Display` has it.
+pub(super) fn push_status(Status(class, subject, detail): Status, out: &mut Vec<u8>) {
+    push_number(class.into(), out);
+    for number in [subject, detail] {
+        out.push(b'.');
+        push_number(number.into(), out);
+    }
+}
+
 fn reply(reply: &Reply, line: &mut Line<'_>) {
     line.number("code", u64::from(reply.code));
     if reply.status != Status::NONE {
-        let Status(class, subject, detail) = reply.status;
-        line.plain("status", |out| {
-            push_number(u64::from(class), out);
-            out.push(b'.');
-            push_number(u64::from(subject), out);
-            out.push(b'.');
-            push_number(u64::from(detail), out);
-        });
+        line.plain("status", |out| push_status(reply.status, out));
     }
     if !reply.is_positive() {
         line.text("reply", reply.text.as_str().as_bytes());

@@ -30,6 +30,7 @@ mod fronts;
 mod harness;
 mod identity;
 mod judging;
+mod keys;
 mod listed;
 mod load;
 mod lookups;

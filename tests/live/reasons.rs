@@ -110,6 +110,15 @@ crate::on_all_engines! {
         assert_eq!(told["client"].as_str().map(|client| client.starts_with("127.")), Some(true));
     }
 
+    fn the_goodbye_to_a_client_that_speaks_something_else_is_told_in_its_words(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));
+        let mut browser = Client::greeted(gatepost.smtp).0;
+        browser.expect("GET / HTTP/1.1", "221");
+        let told = told(&gatepost, &["verdict=none", "This is a mail server"]);
+        assert_eq!(told["reply"], "221 2.7.0 This is a mail server. Goodbye");
+    }
+
     fn what_is_not_kept_is_said(engine) {
         let backend = Backend::good(free_address());
         let (admin, other) = (free_address(), free_address());

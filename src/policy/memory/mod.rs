@@ -97,11 +97,15 @@ impl Shared {
         let _ = notes.change(hash, unix_seconds, &by_time, |_| note);
     }
 
+    /// Whether anything asks what became of messages.
+    #[must_use]
+    pub fn counts_messages(&self) -> bool {
+        self.memory.uses.reputation
+    }
+
     /// Counts what became of a stranger's message for and against its client's network, and the domain that it is from.
+    /// Only where [`Shared::counts_messages`].
     pub fn count_message(&self, facts: &Facts<'_>, was_accepted: bool) {
-        if !self.memory.uses.reputation {
-            return;
-        }
         let deed = if was_accepted { Deed::Good } else { Deed::Bad };
         let now = facts.unix_seconds;
         let memory = &self.memory;
