@@ -72,10 +72,12 @@ impl Session {
             Body::Doomed(doomed) => {
                 let Doomed { header, hashes } = *doomed;
                 self.verify(hashes, self.lookups_due()).await;
-                match self.judge_message(&header, true) {
+                let answer = match self.judge_message(&header, true) {
                     Ok(_) => self.discarded(&transaction),
                     Err(answer) => answer,
-                }
+                };
+                self.judge_for_candidate(&header).await;
+                answer
             }
             Body::None => self.commit_window(&mut transaction, b"").await,
             Body::Gone => {

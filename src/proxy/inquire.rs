@@ -21,7 +21,7 @@ use crate::{
     },
     smtp::{Tick, server::Answer},
 };
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 /// Signatures that are verified on the worker. One takes 24 µs with RSA of 2,048 bits, and to wake another thread and be
 /// woken by it took 8 to 60 µs (two threads and two queues, on a machine with other work). Most messages have one or two.
@@ -51,7 +51,6 @@ impl Session {
         // next. What is still asked is asked anew, of the cache.
         let is_later = at == At::Mail && self.transactions > 0;
         asking.docket.take_if(|docket| is_later || docket.is_worn());
-        let policy = Arc::clone(&self.current.site.policy);
         let judgement = &self.peer.judgement;
         policy.begin_inquiry(at, &self.facts(), judgement, &mut asking.inquiry);
         self.peer.asking = Some(asking);
@@ -84,7 +83,7 @@ impl Session {
         let Some(mut asking) = self.peer.asking.take() else {
             return BodyHashes::new();
         };
-        let policy = Arc::clone(&self.current.site.policy);
+        let policy = &self.current.site.policy;
         let hashes = policy.begin_message(&self.facts(), header, &mut asking.inquiry);
         self.peer.asking = Some(asking);
         self.go_on();
@@ -202,15 +201,15 @@ impl Session {
 
     /// Gives the answers that are there to the machines, and asks what they need then. True: all is known that can be.
     fn go_on(&mut self) -> bool {
-        let site = Arc::clone(&self.current.site);
-        if let (Some(shadow), Some(mut candidate)) = (&site.shadow, self.peer.candidate.take()) {
+        let shadow = &self.current.site.shadow;
+        if let (Some(shadow), Some(mut candidate)) = (shadow, self.peer.candidate.take()) {
             advance(&self.place(), &shadow.policy, &mut candidate.asking);
             self.peer.candidate = Some(candidate);
         }
         let Some(mut asking) = self.peer.asking.take() else {
             return true;
         };
-        let is_known = advance(&self.place(), &site.policy, &mut asking);
+        let is_known = advance(&self.place(), &self.current.site.policy, &mut asking);
         self.peer.asking = Some(asking);
         is_known
     }

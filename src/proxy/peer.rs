@@ -116,8 +116,6 @@ impl Peer {
             XclientValue::Unknown => 0,
             XclientValue::Unsaid => self.port,
         };
-        // A second XCLIENT that adds a name speaks of the same client.
-        let same = (address, port) == (self.address, self.port);
         let via = self.via.unwrap_or_else(|| {
             Box::new(Via {
                 proxy: self.address,
@@ -140,10 +138,6 @@ impl Peer {
             name: named.name.value().cloned(),
             class,
             trusted,
-            judgement: match same {
-                true => self.judgement,
-                false => Judgement::new(),
-            },
             ticket: Some(current.shared.open_session(address, group)),
             ..Peer::new(address, port, Some(via))
         }

@@ -22,10 +22,7 @@ use crate::{
     },
     smtp::header::{self, Index},
 };
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Session {
     /// Begins the candidate's side of a client's session.
@@ -36,7 +33,7 @@ impl Session {
 
     /// The policy in force has begun to ask: so does the candidate. The client is a stranger.
     pub fn inquire_for_candidate(&mut self, at: At) {
-        let site = Arc::clone(&self.current.site);
+        let site = &self.current.site;
         let (Some(shadow), Some(mut candidate)) = (&site.shadow, self.peer.candidate.take()) else {
             return;
         };
@@ -57,7 +54,7 @@ impl Session {
 
     /// Whole messages alone: begins to verify where one is from, where the policy in force doesn't do the same.
     pub fn verify_for_candidate(&mut self, header: &[u8], body: &[u8]) {
-        let site = Arc::clone(&self.current.site);
+        let site = &self.current.site;
         let Some(shadow) = &site.shadow else {
             return;
         };
@@ -118,7 +115,7 @@ impl Session {
         verified: Option<&[Verified]>,
         header: &[u8],
     ) {
-        let site = Arc::clone(&self.current.site);
+        let site = &self.current.site;
         let Some(shadow) = &site.shadow else {
             return;
         };

@@ -277,7 +277,7 @@ crate::on_all_engines! {
             false => Act::Usual,
         });
         let config = pool(backend.address, "smtp", "accept")
-            .replace("protocol", "connections = 8\nlease_wait = \"2s\"\nprotocol");
+            .replace("protocol", "connections = 24\nlease_wait = \"2s\"\nprotocol");
         let gatepost = Gatepost::start(engine, &config);
         let mut waiting = vec![];
         for n in 0..20 {
