@@ -91,6 +91,8 @@ pub struct Judgement {
     scores: [f64; At::COUNT],
     /// The part of the scores for which only strangers answer.
     of_strangers: [f64; At::COUNT],
+    /// Both at [`At::Rcpt`], without the present recipient.
+    before_recipient: [f64; 2],
     /// Something has matched since all of this was last empty. Most messages leave it false, and cost nothing to clear.
     has_matched: bool,
     flags: u8,
@@ -185,12 +187,11 @@ impl Judgement {
         }
     }
 
-    /// The check that has asked for this.
+    /// The check that has asked for this fate of the message.
     #[must_use]
     pub fn asked_by(&self, what: What) -> Option<CheckId> {
-        let mut hits = self.hits.iter();
-        let hit = hits.find(|hit| hit.what == what && !hit.shadow);
-        hit.map(|hit| hit.check)
+        // Not from the hits, of which some are not kept, and some are those of refused recipients.
+        self.rare.as_deref()?.marks.asked_by(what)
     }
 
     /// The tags of the message.
@@ -215,8 +216,10 @@ impl Judgement {
         rare.is_some_and(|rare| rare.marks.recipient_differs())
     }
 
-    /// The latest recipient was refused for that: what it has asked for does not count.
+    /// The latest recipient is refused, by whatever it was: what it has scored and asked for does not count. Its hits stay, for
+    /// the log. To be called after [`At::Rcpt`] was judged for it.
     pub fn take_back_recipient(&mut self) {
+        self.set_score_at(At::Rcpt, self.before_recipient);
         if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
             marks.take_back_recipient();
         }
@@ -228,8 +231,13 @@ impl Judgement {
 
     /// Whether something has asked for this.
     pub(super) fn has_asked(&self, what: What) -> bool {
-        let rare = self.rare.as_deref();
-        rare.is_some_and(|rare| rare.marks.has(what))
+        self.asked_by(what).is_some()
+    }
+
+    /// Another profile judges from here on: forgets what the one before found at [`At::Answers`], where this one may judge
+    /// nothing.
+    pub fn forget_answers(&mut self) {
+        self.begin(At::Answers);
     }
 
     /// Forgets what an earlier question of the same kind, and all that came after it, had found. Recipients
@@ -238,6 +246,10 @@ impl Judgement {
         if at == At::Connect {
             self.flags = 0;
             self.forget_waiting();
+        }
+        if at == At::Rcpt {
+            let at = at as usize;
+            self.before_recipient = [self.scores[at], self.of_strangers[at]];
         }
         if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
             marks.begin(at);
@@ -306,6 +318,7 @@ impl Judgement {
         self.set_hello_is_due(false);
         if self.has_matched {
             self.of_strangers.fill(0.0);
+            self.before_recipient[1] = 0.0;
             self.hits.retain(|hit| !hit.stranger);
         }
         if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
@@ -380,12 +393,7 @@ impl Judgement {
         self.flags |= WELCOME;
     }
 
-    /// The scores of one point, to be set back to by [`Judgement::set_score_at`].
-    pub(super) fn score_at(&self, at: At) -> [f64; 2] {
-        [self.scores[at as usize], self.of_strangers[at as usize]]
-    }
-
-    pub(super) fn set_score_at(&mut self, at: At, [score, of_strangers]: [f64; 2]) {
+    fn set_score_at(&mut self, at: At, [score, of_strangers]: [f64; 2]) {
         self.scores[at as usize] = score;
         self.of_strangers[at as usize] = of_strangers;
     }
@@ -458,6 +466,68 @@ mod tests {
         }
         judgement.begin(At::Answers);
         assert_eq!((judgement.score(), judgement.hits().len()), (3.0, 2));
+    }
+
+    #[test]
+    fn answers_that_another_profile_judged_are_forgotten() {
+        let mut judgement = Judgement::new();
+        for (at, score) in [(At::Mail, 1.0), (At::Answers, 4.0)] {
+            judgement.begin(at);
+            judgement.push(hit(at, score));
+        }
+        let marks = judgement.marks();
+        let tag = Some(TagId(0));
+        marks.make(At::Answers, false, What::Discard, CheckId(0), tag);
+        judgement.end_rules(At::Answers);
+        judgement.forget_answers();
+        assert_eq!((judgement.score(), judgement.hits().len()), (1.0, 1));
+        assert_eq!(judgement.fate(), Verdict::Accept);
+        assert_eq!(judgement.tags().len(), 0);
+        assert!(!judgement.rules_are_ended(At::Header));
+    }
+
+    #[test]
+    fn a_recipient_that_is_taken_back_leaves_the_score_of_those_before() {
+        let mut judgement = Judgement::new();
+        for (score, refused, wanted) in [(1.0, false, 1.0), (8.0, true, 1.0), (-4.0, true, 1.0)] {
+            judgement.begin(At::Rcpt);
+            judgement.push(hit(At::Rcpt, score));
+            judgement.push(Hit {
+                stranger: true,
+                ..hit(At::Rcpt, score)
+            });
+            if refused {
+                judgement.take_back_recipient();
+            }
+            assert_eq!(judgement.score(), 2.0 * wanted);
+        }
+        judgement.acquit();
+        judgement.take_back_recipient();
+        assert_eq!(judgement.score(), 1.0, "what strangers answered for is gone");
+    }
+
+    #[test]
+    fn the_check_that_asked_is_known_where_its_hit_was_not_kept() {
+        let mut judgement = Judgement::new();
+        let ask = |judgement: &mut Judgement, check| {
+            judgement.begin(At::Rcpt);
+            judgement.push(Hit {
+                check,
+                what: What::Discard,
+                ..hit(At::Rcpt, 0.0)
+            });
+            let marks = judgement.marks();
+            marks.make(At::Rcpt, false, What::Discard, check, None);
+        };
+        ask(&mut judgement, CheckId(1));
+        judgement.take_back_recipient();
+        assert_eq!(judgement.asked_by(What::Discard), None, "it was refused");
+        for _ in 0..HITS_MAX {
+            judgement.push(hit(At::Rcpt, 0.0));
+        }
+        ask(&mut judgement, CheckId(2));
+        assert_eq!(judgement.fate(), Verdict::Discard);
+        assert_eq!(judgement.asked_by(What::Discard), Some(CheckId(2)));
     }
 
     #[test]

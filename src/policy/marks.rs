@@ -1,7 +1,7 @@
 //! What checks ask for beside a refusal: a message that is tagged, goes to quarantine or is discarded, a session whose replies
 //! are slow. Marks are kept by the point at which they were made, as scores are, and taken back with them.
 
-use super::{At, What};
+use super::{At, CheckId, What};
 
 /// Tags of one message; further ones are only in the hits.
 pub const TAGS_MAX: usize = 32;
@@ -10,23 +10,38 @@ pub const TAGS_MAX: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagId(pub u16);
 
-/// What is to become of a message that nothing refuses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Deeds(u8);
+/// What is to become of a message that nothing refuses, and the rule that was the first to ask for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Deeds {
+    greylist: Option<CheckId>,
+    quarantine: Option<CheckId>,
+    discard: Option<CheckId>,
+}
 
 impl Deeds {
-    const NONE: Deeds = Deeds(0);
-    const GREYLIST: Deeds = Deeds(1);
-    const QUARANTINE: Deeds = Deeds(2);
-    const DISCARD: Deeds = Deeds(4);
+    const NONE: Deeds = Deeds {
+        greylist: None,
+        quarantine: None,
+        discard: None,
+    };
 
-    fn of(what: What) -> Deeds {
+    fn of(&self, what: What) -> Option<CheckId> {
         match what {
-            What::Greylist => Deeds::GREYLIST,
-            What::Quarantine => Deeds::QUARANTINE,
-            What::Discard => Deeds::DISCARD,
-            _ => Deeds::NONE,
+            What::Greylist => self.greylist,
+            What::Quarantine => self.quarantine,
+            What::Discard => self.discard,
+            _ => None,
         }
+    }
+
+    fn add(&mut self, what: What, by: CheckId) {
+        let deed = match what {
+            What::Greylist => &mut self.greylist,
+            What::Quarantine => &mut self.quarantine,
+            What::Discard => &mut self.discard,
+            _ => return,
+        };
+        deed.get_or_insert(by);
     }
 }
 
@@ -76,9 +91,9 @@ impl Marks {
         }
     }
 
-    /// A rule has matched that does this.
-    pub fn make(&mut self, at: At, stranger: bool, what: What, tag: Option<TagId>) {
-        self.deeds[usize::from(stranger)][at as usize].0 |= Deeds::of(what).0;
+    /// This rule has matched, and does this.
+    pub fn make(&mut self, at: At, stranger: bool, what: What, by: CheckId, tag: Option<TagId>) {
+        self.deeds[usize::from(stranger)][at as usize].add(what, by);
         self.slow[usize::from(stranger)] |= what == What::Tarpit;
         let Some(tag) = tag else { return };
         let is_new = self.tags.iter().all(|tagged| tagged.tag != tag);
@@ -104,7 +119,9 @@ impl Marks {
     /// Whether the present recipient asks for another treatment than those before it. One message can't have both.
     pub fn recipient_differs(&self) -> bool {
         // Whether it has to come again is each recipient's own.
-        let lasting = |deeds: [Deeds; 2]| deeds.map(|deeds| deeds.0 & !Deeds::GREYLIST.0);
+        let lasting = |deeds: [Deeds; 2]| {
+            deeds.map(|deeds| (deeds.quarantine.is_some(), deeds.discard.is_some()))
+        };
         lasting(self.of_recipient()) != lasting(self.before)
     }
 
@@ -118,13 +135,11 @@ impl Marks {
         }
     }
 
-    /// Whether something has asked for this.
-    pub fn has(&self, what: What) -> bool {
-        let wanted = Deeds::of(what).0;
-        self.deeds
-            .iter()
-            .flatten()
-            .any(|deeds| deeds.0 & wanted != 0)
+    /// The rule that has asked for this, at the earliest point at which one has.
+    pub fn asked_by(&self, what: What) -> Option<CheckId> {
+        let [by_all, by_strangers] = &self.deeds;
+        let mut points = by_all.iter().zip(by_strangers);
+        points.find_map(|(all, strangers)| all.of(what).or(strangers.of(what)))
     }
 
     /// The tags, in the order in which they were made.
@@ -142,6 +157,12 @@ impl Marks {
 mod tests {
     use super::*;
 
+    const RULE: CheckId = CheckId(0);
+
+    fn has(marks: &Marks, what: What) -> bool {
+        marks.asked_by(what).is_some()
+    }
+
     #[test]
     fn marks_are_taken_back_as_scores_are() {
         let mut marks = Marks::default();
@@ -150,14 +171,14 @@ mod tests {
             (At::Mail, false, What::Discard),
         ] {
             marks.begin(at);
-            marks.make(at, stranger, what, Some(TagId(at as u16)));
+            marks.make(at, stranger, what, RULE, Some(TagId(at as u16)));
         }
-        assert!(marks.has(What::Quarantine) && marks.has(What::Discard));
+        assert!(has(&marks, What::Quarantine) && has(&marks, What::Discard));
         marks.begin(At::Mail);
-        assert!(marks.has(What::Quarantine) && !marks.has(What::Discard));
+        assert!(has(&marks, What::Quarantine) && !has(&marks, What::Discard));
         assert_eq!(marks.tagged().len(), 1, "the next message");
         marks.acquit();
-        assert!(!marks.has(What::Quarantine));
+        assert!(!has(&marks, What::Quarantine));
         assert_eq!(marks.tagged().len(), 0);
     }
 
@@ -167,23 +188,47 @@ mod tests {
         marks.begin(At::Rcpt);
         assert!(!marks.recipient_differs());
         marks.begin(At::Rcpt);
-        marks.make(At::Rcpt, false, What::Discard, Some(TagId(0)));
+        marks.make(At::Rcpt, false, What::Discard, RULE, Some(TagId(0)));
         assert!(marks.recipient_differs());
         marks.take_back_recipient();
-        assert!(!marks.has(What::Discard) && marks.tagged().is_empty());
+        assert!(!has(&marks, What::Discard) && marks.tagged().is_empty());
         marks.begin(At::Rcpt);
-        marks.make(At::Rcpt, false, What::Discard, None);
+        marks.make(At::Rcpt, false, What::Discard, RULE, None);
         marks.begin(At::Rcpt);
         assert!(marks.recipient_differs(), "it is not to be discarded");
-        marks.make(At::Rcpt, false, What::Discard, None);
+        marks.make(At::Rcpt, false, What::Discard, RULE, None);
         assert!(!marks.recipient_differs());
+    }
+
+    #[test]
+    fn the_rule_that_asked_is_taken_back_with_its_mark() {
+        let mut marks = Marks::default();
+        let mut recipient = |by: Option<u16>, refused: bool| {
+            marks.begin(At::Rcpt);
+            if let Some(by) = by {
+                marks.make(At::Rcpt, false, What::Discard, CheckId(by), None);
+            }
+            if refused {
+                marks.take_back_recipient();
+            }
+            marks.asked_by(What::Discard)
+        };
+        assert_eq!(recipient(Some(1), true), None);
+        assert_eq!(recipient(Some(2), false), Some(CheckId(2)));
+        assert_eq!(recipient(Some(3), true), Some(CheckId(2)));
+        assert_eq!(recipient(None, true), Some(CheckId(2)));
+        marks.make(At::Answers, true, What::Discard, CheckId(4), None);
+        marks.make(At::Answers, true, What::Discard, CheckId(5), None);
+        assert_eq!(marks.asked_by(What::Discard), Some(CheckId(4)));
+        marks.begin(At::Answers);
+        assert_eq!(marks.asked_by(What::Discard), Some(CheckId(2)));
     }
 
     #[test]
     fn tags_are_bounded_and_each_once() {
         let mut marks = Marks::default();
         for tag in 0..100 {
-            marks.make(At::Body, false, What::Tag, Some(TagId(tag / 2)));
+            marks.make(At::Body, false, What::Tag, RULE, Some(TagId(tag / 2)));
         }
         assert_eq!(marks.tagged().len(), TAGS_MAX);
     }

@@ -60,7 +60,6 @@ impl Profile {
         if self.stages[at as usize].is_empty() && !weighs {
             return Verdict::Accept;
         }
-        let before = judgement.score_at(at);
         let known = facts.is_known();
         let mut waiting = None;
         let mut say = Say::new(at, facts.clock, judgement);
@@ -102,7 +101,6 @@ impl Profile {
                 }
                 Some(verdict) => {
                     if at == At::Rcpt {
-                        judgement.set_score_at(at, before);
                         judgement.take_back_recipient();
                     }
                     return verdict;

@@ -91,7 +91,7 @@ impl<'a> Say<'a> {
         let is_mark = is_mark(what);
         if is_mark || rule.tag.is_some() {
             let marks = self.judgement.marks();
-            marks.make(self.at, self.stranger, what, rule.tag);
+            marks.make(self.at, self.stranger, what, rule.id, rule.tag);
         }
         if is_mark || what == What::Score {
             return ControlFlow::Continue(());

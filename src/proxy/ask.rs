@@ -20,7 +20,7 @@ use crate::{
         envelope::{Path, PathSpan},
         server::{Answer, Question},
     },
-    upstream::{Pool, PoolId, Route, Verification},
+    upstream::{PoolId, Route, Verification},
 };
 use std::time::Duration;
 
@@ -311,26 +311,37 @@ impl Session {
         if !matches!(answer, Answer::Accept) {
             return Err(answer);
         }
-        if self.server.envelope().recipients().len() > 1 && self.peer.judgement.recipient_differs()
-        {
+        let placed = self.place_judged(route, path, earlier).await;
+        if placed.is_err() {
+            // It gets no message, and must not count for those that do.
             self.peer.judgement.take_back_recipient();
+        }
+        placed
+    }
+
+    /// The same for one that the policy has let pass.
+    async fn place_judged(
+        &mut self,
+        route: Option<Route>,
+        path: PathSpan,
+        earlier: usize,
+    ) -> Result<(PoolId, usize), Answer> {
+        if earlier > 0 && self.peer.judgement.recipient_differs() {
             return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
         }
         let Some(route) = route else {
             return Err(Answer::Refuse(replies::NO_ROUTE.reply()));
         };
-        let envelope = self.server.envelope();
-        if !self.current.site.may_be(&route, envelope.path(path)) {
+        let site = &self.current.site;
+        if !site.may_be(&route, self.server.envelope().path(path)) {
             return Err(Answer::Refuse(replies::UNLISTED.reply()));
         }
-        let earlier = envelope.recipients().len() - 1;
         let transaction_pool = self.transaction.as_ref().and_then(|t| t.pool());
         let other = transaction_pool.is_some_and(|pool| pool != route.pool);
-        if earlier > 0 && (other || self.current.site.is_lmtp(route.pool)) {
+        if earlier > 0 && (other || site.is_lmtp(route.pool)) {
             return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
         }
-        let pool = self.current.site.backends.pool(route.pool);
-        if let Some(reply) = pool.and_then(|pool| self.exceeds(pool, earlier)) {
+        if let Some(reply) = self.exceeds(route.pool, earlier) {
             return Err(Answer::Refuse(reply));
         }
         self.verify_rcpt(&route, path).await?;
@@ -351,6 +362,7 @@ impl Session {
             // What was asked has been judged by another one, for a recipient that was refused.
             transaction.answers_judged = false;
         }
+        self.peer.judgement.forget_answers();
         Ok(())
     }
 
@@ -403,12 +415,18 @@ impl Session {
     }
 
     /// The reply where a message has more recipients than a pool's backends take, or declared more octets.
-    fn exceeds(&self, pool: &Pool, earlier: usize) -> Option<Reply> {
-        let recipients = pool.recipients_max(self.now) as usize;
-        if recipients > 0 && earlier >= recipients {
-            return Some(replies::TOO_MANY_HERE.reply());
+    fn exceeds(&self, pool: PoolId, earlier: usize) -> Option<Reply> {
+        let backends = &self.current.site.backends;
+        // Where it goes to quarantine in the end, all its recipients do. Its size is not held against it before: most mail doesn't.
+        for pool in [Some(pool), self.quarantine_pool()].into_iter().flatten() {
+            let most = backends
+                .pool(pool)
+                .map_or(0, |pool| pool.recipients_max(self.now));
+            if most > 0 && earlier >= most as usize {
+                return Some(replies::TOO_MANY_HERE.reply());
+            }
         }
-        let most = pool.size_max();
+        let most = backends.pool(pool).map_or(0, |pool| pool.size_max());
         let declared = self.server.envelope().params().size;
         (most > 0 && declared > most).then(|| replies::TOO_LARGE_HERE.reply())
     }

@@ -29,6 +29,7 @@ use crate::{
         envelope::{Envelope, MailParams, Path, PathSpan, Recipient},
         header::{self, Index},
     },
+    upstream::Route,
 };
 use std::{collections::HashMap, net::IpAddr};
 
@@ -268,16 +269,22 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             self.answers_judged = true;
         }
         self.judge(At::Rcpt, Some((span, ours)))?;
-        if self.taken() > 0 && self.judgement.recipient_differs() {
+        let placed = self.place(route.as_ref(), path);
+        if placed.is_err() {
             self.judgement.take_back_recipient();
+        }
+        placed
+    }
+
+    /// What refuses a recipient that the policy lets pass.
+    fn place(&self, route: Option<&Route>, path: Path<'_>) -> Result<(), Told> {
+        if self.taken() > 0 && self.judgement.recipient_differs() {
             return Err(refused(replies::OTHER_ROUTE.reply()));
         }
-        let Some(route) = route else {
-            return Err(refused(replies::NO_ROUTE.reply()));
-        };
-        match self.site.may_be(&route, path) {
-            true => Ok(()),
-            false => Err(refused(replies::UNLISTED.reply())),
+        match route {
+            None => Err(refused(replies::NO_ROUTE.reply())),
+            Some(route) if self.site.may_be(route, path) => Ok(()),
+            Some(_) => Err(refused(replies::UNLISTED.reply())),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::{
         server::{self, Answer, Server},
     },
     tls,
+    upstream::PoolId,
 };
 
 /// Borrows what facts are made of, and not the judgement beside it: a function would borrow the whole session.
@@ -136,10 +137,7 @@ impl Session {
             Verdict::Accept => Ok(Fate::Deliver),
             Verdict::Quarantine => {
                 self.decided = judgement.asked_by(What::Quarantine);
-                let pools = &self.current.site.quarantine;
-                Ok(Fate::Quarantine(
-                    pools.get(self.profile()).copied().flatten(),
-                ))
+                Ok(Fate::Quarantine(self.quarantine_pool()))
             }
             Verdict::Discard => {
                 self.decided = judgement.asked_by(What::Discard);
@@ -147,6 +145,12 @@ impl Session {
             }
             refused => Err(answer_at(at, refused)),
         }
+    }
+
+    /// The pool for suspicious mail of the profile that holds.
+    pub fn quarantine_pool(&self) -> Option<PoolId> {
+        let pools = &self.current.site.quarantine;
+        pools.get(self.profile()).copied().flatten()
     }
 
     /// Judges a header section that is too long to be kept: its message can't be taken, whatever the policy says.

@@ -179,27 +179,30 @@ crate::on_all_engines! {
         const FAST: usize = 8;
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &config(&backend, "", ""));
+        wait_until("the first probe is over", || (backend.open() == 0).then_some(()));
+        let honest = || {
+            let mut client = Client::hello(gatepost.smtp);
+            for _ in 0..50 {
+                let reply = client.send("a@sender.example", &["b@example.net"], "fast\r\n");
+                assert!(reply.starts_with("250"), "{reply}");
+            }
+        };
+        // Some memory is taken once: tables, buffers kept for the next ones, what is kept of messages for `explain`.
+        thread::scope(|scope| (0..FAST).for_each(|_| drop(scope.spawn(honest))));
         let before = gatepost.resident_kib();
         let mut slow: Vec<Client> = (0..connections(1000)).map(|_| Client::in_data(gatepost.smtp)).collect();
         for client in &mut slow {
             client.raw(b"Subject: slow\r\n\r\n");
         }
-        wait_until("the first probe is over", || (backend.open() == 0).then_some(()));
         assert_eq!(gatepost.metric("gatepost_backend_connections", "state=\"leased\""), 0.0);
         thread::scope(|scope| {
-            let fast: Vec<_> = (0..FAST).map(|_| scope.spawn(|| {
-                let mut client = Client::hello(gatepost.smtp);
-                for _ in 0..50 {
-                    let reply = client.send("a@sender.example", &["b@example.net"], "fast\r\n");
-                    assert!(reply.starts_with("250"), "{reply}");
-                }
-            })).collect();
+            let fast: Vec<_> = (0..FAST).map(|_| scope.spawn(honest)).collect();
             while !fast.iter().all(|thread| thread.is_finished()) {
                 slow.iter_mut().for_each(|client| client.raw(b"x"));
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        assert_eq!(backend.messages().len(), 50 * FAST);
+        assert_eq!(backend.messages().len(), 2 * 50 * FAST);
         assert!(backend.open_max() <= FAST, "{} connections to the backend", backend.open_max());
         wait_until("only the slow ones are left", || {
             (gatepost.metric("gatepost_sessions_open", "") == slow.len() as f64).then_some(())
@@ -207,7 +210,7 @@ crate::on_all_engines! {
         assert_eq!(gatepost.metric("gatepost_backend_connections", "state=\"leased\""), 0.0);
         let grown = gatepost.resident_kib() - before;
         eprintln!("{} slow clients: {grown} KiB", slow.len());
-        assert!(grown < 48 * 1024, "{grown} KiB");
+        assert!(grown < 32 * 1024, "{grown} KiB");
         for client in [0, slow.len() - 1] {
             slow[client].raw(b"\r\n.\r\n");
             let reply = slow[client].reply();
