@@ -503,7 +503,11 @@ mod tests {
         }
         judgement.acquit();
         judgement.take_back_recipient();
-        assert_eq!(judgement.score(), 1.0, "what strangers answered for is gone");
+        assert_eq!(
+            judgement.score(),
+            1.0,
+            "what strangers answered for is gone"
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use crate::{
     backend::Backend,
     client::Client,
+    delivery::pool,
     harness::{Gatepost, checked, free_address, home},
+    scripted_dns::{Said, ScriptedDns},
 };
 
 const FROM: &str = "a@sender.example";
@@ -52,6 +54,37 @@ crate::on_all_engines! {
         assert!(client.send(FROM, &["b@mild.example"], &long).starts_with("250"));
         gatepost.log_line(&["b@mild.example", "size=600013", "tag=spam"]);
         assert!(client.send(FROM, &["b@strict.example"], &long).starts_with("550 5.7.1"));
+    }
+
+    fn a_refused_recipient_leaves_nothing_on_the_message(engine) {
+        let dns = ScriptedDns::start(|_, _| Some(Said::no_name()));
+        let backend = Backend::good(free_address());
+        let config = pool(&[&backend], "") + &dns.config("") +
+            "[policy]\nreject_score = 50.0\n\
+             [[policy.rule]]\nname = \"heavy\"\nwhen = 'recipient.local == \"heavy\"'\nscore = 99.0\ntag = \"heavy\"\n\
+             [[route]]\ndomains = [\"lost.example\"]\npool = \"cluster\"\nrecipients = \"accept\"\nprofile = \"lost\"\n\
+             [[profile]]\nname = \"lost\"\n\
+             [[profile.policy.rule]]\nname = \"unknown\"\nwhen = 'spf == \"none\"'\nthen = \"discard\"\ntag = \"lost\"\n\
+             [[profile.policy.rule]]\nname = \"gone\"\nwhen = 'recipient.local == \"gone\"'\nthen = \"reject\"\n\
+             [[pool]]\nname = \"other\"\nbackends = [\"127.0.0.1:1\"]\n\
+             [[route]]\ndomains = [\"other.example\"]\npool = \"other\"\nrecipients = \"accept\"\n";
+        let gatepost = Gatepost::start(engine, &config);
+        let mut client = Client::hello(gatepost.smtp);
+        // What it would have been discarded for was judged by the profile of a tenant that doesn't get it.
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        client.expect("RCPT TO:<gone@lost.example>", "550 5.7.1");
+        client.expect("RCPT TO:<b@example.net>", "250");
+        // Nor does the score of a recipient count that has to come by itself.
+        client.expect("RCPT TO:<heavy@other.example>", "452 4.5.3");
+        client.expect("DATA", "354");
+        client.expect("Subject: x\r\n\r\nx\r\n.", "250");
+        assert_eq!(backend.messages().len(), 1);
+        let line = gatepost.log_line(&["b@example.net", "verdict=accept"]);
+        assert!(!line.contains("tag="), "{line}");
+        // That tenant's own is discarded.
+        assert!(client.send(FROM, &["b@lost.example"], LOUD).starts_with("250"));
+        gatepost.log_line(&["b@lost.example", "verdict=discard"]);
+        assert_eq!(backend.messages().len(), 1);
     }
 
     fn a_class_of_clients_has_its_own(engine) {
