@@ -1,7 +1,7 @@
 //! What checks ask for beside a refusal: a message that is tagged, goes to quarantine or is discarded, a session whose replies
 //! are slow. Marks are kept by the point at which they were made, as scores are, and taken back with them.
 
-use super::{At, CheckId, What};
+use super::{At, What, hit::CheckId};
 
 /// Tags of one message; further ones are only in the hits.
 pub const TAGS_MAX: usize = 32;
