@@ -103,7 +103,11 @@ pub fn check_mistakes(config: &Config) -> Vec<PolicyFault> {
         let mut policy = policy.clone();
         // These are the business of `rule_mistakes`.
         policy.rule.clear();
-        policy.list.clear();
+        // Checks share them by their names.
+        for list in &mut policy.list {
+            list.entries.clear();
+            list.files.clear();
+        }
         let lists = [
             &mut policy.client_list,
             &mut policy.helo_list,

@@ -102,24 +102,51 @@ mod tests {
         found.map(|(problem, _)| problem.brief()).collect()
     }
 
-    #[test]
-    fn a_mistake_in_a_list_of_the_dns_stops_the_check() {
+    /// What loading a whole file tells, briefly, without the file's name.
+    fn loaded(more: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("mx.toml");
-        let text = "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
+        let text = format!(
+            "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
              [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\n\
-             [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n\
-             [[policy.dnsbl]]\nzone = \"bl.example\"\ncodes = [\"127.0.0.[2..11\"]\n";
+             [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n{more}"
+        );
         std::fs::write(&file, text).expect("written");
         let source = ConfigSource {
             file: Some(file.clone()),
             ..ConfigSource::default()
         };
-        let found = load(&source).err().unwrap_or_default();
-        let told: Vec<String> = found.iter().map(Problem::brief).collect();
-        let place = format!("{}:13:9", file.display());
-        let wanted = format!("{place}: codes: \"127.0.0.[2..11\": a bracket is not closed");
-        assert_eq!(told, [wanted]);
+        let found = match load(&source) {
+            Ok(loaded) => loaded.warnings,
+            Err(found) => found,
+        };
+        let name = format!("{}:", file.display());
+        let told = found
+            .iter()
+            .map(|problem| problem.brief().replace(&name, ""));
+        told.collect()
+    }
+
+    #[test]
+    fn a_mistake_in_a_list_of_the_dns_stops_the_check() {
+        let told =
+            loaded("[[policy.dnsbl]]\nzone = \"bl.example\"\ncodes = [\"127.0.0.[2..11\"]\n");
+        assert_eq!(
+            told,
+            ["13:9: codes: \"127.0.0.[2..11\": a bracket is not closed"]
+        );
+    }
+
+    #[test]
+    fn checks_may_share_a_named_list() {
+        let named = "[[policy.list]]\nname = \"partners\"\nentries = [\"192.0.2.0/24\", \"partner.example\"]\n";
+        for kind in ["client_list", "helo_list", "sender_list", "recipient_list"] {
+            let shares = format!("[[policy.{kind}]]\nname = \"p\"\nlist = \"partners\"\n");
+            let none: [String; 0] = [];
+            assert_eq!(loaded(&format!("{named}{shares}")), none, "{kind}");
+            let told = loaded(&shares.replace("partners", "partner"));
+            assert!(told.len() == 1 && told[0].contains("no list"), "{told:?}");
+        }
     }
 
     #[test]
