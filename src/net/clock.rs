@@ -1,6 +1,20 @@
-//! The clock: the only place in the house, beside the admin's, that asks what time it is.
+//! The clocks: the only place in the house, beside the admin's, that asks what time it is.
+//!
+//! Ticks come from a clock that nothing sets. The calendar is the system's, as far as that can be right: a machine that has no
+//! clock of its own begins with 1970, until it has learned the time from the network. Before that the calendar goes on from the
+//! last time that is known ([`calendar_from`]): nothing that was noted under it is over then, nor lies in the future.
 
 use crate::smtp::tick::Tick;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// The beginning of 2020, in microseconds since 1970: a clock that says less is not set.
+const EARLIEST: u64 = 1_577_836_800_000_000;
+
+/// What the calendar says at tick 0 where the system's clock is not set.
+static KNOWN: AtomicU64 = AtomicU64::new(EARLIEST);
 
 /// This moment, in microseconds of `CLOCK_MONOTONIC`: the same scale in every thread of the process.
 ///
@@ -16,6 +30,39 @@ pub fn now() -> Tick {
     Tick(time.tv_sec.cast_unsigned() * 1_000_000 + time.tv_nsec.cast_unsigned() / 1000)
 }
 
+/// The calendar's time of this moment, in microseconds since 1970.
+#[must_use]
+pub fn calendar(now: Tick) -> u64 {
+    told(system(), KNOWN.load(Relaxed), now)
+}
+
+/// Whether the calendar is the system's.
+#[must_use]
+pub fn calendar_is_set() -> bool {
+    is_set(system())
+}
+
+/// It was this time already, in microseconds since 1970: the calendar goes on from there while the system's clock is not set.
+pub fn calendar_from(time: u64) {
+    KNOWN.store(time.max(EARLIEST).saturating_sub(now().0), Relaxed);
+}
+
+fn system() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as u64)
+}
+
+fn is_set(system: u64) -> bool {
+    system >= EARLIEST
+}
+
+fn told(system: u64, known: u64, now: Tick) -> u64 {
+    match is_set(system) {
+        true => system,
+        false => known.saturating_add(now.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,6 +75,24 @@ mod tests {
             let next = now();
             assert!(next >= last);
             last = next;
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_not_set_stops_no_calendar() {
+        const NOW: u64 = 1_800_000_000_000_000;
+        for (system, told_at) in [
+            (NOW, [NOW, NOW]),
+            (EARLIEST, [EARLIEST, EARLIEST]),
+            (0, [NOW + 7, NOW + 1_000_007]),
+            (EARLIEST - 1, [NOW + 7, NOW + 1_000_007]),
+        ] {
+            let ticks = [Tick(7), Tick(1_000_007)];
+            assert_eq!(
+                ticks.map(|tick| told(system, NOW, tick)),
+                told_at,
+                "{system}"
+            );
         }
     }
 }

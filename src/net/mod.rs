@@ -56,7 +56,7 @@ mod tests;
 
 pub use affinity::{allowed_cores, pin};
 pub use buffer::{CHUNK_MAX, Chunk};
-pub use clock::now;
+pub use clock::{calendar, calendar_from, calendar_is_set, now};
 pub use compute::compute;
 pub use engine::{Engine, Setup};
 pub use inherit::{drop_capabilities, ignore_signals, inherited};

@@ -6,12 +6,12 @@ use crate::{
         Line,
         field::{push_address, push_number},
     },
+    net::calendar,
     smtp::Tick,
 };
 use std::{
     cell::{Cell, RefCell},
     net::IpAddr,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 const MICROS: u64 = 1_000_000;
@@ -148,10 +148,7 @@ impl Dates {
 
     /// Sets the clock by the system's.
     pub fn set(&self, now: Tick) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-        // A clock before 1970 is no clock.
-        self.set
-            .set((now, wall.map_or(0, |wall| wall.as_micros() as u64)));
+        self.set.set((now, calendar(now)));
     }
 
     /// Microseconds since 1970.

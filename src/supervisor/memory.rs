@@ -1,19 +1,19 @@
 //! What is to outlive a restart (`[state]`): read before the first worker starts, written now and then while they run, and
 //! once more when they have ended. Mail never waits for it: a write that fails is told, and the next one tries again.
+//!
+//! While the system's clock is not set, the calendar goes on from the time at which the file was written, so that nothing in it
+//! is over; and the file stays as it is, for the times in a new one would be guesses.
 
 use crate::{
     auth::Service,
     config::Config,
     log::say,
     metrics::{Counter, Gauge, Registry, Scope},
-    net::now,
+    net::{calendar, calendar_from, calendar_is_set, now},
     policy::Shared,
     state::{Loaded, Moment, Secret, Snapshot, Store},
 };
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Mutex, PoisonError};
 
 /// Where it is kept.
 pub(super) struct Memory {
@@ -32,6 +32,9 @@ impl Memory {
         let kept = store
             .as_ref()
             .and_then(|store| found(store, store.load(entries)));
+        if let Some(kept) = &kept {
+            calendar_from(kept.made);
+        }
         let memory = Memory {
             store,
             secret: kept
@@ -57,7 +60,7 @@ impl Memory {
             made: moment.unix,
             sections,
         };
-        match store.save(&snapshot) {
+        match write(store, &snapshot, calendar_is_set()) {
             Ok(()) => {
                 registry.count(Counter::StateWritten, Scope::NONE, 1);
                 registry.set(Gauge::StateWrittenAt, Scope::NONE, moment.seconds() as i64);
@@ -67,7 +70,6 @@ impl Memory {
             }
             Err(why) => {
                 registry.count(Counter::StateFailed, Scope::NONE, 1);
-                let why = why.to_string();
                 if failing.as_ref() != Some(&why) {
                     say!(
                         Warn,
@@ -78,6 +80,14 @@ impl Memory {
                 }
             }
         }
+    }
+}
+
+/// Writes a snapshot whose times are right.
+fn write(store: &Store, snapshot: &Snapshot, times_are_right: bool) -> Result<(), String> {
+    match times_are_right {
+        true => store.save(snapshot).map_err(|why| why.to_string()),
+        false => Err("the system's clock is not set".into()),
     }
 }
 
@@ -132,17 +142,43 @@ pub(super) fn restore(
         |kept| *kept,
     );
     let mut moment = moment();
-    // The clock was set back since, or isn't right yet: no time has passed.
+    // The clock was set back since: no time has passed.
     moment.unix = moment.unix.max(kept.made);
     shared.restore(&kept, moment);
     auth.restore(&kept, moment);
 }
 
 fn moment() -> Moment {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now();
     Moment {
-        tick: now().0,
-        // A clock before 1970 is no clock.
-        unix: wall.map_or(0, |wall| wall.as_micros() as u64),
+        tick: now.0,
+        unix: calendar(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_stays_while_the_clock_is_not_set() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path());
+        let made = |made| Snapshot {
+            secret: Secret::random(),
+            made,
+            sections: Vec::new(),
+        };
+        let kept = || match store.load(0) {
+            Loaded::Snapshot(snapshot) => *snapshot,
+            other => panic!("{other:?}"),
+        };
+        let (first, second) = (made(1), made(2));
+        assert_eq!(write(&store, &first, true), Ok(()));
+        let why = write(&store, &second, false).expect_err("the clock is not set");
+        assert_eq!(why, "the system's clock is not set");
+        assert_eq!(kept(), first);
+        assert_eq!(write(&store, &second, true), Ok(()));
+        assert_eq!(kept(), second);
     }
 }
