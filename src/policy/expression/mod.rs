@@ -46,6 +46,7 @@ pub use mistake::Mistake;
 pub use reference::reference;
 pub use reply::{Kind as ReplyKind, Template};
 pub use subject::{Missing, Subject};
+pub use syntax::named::{named, shown};
 pub use value::{Counting, Gap, KeyPart, Rate, Rates, STEPS_MAX, Truth};
 
 use super::At;

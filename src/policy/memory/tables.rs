@@ -3,7 +3,7 @@
 use super::{greylist::Greylist, reputation::Reputation};
 use crate::{
     config::{self, Mode},
-    policy::rates::slots::rule_slots,
+    policy::rates::slots::is_named,
     state::{Notes, Secret},
 };
 use std::sync::{Arc, OnceLock};
@@ -67,14 +67,10 @@ fn half_life(configs: &[config::Policy]) -> u64 {
 
 /// Room for reputations, where a rule reads them.
 fn reputation_slots(configs: &[config::Policy]) -> usize {
-    match rule_slots(configs, "reputation.") {
-        0 => 0,
-        _ => {
-            let sizes = configs.iter();
-            let sizes = sizes.map(|config| config.reputation.table as usize);
-            sizes.max().unwrap_or(0)
-        }
-    }
+    let reads = |config: &&config::Policy| is_named(config, |name| name.starts_with("reputation."));
+    let sizes = configs.iter().filter(reads);
+    let sizes = sizes.map(|config| config.reputation.table as usize);
+    sizes.max().unwrap_or(0)
 }
 
 impl Memory {
@@ -154,3 +150,33 @@ impl Memory {
 
 /// The name of the table of clients that have waited for the greeting.
 const PASSED: &str = "greeting";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::config;
+
+    #[test]
+    fn reputations_are_kept_where_a_rule_names_them_and_nowhere_else() {
+        for (rule, is_read) in [
+            ("when = 'reputation.client < -0.5'", true),
+            (
+                "when = '!(helo == \"a\") && reputation . domain > 0.5'",
+                true,
+            ),
+            (
+                "when = 'client.trusted', then = 'reject', reply = '550 5.7.1 {reputation.client}'",
+                true,
+            ),
+            ("when = 'reputation.client < -0.5', mode = 'off'", false),
+            ("when = 'helo == \"reputation.client\"'", false),
+            ("when = 'rate(helo, 1, \"1m\")'", false),
+        ] {
+            for accounts in [0, 1_000] {
+                let toml = format!("rate_table = {accounts}\nrule = [{{ name = 'a', {rule} }}]");
+                let memory = Memory::new(&[config(&toml)], Secret::random());
+                assert_eq!(memory.uses.reputation, is_read, "{toml}");
+            }
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! How large the tables are that configurations ask for.
 
-use crate::config;
+use crate::{
+    config::{self, Mode},
+    policy::expression::{named, shown},
+};
 
 /// Room for the accounts of a rate: as much as the configuration with the most asks for.
 pub fn largest(configs: &[config::Policy], rate: fn(&config::Policy) -> &config::Rate) -> usize {
@@ -8,11 +11,23 @@ pub fn largest(configs: &[config::Policy], rate: fn(&config::Policy) -> &config:
     sizes.max().unwrap_or(0)
 }
 
-/// Room for the accounts of rules, where one may call the function.
+/// Whether a rule names such a fact or function.
+pub fn is_named(config: &config::Policy, is_such: impl Fn(&str) -> bool) -> bool {
+    let mut rules = config.rule.iter().filter(|rule| rule.mode != Mode::Off);
+    rules.any(|rule| {
+        named(&rule.when).iter().any(|name| is_such(name))
+            || rule
+                .reply
+                .iter()
+                .flat_map(|reply| shown(reply))
+                .any(&is_such)
+    })
+}
+
+/// Room for the accounts of rules, where one calls the function.
 pub fn rule_slots(configs: &[config::Policy], function: &str) -> usize {
-    let uses =
-        |config: &&config::Policy| config.rule.iter().any(|rule| rule.when.contains(function));
-    let sizes = configs.iter().filter(uses);
+    let calls = |config: &&config::Policy| is_named(config, |name| name == function);
+    let sizes = configs.iter().filter(calls);
     sizes
         .map(|config| config.rate_table as usize)
         .max()

@@ -6,6 +6,7 @@
 //! list the tokens of a grammar (decision 20).
 
 pub(super) mod literal;
+pub(super) mod named;
 pub(super) mod parse;
 pub(super) mod token;
 pub(super) mod tree;
