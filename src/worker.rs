@@ -146,7 +146,7 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
             Order::Stop => break,
         }
     }
-    context.tick();
+    context.finish();
     Ok(())
 }
 

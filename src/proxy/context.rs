@@ -14,12 +14,13 @@ use crate::{
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{hasten_waits, now},
     policy::Shared,
-    record::{Record, Ring, explanation},
+    record::{self, Allowance, HeldBack, Record, Ring, explanation},
     smtp::{Capabilities, Tick, server::Settings},
     upstream::Pools,
 };
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
 };
@@ -63,6 +64,7 @@ pub struct Context {
     /// How many workers there are: each keeps its share of the explanations.
     workers: usize,
     kept: RefCell<Kept>,
+    refused: RefCell<Allowance>,
 }
 
 /// What a worker keeps of its latest judgements.
@@ -149,6 +151,7 @@ impl Context {
             spare: RefCell::default(),
             workers,
             kept: RefCell::new(kept),
+            refused: RefCell::default(),
         })
     }
 
@@ -203,9 +206,33 @@ impl Context {
             self.recorder.count(Counter::StreamsEnded, Scope::NONE, 1);
         }
         self.hasten(moment);
+        let held = self.refused.borrow_mut().sum_up(moment);
+        self.tell_of(&held, moment);
         self.count_lost_lines(self.lines.hand_over());
         self.recorder
             .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);
+    }
+
+    /// The last tick, after the last session.
+    pub fn finish(&self) {
+        let held = self.refused.borrow_mut().close();
+        self.tell_of(&held, now());
+        self.tick();
+    }
+
+    /// Whether a client that is refused at the greeting may have one more line. `key`: as [`crate::policy::client_key`].
+    pub fn admits_line(&self, key: u128, address: IpAddr, moment: Tick) -> bool {
+        self.refused.borrow_mut().admits(key, address, moment)
+    }
+
+    /// A line for each client whose lines were held back.
+    fn tell_of(&self, held: &[HeldBack], moment: Tick) {
+        for held in held {
+            self.log(|line| {
+                self.dates.stamp(moment, line);
+                record::line::held_back(held, line);
+            });
+        }
     }
 
     /// While places or memory are scarce, sessions that have waited for their client since better times are held to

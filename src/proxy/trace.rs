@@ -148,12 +148,35 @@ fn is_health_check(session: &Session, end: End) -> bool {
         && peer.judgement.hits().is_empty()
 }
 
+/// Whether the client was refused at the greeting, also where it heard of that later.
+fn is_refused_client(session: &Session) -> bool {
+    let postponed = session.peer.postponed.as_ref();
+    let mut refusals = session.refusals.kept().iter();
+    // A certificate that might have lifted the refusal may never have come.
+    let unlifted = matches!(
+        session.admitted.as_deref(),
+        Some(Answer::Refuse(_) | Answer::Close(_))
+    );
+    unlifted
+        || postponed.is_some_and(|postponed| postponed.told)
+        || refusals.any(|refusal| refusal.command == "connect")
+}
+
+/// Writes the line and keeps the explanation that is found by its id; neither where the client has had too many.
+// INV-LIMIT
 fn write(session: &Session, record: &Record<'_>) {
-    session.context.log(|out| {
-        session.context.dates.stamp(record.now, out);
+    let context = &session.context;
+    if is_refused_client(session)
+        && let Some(key) = session.client_key()
+        && !context.admits_line(key, session.peer.address, session.now)
+    {
+        return;
+    }
+    context.log(|out| {
+        context.dates.stamp(record.now, out);
         line::write(record, out);
     });
-    session.context.explain(record);
+    context.explain(record);
 }
 
 /// The record of the session itself.

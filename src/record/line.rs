@@ -5,7 +5,8 @@
 //! this line. JSON has arrays, objects and numbers where logfmt has repeated fields and texts.
 
 use super::{
-    Client, End, Findings, ForwardedOrigin, Front, Mail, Record, Refusal, Shadowed, Times, Tls,
+    Client, End, Findings, ForwardedOrigin, Front, HeldBack, Mail, Record, Refusal, Shadowed,
+    Times, Tls,
 };
 use crate::{
     log::{
@@ -88,6 +89,15 @@ fn session(record: &Record<'_>, line: &mut Line<'_>) {
         line.text("why", end.why.as_bytes());
         ended(end, line);
     }
+}
+
+/// Writes all fields but the time of a line that stands for many.
+pub fn held_back(held: &HeldBack, line: &mut Line<'_>) {
+    if let Some(address) = held.client {
+        line.plain("client", |out| push_address(address, out));
+    }
+    line.text("verdict", b"none");
+    line.number("held_back", u64::from(held.lines));
 }
 
 /// Whose session it is.

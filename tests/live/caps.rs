@@ -216,6 +216,39 @@ crate::on_all_engines! {
         assert!(greeting.starts_with("421 4.7.0"), "{greeting}");
     }
 
+    fn a_client_that_is_refused_again_and_again_has_few_lines(engine) {
+        let backend = Backend::good(free_address());
+        let list = "[[policy.client_list]]\nname = \"pests\"\nentries = [\"127.0.0.64/26\"]\nthen = \"reject\"\n";
+        let pest = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 64));
+        for delayed in [false, true] {
+            let told = if delayed { "[policy]\nlog_rejected = \"delayed\"\n" } else { "" };
+            let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + told + list));
+            for _ in 0..60 {
+                let mut client = Client::silent_from(pest, gatepost.smtp);
+                if delayed {
+                    assert!(client.reply().starts_with("220 "));
+                    client.expect("EHLO client.example", "250");
+                    client.expect("MAIL FROM:<a@sender.example>", "250");
+                    client.expect("RCPT TO:<b@example.net>", "554");
+                    client.expect("QUIT", "221");
+                } else {
+                    let greeting = client.reply();
+                    assert!(greeting.starts_with("554"), "{greeting}");
+                }
+            }
+            let mut other = Client::hello(gatepost.smtp);
+            let reply = other.send("a@sender.example", &["b@example.net"], "Subject: x\r\n\r\nx\r\n");
+            assert!(reply.starts_with("250"), "{reply}");
+            drop(other);
+            // The end of the process sums up, as the end of a minute does.
+            gatepost.process.signal("TERM");
+            gatepost.log_line(&["client=127.0.0.64", "verdict=none", "held_back=40"]);
+            let log = gatepost.log();
+            assert_eq!(log.matches("client=127.0.0.64 ").count(), 21, "{log}");
+            assert_eq!(log.matches("verdict=accept").count(), 1, "{log}");
+        }
+    }
+
     fn refused_connections_take_no_place_of_their_network(engine) {
         let backend = Backend::good(free_address());
         let policy = "[policy.client_rate]\nsessions = 2\n[policy.prefix_rate]\nsessions = 5\n";
