@@ -10,33 +10,29 @@
 use crate::{
     config::Config,
     log::say,
-    lookup::{Dns, HostAnswer, Service},
+    lookup::{Dns, Service},
     net::now,
     proxy::Site,
     upstream::{Named, Names, SERVICE, ServiceTarget, name_of},
 };
+use asking::{Answer, Answers, Asking};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout_at},
-};
+use tokio::time::{sleep_until, timeout_at};
+
+mod asking;
 
 /// How often the names that are due are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// Look-ups for a start or a reload take this long at most, all together. What has not been answered by then is asked for
 /// again while mail flows.
 const LEARN_MAX: Duration = Duration::from_secs(5);
-/// The same for look-ups while mail flows: nothing waits for these, and a name beyond it is due when the next begin.
-const KEEP_MAX: Duration = Duration::from_secs(60);
 /// From a look-up that failed, or one for a backend that is left out, to the next one; it doubles up to the maximum.
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
-/// Look-ups at the same time.
-const AT_ONCE: usize = 16;
 
 /// A name.
 #[derive(Clone)]
@@ -49,12 +45,6 @@ pub(super) struct Known {
     again: Duration,
     /// The configuration has it, not only an SRV record.
     is_written: bool,
-}
-
-/// What was found of a name.
-enum Answer {
-    Host(HostAnswer),
-    Service(Service),
 }
 
 /// What a configuration's names were found to be, before it is in force.
@@ -116,7 +106,16 @@ async fn learn_within(config: &Config, before: Option<&Directory>, limit: Durati
         known.entry(name.clone()).or_default().is_written = true;
     }
     let deadline = Instant::now() + limit;
-    let mut answers = ask_all(&dns, wanted.clone(), &BTreeMap::new(), deadline).await;
+    let (mut asking, mut answers) = (Asking::new(&dns), Answers::new());
+    wanted.iter().for_each(|name| asking.begin(name.clone()));
+    loop {
+        let is_known = |host: &str| answers.iter().any(|(name, _)| name == host);
+        match timeout_at(deadline.into(), asking.next(is_known)).await {
+            Ok(Some(more)) => answers.extend(more),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    answers.extend(asking.end());
     for name in wanted {
         let is_late = !answers.iter().any(|(answered, _)| *answered == name);
         if is_late {
@@ -137,51 +136,6 @@ impl Default for Known {
             is_written: false,
         }
     }
-}
-
-type Answers = Vec<(String, Result<Answer, String>)>;
-
-/// Asks for all of them, and for the hosts that services name and `known` has not, as soon as their service has answered; gives
-/// the answers that came until the deadline.
-async fn ask_all(
-    dns: &Arc<Dns>,
-    names: Vec<String>,
-    known: &BTreeMap<String, Known>,
-    deadline: Instant,
-) -> Answers {
-    let (mut answers, mut under_way) = (Answers::new(), JoinSet::new());
-    let mut seen: BTreeSet<String> = known.keys().chain(&names).cloned().collect();
-    let mut queue = VecDeque::from(names);
-    loop {
-        while under_way.len() < AT_ONCE
-            && let Some(name) = queue.pop_front()
-        {
-            under_way.spawn(ask(Arc::clone(dns), name));
-        }
-        match timeout_at(deadline.into(), under_way.join_next()).await {
-            Ok(Some(Ok(answered))) => {
-                if let (_, Ok(Answer::Service(service))) = &answered {
-                    let hosts = service.targets.iter().map(|target| target.host.clone());
-                    queue.extend(hosts.filter(|host| seen.insert(host.clone())));
-                }
-                answers.push(answered);
-            }
-            // One that panicked has no answer.
-            Ok(Some(Err(_))) => {}
-            Ok(None) | Err(_) => return answers,
-        }
-    }
-}
-
-async fn ask(dns: Arc<Dns>, name: String) -> (String, Result<Answer, String>) {
-    let answer = match name.strip_prefix(SERVICE) {
-        Some(service) => {
-            let service = service.strip_suffix('.').unwrap_or(service);
-            dns.service(service).await.map(Answer::Service)
-        }
-        None => dns.addresses(&name).await.map(Answer::Host),
-    };
-    (name, answer)
 }
 
 /// Takes the answers, and forgets the hosts that no service names any more. Hosts come before services: a host that serves must
@@ -340,38 +294,46 @@ impl Directory {
 
     /// Keeps them current, without end. May be dropped at any time.
     pub async fn keep(&self, site: impl Fn() -> Arc<Site>) {
+        let mut asking = Asking::new(&self.copy().0);
         loop {
-            sleep(LOOK).await;
+            let next_look = Instant::now() + LOOK;
             let (dns, known) = self.copy();
-            let (site, moment) = (site(), Instant::now());
+            if !asking.is_of(&dns) {
+                // A reload has brought other servers: these are to say it.
+                asking = Asking::new(&dns);
+            }
+            let (current, moment) = (site(), Instant::now());
             let outdated = !known.is_empty() && dns.is_outdated();
             let is_due = |known: &Known| {
-                let again = known.asked + known.again <= moment && fails(&site, &known.named);
+                let again = known.asked + known.again <= moment && fails(&current, &known.named);
                 outdated || known.due <= moment || again
             };
             let due = known.iter().filter(|(_, known)| is_due(known));
-            let due: Vec<String> = due.map(|(host, _)| host.clone()).collect();
-            if due.is_empty() {
-                continue;
+            due.for_each(|(name, _)| asking.begin(name.clone()));
+            let is_known = |host: &str| known.contains_key(host);
+            while let Ok(Some(answers)) = timeout_at(next_look.into(), asking.next(is_known)).await
+            {
+                let mut learned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                // A reload may have brought other servers meanwhile.
+                if asking.is_of(&learned.dns) {
+                    learned.keep(&site(), answers);
+                }
             }
-            let asked: BTreeSet<String> = due.iter().cloned().collect();
-            let answers = ask_all(&dns, due, &known, Instant::now() + KEEP_MAX).await;
-            let mut learned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // A reload may have brought other servers, or taken a name away, meanwhile.
-            if Arc::ptr_eq(&learned.dns, &dns) {
-                let answers = answers.into_iter();
-                let is_kept =
-                    |name: &String| !asked.contains(name) || learned.known.contains_key(name);
-                let answers: Answers = answers.filter(|(name, _)| is_kept(name)).collect();
-                learned.keep(&site, answers);
-            }
+            sleep_until(next_look.into()).await;
         }
     }
 }
 
 impl Learned {
     /// Takes what came while mail flows, and sets when what failed is asked for again.
-    fn keep(&mut self, site: &Site, answers: Answers) {
+    fn keep(&mut self, site: &Site, mut answers: Answers) {
+        // A reload may have taken a name away, or a service a host.
+        let named = answers.iter().flat_map(|(_, answer)| match answer {
+            Ok(Answer::Service(service)) => &*service.targets,
+            _ => &[],
+        });
+        let named: BTreeSet<String> = named.map(|target| target.host.clone()).collect();
+        answers.retain(|(name, _)| self.known.contains_key(name) || named.contains(name));
         let well: Vec<(String, bool)> = answers
             .iter()
             .map(|(name, answer)| {

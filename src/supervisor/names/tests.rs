@@ -1,9 +1,9 @@
 //! What is known of names, by what comes of looking them up.
 
-use super::*;
+use super::{asking::AT_ONCE, *};
 use crate::{
     config::{self, Backend, Time},
-    lookup::{Family, Target},
+    lookup::{Family, HostAnswer, Target},
 };
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -124,14 +124,17 @@ fn config(backends: impl Iterator<Item = String>, server: SocketAddr) -> Config 
     }
 }
 
-/// What is found of the names within this time.
-fn learned(config: &Config, limit: Duration) -> Names {
+fn wait_for<T>(look_up: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let learned = runtime.block_on(learn_within(config, None, limit));
-    learned.names()
+    runtime.block_on(look_up)
+}
+
+/// What is found of the names within this time.
+fn learned(config: &Config, limit: Duration) -> Names {
+    wait_for(learn_within(config, None, limit)).names()
 }
 
 /// A DNS server that says nothing to questions about `silent.example`, that `mx.example` serves to others for SRV records, and
@@ -181,6 +184,36 @@ fn a_service_of_which_nothing_is_heard_holds_up_no_host_of_another() {
     assert_eq!(fault, Some("no DNS server answered in time"));
     assert_eq!(names["mx.example."].addresses, addresses(&["192.0.2.1"]));
     assert_eq!(names[services[1]].targets[0].host, "mx.example.");
+}
+
+#[test]
+fn answers_are_taken_while_another_name_is_not_answered() {
+    let (silent, service) = ["silent", "other"]
+        .map(|domain| format!("srv:_smtp._tcp.{domain}.example"))
+        .into();
+    let dns = Dns::new(&config(std::iter::empty(), serve()).dns, None);
+    let batches = wait_for(async {
+        let mut asking = Asking::new(&dns);
+        for name in [&silent, "host.example.", &service, &silent] {
+            asking.begin(name.to_string());
+        }
+        let mut batches = Vec::new();
+        for _ in 0..2 {
+            let answers = asking.next(|_| false).await.expect("there is more");
+            let names = answers
+                .into_iter()
+                .map(|(name, answer)| (name, answer.is_ok()));
+            batches.push(names.collect::<Vec<_>>());
+        }
+        batches.sort_unstable_by_key(Vec::len);
+        batches
+    });
+    assert_eq!(batches[0], [("host.example.".to_string(), true)]);
+    // A service comes with its new hosts.
+    assert_eq!(
+        batches[1],
+        [("mx.example.".to_string(), true), (service, true)]
+    );
 }
 
 #[test]
