@@ -99,6 +99,8 @@ pub fn rule_mistakes(config: &Config) -> Vec<WrongRule> {
 #[must_use]
 pub fn check_mistakes(config: &Config) -> Vec<PolicyFault> {
     let mut found: Vec<PolicyFault> = Vec::new();
+    // What lies below a part is told where it stands.
+    let mut told: Vec<PolicyFault> = Vec::new();
     let mut look = |section: &str, policy: &config::Policy| {
         let mut policy = policy.clone();
         // These are the business of `rule_mistakes`.
@@ -119,18 +121,25 @@ pub fn check_mistakes(config: &Config) -> Vec<PolicyFault> {
         }
         let faults = Policy::build(&policy, &config.hostname).err();
         for fault in faults.unwrap_or_default() {
-            let key = format!("{section}.{}", place(&policy, &fault));
-            let fault = PolicyFault { key, ..fault };
-            if !found.contains(&fault) {
-                found.push(fault);
+            if told.contains(&fault) {
+                continue;
             }
+            told.push(fault.clone());
+            let key = format!("{section}.{}", place(&policy, &fault));
+            found.push(PolicyFault { key, ..fault });
         }
     };
     look("policy", &config.policy);
+    for (number, profile) in config.profile.iter().enumerate() {
+        if profile.policy.has("dnsbl") {
+            let section = format!("profile[{number}].policy");
+            look(&section, &config.policy_in(profile));
+        }
+    }
     for (number, listener) in config.listener.iter().enumerate() {
-        let policy = config.policy_of(listener);
-        if policy.dnsbl != config.policy.dnsbl {
-            look(&format!("listener[{number}].policy"), &policy);
+        if listener.policy.has("dnsbl") {
+            let section = format!("listener[{number}].policy");
+            look(&section, &config.policy_of(listener));
         }
     }
     found

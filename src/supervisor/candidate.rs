@@ -16,11 +16,9 @@ pub(super) fn load(config: &Config) -> Option<Result<Config, Vec<Problem>>> {
         overrides: Overrides::default(),
     };
     Some(source.load().and_then(|loaded| {
-        let found = rules(&loaded).into_iter();
-        let errors: Vec<Problem> = found
-            .filter(|(problem, _)| problem.is_error())
-            .map(|(problem, _)| problem)
-            .collect();
+        let of_rules = rules(&loaded).into_iter();
+        let of_rules = of_rules.filter_map(|(problem, _)| problem.is_error().then_some(problem));
+        let errors: Vec<Problem> = of_rules.chain(checks(&loaded)).collect();
         match errors.is_empty() {
             true => Ok(loaded.config),
             false => Err(errors),
@@ -81,6 +79,14 @@ fn policies(candidate: &Config, config: &Config) -> Vec<config::Policy> {
     policies
         .flat_map(|policy| std::iter::repeat_n(policy, places))
         .collect()
+}
+
+/// What else stops a start in the checks of a configuration.
+pub(super) fn checks(loaded: &Loaded) -> impl Iterator<Item = Problem> {
+    let found = policy::check_mistakes(&loaded.config).into_iter();
+    found.map(|policy::PolicyFault { key, message }| {
+        loaded.problem(Severity::Error, &key, message, None)
+    })
 }
 
 /// What is wrong with conditions and replies of rules, and whether it stops nothing.

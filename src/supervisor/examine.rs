@@ -3,13 +3,13 @@
 //! `gatepost check` looks at them as the start and a reload do, and each fault has its place in the configuration.
 
 use super::{
-    candidate::{self, rules},
+    candidate::{self, checks, rules},
     exposed::{exposed, open_folders},
 };
 use crate::{
     auth,
     config::{ConfigSource, Loaded, Problem, Severity},
-    policy::{self, authentication::dkim::Signers},
+    policy::authentication::dkim::Signers,
     process::user,
     tls::{Front, TlsFault},
     upstream,
@@ -64,12 +64,9 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
             false => errors.push(problem),
         }
     }
-    for policy::PolicyFault { key, message } in policy::check_mistakes(&loaded.config) {
-        errors.push(loaded.problem(Severity::Error, &key, message, None));
-    }
+    errors.extend(checks(&loaded));
     if let Some(Err(found)) = candidate::load(&loaded.config) {
-        let count = found.iter().filter(|problem| problem.is_error()).count();
-        let message = format!("the candidate has {count} errors, told beside this one");
+        let message = "the candidate has errors, which are told as well".to_string();
         errors.push(loaded.problem(Severity::Error, "shadow_config", message, None));
         errors.extend(found);
     }
@@ -102,16 +99,20 @@ mod tests {
         found.map(|(problem, _)| problem.brief()).collect()
     }
 
+    /// The least that a file needs.
+    fn least(top: &str) -> String {
+        format!(
+            "{top}hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
+             [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\n\
+             [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n"
+        )
+    }
+
     /// What loading a whole file tells, briefly, without the file's name.
-    fn loaded(more: &str) -> Vec<String> {
+    fn loaded(top: &str, more: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("mx.toml");
-        let text = format!(
-            "hostname = \"mx.example\"\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
-             [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\n\
-             [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n{more}"
-        );
-        std::fs::write(&file, text).expect("written");
+        std::fs::write(&file, least(top) + more).expect("written");
         let source = ConfigSource {
             file: Some(file.clone()),
             ..ConfigSource::default()
@@ -129,11 +130,37 @@ mod tests {
 
     #[test]
     fn a_mistake_in_a_list_of_the_dns_stops_the_check() {
-        let told =
-            loaded("[[policy.dnsbl]]\nzone = \"bl.example\"\ncodes = [\"127.0.0.[2..11\"]\n");
+        let told = loaded(
+            "",
+            "[[policy.dnsbl]]\nzone = \"bl.example\"\ncodes = [\"127.0.0.[2..11\"]\n",
+        );
         assert_eq!(
             told,
             ["13:9: codes: \"127.0.0.[2..11\": a bracket is not closed"]
+        );
+    }
+
+    #[test]
+    fn a_mistake_is_told_where_it_stands_and_once() {
+        let bad = "zone = \"bl.example\"\ncodes = [\"127.0.0.[2..11\"]\n";
+        let says = "codes: \"127.0.0.[2..11\": a bracket is not closed";
+        let list = "[[policy.list]]\nname = \"l\"\nentries = [\"192.0.2.1\"]\n";
+        let profile = "[[profile]]\nname = \"p\"\nclass = \"partner\"\nlist = \"l\"\n";
+        let more = format!("{list}{profile}[[profile.policy.dnsbl]]\n{bad}");
+        assert_eq!(loaded("", &more), [format!("20:9: {says}")]);
+        let strict = "[profile.policy]\npreset = \"strict\"\n";
+        let more = format!("[[policy.dnsbl]]\n{bad}{list}{profile}{strict}");
+        assert_eq!(loaded("", &more), [format!("13:9: {says}")]);
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let candidate = folder.path().join("candidate.toml");
+        let least = least("") + "[[policy.dnsbl]]\n" + bad;
+        std::fs::write(&candidate, least).expect("written");
+        let told = loaded(&format!("shadow_config = {candidate:?}\n"), "");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[1].ends_with(&format!("candidate.toml:13:9: {says}")),
+            "{told:?}"
         );
     }
 
@@ -143,8 +170,8 @@ mod tests {
         for kind in ["client_list", "helo_list", "sender_list", "recipient_list"] {
             let shares = format!("[[policy.{kind}]]\nname = \"p\"\nlist = \"partners\"\n");
             let none: [String; 0] = [];
-            assert_eq!(loaded(&format!("{named}{shares}")), none, "{kind}");
-            let told = loaded(&shares.replace("partners", "partner"));
+            assert_eq!(loaded("", &format!("{named}{shares}")), none, "{kind}");
+            let told = loaded("", &shares.replace("partners", "partner"));
             assert!(told.len() == 1 && told[0].contains("no list"), "{told:?}");
         }
     }
