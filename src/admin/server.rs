@@ -9,12 +9,19 @@ use crate::{
     http::{self, Limits, Listener},
 };
 use hyper_util::service::TowerToHyperService;
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat},
+    process::geteuid,
+};
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,14 +39,15 @@ const LIMITS: Limits = Limits {
     keep_alive: true,
 };
 
-/// Owner and group of a Unix socket may use it.
+/// Owner and group of a Unix socket may use it. Until it is set, the process's umask lets in fewer.
 const SOCKET_MODE: u32 = 0o660;
 
-/// Binds `admin.listen` and `admin.public`, as far as they are on.
+/// Binds `admin.listen` and `admin.public`, as far as they are on. `owner`: user and group of sockets in the file system, where
+/// they are others than the process's.
 ///
 /// # Errors
 /// Those of binding, in words that name the key and say what to do.
-pub fn bind(admin: &Admin) -> io::Result<Vec<(Door, Listener)>> {
+pub fn bind(admin: &Admin, owner: Option<(u32, u32)>) -> io::Result<Vec<(Door, Listener)>> {
     let mut doors = Vec::new();
     for (key, place, network) in [
         ("admin.listen", &admin.listen, Door::Control),
@@ -56,7 +64,7 @@ pub fn bind(admin: &Admin) -> io::Result<Vec<(Door, Listener)>> {
                     Door::Public => Door::Public,
                     Door::Control | Door::Local => Door::Local,
                 };
-                let listener = bind_unix(path).map_err(|error| {
+                let listener = bind_unix(path, owner).map_err(|error| {
                     let place = path.display();
                     io::Error::new(error.kind(), format!("{key} = \"unix:{place}\": {error}"))
                 })?;
@@ -68,7 +76,7 @@ pub fn bind(admin: &Admin) -> io::Result<Vec<(Door, Listener)>> {
 }
 
 /// Listens on a socket in the file system; replaces one that a process left behind.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+fn bind_unix(path: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener> {
     if fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket()) {
         if UnixStream::connect(path).is_ok() {
             let why = "it is in use: is another gatepost running?";
@@ -77,9 +85,31 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+    hand_over(path, owner)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Gives the socket that was just bound its owner and its mode. What is changed is the file that was looked at, by its
+/// descriptor: a user that can write the folder may have put a link in its place by now, or another name of a socket elsewhere.
+fn hand_over(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let facts = fstat(&file)?;
+    let is_ours = FileType::from_raw_mode(facts.st_mode) == FileType::Socket
+        && facts.st_uid == geteuid().as_raw()
+        && facts.st_nlink == 1;
+    if !is_ours {
+        let why = "something else has taken its place: others can write in its folder";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    if let Some((user, group)) = owner {
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        chownat(&file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+    }
+    // The kernel has no fchmod for a descriptor that only names a file.
+    let named = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::set_permissions(named, fs::Permissions::from_mode(SOCKET_MODE))
 }
 
 /// A warning where any host that reaches the address can reload and drain.
@@ -155,7 +185,7 @@ mod tests {
             std::env::temp_dir().join(name("")),
             std::env::temp_dir().join(name(".moved")),
         );
-        let bound = || Listener::from(bind_unix(&path).expect("bound"));
+        let bound = || Listener::from(bind_unix(&path, None).expect("bound"));
         let listener = bound();
         drop(SocketFile::of(&listener));
         assert!(!path.exists());
@@ -168,5 +198,29 @@ mod tests {
         for left in [path, moved] {
             fs::remove_file(left).expect("ours");
         }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_socket_is_not_followed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").mode() & 0o777;
+        fs::write(at("file"), "for its owner").expect("written");
+        let elsewhere = UnixListener::bind(at("elsewhere")).expect("bound");
+        for name in ["file", "elsewhere"] {
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o600)).expect("set");
+            std::os::unix::fs::symlink(at(name), at(&format!("link-{name}"))).expect("made");
+            fs::hard_link(at(name), at(&format!("name-{name}"))).expect("made");
+            for place in [format!("link-{name}"), format!("name-{name}")] {
+                let why = hand_over(&at(&place), None).expect_err(&place);
+                assert_eq!(
+                    why.kind(),
+                    io::ErrorKind::PermissionDenied,
+                    "{place}: {why}"
+                );
+                assert_eq!(mode(&at(name)), 0o600, "{place}");
+            }
+        }
+        drop(elsewhere);
     }
 }

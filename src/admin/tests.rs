@@ -357,12 +357,12 @@ fn a_unix_socket_serves_its_owner_and_replaces_one_left_behind() {
         listen: format!("unix:{}", path.display()).parse().unwrap(),
         ..crate::config::Admin::default()
     };
-    drop(bind(&admin).unwrap());
-    let (door, listener) = bind(&admin).unwrap().pop().unwrap();
+    drop(bind(&admin, None).unwrap());
+    let (door, listener) = bind(&admin, None).unwrap().pop().unwrap();
     assert_eq!(door, Door::Local);
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let error = bind(&admin).unwrap_err().to_string();
+    let error = bind(&admin, None).unwrap_err().to_string();
     assert!(error.contains("is another gatepost running"), "{error}");
     with_door(listener, door, async |fake, _| {
         let connect = async || tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -375,10 +375,11 @@ fn a_unix_socket_serves_its_owner_and_replaces_one_left_behind() {
 }
 
 fn bind_at(address: &str) -> io::Result<Vec<(Door, Listener)>> {
-    bind(&crate::config::Admin {
+    let admin = crate::config::Admin {
         listen: address.parse().unwrap(),
         ..crate::config::Admin::default()
-    })
+    };
+    bind(&admin, None)
 }
 
 #[test]

@@ -95,10 +95,10 @@ pub fn process(config: &Config, file: Option<&Path>) -> String {
     if config.process.sandbox == Sandbox::Off {
         return "sandbox off".into();
     }
-    let writes: Vec<PathBuf> = written(config)
-        .into_iter()
-        .map(|(_, folder)| folder)
-        .collect();
+    let folders = |of: Vec<(_, PathBuf)>| -> Vec<PathBuf> {
+        of.into_iter().map(|(_, folder)| folder).collect()
+    };
+    let writes = folders(written(config));
     for folder in &writes {
         // What can't be made is told when something is to be written there.
         let _ = fs::create_dir_all(folder);
@@ -106,7 +106,8 @@ pub fn process(config: &Config, file: Option<&Path>) -> String {
     let mut reads: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     reads.extend(named(config, file));
     let ports = config.maildir.listen.address().map(|own| own.port());
-    let files = match restrict(&reads, &writes, &socket_folders(config), ports.as_slice()) {
+    let removes = folders(socket_folders(config));
+    let files = match restrict(&reads, &writes, &removes, ports.as_slice()) {
         Ok(RulesetStatus::FullyEnforced) => "landlock on (files, ports)".to_string(),
         Ok(RulesetStatus::PartiallyEnforced) => {
             "landlock on in part (the kernel doesn't know all of it)".into()
@@ -155,11 +156,15 @@ pub fn written(config: &Config) -> Vec<(&'static str, PathBuf)> {
     found
 }
 
-/// Folders of the sockets that are removed at the end.
-fn socket_folders(config: &Config) -> Vec<PathBuf> {
-    let places = [&config.admin.listen, &config.admin.public];
-    let sockets = places.into_iter().filter_map(|place| match place {
-        AdminListen::Unix(path) => Some(parent(path)),
+/// Folders of the sockets that are removed at the end, each with its key.
+#[must_use]
+pub fn socket_folders(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let places = [
+        ("admin.listen", &config.admin.listen),
+        ("admin.public", &config.admin.public),
+    ];
+    let sockets = places.into_iter().filter_map(|(key, place)| match place {
+        AdminListen::Unix(path) => Some((key, parent(path))),
         AdminListen::Off | AdminListen::At(_) => None,
     });
     sockets.collect()

@@ -64,6 +64,12 @@ pub fn is_root() -> bool {
 }
 
 impl UserIdentity {
+    /// The numbers of the user and its group.
+    #[must_use]
+    pub fn numbers(&self) -> (u32, u32) {
+        (self.user.uid.as_raw(), self.group.as_raw())
+    }
+
     /// Becomes it. Every thread of the process does (the C library sees to that), and there is no way back.
     ///
     /// # Errors

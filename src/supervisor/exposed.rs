@@ -58,11 +58,12 @@ pub fn exposed(config: &Config) -> Vec<(String, String, String)> {
     open.collect()
 }
 
-/// Folders that the process writes in and others can write in too, who could put files and links there in place of ours: the
-/// key, what is wrong, what to do.
+/// Folders that the process writes in and others can write in too, who could put files, links and sockets there in place of
+/// ours: the key, what is wrong, what to do.
 #[must_use]
 pub fn open_folders(config: &Config) -> Vec<(&'static str, String, String)> {
     let folders = confine::written(config).into_iter();
+    let folders = folders.chain(confine::socket_folders(config));
     let open = folders.filter_map(|(key, folder)| {
         let mode = open_mode(&folder, OTHERS_WRITE)?;
         let folder = folder.display();
@@ -102,7 +103,14 @@ mod tests {
         config.state.directory = Some(folder.path().join("state"));
         config.log.to = folder.path().join("log/mail.log").display().to_string();
         config.policy.dmarc.reports.directory = folder.path().join("reports");
-        for (name, mode) in [("state", 0o777), ("log", 0o1777), ("reports", 0o775)] {
+        let socket = format!("unix:{}/run/admin.sock", folder.path().display());
+        config.admin.listen = socket.parse().expect("a socket");
+        for (name, mode) in [
+            ("state", 0o777),
+            ("log", 0o1777),
+            ("reports", 0o775),
+            ("run", 0o777),
+        ] {
             let inner = folder.path().join(name);
             fs::create_dir(&inner).expect("made");
             fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).expect("ours");
@@ -113,7 +121,7 @@ mod tests {
         set(0o755);
         let found = open_folders(&config);
         let keys: Vec<&str> = found.iter().map(|(key, ..)| *key).collect();
-        assert_eq!(keys, ["log.to", "state.directory"]);
+        assert_eq!(keys, ["log.to", "state.directory", "admin.listen"]);
         assert!(found[1].1.contains("(mode 777)"), "{}", found[1].1);
         set(0o700);
         assert!(

@@ -129,9 +129,10 @@ impl Process {
         let cores = cores(config.workers);
         let inherited = net::inherited().map_err(unavailable)?;
         let sockets = sockets::bind(&config, cores.len(), inherited).map_err(unavailable)?;
-        let doors = admin::bind(&config.admin).map_err(unavailable)?;
+        let user = rights::wanted(&config)?;
+        let doors = rights::bind_admin(&config, user.as_ref())?;
         let challenges = Acme::bind(&config.acme).map_err(unavailable)?;
-        let rights = rights::settle(&config, source.file.as_deref())?;
+        let rights = rights::settle(&config, user.as_ref(), source.file.as_deref())?;
         let acme = Acme::prepare(&config.acme, challenges, &registry).map_err(unavailable)?;
         let writer = start_logs(&config, &registry)?;
         let choice = net::probe(config.io, cores.len()).map_err(unavailable)?;

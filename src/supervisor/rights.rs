@@ -3,15 +3,37 @@
 
 use super::{RunError, unavailable};
 use crate::{
+    admin::{self, Door},
     config::Config,
+    http::Listener,
     log::say,
-    process::{confine, secrets, user},
+    process::{
+        confine, secrets,
+        user::{self, UserIdentity},
+    },
 };
 use std::path::Path;
 
+/// The user that the process is to become; `None`: it stays the one that it is.
+pub(super) fn wanted(config: &Config) -> Result<Option<UserIdentity>, RunError> {
+    user::wanted(&config.process).map_err(|why| RunError::Config(vec![why]))
+}
+
+/// Binds the admin endpoint's sockets. Those that root makes in the file system belong to that user.
+pub(super) fn bind_admin(
+    config: &Config,
+    wanted: Option<&UserIdentity>,
+) -> Result<Vec<(Door, Listener)>, RunError> {
+    let owner = wanted.filter(|_| user::is_root());
+    admin::bind(&config.admin, owner.map(UserIdentity::numbers)).map_err(unavailable)
+}
+
 /// Gives up what isn't needed any more; says in a line what is left. `file` is the configuration's.
-pub(super) fn settle(config: &Config, file: Option<&Path>) -> Result<String, RunError> {
-    let wanted = user::wanted(&config.process).map_err(|why| RunError::Config(vec![why]))?;
+pub(super) fn settle(
+    config: &Config,
+    wanted: Option<&UserIdentity>,
+    file: Option<&Path>,
+) -> Result<String, RunError> {
     let mut keeper = None;
     match wanted {
         Some(identity) => {

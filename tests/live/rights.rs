@@ -4,7 +4,7 @@ use crate::{
     backend::Backend,
     client::Client,
     delivery::pool,
-    harness::{Gatepost, free_address, home, http, leave_out, wait_until},
+    harness::{Gatepost, Running, free_address, home, http, leave_out, wait_until},
 };
 use std::{
     fs,
@@ -325,6 +325,36 @@ fn the_key_reader_gives_out_keys_alone() {
     );
     drop(ours);
     assert!(reader.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_socket_that_root_makes_belongs_to_the_user() {
+    if !is_root() {
+        return;
+    }
+    let folder = nobodys_folder();
+    let (file, socket) = (
+        folder.path().join("gatepost.toml"),
+        folder.path().join("admin.sock"),
+    );
+    let text = format!(
+        "hostname = \"edge.example\"\nworkers = 1\n[admin]\nlisten = \"unix:{}\"\n\
+         [process]\nuser = \"nobody\"\n[log]\nto = \"off\"\n[[listener]]\nname = \"mx\"\naddress = [\"{}\"]\n\
+         [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.1:2600\"]\n\
+         [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n",
+        socket.display(),
+        free_address()
+    );
+    fs::write(&file, text).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.args(["run", "-c"]).arg(&file).stdin(Stdio::null());
+    let _running = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let is_theirs = |about: fs::Metadata| {
+        (about.uid(), about.gid(), about.mode() & 0o777) == (NOBODY, NOBODY, 0o660)
+    };
+    wait_until("the socket is theirs", || {
+        fs::metadata(&socket).is_ok_and(is_theirs).then_some(())
+    });
 }
 
 #[test]

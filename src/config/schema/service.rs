@@ -15,7 +15,8 @@ public = "10.0.0.5:9026"
 token  = { file = "/etc/gatepost/admin.token" }"#))]
 pub struct Admin {
     /// Where metrics, health, reload and drain are served: an address, a Unix socket (`unix:/path`, for its owner and
-    /// group), or `"off"`. Set `token` where other machines can reach the address.
+    /// group, which are those of `process.user` where root starts the process), or `"off"`. Set `token` where other
+    /// machines can reach the address.
     pub listen: AdminListen,
     /// A second address for monitoring, with metrics, stages, health and readiness only. Reload and drain are not
     /// served there.
