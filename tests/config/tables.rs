@@ -225,6 +225,22 @@ fn checks_of_the_policy() {
 }
 
 #[test]
+fn reports_are_those_of_all() {
+    let reports = |part: &str| {
+        format!("[{part}.policy.dmarc.reports]\ndirectory = \"/tmp\"\nemail = \"a@b.example\"\n")
+    };
+    let profile = "[[profile]]\nname = \"p\"\nclass = \"stranger\"\n";
+    let listener = "[[listener]]\nname = \"b\"\naddress = [\"127.0.0.1:2526\"]\n";
+    for (table, part) in [(profile, "profile"), (listener, "listener")] {
+        let found = problems(&with(&format!("{table}{}", reports(part))));
+        assert!(
+            found.len() == 1 && found[0].message == "reports are those of all listeners",
+            "{found:#?}"
+        );
+    }
+}
+
+#[test]
 fn the_greylist_is_for_what_is_judged_by_rcpt() {
     let on = "[policy.greylist]\nmode = \"on\"\n";
     let list =

@@ -20,18 +20,21 @@ pub fn check(config: &Config, at: &mut Document) {
     fate::check(config, &config.policy, "policy", &|_, _| true, at);
     for (i, listener) in config.listener.iter().enumerate() {
         if !listener.policy.is_empty() {
-            // A mistake in `[policy]` was told there.
-            let own = |section: &str, at: &Document| at.has(section);
-            let policy = config.policy_of(listener);
             let base = format!("listener[{i}].policy");
-            tables(&policy, &base, &own, at);
-            fate::check(config, &policy, &base, &own, at);
-            let reports = format!("listener[{i}].policy.dmarc.reports");
-            if at.has(&reports) && policy.dmarc.reports != config.policy.dmarc.reports {
-                let hint = "write it in [policy.dmarc.reports]".to_string();
-                at.error(&reports, "reports are those of all listeners".into(), hint);
-            }
+            part(config, &config.policy_of(listener), &base, at);
         }
+    }
+}
+
+/// What stands in a part of a policy. A mistake below it, in `[policy]`, was told there.
+pub fn part(config: &Config, policy: &Policy, base: &str, at: &mut Document) {
+    let own = |section: &str, at: &Document| at.has(section);
+    tables(policy, base, &own, at);
+    fate::check(config, policy, base, &own, at);
+    let reports = format!("{base}.dmarc.reports");
+    if at.has(&reports) && policy.dmarc.reports != config.policy.dmarc.reports {
+        let hint = "write it in [policy.dmarc.reports]".to_string();
+        at.error(&reports, "reports are those of all listeners".into(), hint);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[[profile]]`: names, classes, and keys that can't have an effect where the profile holds.
 
-use super::{fate, list, policy};
+use super::{list, policy};
 use crate::config::{
     Class, Config, DecideAt, Policy, Profile, document::Document, nearest::nearest,
 };
@@ -99,9 +99,7 @@ fn one(config: &Config, i: usize, profile: &Profile, at: &mut Document) {
     let path = format!("profile[{i}]");
     let base = format!("{path}.policy");
     let policy = config.policy_in(profile);
-    let own = |section: &str, at: &Document| at.has(section);
-    policy::tables(&policy, &base, &own, at);
-    fate::check(config, &policy, &base, &own, at);
+    policy::part(config, &policy, &base, at);
     let refuse = |key: &str, why: &str, hint: &str, at: &mut Document| {
         at.error(
             &format!("{base}.{key}"),
