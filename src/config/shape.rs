@@ -163,12 +163,18 @@ struct Wrong {
 fn mismatch(kind: &Kind<'_>, found: &DeValue<'_>) -> Wrong {
     match (kind, found) {
         // What stands where a table is due may be the secret itself: it is not shown.
-        (Kind::Table(_), DeValue::String(_)) => Wrong {
-            message: "must be a table, not text".into(),
-            hint: Some(
-                "write it as a section of its own, `[…]`, or in one line, `{ … = … }`".into(),
-            ),
-        },
+        (Kind::Table(schema), DeValue::String(_)) => {
+            let keys = schema["properties"].as_object();
+            let key = keys.and_then(|keys| keys.keys().next());
+            let key = key.map_or("KEY", |key| key);
+            let hint = format!(
+                "write it as a section of its own, `[…]`, or in one line: {{ {key} = VALUE }}"
+            );
+            Wrong {
+                message: "must be a table, not text".into(),
+                hint: Some(hint),
+            }
+        }
         _ => Wrong {
             message: format!("must be {}, not {}", kind.wanted(), describe(found)),
             hint: kind.instead(found),

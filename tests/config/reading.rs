@@ -179,6 +179,12 @@ fn wrong_types() {
         "write the header in single brackets: `[admin]`",
     );
     one(
+        &with("[admin]\ntoken = \"abc\"\n"),
+        "\"abc\"",
+        "`admin.token` must be a table, not text",
+        "write it as a section of its own, `[admin.token]`, or in one line: { file = VALUE }",
+    );
+    one(
         &format!("trusted = [\"10.0.0.5/8\"]\n{}", with("")),
         "\"10.0.0.5/8\"",
         "`trusted[0]` holds \"10.0.0.5/8\", which is no network",
