@@ -114,13 +114,20 @@ impl Document {
         message: String,
         hint: Option<String>,
     ) {
-        let problem = self.place(
-            span,
-            Problem {
-                key: key.into(),
-                ..Problem::of_file(&self.name, message, hint)
-            },
-        );
+        let problem = self.placed(span, key, message, hint);
+        self.push(problem);
+    }
+
+    /// An error in a value that may be a secret: its line is shown without it.
+    pub fn error_in_secret(
+        &mut self,
+        span: Range<usize>,
+        key: &str,
+        message: String,
+        hint: Option<String>,
+    ) {
+        let mut problem = self.placed(span, key, message, hint);
+        problem.hide();
         self.push(problem);
     }
 
@@ -247,6 +254,20 @@ impl Document {
         if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    fn placed(
+        &self,
+        span: Range<usize>,
+        key: &str,
+        message: String,
+        hint: Option<String>,
+    ) -> Problem {
+        let problem = Problem {
+            key: key.into(),
+            ..Problem::of_file(&self.name, message, hint)
+        };
+        self.place(span, problem)
     }
 
     /// Gives a problem its file, line and column.

@@ -53,6 +53,17 @@ impl Problem {
         }
     }
 
+    /// Shows nothing of what stands at its place.
+    pub fn hide(&mut self) {
+        let first = self.column.saturating_sub(1);
+        let place_of_it = first..first + self.width;
+        let hidden = |(place, c)| match place_of_it.contains(&place) {
+            true => '*',
+            false => c,
+        };
+        self.text = self.text.chars().enumerate().map(hidden).collect();
+    }
+
     /// Whether it stops the start.
     #[must_use]
     pub fn is_error(&self) -> bool {

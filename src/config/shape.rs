@@ -57,7 +57,7 @@ impl Walker<'_> {
         let expanded = match environment::expand(value) {
             Ok(expanded) => expanded,
             Err((message, hint)) => {
-                self.wrong(value.span(), path, message, Some(hint));
+                self.wrong(value.span(), path, message, Some(hint), Document::error_at);
                 return None;
             }
         };
@@ -85,7 +85,19 @@ impl Walker<'_> {
             {
                 Ok(value) => Some(value),
                 Err(Wrong { message, hint }) => {
-                    self.wrong(value.span(), path, message, hint);
+                    // What stands where a table is due may be the secret itself.
+                    match (kind, found) {
+                        (Kind::Table(_), DeValue::String(_)) => {
+                            self.wrong(
+                                value.span(),
+                                path,
+                                message,
+                                hint,
+                                Document::error_in_secret,
+                            );
+                        }
+                        _ => self.wrong(value.span(), path, message, hint, Document::error_at),
+                    }
                     None
                 }
             },
@@ -103,16 +115,29 @@ impl Walker<'_> {
         for key in required.filter(|key| !kept.contains_key(*key)) {
             complete = false;
             if !self.document.is_broken(&join(path, key)) {
-                self.wrong(span.clone(), path, format!("needs `{key}`"), None);
+                self.wrong(
+                    span.clone(),
+                    path,
+                    format!("needs `{key}`"),
+                    None,
+                    Document::error_at,
+                );
             }
         }
         complete
     }
 
-    fn wrong(&mut self, span: Range<usize>, path: &str, message: String, hint: Option<String>) {
+    fn wrong(
+        &mut self,
+        span: Range<usize>,
+        path: &str,
+        message: String,
+        hint: Option<String>,
+        tell: fn(&mut Document, Range<usize>, &str, String, Option<String>),
+    ) {
         let message = format!("`{path}` {message}");
         let hint = hint.map(|hint| hint.replace('…', &plain(path)));
-        self.document.error_at(span, path, message, hint);
+        tell(self.document, span, path, message, hint);
         self.document.mark_broken(path);
     }
 
@@ -162,7 +187,7 @@ struct Wrong {
 /// A value of another kind than the key takes.
 fn mismatch(kind: &Kind<'_>, found: &DeValue<'_>) -> Wrong {
     match (kind, found) {
-        // What stands where a table is due may be the secret itself: it is not shown.
+        // The text is not repeated: it may be a secret.
         (Kind::Table(schema), DeValue::String(_)) => {
             let keys = schema["properties"].as_object();
             let key = keys.and_then(|keys| keys.keys().next());
