@@ -7,8 +7,8 @@ use gatepost::{
     log::Line,
     policy::{At, Facts, Inquiry, Judgement, Policy, Shared},
     record::{
-        Client, ENTRY_ROOM, Findings, Mail, Outcome, Recipients, Record, Refusal, Refusals, Ring,
-        Times, Told, explanation,
+        BackendSaid, Client, ENTRY_ROOM, Findings, Mail, Outcome, Recipients, Record, Refusal,
+        Refusals, Ring, Times, Told, explanation,
     },
     smtp::{Reply, Status, Tick, envelope::Path},
 };
@@ -160,7 +160,11 @@ fn an_explanation_that_is_kept_allocates_nothing() {
             told: Some(&told),
             backend: Some("pool/192.0.2.1:25"),
             backend_tls: None,
-            backend_said: Some(&"250 2.0.0 Ok: queued as \"1\""),
+            backend_said: Some(BackendSaid {
+                code: 250,
+                status: Status(2, 0, 0),
+                text: "Ok: queued as \"1\"".into(),
+            }),
             started: Tick(0),
             times: Times::default(),
         }),

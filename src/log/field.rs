@@ -196,25 +196,19 @@ impl<'a> Line<'a> {
     #[inline(always)]
     fn key(&mut self, key: &str) {
         let first = std::mem::take(&mut self.first);
+        self.out.reserve(key.len() + 4);
         if self.json {
-            self.json_key(key, first);
+            self.out
+                .extend_from_slice(if first { b"\"" } else { b",\"" });
+            self.out.extend_from_slice(key.as_bytes());
+            self.out.extend_from_slice(b"\":");
             return;
         }
-        self.out.reserve(key.len() + 2);
         if !first {
             self.out.push(b' ');
         }
         self.out.extend_from_slice(key.as_bytes());
         self.out.push(b'=');
-    }
-
-    fn json_key(&mut self, key: &str, first: bool) {
-        if !first {
-            self.out.push(b',');
-        }
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 }
 
@@ -297,9 +291,30 @@ fn plain(octet: u8) -> bool {
     clean(octet) & (octet != b' ') & (octet != b'=')
 }
 
-/// Whether all octets are such. It looks at the rest after one that isn't, which is rare.
-fn is_all(value: &[u8], such: impl Fn(u8) -> bool) -> bool {
-    value.iter().fold(true, |all, octet| all & such(*octet))
+/// Whether all octets are such. In blocks, of which the last ones overlap: most values are short, and a loop over what is left
+/// of one would take longer than all the rest.
+fn is_all(value: &[u8], such: impl Fn(u8) -> bool + Copy) -> bool {
+    if let (Some(first), Some(last)) = (value.first_chunk::<16>(), value.last_chunk::<16>()) {
+        let between = value[16..].as_chunks::<16>().0;
+        return between
+            .iter()
+            .fold(block(first, such) & block(last, such), |all, each| {
+                all & block(each, such)
+            });
+    }
+    if let (Some(first), Some(last)) = (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        return block(first, such) & block(last, such);
+    }
+    if let (Some(first), Some(last)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
+        return block(first, such) & block(last, such);
+    }
+    value.iter().all(|octet| such(*octet))
+}
+
+/// The same of a block, at once in a vector register.
+#[inline(always)]
+fn block<const LEN: usize>(octets: &[u8; LEN], such: impl Fn(u8) -> bool) -> bool {
+    octets.iter().fold(true, |all, octet| all & such(*octet))
 }
 
 /// Most of what is escaped needs nothing of it.

@@ -18,12 +18,12 @@ use crate::{
         dns::reverse::{self, Names},
     },
     record::{
-        Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal, Shadowed,
-        Tls, line,
+        BackendSaid, Client, End, Findings, ForwardedOrigin, Front, Mail, Outcome, Record, Refusal,
+        Shadowed, Tls, line,
     },
     smtp::server::{Answer, Phase, XclientAttributes},
+    upstream::BackendReply,
 };
-use std::fmt::Display;
 
 /// A transaction is over: it got its final reply, or it ended without one, perhaps with its session (`end`).
 pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Option<End>) {
@@ -69,7 +69,7 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
         told,
         backend: transaction.backend.as_ref().map(|backend| &*backend.label),
         backend_tls: transaction.backend_tls,
-        backend_said: transaction.said.as_ref().map(|said| said as &dyn Display),
+        backend_said: transaction.said.as_ref().map(said),
         started: transaction.started,
         times: transaction.times,
     };
@@ -252,6 +252,14 @@ fn rdns(names: &Names) -> &str {
         reverse::Outcome::Unconfirmed => "unconfirmed",
         reverse::Outcome::None => "none",
         reverse::Outcome::Unknown(_) => "unknown",
+    }
+}
+
+fn said(reply: &BackendReply) -> BackendSaid<'_> {
+    BackendSaid {
+        code: reply.head.code,
+        status: reply.head.status,
+        text: reply.shown(),
     }
 }
 

@@ -75,7 +75,7 @@ fn verdict(record: &Record<'_>, line: &mut Line<'_>) {
             (word, told)
         }
     };
-    line.text("verdict", word.as_bytes());
+    line.plain("verdict", |out| out.extend_from_slice(word.as_bytes()));
     if let Some((reply, check)) = told {
         // The text of a message's 2xx is not kept, for it is always this. A session may have ended with 221.
         let more: [&[u8]; 2] = match record.mail.is_some() && reply.is_positive() {
@@ -91,16 +91,18 @@ fn verdict(record: &Record<'_>, line: &mut Line<'_>) {
 
 /// A reply and what follows it, as its `Display` has it: each message has one, and the formatting machinery is dear.
 fn write_reply(key: &str, reply: &Reply, more: [&[u8]; 2], line: &mut Line<'_>) {
-    let head = |out: &mut Vec<u8>| {
-        push_number(reply.code.into(), out);
-        if reply.status != Status::NONE {
-            out.push(b' ');
-            push_status(reply.status, out);
-        }
-        out.push(b' ');
-    };
+    let codes = |out: &mut Vec<u8>| push_codes(reply.code, reply.status, out);
     let [more, id] = more;
-    line.pieces(key, head, &[reply.text.as_str().as_bytes(), more, id]);
+    line.pieces(key, codes, &[reply.text.as_str().as_bytes(), more, id]);
+}
+
+fn push_codes(code: u16, status: Status, out: &mut Vec<u8>) {
+    push_number(code.into(), out);
+    if status != Status::NONE {
+        out.push(b' ');
+        push_status(status, out);
+    }
+    out.push(b' ');
 }
 
 fn envelope(record: &Record<'_>, mail: &Mail<'_>, line: &mut Line<'_>) {
@@ -137,7 +139,7 @@ fn recipient(record: &Record<'_>, answered: Answered<'_>, line: &mut Line<'_>) {
     let refused = match answered {
         Answered::Taken(path) => {
             line.text("recipient", path);
-            line.text("verdict", b"accept");
+            line.plain("verdict", |out| out.extend_from_slice(b"accept"));
             return;
         }
         Answered::Refused(refused) => refused,
@@ -192,8 +194,13 @@ fn delivery(record: &Record<'_>, mail: &Mail<'_>, line: &mut Line<'_>) {
     if let Some(version) = mail.backend_tls {
         line.text("backend_tls", version.as_bytes());
     }
-    if let Some(said) = mail.backend_said {
-        line.words("backend_said", format_args!("{said}"));
+    if let Some(said) = &mail.backend_said {
+        let text = said.text.as_bytes();
+        line.pieces(
+            "backend_said",
+            |out| push_codes(said.code, said.status, out),
+            &[text],
+        );
     }
     let names = [
         "envelope_us",

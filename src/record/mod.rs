@@ -26,9 +26,9 @@ pub use ring::{ENTRY_MAX, ENTRY_ROOM, Extent, Id, Ring};
 
 use crate::{
     policy::{CheckId, Inquiry, Judgement, Policy},
-    smtp::{Reply, Tick, server::Phase},
+    smtp::{Reply, Status, Tick, server::Phase},
 };
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 /// Accepted recipients that a record names; the rest are counted.
 pub const RECIPIENTS_MAX: usize = 50;
@@ -135,11 +135,21 @@ pub struct Mail<'a> {
     /// The version of TLS that it was spoken to in.
     pub backend_tls: Option<&'a str>,
     /// What that backend said in the end, in its own words.
-    pub backend_said: Option<&'a dyn fmt::Display>,
+    pub backend_said: Option<BackendSaid<'a>>,
     /// When MAIL came.
     pub started: Tick,
     /// When its stages ended.
     pub times: Times,
+}
+
+/// A backend's reply in its own words.
+pub struct BackendSaid<'a> {
+    /// Its code.
+    pub code: u16,
+    /// Its enhanced code.
+    pub status: Status,
+    /// Its text, in one line.
+    pub text: Cow<'a, str>,
 }
 
 /// Where a message came from before it came to the client that sends it.

@@ -230,10 +230,10 @@ impl Lease {
     }
 
     /// Whether the connection can be relied on to carry this message: it is fresh, or the backend has taken as many
-    /// messages on one connection before. Some close after each message, or after 20, and show it only at the next MAIL.
+    /// messages on one connection before ([`super::endurance`]).
     #[must_use]
     pub fn will_last(&self) -> bool {
-        !self.reused || self.backend().keeps(self.conn().taken + 1)
+        !self.reused || self.backend().endurance.keeps(self.conn().taken + 1)
     }
 
     /// Sends what was written. [`Lease::next`] does so by itself; this is for a body that goes on.
@@ -261,14 +261,16 @@ impl Lease {
                     && head.is_positive()
                 {
                     self.conn_mut().taken += 1;
-                    self.backend().has_kept(self.conn().taken);
+                    let taken = self.conn().taken;
+                    self.backend().endurance.has_kept(taken);
                 }
                 Ok(event)
             }
             Err(trouble) => {
                 let broken = self.broke(trouble);
                 if broken.stale {
-                    self.backend().has_closed_at(self.conn().taken + 1);
+                    let taken = self.conn().taken;
+                    self.backend().endurance.has_closed_at(taken + 1);
                 }
                 self.take_note(&broken);
                 Err(broken)

@@ -34,6 +34,7 @@ mod build_error;
 mod changes;
 mod conn;
 mod connect;
+mod endurance;
 mod error;
 mod flights;
 mod health;

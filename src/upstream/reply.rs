@@ -7,7 +7,7 @@ use crate::{
     characters::is_hidden,
     smtp::reply_parse::{ReplyHead, ReplyRef},
 };
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// Octets of a backend's text that are kept. A client gets to see fewer.
 pub const TEXT_MAX: usize = 1024;
@@ -33,6 +33,18 @@ impl BackendReply {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// The text in one line, without characters that act instead of being shown.
+    #[must_use]
+    pub fn shown(&self) -> Cow<'_, str> {
+        // Nearly all replies are printable ASCII, and each message has one.
+        let printable = self.text.bytes();
+        if printable.fold(true, |all, octet| all & matches!(octet, b' '..=b'~')) {
+            return Cow::Borrowed(&self.text);
+        }
+        let plain = |c: char| if is_hidden(c) { ' ' } else { c };
+        self.text.chars().map(plain).collect()
+    }
 }
 
 impl From<ReplyRef<'_>> for BackendReply {
@@ -48,16 +60,7 @@ impl From<ReplyRef<'_>> for BackendReply {
 /// For a line of the service's log: in one line, without characters that act instead of being shown.
 impl fmt::Display for BackendReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.head)?;
-        // Nearly all replies are printable ASCII, and each message has one.
-        if self.text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
-            return f.write_str(&self.text);
-        }
-        let plain = |c: char| if is_hidden(c) { ' ' } else { c };
-        self.text
-            .chars()
-            .map(plain)
-            .try_for_each(|c| fmt::Write::write_char(f, c))
+        write!(f, "{} {}", self.head, self.shown())
     }
 }
 

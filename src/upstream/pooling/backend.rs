@@ -6,6 +6,7 @@
 use super::{
     super::{
         balance,
+        endurance::Endurance,
         health::Health,
         ids::BackendId,
         learned::LearnedLimit,
@@ -71,6 +72,8 @@ pub struct Backend {
     pub learned: LearnedLimit,
     /// What came of its latest messages.
     pub outcomes: Outcomes,
+    /// How many messages it takes on one connection.
+    pub endurance: Endurance,
     /// Whether it can be asked about recipients.
     pub question: QuestionSender,
     /// What stands for it in a hash.
@@ -86,15 +89,9 @@ pub struct Backend {
     leases: AtomicU32,
     idle: AtomicU32,
     closing: AtomicU32,
-    /// So many messages it has taken on one connection.
-    kept: AtomicU32,
     /// When it last greeted a connection of ours, in ticks; 0: never.
     pub(in crate::upstream) greeted_at: AtomicU64,
 }
-
-/// A backend that has taken so many messages on one connection is taken to set no limit to them. Above what the mail
-/// servers have that close at a limit unannounced (Exim's `smtp_accept_max_per_connection` is 1000).
-const KEEPS_ALL: u32 = 1024;
 
 impl Backend {
     /// A backend that nothing is known of.
@@ -117,6 +114,7 @@ impl Backend {
             seen: Seen::default(),
             learned: LearnedLimit::default(),
             outcomes: Outcomes::default(),
+            endurance: Endurance::default(),
             question: QuestionSender::default(),
             seed,
             queue,
@@ -127,28 +125,8 @@ impl Backend {
             leases: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             closing: AtomicU32::new(0),
-            kept: AtomicU32::new(0),
             greeted_at: AtomicU64::new(0),
         }
-    }
-
-    /// Whether it has shown that it takes this many messages on one connection.
-    #[must_use]
-    pub fn keeps(&self, messages: u32) -> bool {
-        let kept = self.kept.load(Relaxed);
-        messages <= kept || kept >= KEEPS_ALL
-    }
-
-    /// It has taken this many on one.
-    pub(in crate::upstream) fn has_kept(&self, messages: u32) {
-        if self.kept.load(Relaxed) < messages {
-            self.kept.fetch_max(messages, Relaxed);
-        }
-    }
-
-    /// It has closed one instead of taking its message of this number.
-    pub(in crate::upstream) fn has_closed_at(&self, messages: u32) {
-        self.kept.fetch_min(messages.saturating_sub(1), Relaxed);
     }
 
     /// Where it is.
