@@ -77,8 +77,23 @@ pub enum Unknown {
     Timeout,
     /// Too much was being asked already.
     Overload,
-    /// The servers failed: SERVFAIL, REFUSED, a bogus signature, no server to be reached.
+    /// The servers failed: SERVFAIL, REFUSED, no server to be reached.
     Broken,
+    /// The servers found it forged: its signatures, or those that are missing, don't hold (RFC 4033 section 5).
+    Bogus,
+}
+
+impl Unknown {
+    /// In words, for a log line and `explain`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unknown::Timeout => "no answer in time",
+            Unknown::Overload => "not asked: too many questions",
+            Unknown::Broken => "the DNS servers failed",
+            Unknown::Bogus => "bogus: DNSSEC validation failed",
+        }
+    }
 }
 
 /// What came back.

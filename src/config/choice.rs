@@ -427,6 +427,18 @@ choice! {
 }
 
 choice! {
+    /// Who keeps forged answers of the DNS out (DNSSEC).
+    Dnssec {
+        /// What the servers say is believed.
+        Off = "off",
+        /// The servers in `servers` validate, and nobody can change what they say on its way here. An answer that they find
+        /// forged is no answer; zones without signatures are believed as before. A server that does not validate is told in
+        /// the service log and in `gatepost_dns_servers_not_validating`.
+        Resolver = "resolver",
+    }
+}
+
+choice! {
     /// Which messages get a header field that says why they were treated so.
     ExplainHeader {
         /// None.

@@ -108,6 +108,7 @@ impl Dns {
                 // What no server knows may be there.
                 Err(Missing::Late) => return Err(late()),
                 Err(Missing::Broken) => return Err("the DNS servers fail".into()),
+                Err(Missing::Bogus) => return Err(Unknown::Bogus.as_str().into()),
                 Err(missing) => why = why.max(Some(missing)),
             }
         }
@@ -133,6 +134,7 @@ impl Dns {
                 let patience = self.settings().timeout;
                 Err(format!("no DNS server answered within {patience}"))
             }
+            (Told::Unknown(Unknown::Bogus), _) => Err(Unknown::Bogus.as_str().into()),
             (Told::Unknown(_), _) => Err("the DNS servers fail".into()),
         }
     }
@@ -155,6 +157,7 @@ enum Missing {
     Name,
     Address,
     Broken,
+    Bogus,
     Late,
 }
 
@@ -175,6 +178,7 @@ fn joined(v4: (Told, Option<Duration>), v6: (Told, Option<Duration>)) -> Result<
                 missing = missing.max(match why {
                     Unknown::Timeout => Missing::Late,
                     Unknown::Overload | Unknown::Broken => Missing::Broken,
+                    Unknown::Bogus => Missing::Bogus,
                 });
             }
         }

@@ -7,10 +7,11 @@ use super::{
     breaker::{Breaker, Change},
     cache::{Cache, Kept},
     system::{Made, System},
+    validation,
     waiter::{Arrived, Waiter},
 };
 use crate::{
-    config,
+    config::{self, Dnssec},
     dns::{Answer, Question, Record, RecordType, Unknown},
     log::say,
 };
@@ -25,11 +26,15 @@ use rustc_hash::FxHashMap;
 use std::{
     cmp::{Ordering, Reverse},
     collections::hash_map::Entry,
+    net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 /// Questions on their way at once. One beyond is answered with [`Unknown::Overload`].
 pub const ASKED_MAX: usize = 4096;
@@ -66,6 +71,8 @@ pub struct Dns {
     breaker: Breaker,
     flights: Mutex<Flights>,
     spawn: Arc<OnceLock<Spawn>>,
+    /// Answers that were bogus, counted on over reloads.
+    bogus: Arc<AtomicU64>,
 }
 
 /// The questions that are on their way.
@@ -150,6 +157,7 @@ impl Dns {
             breaker: Breaker::new(),
             flights: Mutex::default(),
             spawn: before.map_or_else(Arc::default, |before| Arc::clone(&before.spawn)),
+            bogus: before.map_or_else(Arc::default, |before| Arc::clone(&before.bogus)),
         })
     }
 
@@ -204,6 +212,17 @@ impl Dns {
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.system.is_outdated()
+    }
+
+    /// How many answers were bogus since the last call.
+    pub fn take_bogus(&self) -> u64 {
+        self.bogus.swap(0, Relaxed)
+    }
+
+    /// Whether this server validates; `None`: it does not answer.
+    pub async fn validates(&self, server: SocketAddr) -> Option<bool> {
+        let validates = timeout(self.settings().timeout.0, validation::validates(server));
+        validates.await.ok()?
     }
 
     /// The library's resolver, and what the system's files say.
@@ -293,26 +312,32 @@ impl Dns {
     }
 
     async fn find(&self, question: &Question) -> (Answer, Option<Duration>) {
-        // Octets as they are: a macro of SPF may make a name that has a backslash in it. And as it stands, without the list
-        // of search domains.
-        let labels = question.name.split('.').map(str::as_bytes);
-        let Ok(mut name) = Name::from_labels(labels) else {
+        let Some(name) = library_name(&question.name) else {
             // No such name can exist.
             return (Answer::NoName, None);
         };
-        name.set_fqdn(true);
         let resolver = match self.system.current() {
             Ok(made) => made.dns,
             Err(_) => return (Answer::Unknown(Unknown::Broken), None),
         };
-        let patience = self.settings().timeout.0;
-        let looked = timeout(
-            patience,
+        let due = tokio::time::Instant::now() + self.settings().timeout.0;
+        let looked = timeout_at(
+            due,
             resolver.lookup(name, library_type(question.record_type)),
         );
         match looked.await {
             Err(_) => (Answer::Unknown(Unknown::Timeout), None),
-            Ok(Err(error)) => failure(&error),
+            Ok(Err(error)) => match failure(&error) {
+                (Answer::Unknown(Unknown::Broken), _) => {
+                    let bogus = timeout_at(due, self.is_bogus(question)).await;
+                    let why = match bogus.unwrap_or(false) {
+                        true => Unknown::Bogus,
+                        false => Unknown::Broken,
+                    };
+                    (Answer::Unknown(why), None)
+                }
+                other => other,
+            },
             Ok(Ok(found)) => {
                 let ttl = found
                     .valid_until()
@@ -328,6 +353,21 @@ impl Dns {
                 }
             }
         }
+    }
+
+    /// Whether a failure was one of validation. It changes no verdict, and is asked so that operators see which it was.
+    async fn is_bogus(&self, question: &Question) -> bool {
+        let settings = self.settings();
+        if settings.dnssec == Dnssec::Off {
+            return false;
+        }
+        let Some(name) = library_name(&question.name) else {
+            return false;
+        };
+        let record_type = library_type(question.record_type);
+        let is_bogus = validation::is_bogus(&settings.servers, name, record_type).await;
+        self.bogus.fetch_add(is_bogus.into(), Relaxed);
+        is_bogus
     }
 
     fn flights(&self) -> MutexGuard<'_, Flights> {
@@ -355,6 +395,14 @@ fn cut(mut records: Vec<Record>) -> Arc<[Record]> {
         records.truncate(RECORDS_MAX);
     }
     records.into()
+}
+
+/// Octets as they are, because a macro of SPF may make a name that has a backslash in it; and as it stands, without the list of
+/// search domains.
+fn library_name(name: &str) -> Option<Name> {
+    let mut name = Name::from_labels(name.split('.').map(str::as_bytes)).ok()?;
+    name.set_fqdn(true);
+    Some(name)
 }
 
 fn library_type(record_type: RecordType) -> rr::RecordType {

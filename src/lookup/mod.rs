@@ -29,6 +29,7 @@ mod recorded;
 mod system;
 #[cfg(test)]
 mod tests;
+mod validation;
 mod waiter;
 
 pub use addresses::{

@@ -1,7 +1,7 @@
 //! Answers of the DNS from a file, in place of servers: for tests and for questions about what would be if.
 //!
 //! A line has a name, a type and what is there, as in a zone file: `client.example A 192.0.2.7`. Several lines for one name and
-//! type are several records. In place of records there may be `NODATA`, `NXDOMAIN`, `SERVFAIL` or `TIMEOUT`. A name of which
+//! type are several records. In place of records there may be `NODATA`, `NXDOMAIN`, `SERVFAIL`, `BOGUS` or `TIMEOUT`. A name of which
 //! the file says nothing does not exist; one that has other types has no such records. `* TIMEOUT` changes what becomes of
 //! all that the file doesn't name. `#` and `;` begin a comment.
 
@@ -43,7 +43,7 @@ impl Recorded {
             let answer = without_records(rest);
             self.otherwise = Some(answer.ok_or_else(|| {
                 format!(
-                    "`*` takes NODATA, NXDOMAIN, SERVFAIL or TIMEOUT, not {:?}",
+                    "`*` takes NODATA, NXDOMAIN, SERVFAIL, BOGUS or TIMEOUT, not {:?}",
                     rest
                 )
             })?);
@@ -112,6 +112,7 @@ fn without_records(word: &str) -> Option<Answer> {
         "NODATA" => Answer::NoRecords,
         "NXDOMAIN" => Answer::NoName,
         "SERVFAIL" => Answer::Unknown(Unknown::Broken),
+        "BOGUS" => Answer::Unknown(Unknown::Bogus),
         "TIMEOUT" => Answer::Unknown(Unknown::Timeout),
         _ => return None,
     })
@@ -188,7 +189,7 @@ mod tests {
     fn a_file_answers() {
         let text = "# who\n; what\n\nA.Example. A 192.0.2.7\na.example A 192.0.2.8\n\
             a.example mx 10 mx.a.example.\nnull.example MX 0 .\n\
-            a.example TXT \"v=spf1 \" \"\\\"-all\"\nplain.example TXT v=spf1 -all\nslow.example A TIMEOUT\n";
+            a.example TXT \"v=spf1 \" \"\\\"-all\"\nplain.example TXT v=spf1 -all\nslow.example A TIMEOUT\nforged.example A BOGUS\n";
         let read = Recorded::parse(text).expect("it is sound");
         let a = |last| Record::A([192, 0, 2, last].into());
         for (name, record_type, answer) in [
@@ -212,6 +213,11 @@ mod tests {
                 "slow.example",
                 RecordType::A,
                 Answer::Unknown(Unknown::Timeout),
+            ),
+            (
+                "forged.example",
+                RecordType::A,
+                Answer::Unknown(Unknown::Bogus),
             ),
             ("none.example", RecordType::A, Answer::NoName),
         ] {

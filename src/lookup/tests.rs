@@ -1,5 +1,6 @@
 //! What is asked of a server that answers by the name: `found`, `nodata`, `none`, `failed`, `silent`, `long`.
 
+mod forged;
 mod lies;
 
 use super::{
@@ -120,14 +121,16 @@ fn serve() -> SocketAddr {
 
 /// One that asks there, on a control thread.
 fn dns(server: SocketAddr, timeout: Time) -> Arc<Dns> {
-    let dns = Dns::new(
-        &config::Dns {
-            servers: vec![server],
-            timeout,
-            ..config::Dns::default()
-        },
-        None,
-    );
+    attended(config::Dns {
+        servers: vec![server],
+        timeout,
+        ..config::Dns::default()
+    })
+}
+
+/// The same with these settings.
+fn attended(settings: config::Dns) -> Arc<Dns> {
+    let dns = Dns::new(&settings, None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

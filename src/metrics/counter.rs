@@ -264,6 +264,9 @@ metrics! {
     "gatepost_lookups_late_total" None "Waits for answers that ended at `timeouts.lookups` without all of them." {
         LookupLate "",
     }
+    "gatepost_lookups_bogus_total" None "Answers of the DNS that its servers found forged (`dns.dnssec`), and that count as no answer." {
+        LookupBogus "",
+    }
     "gatepost_dmarc_reports_total" None "DMARC reports written (`policy.dmarc.reports`)." {
         ReportsWritten "",
     }
@@ -330,6 +333,9 @@ metrics! {
     }
     "gatepost_draining" None "1 while the process drains, else 0." {
         Draining "",
+    }
+    "gatepost_dns_servers_not_validating" None "DNS servers that were found not to validate, where they should (`dns.dnssec`)." {
+        NotValidating "",
     }
     "gatepost_state_written_timestamp_seconds" None "When what is to outlive a restart was written last, in seconds since 1970." {
         StateWrittenAt "",

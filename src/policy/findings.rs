@@ -4,7 +4,7 @@ use super::{
     Inquiry, Policy,
     dns::{domain, helo, listing::Outcome, reverse, tally},
 };
-use crate::dns::{Question, Unknown};
+use crate::dns::Question;
 use std::fmt;
 
 /// One thing that was found.
@@ -57,7 +57,7 @@ impl Policy {
                     }
                     Outcome::NotListed => tell("not listed", format_args!("")),
                     Outcome::Error(error) => tell("error", format_args!("{error}")),
-                    Outcome::Unknown(why) => tell(unknown(why), format_args!("")),
+                    Outcome::Unknown(why) => tell(why.as_str(), format_args!("")),
                 },
             }
         }
@@ -81,7 +81,7 @@ fn of_client(inquiry: &Inquiry, tell: Tell<'_>) {
             reverse::Outcome::Confirmed => "confirmed",
             reverse::Outcome::Unconfirmed => "unconfirmed",
             reverse::Outcome::None => "none",
-            reverse::Outcome::Unknown(why) => unknown(why),
+            reverse::Outcome::Unknown(why) => why.as_str(),
         };
         tell(
             format_args!("rdns"),
@@ -165,14 +165,6 @@ where
     }
 }
 
-fn unknown(why: Unknown) -> &'static str {
-    match why {
-        Unknown::Timeout => "no answer in time",
-        Unknown::Overload => "not asked: too many questions",
-        Unknown::Broken => "the DNS servers failed",
-    }
-}
-
 fn of_helo(found: &helo::Outcome) -> &'static str {
     match found {
         helo::Outcome::OwnLiteral => "the client's address",
@@ -183,7 +175,7 @@ fn of_helo(found: &helo::Outcome) -> &'static str {
         helo::Outcome::Exists(_) => "not_client",
         helo::Outcome::NoHost => "no_host",
         helo::Outcome::NoName => "no_name",
-        helo::Outcome::Unknown(why) => unknown(*why),
+        helo::Outcome::Unknown(why) => why.as_str(),
     }
 }
 
@@ -197,7 +189,7 @@ fn of_sender(found: &domain::Outcome) -> &'static str {
         domain::Outcome::NoName => "no_name",
         domain::Outcome::NoExchange => "no_mail",
         domain::Outcome::Unusable(_) => "unusable",
-        domain::Outcome::Unknown(why) => unknown(*why),
+        domain::Outcome::Unknown(why) => why.as_str(),
     }
 }
 

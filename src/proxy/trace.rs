@@ -10,6 +10,7 @@ use super::{
     transaction::{Fate, Transaction},
 };
 use crate::{
+    dns::Unknown,
     log::say,
     metrics::{Counter, Scope},
     policy::{
@@ -251,6 +252,7 @@ fn rdns(names: &Names) -> &str {
         reverse::Outcome::Confirmed => names.confirmed_name().map_or("", |name| name),
         reverse::Outcome::Unconfirmed => "unconfirmed",
         reverse::Outcome::None => "none",
+        reverse::Outcome::Unknown(Unknown::Bogus) => "bogus",
         reverse::Outcome::Unknown(_) => "unknown",
     }
 }

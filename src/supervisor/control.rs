@@ -196,6 +196,7 @@ impl Control {
                 () = state.directory.keep(|| state.site()) => {}
                 () = super::lists::keep(|| state.site()) => {}
                 () = super::reports::keep(|| state.site()) => {}
+                () = super::validation::keep(|| state.site(), &state.registry) => {}
                 () = State::keep_memory_fresh(Arc::clone(&state)) => {}
                 () = stopping => {}
             }

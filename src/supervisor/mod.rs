@@ -23,6 +23,7 @@ mod rights;
 mod signals;
 mod sockets;
 mod state;
+mod validation;
 
 pub use build::build_site;
 pub use control::Control;

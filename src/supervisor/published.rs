@@ -104,6 +104,9 @@ impl Entry {
             (Published::Unusable(_), Answer::Unknown(Unknown::Timeout)) => {
                 "the DNS did not answer in time".into()
             }
+            (Published::Unusable(_), Answer::Unknown(Unknown::Bogus)) => {
+                "the DNS's answer is bogus: DNSSEC validation failed".into()
+            }
             (Published::Unusable(_), Answer::Unknown(_)) => "the DNS could not be asked".into(),
             (Published::Unusable(reason), Answer::Found(_)) => {
                 format!("the record can't be used: {}", reason.as_str())

@@ -479,6 +479,40 @@ fn a_look_up_has_a_time_limit() {
 }
 
 #[test]
+fn only_a_server_that_is_near_validates_for_us() {
+    let hint = "name a validating resolver on this machine or in a private network";
+    one(
+        &with("[dns]\ndnssec = \"resolver\"\n"),
+        "\"resolver\"",
+        "the servers of /etc/resolv.conf may be any",
+        &format!("{hint}: servers = [\"…\"]"),
+    );
+    let servers = |addresses: &str, dnssec: &str| {
+        with(&format!(
+            "[dns]\nservers = [{addresses}]\ndnssec = \"{dnssec}\"\n"
+        ))
+    };
+    for (server, ip) in [
+        ("203.0.113.1:53", "203.0.113.1"),
+        ("172.32.0.1:53", "172.32.0.1"),
+        ("[2001:db8::1]:53", "2001:db8::1"),
+        ("[::ffff:203.0.113.1]:53", "::ffff:203.0.113.1"),
+    ] {
+        let server = format!("\"{server}\"");
+        one(
+            &servers(&format!("\"127.0.0.1:53\", {server}"), "resolver"),
+            &server,
+            &format!("answers of {ip} can be forged on their way through the internet"),
+            hint,
+        );
+        assert!(problems(&servers(&server, "off")).is_empty());
+    }
+    let near = "\"127.0.0.53:53\", \"10.1.2.3:53\", \"172.31.0.1:53\", \"192.168.0.1:53\", \"169.254.0.1:53\", \
+        \"[::1]:53\", \"[fd00::1]:53\", \"[fe80::1]:53\", \"[::ffff:10.0.0.1]:53\"";
+    assert!(problems(&servers(near, "resolver")).is_empty());
+}
+
+#[test]
 fn a_signature_for_trusted_servers_that_pass_on_mail_of_strangers() {
     let table = "[[dkim]]\ndomain = \"example.net\"\nselector = \"s1\"\nkey = \"/etc/s1.pem\"\n\
         [limits]\nmessage_size = \"32MiB\"\n";

@@ -19,6 +19,7 @@ mod credentials;
 mod credentials_http;
 mod credentials_tls;
 mod delivery;
+mod dnssec;
 mod dovecot;
 mod ending;
 mod endpoint;

@@ -81,10 +81,6 @@ fn limits(limits: &Limits, at: &mut Document) {
 }
 
 fn timeouts(config: &Config, at: &mut Document) {
-    if config.dns.timeout.is_zero() || config.dns.timeout > Time::secs(60) {
-        let message = "`timeout` is longer than 0s and 1m at most".to_string();
-        at.error("dns.timeout", message, None);
-    }
     let timeouts = &config.timeouts;
     for (key, value) in [
         ("command", timeouts.command),

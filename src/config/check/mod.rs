@@ -5,6 +5,7 @@ mod acme;
 mod auth;
 mod credentials;
 mod dkim;
+mod dns;
 mod fate;
 mod limit;
 mod list;
@@ -28,6 +29,7 @@ pub fn check(config: &Config, at: &mut Document) {
     dkim::check(config, at);
     policy::check(config, at);
     profile::check(config, at);
+    dns::check(&config.dns, at);
     limit::check(config, at);
 }
 

@@ -1,7 +1,7 @@
 //! The default of every key: useful for a first start, and safe on the internet.
 
 use super::*;
-use crate::config::{AdminListen, Io, Mode, Preset, Role, Size, Then, Time, Workers};
+use crate::config::{AdminListen, Dnssec, Io, Mode, Preset, Role, Size, Then, Time, Workers};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl Default for Config {
@@ -301,6 +301,7 @@ impl Default for Dns {
         Dns {
             servers: Vec::new(),
             timeout: Time::secs(3),
+            dnssec: Dnssec::Off,
             cache: Size(16 * 1024 * 1024),
         }
     }

@@ -1,6 +1,6 @@
 //! `[dns]`.
 
-use crate::config::value::*;
+use crate::config::{choice::*, value::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -18,6 +18,8 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// How long one name may take to resolve, all tries together.
     pub timeout: Time,
+    /// How forged answers are kept out (DNSSEC). `resolver` needs `servers`, each on this machine or in a private network.
+    pub dnssec: Dnssec,
     /// Memory for answers, which all workers share; the answers that are used least go first. A hundred thousand names
     /// take some 25 MiB.
     pub cache: Size,

@@ -225,8 +225,8 @@ impl Check for Lists {
                     Some(rule) => say.hit(rule, error.to_string()),
                     None => continue,
                 },
-                Outcome::Unknown(_) => match &list.failure {
-                    Some(rule) => say.hit(rule, "no answer"),
+                Outcome::Unknown(why) => match &list.failure {
+                    Some(rule) => say.hit(rule, why.as_str()),
                     None => continue,
                 },
             };
@@ -308,7 +308,7 @@ mod tests {
                 refusing,
                 "timeout",
                 "defer 450 4.7.1",
-                "dnsbl.bl.example.unknown defer(no answer)",
+                "dnsbl.bl.example.unknown defer(no answer in time)",
             ),
             (refusing, "nodata", "accept", ""),
         ] {

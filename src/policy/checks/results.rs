@@ -167,7 +167,7 @@ pub fn rdns(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
             Some(match names.outcome {
                 reverse::Outcome::None => ("none", "".into()),
                 reverse::Outcome::Unconfirmed => ("unconfirmed", first().into()),
-                reverse::Outcome::Unknown(_) => ("unknown", "".into()),
+                reverse::Outcome::Unknown(why) => ("unknown", why.as_str().into()),
                 reverse::Outcome::Confirmed => {
                     let all = names.confirmed_names();
                     let is_generic = all

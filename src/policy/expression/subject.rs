@@ -17,6 +17,8 @@ pub enum Missing {
     Overload,
     /// The server failed, or what it said makes no sense.
     Broken,
+    /// The answer was forged (DNSSEC).
+    Bogus,
 }
 
 impl From<dns::Unknown> for Missing {
@@ -25,6 +27,7 @@ impl From<dns::Unknown> for Missing {
             dns::Unknown::Timeout => Missing::Timeout,
             dns::Unknown::Overload => Missing::Overload,
             dns::Unknown::Broken => Missing::Broken,
+            dns::Unknown::Bogus => Missing::Bogus,
         }
     }
 }

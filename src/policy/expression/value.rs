@@ -39,6 +39,7 @@ impl fmt::Display for Gap {
                     Missing::Timeout => "the look-up took too long",
                     Missing::Overload => "too many look-ups were waiting",
                     Missing::Broken => "the look-up failed",
+                    Missing::Bogus => "the answer was bogus: DNSSEC validation failed",
                 };
                 write!(f, "`{name}` is unknown: {why}")
             }

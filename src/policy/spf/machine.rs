@@ -89,11 +89,7 @@ impl Halt {
     }
 
     pub(super) fn temperror(question: &Question, unknown: Unknown) -> Halt {
-        let why = match unknown {
-            Unknown::Timeout => "no answer in time",
-            Unknown::Overload => "too many questions at once",
-            Unknown::Broken => "the servers failed",
-        };
+        let why = unknown.as_str();
         let record_type = match question.record_type {
             RecordType::A => "A",
             RecordType::Aaaa => "AAAA",

@@ -3,7 +3,7 @@
 use super::{Described, Report};
 use crate::{
     characters::is_hidden,
-    dns::{Answer, Record, Unknown},
+    dns::{Answer, Record},
     proxy::explain::Told,
 };
 use serde_json::{Value, json};
@@ -65,9 +65,7 @@ fn answer(answer: &Answer) -> String {
         Answer::Found(records) => records,
         Answer::NoRecords => return "no such records".into(),
         Answer::NoName => return "no such name".into(),
-        Answer::Unknown(Unknown::Timeout) => return "no answer in time".into(),
-        Answer::Unknown(Unknown::Overload) => return "not asked: too many questions".into(),
-        Answer::Unknown(Unknown::Broken) => return "the servers failed".into(),
+        Answer::Unknown(why) => return why.as_str().into(),
     };
     let texts: Vec<String> = records.iter().map(record).collect();
     texts.join(", ")

@@ -38,7 +38,7 @@ fn the_names_of_an_address() {
         (
             vec![(PTR, "timeout")],
             "defer 450 4.7.25 The name of your address could not be looked up",
-            "rdns.unknown defer",
+            "rdns.unknown defer(no answer in time)",
         ),
     ] {
         let mut rig = rig(config);
