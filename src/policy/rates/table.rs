@@ -155,12 +155,17 @@ impl Line {
                 .enumerate()
                 .min_by_key(|(_, due)| *due)
                 .unwrap_or((0, 0));
-            let was = self.tags[at].load(Relaxed);
+            let (was, due) = (self.tags[at].load(Relaxed), self.dues[at].load(Relaxed));
+            if was == tag {
+                // Another worker was faster, and may have charged it.
+                return self.find(tag).unwrap_or(at);
+            }
             if self.tags[at]
                 .compare_exchange(was, tag, Relaxed, Relaxed)
                 .is_ok()
             {
-                self.dues[at].store(0, Relaxed);
+                // The debt of the key before, and no other: another worker may have charged the new key already.
+                let _ = self.dues[at].compare_exchange(due, 0, Relaxed, Relaxed);
                 return self.find(tag).unwrap_or(at);
             }
             if let Some(at) = self.find(tag) {
@@ -254,6 +259,21 @@ mod tests {
             }
         });
         assert_eq!(admitted.into_inner(), 1_000);
+    }
+
+    #[test]
+    fn a_worker_that_comes_second_forgives_nothing() {
+        let line = Line::default();
+        let (first, second) = (line.claim(7), line.claim(7));
+        assert_eq!(line.find(7), Some(first));
+        // The first one has charged, and the second one, which had not found the key before, takes the same slot.
+        for (at, due) in line.dues.iter().enumerate() {
+            due.store(if at == first { 5 } else { 9 }, Relaxed);
+        }
+        assert_eq!((second, line.claim(7)), (first, first));
+        assert_eq!(line.dues[first].load(Relaxed), 5);
+        assert_eq!(line.claim(8), first, "another key takes the cheapest slot");
+        assert_eq!(line.dues[first].load(Relaxed), 0, "and no debt with it");
     }
 
     #[test]
