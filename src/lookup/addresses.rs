@@ -392,6 +392,11 @@ mod tests {
             (Told::NoName, Told::NoName, Missing::Name),
             (Told::NoRecords, Told::NoRecords, Missing::Address),
             (Told::NoRecords, silent().0, Missing::Late),
+            (
+                Told::Unknown(Unknown::Bogus),
+                Told::Unknown(Unknown::Broken),
+                Missing::Bogus,
+            ),
         ] {
             assert_eq!(joined((v4, None), (v6, None)), Err(why));
         }
