@@ -198,8 +198,10 @@ impl<'a> Line<'a> {
         let first = std::mem::take(&mut self.first);
         self.out.reserve(key.len() + 4);
         if self.json {
-            self.out
-                .extend_from_slice(if first { b"\"" } else { b",\"" });
+            if !first {
+                self.out.push(b',');
+            }
+            self.out.push(b'"');
             self.out.extend_from_slice(key.as_bytes());
             self.out.extend_from_slice(b"\":");
             return;
