@@ -22,6 +22,7 @@ use std::{
 };
 use work::{
     USUAL,
+    asked::Asked,
     judge::{ALL, Judge, KEPT, RICH},
     parse,
     session::{Back, Front, TRACE, Way, Whole, envelope, reads},
@@ -190,6 +191,26 @@ fn policy(mut work: Box<(Judge, &'static [At])>) -> Box<(Judge, &'static [At])> 
     work
 }
 
+fn asked() -> Box<Asked> {
+    let mut asked = Asked::new(CLIENT);
+    asked.envelope();
+    Box::new(asked)
+}
+
+#[library_benchmark(setup = asked)]
+#[bench::judge_twenty_rules()]
+fn policy_known(mut work: Box<Asked>) -> Box<Asked> {
+    work.judge();
+    work
+}
+
+#[library_benchmark(setup = asked)]
+#[bench::envelope_twenty_rules()]
+fn policy_asked(mut work: Box<Asked>) -> Box<Asked> {
+    work.envelope();
+    work
+}
+
 #[library_benchmark(setup = judge)]
 #[bench::count("", ALL)]
 fn policy_session(work: Box<(Judge, &'static [At])>) -> Box<(Judge, &'static [At])> {
@@ -234,6 +255,8 @@ library_benchmark_group!(
         record,
         record_count,
         policy,
+        policy_known,
+        policy_asked,
         policy_session
     ]
 );

@@ -11,7 +11,10 @@ use gatepost::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixSet;
 use std::{hint::black_box, net::IpAddr};
-use work::judge::{ALL, Judge, KEPT, RICH};
+use work::{
+    asked::Asked,
+    judge::{ALL, Judge, KEPT, RICH},
+};
 
 const MILLION: u32 = 1_000_000;
 
@@ -139,6 +142,13 @@ fn messages(c: &mut Criterion) {
             });
         });
     }
+    let mut asked = Asked::new(IpAddr::from([192, 0, 2, 7]));
+    group.bench_function("20 rules, 5 lists, SPF and reverse DNS, all known", |b| {
+        b.iter(|| asked.judge());
+    });
+    group.bench_function("the same, with what is asked about the envelope", |b| {
+        b.iter(|| asked.envelope());
+    });
     group.finish();
 }
 

@@ -2,6 +2,7 @@
 //! measure the same functions, so that a change in one can be looked up in the other.
 #![allow(dead_code)] // each bench uses a part of it
 
+pub mod asked;
 pub mod judge;
 pub mod parse;
 pub mod session;
