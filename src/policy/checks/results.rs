@@ -7,7 +7,7 @@ use crate::{
     policy::{
         At, Facts, Inquiry, Shared,
         builder::{Builder, RuleSettings},
-        dns::{generic, reverse},
+        dns::reverse,
         inquiry::{Want, Wants},
         replies::{self, Defaults},
         rule::{Rule, Say},
@@ -169,10 +169,7 @@ pub fn rdns(builder: &mut Builder<'_>) -> Option<Arc<dyn Check>> {
                 reverse::Outcome::Unconfirmed => ("unconfirmed", first().into()),
                 reverse::Outcome::Unknown(why) => ("unknown", why.as_str().into()),
                 reverse::Outcome::Confirmed => {
-                    let all = names.confirmed_names();
-                    let is_generic = all
-                        .iter()
-                        .all(|name| generic::of(name, facts.client).is_some());
+                    let is_generic = names.look_generic(facts.client);
                     return is_generic.then(|| ("generic", first().into()));
                 }
             })

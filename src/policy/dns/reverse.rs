@@ -7,10 +7,16 @@
 //! nothing in the DNS, and resolvers turn it,
 //! so here the names are sorted, and any of the first [`NAMES_MAX`] will do.
 
-use super::names::{self, question};
+use super::{
+    generic,
+    names::{self, question},
+};
 use crate::dns::{Answer, Answers, Question, Record, RecordType, Step, Unknown};
 use smallvec::SmallVec;
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 /// Different names that are looked up; the rest is counted in [`Names::lost`]. RFC 7208 section 4.6.4 has the same number.
 pub const NAMES_MAX: usize = 10;
@@ -37,6 +43,8 @@ pub struct Names {
     pub confirmed: usize,
     /// PTR records that are no host names, or found no room.
     pub lost: usize,
+    /// All confirmed ones look generic, where that was asked: each message of a session may ask.
+    generic: OnceLock<bool>,
 }
 
 /// What is known of the names of an address.
@@ -71,7 +79,19 @@ impl Names {
             names: SmallVec::new(),
             confirmed: 0,
             lost: 0,
+            generic: OnceLock::new(),
         }
+    }
+
+    /// Whether there are confirmed names and all of them look as if a machine had made them ([`generic`]). `client` is the
+    /// address whose names they are.
+    #[must_use]
+    pub fn look_generic(&self, client: IpAddr) -> bool {
+        let confirmed = self.confirmed_names();
+        let looks_so = |name: &Arc<str>| generic::of(name, client).is_some();
+        *self
+            .generic
+            .get_or_init(|| !confirmed.is_empty() && confirmed.iter().all(looks_so))
     }
 }
 
@@ -171,6 +191,27 @@ mod tests {
     fn look(client: &str, lines: &[(&str, &str)]) -> (Names, Vec<Question>) {
         let reverse = Reverse::new(ip(client));
         run(|answers| reverse.step(answers), dns(lines))
+    }
+
+    #[test]
+    fn names_look_generic_where_all_confirmed_ones_do() {
+        let client = ip("192.0.2.7");
+        let of = |name: &'static str, confirmed: usize| Names {
+            names: [Arc::from(name), "mail.example.net".into()]
+                .into_iter()
+                .collect(),
+            confirmed,
+            ..Names::of(Outcome::Confirmed)
+        };
+        for (names, wanted) in [
+            (of("h-192-0-2-7.dsl.example.net", 0), false),
+            (of("h-192-0-2-7.dsl.example.net", 1), true),
+            (of("h-192-0-2-7.dsl.example.net", 2), false),
+            (of("mx.example.net", 1), false),
+        ] {
+            assert_eq!(names.look_generic(client), wanted);
+            assert_eq!(names.look_generic(client), wanted, "as before");
+        }
     }
 
     const PTR: &str = "PTR 7.2.0.192.in-addr.arpa";

@@ -4,7 +4,7 @@ use super::subject::{Missing, Subject};
 use crate::policy::{
     Inquiry,
     authentication::{Message, arc::Chain, dkim::Dkim, dmarc::Dmarc},
-    dns::{domain, generic, helo, listing::Listing, reverse, tally, zone::Zone},
+    dns::{domain, helo, listing::Listing, reverse, tally, zone::Zone},
 };
 
 type Text<'f> = Result<Option<&'f [u8]>, Missing>;
@@ -41,9 +41,7 @@ pub fn rdns<'f>(subject: &'f Subject<'f>) -> Text<'f> {
 }
 
 pub fn rdns_generic<'f>(subject: &'f Subject<'f>) -> Result<bool, Missing> {
-    let names = names(subject)?.confirmed_names();
-    let looks_so = |name: &str| generic::of(name, subject.facts.client).is_some();
-    Ok(!names.is_empty() && names.iter().all(|name| looks_so(name)))
+    Ok(names(subject)?.look_generic(subject.facts.client))
 }
 
 /// The lists that have answered; unknown where none did, though some were asked.
