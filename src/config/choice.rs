@@ -417,11 +417,11 @@ choice! {
 }
 
 choice! {
-    /// When a client is told that it is refused at connect.
+    /// When a client is told that it is refused at connect, HELO or MAIL.
     LogRejected {
-        /// At once, instead of the greeting.
+        /// At once: instead of the greeting, or in reply to HELO or MAIL.
         AtOnce = "at-once",
-        /// Greet the client, and refuse it at RCPT.
+        /// Greet the client, accept these commands, and refuse it at RCPT.
         Delayed = "delayed",
     }
 }

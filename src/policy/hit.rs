@@ -7,6 +7,14 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u16);
 
+impl CheckId {
+    /// The list of recipients that a route has in a file. It is asked after the checks of a policy and is none of them; a
+    /// refusal names it all the same.
+    pub const RECIPIENTS: CheckId = CheckId(u16::MAX);
+    /// Its name.
+    pub const RECIPIENTS_NAME: &str = "recipients";
+}
+
 /// What kind of thing a hit found, for counters by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HitKind {

@@ -13,7 +13,7 @@ use crate::{
     },
     metrics::{Counter, Stage},
     net::{now, sleep_until},
-    policy::{At, Breaches},
+    policy::{At, Breaches, CheckId},
     smtp::{
         Reply,
         command::Verb,
@@ -37,7 +37,7 @@ impl Session {
             Question::Connect => Some(self.ask_connect().await),
             Question::Client => Some(self.ask_client().await),
             // A client that is refused in the end need not be judged further.
-            Question::Hello if self.peer.postponed.is_some() => Some(Answer::Accept),
+            Question::Hello if self.peer.is_turned_away() => Some(Answer::Accept),
             Question::Hello => Some(self.ask_hello().await),
             Question::Mail => Some(self.ask_mail().await),
             Question::Rcpt => Some(self.ask_rcpt().await),
@@ -67,16 +67,18 @@ impl Session {
         self.classify();
         // A name that is refused leaves the one before in force, and what is known and was judged of that. Boxed: most sessions
         // have none, and must not hold the room for it.
+        let put_off = self.peer.postponed.take();
         let before = self.server.is_greeted().then(|| {
             let asking = self.peer.asking.as_ref();
             let greeting = asking.map(|asking| asking.inquiry.greeting());
             let candidate = self.peer.candidate.as_deref().map(Candidate::greeting);
-            Box::new((self.peer.judgement.clone(), greeting, candidate))
+            Box::new((self.peer.judgement.clone(), greeting, candidate, put_off))
         });
-        let answer = self.judge_in_parts(Asked::at(At::Hello)).await;
+        let answer = self.judge_hello().await;
         if let (Answer::Refuse(_), Some(before)) = (&answer, before) {
-            let (judgement, greeting, before) = *before;
+            let (judgement, greeting, before, put_off) = *before;
             self.peer.judgement = judgement;
+            self.peer.postponed = put_off;
             if let (Some(asking), Some(greeting)) = (&mut self.peer.asking, greeting) {
                 asking.inquiry.go_back(greeting);
             }
@@ -85,6 +87,11 @@ impl Session {
             }
         }
         answer
+    }
+
+    async fn judge_hello(&mut self) -> Answer {
+        let answer = self.judge_in_parts(Asked::at(At::Hello)).await;
+        self.postpone(At::Hello, answer)
     }
 
     async fn ask_connect(&mut self) -> Answer {
@@ -148,7 +155,7 @@ impl Session {
             answer = self.judge_client(At::Greeting);
         }
         if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
-            return self.judge_in_parts(Asked::at(At::Hello)).await;
+            return self.judge_hello().await;
         }
         answer
     }
@@ -215,6 +222,7 @@ impl Session {
             trace::transaction(self, &before, None);
         }
         self.classify();
+        self.renew_postponed();
         let listener = &self.current.site.listeners[self.listener];
         let stranger = !self.peer.trusted && self.known_as().is_none();
         let answer = match listener.role {
@@ -226,11 +234,12 @@ impl Session {
                     sender: self.is_foreign_sender(),
                     ..Breaches::NONE
                 };
-                self.judge_in_parts(Asked {
+                let asked = Asked {
                     breaches,
                     ..Asked::at(At::Mail)
-                })
-                .await
+                };
+                let answer = self.judge_in_parts(asked).await;
+                self.postpone(At::Mail, answer)
             }
         };
         self.transactions += 1;
@@ -334,6 +343,7 @@ impl Session {
         };
         let site = &self.current.site;
         if !site.may_be(&route, self.server.envelope().path(path)) {
+            self.decided = Some(CheckId::RECIPIENTS);
             return Err(Answer::Refuse(replies::UNLISTED.reply()));
         }
         let transaction_pool = self.transaction.as_ref().and_then(|t| t.pool());

@@ -12,14 +12,14 @@ use super::{
     profiles::ClassFacts,
     replies,
     site::Site,
-    told::{accepted, fate, refused},
+    told::{PutOff, accepted, fate, point, refused},
 };
 use crate::{
     config::{ListenerTls, Role},
     dns::{Answer, Answers, Question},
     net::now,
     policy::{
-        At, Breaches, Facts, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared, Signals,
+        At, Breaches, CheckId, Facts, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared, Signals,
         Verdict,
         authentication::{Job, Verified},
         replies::QUARANTINE_LATE,
@@ -60,19 +60,6 @@ pub struct Described<'a> {
     pub is_whole: bool,
     /// Now, in seconds since 1970.
     pub unix_seconds: u64,
-}
-
-/// The name of a point for a reader.
-fn point(at: At) -> &'static str {
-    match at {
-        At::Connect => "connect",
-        At::Greeting => "greeting",
-        At::Hello => "helo",
-        At::Mail => "mail",
-        At::Answers | At::Rcpt => "rcpt",
-        At::Header => "header",
-        At::Body => "body",
-    }
 }
 
 /// Judges it. `ask` gets the questions that can be asked at once, and has an answer for each.
@@ -185,7 +172,8 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             self.connect(At::Greeting, &mut postponed)?;
         }
         if postponed.is_none() {
-            self.judge_in_parts(At::Hello).await?;
+            let heard = self.judge_in_parts(At::Hello).await;
+            self.put_off(heard, &mut postponed)?;
         }
         if listener.tls == ListenerTls::Required && self.described.tls.is_none() {
             return Err(refused(smtp::replies::NEEDS_TLS.reply()));
@@ -201,7 +189,8 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             return Err(refused(replies::SUBMISSION_ONLY.reply()));
         }
         if postponed.is_none() {
-            self.judge_in_parts(At::Mail).await?;
+            let heard = self.judge_in_parts(At::Mail).await;
+            self.put_off(heard, &mut postponed)?;
         }
         let mut last = refused(replies::NO_ROUTE.reply());
         for recipient in self.described.recipients {
@@ -234,18 +223,25 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         }
     }
 
-    /// The client as such. A refusal may be told later.
-    fn connect(
-        &mut self,
-        at: At,
-        postponed: &mut Option<(Verdict, Option<String>)>,
+    /// The client as such.
+    fn connect(&mut self, at: At, postponed: &mut Option<PutOff>) -> Result<(), Told> {
+        let told = self.judge(at, None);
+        self.put_off(told, postponed)
+    }
+
+    /// A refusal of a stranger may be told at its recipients: see `Session::postpone`.
+    fn put_off(
+        &self,
+        told: Result<(), Told>,
+        postponed: &mut Option<PutOff>,
     ) -> Result<(), Told> {
-        let Err(told) = self.judge(at, None) else {
+        let Err(told) = told else {
             return Ok(());
         };
         let listener = &self.site.listeners[self.described.listener];
         let limited = matches!(self.judgement.refusal(), Some((_, HitKind::Limit)));
-        match listener.delays_refusals && !limited {
+        let known = self.described.account.is_some();
+        match listener.delays_refusals && !limited && !known {
             true => *postponed = postponed.take().or(Some((told.verdict, told.check))),
             false => return Err(told),
         }
@@ -284,7 +280,10 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         match route {
             None => Err(refused(replies::NO_ROUTE.reply())),
             Some(route) if self.site.may_be(route, path) => Ok(()),
-            Some(_) => Err(refused(replies::UNLISTED.reply())),
+            Some(_) => Err(Told {
+                check: Some(CheckId::RECIPIENTS_NAME.to_string()),
+                ..refused(replies::UNLISTED.reply())
+            }),
         }
     }
 

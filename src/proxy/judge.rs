@@ -17,6 +17,7 @@ use crate::{
     policy::{self, At, Breaches, Facts, Hit, HitKind, Signals, Verdict, What},
     smtp::{
         Reply,
+        command::Verb,
         header::Index,
         server::{self, Answer, Server},
     },
@@ -68,24 +69,58 @@ impl Session {
             false => Counter::RefusedPolicy,
         };
         self.context.recorder.count(counter, self.scope, 1);
-        // A limit that is told later is none: until then the session holds what the limit is about.
-        let delayed = self.current.site.listeners[self.listener].delays_refusals;
-        if delayed && !limited {
-            self.peer.postponed = Some(Box::new(Postponed {
-                answer: answer_at(At::Rcpt, verdict),
-                check: self.decided.take(),
-                told: false,
-            }));
-            return Answer::Accept;
+        match self.delays_refusal() {
+            true => self.put_off(at, answer_at(At::Rcpt, verdict)),
+            false => answer_at(at, verdict),
         }
-        answer_at(at, verdict)
     }
 
-    /// The refusal that was put off at connect. A client that has authenticated since is not a stranger any more.
-    pub fn postponed(&mut self) -> Option<Answer> {
-        if self.known_as().is_some() {
-            self.peer.postponed = None;
+    /// Puts a refusal of a stranger's HELO name or sender off to RCPT, where its listener says so.
+    pub fn postpone(&mut self, at: At, answer: Answer) -> Answer {
+        match answer {
+            Answer::Refuse(_) | Answer::Close(_)
+                if self.known_as().is_none() && self.delays_refusal() =>
+            {
+                self.put_off(at, answer)
+            }
+            answer => answer,
         }
+    }
+
+    /// Whether the client hears at RCPT of what has just refused it. A limit that is told later is none: until then the session
+    /// holds what the limit is about.
+    fn delays_refusal(&self) -> bool {
+        let limited = matches!(self.peer.judgement.refusal(), Some((_, HitKind::Limit)));
+        !limited && self.current.site.listeners[self.listener].delays_refusals
+    }
+
+    fn put_off(&mut self, at: At, answer: Answer) -> Answer {
+        let command = match at {
+            At::Hello if self.server.verb() == Verb::Helo => "helo",
+            At::Hello => "ehlo",
+            At::Mail => "mail",
+            _ => "connect",
+        };
+        self.peer.postponed = Some(Box::new(Postponed {
+            answer,
+            check: self.decided.take(),
+            at,
+            command,
+            told: false,
+        }));
+        Answer::Accept
+    }
+
+    /// A new message begins: what was put off of the one before is over. A client that has authenticated since is not a stranger
+    /// any more.
+    pub fn renew_postponed(&mut self) {
+        let known = self.known_as().is_some();
+        let is_over = |put_off: &mut Box<Postponed>| known || put_off.at == At::Mail;
+        drop(self.peer.postponed.take_if(is_over));
+    }
+
+    /// The refusal that was put off.
+    pub fn postponed(&mut self) -> Option<Answer> {
         let postponed = self.peer.postponed.as_mut()?;
         postponed.told = true;
         self.decided = postponed.check;

@@ -19,7 +19,7 @@ use crate::{
     log::field::push_address,
     metrics::Counter,
     net::{Stream, now},
-    policy::{CheckId, Judgement, SessionTicket, TarpitPlace},
+    policy::{At, CheckId, Judgement, SessionTicket, TarpitPlace},
     proxy_protocol::{self, Header, ProxiedOrigin},
     smtp::{
         Tick,
@@ -64,12 +64,16 @@ pub(super) struct Peer {
     pub candidate: Option<Box<Candidate>>,
 }
 
-/// A refusal at connect that is told at RCPT (`policy.log_rejected`).
+/// A refusal of the client, its HELO name or its sender that is told at RCPT (`policy.log_rejected`).
 pub(super) struct Postponed {
     /// What the client will hear.
     pub answer: Answer,
     /// The check that decided.
     pub check: Option<CheckId>,
+    /// Where it did.
+    pub at: At,
+    /// The command that it refused, as the log has it.
+    pub command: &'static str,
     /// It has heard it.
     pub told: bool,
 }
@@ -101,6 +105,13 @@ impl Peer {
             asking: None,
             candidate: None,
         }
+    }
+
+    /// Whether it is refused whatever it says: its address was, and it hears of that at RCPT.
+    #[must_use]
+    pub fn is_turned_away(&self) -> bool {
+        let postponed = self.postponed.as_ref();
+        postponed.is_some_and(|postponed| postponed.at < At::Hello)
     }
 
     /// The client that a proxy names with XCLIENT, in place of this one.

@@ -1,7 +1,7 @@
 //! What a client would be told, and by which check.
 
 use crate::{
-    policy::{Finding, Judgement, Policy, Verdict, What},
+    policy::{At, Finding, Judgement, Policy, Verdict, What},
     smtp::Reply,
 };
 
@@ -12,6 +12,9 @@ pub struct Told {
     /// The check's name.
     pub check: Option<String>,
 }
+
+/// A refusal that the recipients hear, and its check.
+pub(super) type PutOff = (Verdict, Option<String>);
 
 /// A check that matched.
 pub struct Match {
@@ -47,6 +50,19 @@ pub struct Explained {
     pub tags: Vec<String>,
     /// The session's replies are slow.
     pub slow: bool,
+}
+
+/// The name of a point for a reader.
+pub(super) fn point(at: At) -> &'static str {
+    match at {
+        At::Connect => "connect",
+        At::Greeting => "greeting",
+        At::Hello => "helo",
+        At::Mail => "mail",
+        At::Answers | At::Rcpt => "rcpt",
+        At::Header => "header",
+        At::Body => "body",
+    }
 }
 
 /// What becomes of a message that nothing refuses.

@@ -4,6 +4,7 @@ use super::{
     candidate::Candidate,
     login::claimed_login,
     message_id::MessageId,
+    peer::Postponed,
     remember, report,
     session::Session,
     signed::Signed,
@@ -14,7 +15,7 @@ use crate::{
     log::say,
     metrics::{Counter, Scope},
     policy::{
-        Inquiry,
+        At, Inquiry,
         authentication::{Message, arc::Chain, dkim::Dkim},
         dns::reverse::{self, Names},
     },
@@ -87,11 +88,18 @@ pub(super) fn transaction(session: &Session, transaction: &Transaction, end: Opt
 
 /// A session is over: told where it had no transaction, or was refused something outside of them.
 pub(super) fn session(session: &mut Session, end: End) {
-    if let Some(postponed) = session.peer.postponed.take_if(|postponed| !postponed.told) {
+    // That of a sender stands in the line of its transaction, among the checks.
+    let untold = |put_off: &mut Box<Postponed>| !put_off.told && put_off.at != At::Mail;
+    if let Some(postponed) = session.peer.postponed.take_if(untold) {
         let (Answer::Refuse(reply) | Answer::Close(reply)) = &postponed.answer else {
             return;
         };
-        let refusal = Refusal::new("connect", b"", reply, postponed.check);
+        let hello = session.server.hello();
+        let subject = match (postponed.at, hello) {
+            (At::Hello, Some(hello)) => hello.name,
+            _ => b"",
+        };
+        let refusal = Refusal::new(postponed.command, subject, reply, postponed.check);
         session.refusals.push(refusal);
     }
     if session.transactions > 0 && session.refusals.count() == 0 {
@@ -151,6 +159,7 @@ fn is_health_check(session: &Session, end: End) -> bool {
 
 /// Whether the client was refused at the greeting, also where it heard of that later.
 fn is_refused_client(session: &Session) -> bool {
+    let turned_away = session.peer.is_turned_away();
     let postponed = session.peer.postponed.as_ref();
     let mut refusals = session.refusals.kept().iter();
     // A certificate that might have lifted the refusal may never have come.
@@ -159,7 +168,7 @@ fn is_refused_client(session: &Session) -> bool {
         Some(Answer::Refuse(_) | Answer::Close(_))
     );
     unlifted
-        || postponed.is_some_and(|postponed| postponed.told)
+        || turned_away && postponed.is_some_and(|postponed| postponed.told)
         || refusals.any(|refusal| refusal.command == "connect")
 }
 

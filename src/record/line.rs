@@ -81,6 +81,9 @@ fn session(record: &Record<'_>, line: &mut Line<'_>) {
     // What the client was told last is what most readers look for.
     if let Some(last) = record.refusals.kept().last() {
         reply(&last.reply, line);
+        if let Some(check) = last.check {
+            line.text("check", record.findings.name(check).as_bytes());
+        }
     }
     checks(&record.findings, line);
     shadow(record, line);

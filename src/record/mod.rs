@@ -291,7 +291,10 @@ impl<'a> Findings<'a> {
     /// The name of a check.
     #[must_use]
     pub fn name(&self, check: CheckId) -> &'a str {
-        self.policy.check(check).map_or("?", |info| &info.name)
+        match check {
+            CheckId::RECIPIENTS => CheckId::RECIPIENTS_NAME,
+            _ => self.policy.check(check).map_or("?", |info| &info.name),
+        }
     }
 
     /// Tells what was asked elsewhere, one by one: its name, the result, and what belongs to it.

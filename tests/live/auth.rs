@@ -263,6 +263,19 @@ on_all_engines! {
         }
     }
 
+    fn a_refusal_that_was_put_off_spares_no_check_of_a_login(engine) {
+        let policy = "[policy]\nlog_rejected = \"delayed\"\n[[policy.rule]]\nname = \"all\"\nat = \"connect\"\n\
+            when = '!client.trusted'\nthen = \"reject\"\n";
+        let Some(site) = site(engine, "", policy) else {
+            return;
+        };
+        let mut client = Client::hello(site.gate.smtp);
+        client.expect(&plain("ben@example.net", "bens"), "235");
+        client.expect("MAIL FROM:<amy@example.net>", "553 5.7.1");
+        client.expect("MAIL FROM:<ben@example.net>", "250");
+        client.expect("RCPT TO:<you@far.example>", "250");
+    }
+
     fn a_domain_is_shared_where_it_may_be(engine) {
         let Some(site) = site(engine, "sender_identity = \"domain\"", "") else {
             return;

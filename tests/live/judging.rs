@@ -23,7 +23,7 @@ crate::on_all_engines! {
         let (mut client, greeting) = Client::greeted(gatepost.smtp);
         assert!(greeting.starts_with("554 5.7.1 Go away"), "{greeting}");
         assert_eq!(client.rest(), "");
-        gatepost.log_line(&["verdict=none", "client_list.blocked:reject", "why=refused"]);
+        gatepost.log_line(&["verdict=none", "reply=\"Go away\" check=client_list.blocked ", "client_list.blocked:reject", "why=refused"]);
         // The file changes, a reload reads it.
         fs::write(&list, "192.0.2.0/24\n").expect("written");
         assert_eq!(crate::harness::http(gatepost.admin, "POST", "/reload").0, 200);
@@ -43,6 +43,50 @@ crate::on_all_engines! {
         let mut client = Client::hello(other);
         client.expect("MAIL FROM:<a@sender.example>", "250");
         client.expect("RCPT TO:<b@example.net>", "550 5.7.1 Go away");
+    }
+
+    fn a_name_and_a_sender_that_are_refused_hear_of_it_at_rcpt_where_refusals_are_delayed(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[policy]\nlog_rejected = \"delayed\"\n[policy.helo.unqualified]\nthen = \"reject\"\n\
+            [[policy.helo_list]]\nname = \"bad\"\nentries = [\"bad.example\"]\nthen = \"close\"\n\
+            [[policy.sender_list]]\nname = \"spammers\"\nentries = [\"spam.example\"]\n\
+            [policy.client_rate]\nmessages = 3\nper = \"1h\"\n";
+        let gatepost = with_policy(engine, &backend, policy);
+        let mut client = Client::greeted(gatepost.smtp).0;
+        for (hello, sender, told) in [
+            ("EHLO foo", "a@sender.example", "550 5.7.1 "),
+            ("EHLO mail.client.example", "b@sender.example", "250"),
+            ("EHLO mail.client.example", "c@spam.example", "550 5.7.1 "),
+            // Of the sender before nothing is left.
+            ("NOOP", "d@sender.example", "250"),
+        ] {
+            client.expect(hello, "250");
+            client.expect(&format!("MAIL FROM:<{sender}>"), "250");
+            client.expect("RCPT TO:<b@example.net>", told);
+            client.expect("RSET", "250");
+        }
+        gatepost.log_line(&["from=a@sender.example", "refused=1", "rcpt <b@example.net>: 550", "(helo.unqualified)", "verdict=reject", "check=helo.unqualified"]);
+        gatepost.log_line(&["from=c@spam.example", "rcpt <b@example.net>: 550", "(sender_list.spammers)", "check=sender_list.spammers"]);
+        // A rate is told at once.
+        client.expect("MAIL FROM:<e@sender.example>", "450 4.7.1");
+        client.expect("EHLO bar", "250");
+        client.expect("QUIT", "221");
+        gatepost.log_line(&["verdict=none", "refusal=\"ehlo bar: 550", "check=helo.unqualified", "why=quit"]);
+        let mut closed = Client::greeted(gatepost.smtp).0;
+        closed.expect("EHLO bad.example", "250");
+        let sent = "MAIL FROM:<f@sender.example>";
+        closed.expect(sent, "250");
+        closed.expect("RCPT TO:<b@example.net>", "421");
+        assert_eq!(closed.rest(), "");
+    }
+
+    fn a_refusal_at_helo_names_its_check(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = with_policy(engine, &backend, "[policy.helo.unqualified]\nthen = \"reject\"\n");
+        let mut client = Client::greeted(gatepost.smtp).0;
+        client.expect("EHLO foo", "550");
+        client.expect("QUIT", "221");
+        gatepost.log_line(&["verdict=none", "refusal=\"ehlo foo: 550", "code=550", " check=helo.unqualified ", "why=quit"]);
     }
 
     fn shadow_mode_only_watches(engine) {

@@ -47,7 +47,12 @@ crate::on_all_engines! {
         client.expect("Subject: x\r\n\r\nx\r\n.", "250");
         client.expect("QUIT", "221");
         assert!(!backend.commands().iter().any(|(_, line)| line.contains("nobody@example.net")));
-        gatepost.log_line(&["nobody@example.net", "550 5.1.1 There is no such recipient here"]);
+        gatepost.log_line(&["nobody@example.net", "550 5.1.1 There is no such recipient here (recipients)", "verdict=accept"]);
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("MAIL FROM:<one@sender.example>", "250");
+        client.expect("RCPT TO:<nobody@example.net>", "550 5.1.1");
+        client.expect("QUIT", "221");
+        gatepost.log_line(&["from=one@sender.example", "verdict=reject", "check=recipients"]);
         // A list with a mistake changes nothing; one without is in force for new sessions.
         let taken = || {
             let mut client = Client::hello(gatepost.smtp);

@@ -40,9 +40,11 @@ pub struct Policy {
     pub tag: TagSettings,
     /// Where suspicious mail goes.
     pub quarantine: QuarantineSettings,
-    /// When a client is told that a check at connect refuses it. `delayed` shows in the log which sender and recipients
-    /// were refused, which helps to find wrong refusals; it costs a few more replies for each refused client. A client
-    /// that authenticates before RCPT is not refused. Limits on connections and sessions are always told at once.
+    /// When a client is told that a check at connect, HELO or MAIL refuses it. `delayed` refuses at RCPT, as Postfix does
+    /// with `smtpd_delay_reject = yes`, and so shows in the log which sender and recipients were refused, which helps to find
+    /// wrong refusals; it costs a few more replies for each refused client. A client that authenticates before RCPT is not
+    /// refused for its address or its HELO name. Limits and rates are always told at once, and so is all that a client that
+    /// has authenticated is refused.
     pub log_rejected: LogRejected,
     /// Which messages get a header field with their score and the checks that matched, for those that read the message and for
     /// filters of mailboxes: `X-Gatepost-Status: score=3.5 checks=spf.softfail:2,rdns.none:1.5`. It names 20 checks at most.
