@@ -19,8 +19,8 @@ use crate::{
     dns::{Answer, Answers, Question},
     net::now,
     policy::{
-        At, Breaches, CheckId, Facts, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared, Signals,
-        Verdict,
+        At, Breaches, CheckId, Facts, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared,
+        Signals, Verdict,
         authentication::{Job, Verified},
         replies::QUARANTINE_LATE,
     },
@@ -230,11 +230,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
     }
 
     /// A refusal of a stranger may be told at its recipients: see `Session::postpone`.
-    fn put_off(
-        &self,
-        told: Result<(), Told>,
-        postponed: &mut Option<PutOff>,
-    ) -> Result<(), Told> {
+    fn put_off(&self, told: Result<(), Told>, postponed: &mut Option<PutOff>) -> Result<(), Told> {
         let Err(told) = told else {
             return Ok(());
         };
