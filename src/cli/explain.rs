@@ -27,8 +27,9 @@ Otherwise a message is judged that you describe. This asks the DNS as the proxy 
 are those of a first client. Without a message, one with an ordinary header is judged,
 and neither DKIM nor DMARC are.
 
-A line of the file for --answers has a name, a type (A, AAAA, MX, PTR, TXT) and a record, as in a zone file; or NODATA, NXDOMAIN,
-SERVFAIL or TIMEOUT in place of the record. What it does not name does not exist; `* TIMEOUT` changes that. The key of a
+A line of the file for --answers has a name, a type (A, AAAA, MX, PTR, TXT) and a record, as in a zone file (a TTL and IN may
+stand before the type, and the texts of a TXT record in parentheses over several lines); or NODATA, NXDOMAIN, SERVFAIL, BOGUS
+or TIMEOUT in place of the record. What it does not name does not exist; `* TIMEOUT` changes that. The key of a
 list is written {key}.
 
 Exit codes for an id: 0 it is known, 65 it is not. For a message: 0 the message is accepted, 75 it is deferred (4xx), 77 it is refused (5xx); others as `gatepost --help` says.";

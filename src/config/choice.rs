@@ -343,7 +343,7 @@ choice! {
         Close = "close",
         /// Add `score` to the message's score and go on.
         Score = "score",
-        /// Accept, and skip the checks that follow in this stage.
+        /// Refuse nothing, and end the lists or rules of this kind.
         Accept = "accept",
         /// Write a word on the message for its readers, and go on.
         Tag = "tag",

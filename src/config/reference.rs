@@ -22,10 +22,12 @@ changes nothing.
 
 A *duration* is written `250ms`, `30s`, `5m`, `1h30m`, `7d`. A *size* is written `512`, `64KiB`, `25MiB`, `1GiB`,
 or with `KB`, `MB`, `GB` for powers of 1000. An *address* is `192.0.2.1:25` or `[2001:db8::1]:25`. A *network* is
-`10.0.0.0/8`, `2001:db8::/32`, or one address. Relative paths start in the working directory.
+`10.0.0.0/8`, `2001:db8::/32`, or one address. Relative paths start in the working directory, those of `include` and
+`shadow_config` in the folder of the file that names them.
 
 The key `then` of a check says what happens on a match: `reject` refuses for good (5xx), `defer` refuses for now (4xx),
-`close` refuses and closes the connection, `accept` accepts and skips the checks that follow in the same stage, and `score`
+`close` refuses and closes the connection, `accept` refuses nothing and ends the lists or rules of its kind
+([what it means where](policy.md#what-accept-means)), and `score`
 adds the check's `score` to the message's score and goes on. `greylist`, for what is judged at RCPT or before, asks the greylist
 whatever the score: it refuses for now (451 at RCPT) what comes for the first time (`policy.greylist`). The other words refuse
 nothing, and the rest is judged as if they were not there: `tag` writes a word on the message (`policy.tag`), `tarpit` answers the client slowly from here on

@@ -27,12 +27,20 @@ impl Recorded {
             names: HashSet::new(),
             otherwise: None,
         };
-        for (number, line) in text.lines().enumerate() {
+        let mut lines = text.lines().zip(1..);
+        while let Some((line, number)) = lines.next() {
             let line = line.trim();
-            if !line.is_empty() && !line.starts_with(['#', ';']) {
-                read.line(line)
-                    .map_err(|why| format!("line {}: {why}", number + 1))?;
+            if line.is_empty() || line.starts_with(['#', ';']) {
+                continue;
             }
+            let told = match opened(line) {
+                None => read.line(line),
+                Some((before, after)) => {
+                    let rest = lines.by_ref().map(|(line, _)| line);
+                    enclosed(before, after, rest).and_then(|line| read.line(&line))
+                }
+            };
+            told.map_err(|why| format!("line {number}: {why}"))?;
         }
         Ok(read)
     }
@@ -49,7 +57,13 @@ impl Recorded {
             })?);
             return Ok(());
         }
-        let (word, data) = split(rest);
+        let (mut word, mut data) = split(rest);
+        // A TTL and the class, in either order (RFC 1035 §5.1). No type begins with a digit.
+        for _ in 0..2 {
+            if word.eq_ignore_ascii_case("IN") || word.starts_with(|c: char| c.is_ascii_digit()) {
+                (word, data) = split(data);
+            }
+        }
         let record_type = type_of(word).ok_or_else(|| {
             format!("{word:?} is no type: write A, AAAA, MX, PTR or TXT after the name")
         })?;
@@ -84,6 +98,40 @@ impl Recorded {
             (None, false) => Answer::NoName,
         }
     }
+}
+
+/// What stands before and after the parenthesis in which texts go on over several lines (RFC 1035 §5.1): the last character but
+/// blanks before the first text.
+fn opened(line: &str) -> Option<(&str, &str)> {
+    let text = line.find('"').unwrap_or(line.len());
+    let before = line[..text].trim_end().strip_suffix('(')?;
+    let parted = before.ends_with(char::is_whitespace);
+    parted.then_some((before, &line[text..]))
+}
+
+/// The record in one line, up to the parenthesis that closes.
+fn enclosed<'a>(
+    before: &str,
+    after: &'a str,
+    rest: impl Iterator<Item = &'a str>,
+) -> Result<String, String> {
+    let mut whole = before.to_string();
+    for line in [after].into_iter().chain(rest) {
+        let (mut quoted, mut escaped) = (false, false);
+        for c in line.trim().chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => quoted = !quoted,
+                ')' if !quoted => return Ok(whole),
+                ';' if !quoted => break,
+                _ => {}
+            }
+            whole.push(c);
+        }
+        whole.push(' ');
+    }
+    Err("the parenthesis is not closed".to_string())
 }
 
 fn split(text: &str) -> (&str, &str) {
@@ -189,7 +237,8 @@ mod tests {
     fn a_file_answers() {
         let text = "# who\n; what\n\nA.Example. A 192.0.2.7\na.example A 192.0.2.8\n\
             a.example mx 10 mx.a.example.\nnull.example MX 0 .\n\
-            a.example TXT \"v=spf1 \" \"\\\"-all\"\nplain.example TXT v=spf1 -all\nslow.example A TIMEOUT\nforged.example A BOGUS\n";
+            a.example 3600 IN TXT \"v=spf1 \" \"\\\"-all\"\n\
+            k.example. in TXT (\n \"k=(;\" ; first\n \"p=1;\" )\nplain.example TXT v=spf1 -all\nslow.example A TIMEOUT\nforged.example A BOGUS\n";
         let read = Recorded::parse(text).expect("it is sound");
         let a = |last| Record::A([192, 0, 2, last].into());
         for (name, record_type, answer) in [
@@ -203,6 +252,11 @@ mod tests {
                 "a.example",
                 RecordType::Txt,
                 Answer::Found([Record::Txt((*b"v=spf1 \"-all").into())].into()),
+            ),
+            (
+                "k.example",
+                RecordType::Txt,
+                Answer::Found([Record::Txt((*b"k=(;p=1;").into())].into()),
             ),
             (
                 "plain.example",
@@ -244,6 +298,11 @@ mod tests {
             ("a.example MX mx.a.example", "is no MX record"),
             ("a.example PTR", "is no name"),
             ("* A 192.0.2.1", "`*` takes NODATA"),
+            ("a.example IN 60", "\"\" is no type"),
+            (
+                "\na.example TXT (\n\"x\"\n\")\"",
+                "line 2: the parenthesis is not closed",
+            ),
         ] {
             let told = Recorded::parse(text).expect_err(text);
             assert!(told.contains(why), "{text}: {told}");

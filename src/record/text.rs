@@ -236,7 +236,11 @@ pub fn summary(kept: &Value) -> String {
     match (kept["kept"].as_u64(), kept["since"].as_str()) {
         (Some(count), Some(since)) if count > 0 => {
             format!(
-                "{count} judgements are kept, since {since}, of {} at most{missing}",
+                "{count} {}, since {since}, of {} at most{missing}",
+                match count {
+                    1 => "judgement is kept",
+                    _ => "judgements are kept",
+                },
                 kept["most"]
             )
         }

@@ -72,7 +72,11 @@ const RECIPES: &[Recipe] = &[
             ),
             (
                 "--client 203.0.113.8 --helo under_score.example --from a@a.example",
-                "501 5.5.2 under_score.example is no host name",
+                "accept",
+            ),
+            (
+                "--client 203.0.113.8 --helo mx.a.example --from joe@[IPv6:2001:db8::1]",
+                "accept",
             ),
             (
                 "--client 203.0.113.8 --helo mx.a.example --from joe",
@@ -132,6 +136,50 @@ const RECIPES: &[Recipe] = &[
         ],
     ),
 ];
+
+/// Names in HELO that Postfix 3.7 refuses for `reject_invalid_helo_hostname`, and names that it takes.
+const REFUSED: [&str; 8] = [
+    "-a.example",
+    "a-.example",
+    "a..b",
+    ".a.example",
+    "a.b-.example",
+    "a+b.example",
+    "1.2.3",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example",
+];
+const TAKEN: [&str; 8] = [
+    "mail_out.good.example",
+    "exch_01",
+    "_x.example",
+    "mx.good.example.",
+    "a--b.example",
+    "3com.example",
+    "192.0.2.1",
+    "[192.0.2.1]",
+];
+
+#[test]
+fn the_recipe_for_names_in_helo_refuses_what_postfix_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = read("docs/policy.md");
+    let start = page.find("[[policy.rule]]\nname  = \"helo-syntax\"");
+    let rule = page[start.expect("the recipe")..].split("\n\n").next();
+    let recipe = completed(rule.expect("its rule"), folder.path());
+    fs::write(folder.path().join("recipe.toml"), recipe).expect("written");
+    fs::write(folder.path().join("dns.txt"), "* NXDOMAIN\n").expect("written");
+    let refused = REFUSED.map(|name| (name, true));
+    for (name, is_refused) in refused.into_iter().chain(TAKEN.map(|name| (name, false))) {
+        let command = format!(
+            "gatepost explain -c recipe.toml --answers dns.txt --client 203.0.113.8 --helo='{name}' --from a@a.example --to b@example.net"
+        );
+        let said = run(&command, folder.path());
+        let by_it = said.contains(&format!(
+            "501 5.5.2 {name} is no host name (rule.helo-syntax)"
+        ));
+        assert_eq!(by_it, is_refused, "{command}:\n{said}");
+    }
+}
 
 #[test]
 fn the_recipes_do_what_they_say() {

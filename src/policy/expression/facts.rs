@@ -182,8 +182,8 @@ facts! {
     "rdns.generic", Connect, Some(Need::ReverseDns), R::Bool(answers::rdns_generic) =>
         "The client's name looks generated, as `pool-192-0-2-7.isp.example`.", "rdns.generic && !tls";
     "dnsbl_hits", Connect, Some(Need::Dnsbl), R::Int(|s| answers::block_lists(s).map(|all| whole(all.count() as u64))) =>
-        "How many lists of `policy.dnsbl` have the client's address, or a name that it uses. Lists that let in are left \
-         out, and so are those that gave no answer; unknown where none did.", "dnsbl_hits >= 2";
+        "How many lists of `policy.dnsbl` have the client's address, or a name that it uses. Lists with a negative \
+         `score` are not counted, nor are those that gave no answer. Where no list gave one, it is unknown.", "dnsbl_hits >= 2";
     "dnsbl.zone" ?y, Connect, Some(Need::Dnsbl), R::Text(Domain, |s| answers::block_lists(s).map(|mut all| all.next())) =>
         "The name of the first of them, in the order of the configuration.", "dnsbl.zone == \"bl.example.org\"";
     "dnsbl.zones", Connect, Some(Need::Dnsbl), R::Texts(Domain, |s, visit| {

@@ -103,8 +103,8 @@ functions! {
     "leases", Free("key, n: int, ttl: duration") 3..=3 => "bool", Connect, rate::leases:
         "Takes a lease for the key, and is true where `n` are taken already: how many there may be at once. A rule that is \
          judged at connect or at HELO takes it for the session, any other for the transaction; once, however often the rule is \
-         judged. One that is lost is forgotten after `ttl` (a second to a day), or twice that at the latest: make it longer \
-         than a message takes. A session holds 64 at most.",
+         judged. It is given back at the end of that, or taken away after `ttl` (a second to a day; it may be up to \
+         twice as long): write a `ttl` that is longer than a message takes. A session holds 64 at most.",
         "leases(sender.domain, 20, \"10m\")";
     "duration", Free("text: string") 1..=1 => "duration", Connect, lists::duration:
         "A time span in `d`, `h`, `m`, `s` and `ms`.", "rate(helo, 5, duration(\"1h30m\"))";
