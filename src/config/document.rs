@@ -9,7 +9,7 @@ use super::{
 };
 use std::{collections::HashMap, ops::Range, path::Path};
 
-/// Problems told at most; a file with more of them is no configuration.
+/// Problems shown at most, so that a file of another kind doesn't fill the terminal; the others are counted.
 const PROBLEMS_MAX: usize = 100;
 
 /// Where a key and its value stand.
@@ -31,6 +31,9 @@ pub struct Document {
     flags: HashMap<String, &'static str>,
     broken: Vec<String>,
     problems: Vec<Problem>,
+    /// How many were not kept, and whether errors are among them.
+    left_out: usize,
+    left_out_errors: bool,
 }
 
 impl Document {
@@ -45,6 +48,8 @@ impl Document {
             flags: HashMap::new(),
             broken: Vec::new(),
             problems: Vec::new(),
+            left_out: 0,
+            left_out_errors: false,
         }
     }
 
@@ -94,6 +99,14 @@ impl Document {
         self.broken
             .iter()
             .any(|broken| covers(broken, path) || covers(path, broken))
+    }
+
+    /// Whether something was found wrong at the path, in it, or around it: an error was told there, or is left out.
+    #[must_use]
+    pub fn is_told(&self, path: &str) -> bool {
+        let told = |key: &str| !key.is_empty() && (covers(key, path) || covers(path, key));
+        let mut errors = self.problems.iter().filter(|problem| problem.is_error());
+        self.is_broken(path) || errors.any(|problem| told(&problem.key))
     }
 
     /// An error at a value.
@@ -170,6 +183,17 @@ impl Document {
             }
         };
         problems.sort_by_key(|problem| (order(&problem.file), problem.line, problem.column));
+        if self.left_out > 0 {
+            let message = format!("{} more, which are not shown", self.left_out);
+            let severity = match self.left_out_errors {
+                true => Severity::Error,
+                false => Severity::Warning,
+            };
+            problems.push(Problem {
+                severity,
+                ..Problem::of_file(&self.name, message, None)
+            });
+        }
         problems
     }
 
@@ -229,9 +253,7 @@ impl Document {
     /// Whether nothing was found that stops a start.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.problems
-            .iter()
-            .all(|problem| problem.severity == Severity::Warning)
+        !self.left_out_errors && self.problems.iter().all(|problem| !problem.is_error())
     }
 
     /// The text of the line that holds an offset.
@@ -250,9 +272,16 @@ impl Document {
         self.push(problem);
     }
 
-    fn push(&mut self, problem: Problem) {
-        if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&problem) {
+    /// Keeps a problem, or counts it where there are too many.
+    pub fn push(&mut self, problem: Problem) {
+        if self.problems.contains(&problem) {
+            return;
+        }
+        if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
+        } else {
+            self.left_out += 1;
+            self.left_out_errors |= problem.is_error();
         }
     }
 

@@ -39,7 +39,7 @@ pub use file::open_file;
 pub use nearest::nearest;
 pub use overrides::Overrides;
 use parse::lay_over;
-pub use parse::{ConfigSource, Loaded, load, named_secrets, parse};
+pub use parse::{ConfigSource, Draft, Loaded, draft, load, named_secrets, parse};
 pub use problem::{Problem, Severity};
 pub use recipients::RecipientSet;
 pub use reference::{reference, schema_text, show};

@@ -28,7 +28,6 @@ pub struct Loaded {
     pub config: Config,
     /// What an operator should look at, though it stops nothing.
     pub warnings: Vec<Problem>,
-    places: Document,
     files: Vec<PathBuf>,
 }
 
@@ -37,6 +36,65 @@ impl Loaded {
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+}
+
+/// A configuration as far as it could be read, and what is wrong with it by itself. Where a value is wrong, it has the default, so
+/// that those who look at what the configuration leads to find their mistakes too, and the operator gets all of them at once.
+#[derive(Debug)]
+pub struct Draft {
+    config: Config,
+    places: Document,
+    files: Vec<PathBuf>,
+}
+
+impl Draft {
+    /// What could be read. It may only be looked at: [`Draft::finish`] says whether it may be used.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether no error was found so far.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.places.is_sound()
+    }
+
+    /// Whether an error was told at a key, in it or around it, so that another about it may come of the same mistake.
+    #[must_use]
+    pub fn is_told(&self, key: &str) -> bool {
+        self.places.is_told(key)
+    }
+
+    /// Whether what is written at a key, in it or around it could not be read, so that the configuration has something else there.
+    #[must_use]
+    pub fn is_broken(&self, key: &str) -> bool {
+        self.places.is_broken(key)
+    }
+
+    /// Adds problems that another room has found.
+    pub fn add(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        problems
+            .into_iter()
+            .for_each(|problem| self.places.push(problem));
+    }
+
+    /// The configuration, where nothing is wrong with it.
+    ///
+    /// # Errors
+    /// Every problem that was found, errors and warnings, in the order of the file.
+    pub fn finish(mut self) -> Result<Loaded, Vec<Problem>> {
+        let sound = self.places.is_sound();
+        let problems = self.places.take_problems();
+        match sound {
+            true => Ok(Loaded {
+                config: self.config,
+                warnings: problems,
+                files: self.files,
+            }),
+            false => Err(problems),
+        }
     }
 
     /// A problem at the place of a key, found by a room that knows what the value leads to (a file, a certificate).
@@ -73,6 +131,14 @@ impl ConfigSource {
     /// # Errors
     /// Every problem that was found, errors and warnings, in the order of the file.
     pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
+        self.draft()?.finish()
+    }
+
+    /// Reads and checks, for those who have more to look at.
+    ///
+    /// # Errors
+    /// Every problem that was found, where nothing can be made of the text.
+    pub fn draft(&self) -> Result<Draft, Vec<Problem>> {
         match &self.file {
             None => compose(&[plain("command line", "")], &self.overrides),
             Some(file) => compose(&sources::gather(file, &read_secret)?, &self.overrides),
@@ -97,6 +163,14 @@ pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// Every problem that was found.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
+    draft(name, text)?.finish()
+}
+
+/// [`ConfigSource::draft`] of a text; `name` is what problems call it.
+///
+/// # Errors
+/// Every problem that was found, where nothing can be made of the text.
+pub fn draft(name: &str, text: &str) -> Result<Draft, Vec<Problem>> {
     compose(&[plain(name, text)], &Overrides::default())
 }
 
@@ -123,7 +197,7 @@ fn plain(name: &str, text: &str) -> Text {
 }
 
 /// Makes a configuration of these texts, the first of which is the main one.
-fn compose(texts: &[Text], overrides: &Overrides) -> Result<Loaded, Vec<Problem>> {
+fn compose(texts: &[Text], overrides: &Overrides) -> Result<Draft, Vec<Problem>> {
     let (name, text) = texts
         .first()
         .map_or(("", ""), |first| (&*first.name, &*first.text));
@@ -150,18 +224,11 @@ fn compose(texts: &[Text], overrides: &Overrides) -> Result<Loaded, Vec<Problem>
     }
     files::read(&mut config, &mut document);
     check::check(&config, &mut document);
-    let sound = document.is_sound();
-    let problems = document.take_problems();
-    if sound {
-        Ok(Loaded {
-            config,
-            warnings: problems,
-            places: document,
-            files: texts.iter().filter_map(|text| text.path.clone()).collect(),
-        })
-    } else {
-        Err(problems)
-    }
+    Ok(Draft {
+        config,
+        places: document,
+        files: texts.iter().filter_map(|text| text.path.clone()).collect(),
+    })
 }
 
 /// The defaults with the file's tree laid over them.

@@ -16,8 +16,8 @@ const INTRODUCTION: &str = "\
 <!-- Generated from src/config/schema by `gatepost config reference`; a test keeps it equal. -->
 
 The configuration is a TOML file. Keys without a default are marked *required*; an unknown key is an error.
-`gatepost check -c FILE` prints every error in a file with its place and what to write instead; `gatepost config show` prints
-the values that are in force. `SIGHUP` reads the file again: new connections get the new values, and a file with errors
+`gatepost check -c FILE` prints every error in a file with its place and what to write instead (errors of TOML's syntax come
+alone, and of more than 100 problems the rest is counted); `gatepost config show` prints the values that are in force. `SIGHUP` reads the file again: new connections get the new values, and a file with errors
 changes nothing.
 
 A *duration* is written `250ms`, `30s`, `5m`, `1h30m`, `7d`. A *size* is written `512`, `64KiB`, `25MiB`, `1GiB`,

@@ -182,8 +182,8 @@ fn fits(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// The tree of all texts, with the places that the document gives them. `None` where a text has errors of syntax, or
-/// two texts set one key: told to the document.
+/// The tree of all texts, with the places that the document gives them. `None` where a text has errors of syntax; these, and what
+/// two texts set both, are told to the document.
 pub fn join<'a>(texts: &'a [Text], document: &mut Document) -> Option<Spanned<DeTable<'a>>> {
     let mut whole: DeTable<'a> = DeTable::new();
     let mut sound = true;
@@ -200,7 +200,7 @@ pub fn join<'a>(texts: &'a [Text], document: &mut Document) -> Option<Spanned<De
         }
         let tree = shifted(tree.into_inner(), base);
         let tree = tree.into_iter().filter(|(key, _)| !is_include(key));
-        sound &= merge(&mut whole, tree.collect(), "", document);
+        merge(&mut whole, tree.collect(), "", document);
     }
     sound.then(|| Spanned::new(0..0, whole))
 }
@@ -229,14 +229,8 @@ fn shifted_value(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>>
     Spanned::new(span.start + by..span.end + by, value)
 }
 
-/// Lays a file's tree over that of the files before it; false where both set one key.
-fn merge<'a>(
-    whole: &mut DeTable<'a>,
-    more: DeTable<'a>,
-    path: &str,
-    document: &mut Document,
-) -> bool {
-    let mut sound = true;
+/// Lays a file's tree over that of the files before it. What both set is told, and stays as it is.
+fn merge<'a>(whole: &mut DeTable<'a>, more: DeTable<'a>, path: &str, document: &mut Document) {
     for (key, value) in more {
         let here = super::shape::join(path, key.get_ref());
         let Some(known) = whole.get_mut(&key) else {
@@ -245,21 +239,55 @@ fn merge<'a>(
         };
         let before = known.span();
         match (known.get_mut(), value.into_inner()) {
-            (DeValue::Table(known), DeValue::Table(more)) => {
-                sound &= merge(known, more, &here, document);
-            }
+            (DeValue::Table(known), DeValue::Table(more)) => merge(known, more, &here, document),
             (DeValue::Array(known), DeValue::Array(more)) if all_tables(known, &more) => {
                 more.into_iter().for_each(|item| known.push(item));
             }
-            _ => {
-                sound = false;
-                let message = format!("`{here}` is set in {} already", document.place_of(before));
-                let hint = Some("lists of tables are joined; any other key may be set once".into());
-                document.error_at(key.span(), &here, message, hint);
+            (known, _) => {
+                let is_list = matches!(known, DeValue::Array(items) if !items.is_empty() && all_tables(items, &[]));
+                twice(key.span(), &here, is_list, before, document);
             }
         }
     }
-    sound
+}
+
+/// Tells that a key is set in a file before this one. `is_list`: as a list of tables.
+fn twice(
+    key: Range<usize>,
+    here: &str,
+    is_list: bool,
+    before: Range<usize>,
+    document: &mut Document,
+) {
+    let before = document.place_of(before);
+    // A list lacks an element then, which has no number: those that are there are looked at.
+    let lost = match is_list {
+        true => format!("{here}[]"),
+        false => here.to_string(),
+    };
+    let (message, hint) = match is_list {
+        true => (
+            format!("`{here}` is a list of tables, the first in {before}"),
+            list_hint(here),
+        ),
+        false => (
+            format!("`{here}` is set in {before} already"),
+            "lists of tables are joined; any other key may be set once".into(),
+        ),
+    };
+    document.error_at(key, &lost, message, Some(hint));
+    document.mark_broken(&lost);
+}
+
+/// What to write where a table adds to an element of a list in another file, which has no name that TOML knows.
+fn list_hint(list: &str) -> String {
+    let one_more = format!("write `[[{list}]]` for one more");
+    match list {
+        "listener" => format!(
+            "{one_more}; what is judged on a listener of another file can stand in a `[[profile]]` that it names (profile = \"…\")"
+        ),
+        _ => format!("{one_more}; the keys of one element stand in one file"),
+    }
 }
 
 fn all_tables(known: &[Spanned<DeValue<'_>>], more: &[Spanned<DeValue<'_>>]) -> bool {

@@ -75,9 +75,21 @@ impl Condition {
         let environment = Environment {
             rule: &rule.name,
             lists,
+            unread_list: None,
         };
+        Condition::within(rule, &environment)
+    }
+
+    /// The same with an environment of one's own.
+    ///
+    /// # Errors
+    /// Every mistake that was found.
+    pub fn within(
+        rule: &config::Rule,
+        environment: &Environment<'_>,
+    ) -> Result<Condition, Vec<RuleMistake>> {
         let mut mistakes = Vec::new();
-        let when = match Expression::compile(&rule.when, &environment) {
+        let when = match Expression::compile(&rule.when, environment) {
             Ok(when) => Some(when),
             Err(found) => {
                 let found = found.into_iter();
@@ -103,12 +115,12 @@ impl Condition {
             },
             _ => None,
         };
-        match when {
-            Some(when) if mistakes.is_empty() => {
-                Condition::at(rule, when, reply).map_err(|mistake| vec![mistake])
-            }
-            _ => Err(mistakes),
+        match when.map(|when| Condition::at(rule, when, reply)) {
+            Some(Ok(condition)) if mistakes.is_empty() => return Ok(condition),
+            Some(Err(mistake)) => mistakes.push(mistake),
+            _ => {}
         }
+        Err(mistakes)
     }
 
     /// Finds the point at which it is judged.

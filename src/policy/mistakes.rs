@@ -3,7 +3,7 @@
 use super::{
     Policy, PolicyFault,
     condition::{Condition, RuleMistake},
-    expression::{NamedList, NamedLists},
+    expression::{Environment, NamedList, NamedLists},
 };
 use crate::config::{self, Config};
 use std::{net::IpAddr, sync::Arc};
@@ -43,19 +43,33 @@ pub struct WrongRule {
 }
 
 /// What is wrong with the conditions and replies of rules; and conditions that are always the same, which is worth a
-/// warning.
+/// warning. `is_broken` says of a key that what is written there could not be read, so that what comes of it is no mistake.
 #[must_use]
-pub fn rule_mistakes(config: &Config) -> Vec<WrongRule> {
+pub fn rule_mistakes(config: &Config, is_broken: &dyn Fn(&str) -> bool) -> Vec<WrongRule> {
     let mut found = Vec::new();
+    let empty = Arc::new(Empty) as Arc<dyn NamedList>;
     let mut look = |section: &str, policy: &config::Policy| {
         let lists = policy.list.iter();
         let lists: NamedLists = lists
-            .map(|list| (list.name.clone(), Arc::new(Empty) as Arc<dyn NamedList>))
+            .map(|list| (list.name.clone(), Arc::clone(&empty)))
             .collect();
+        let own_lists = section.replace(".rule", ".list");
+        let is_unread = is_broken("policy.list") || is_broken(&own_lists);
         for (place, rule) in policy.rule.iter().enumerate() {
-            for (is_warning, mistake) in mistakes(rule, &lists) {
+            let environment = Environment {
+                rule: &rule.name,
+                lists: &lists,
+                unread_list: is_unread.then_some(&empty),
+            };
+            // That there is no condition is told by `config`.
+            let has_condition = !rule.when.trim().is_empty();
+            for (is_warning, mistake) in mistakes(rule, &environment) {
+                let key = format!("{section}[{place}].{}", mistake.key);
+                if is_broken(&key) || (mistake.key == "when" && !has_condition) {
+                    continue;
+                }
                 let wrong = WrongRule {
-                    key: format!("{section}[{place}].{}", mistake.key),
+                    key,
                     value: match mistake.key {
                         "reply" => rule.reply.clone().unwrap_or_default(),
                         _ => rule.when.clone(),
@@ -166,8 +180,8 @@ fn place(policy: &config::Policy, fault: &PolicyFault) -> String {
     format!("dnsbl[{list}].{key}")
 }
 
-fn mistakes(rule: &config::Rule, lists: &NamedLists) -> Vec<(bool, RuleMistake)> {
-    match Condition::of(rule, lists) {
+fn mistakes(rule: &config::Rule, environment: &Environment<'_>) -> Vec<(bool, RuleMistake)> {
+    match Condition::within(rule, environment) {
         Err(mistakes) => mistakes
             .into_iter()
             .map(|mistake| (false, mistake))

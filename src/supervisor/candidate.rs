@@ -1,7 +1,7 @@
 //! The candidate of `shadow_config`: a whole configuration, of which the policy is judged beside the one in force.
 
 use crate::{
-    config::{self, Config, ConfigSource, Loaded, Overrides, Problem, Severity},
+    config::{self, Config, ConfigSource, Draft, Overrides, Problem, Severity},
     policy::{self, Policy, Shared},
     proxy::Shadow,
 };
@@ -15,14 +15,11 @@ pub(super) fn load(config: &Config) -> Option<Result<Config, Vec<Problem>>> {
         file: Some(config.shadow_config.clone()?),
         overrides: Overrides::default(),
     };
-    Some(source.load().and_then(|loaded| {
-        let of_rules = rules(&loaded).into_iter();
-        let of_rules = of_rules.filter_map(|(problem, _)| problem.is_error().then_some(problem));
-        let errors: Vec<Problem> = of_rules.chain(checks(&loaded)).collect();
-        match errors.is_empty() {
-            true => Ok(loaded.config),
-            false => Err(errors),
-        }
+    Some(source.draft().and_then(|mut draft| {
+        let of_rules = rules(&draft).into_iter();
+        let errors: Vec<Problem> = of_rules.chain(checks(&draft)).collect();
+        draft.add(errors.into_iter().filter(Problem::is_error));
+        draft.finish().map(|loaded| loaded.config)
     }))
 }
 
@@ -81,29 +78,36 @@ fn policies(candidate: &Config, config: &Config) -> Vec<config::Policy> {
         .collect()
 }
 
-/// What else stops a start in the checks of a configuration.
-pub(super) fn checks(loaded: &Loaded) -> impl Iterator<Item = Problem> {
-    let found = policy::check_mistakes(&loaded.config).into_iter();
-    found.map(|policy::PolicyFault { key, message }| {
-        loaded.problem(Severity::Error, &key, message, None)
+/// What else stops a start in the checks of a configuration, and is not told yet.
+pub(super) fn checks(draft: &Draft) -> impl Iterator<Item = Problem> {
+    let found = policy::check_mistakes(draft.config()).into_iter();
+    // What the configuration's own checks tell with their places comes once more, in other words, and so does what follows from it.
+    let only_here = |key: &str| {
+        let mut keys = [".codes", ".errors", ".of", ".families"].iter();
+        keys.any(|end| key.ends_with(end)) && !draft.is_told(key)
+    };
+    let is_sound = draft.is_sound();
+    found.filter_map(move |policy::PolicyFault { key, message }| {
+        let is_new = is_sound || only_here(&key);
+        is_new.then(|| draft.problem(Severity::Error, &key, message, None))
     })
 }
 
-/// What is wrong with conditions and replies of rules, and whether it stops nothing.
-pub(super) fn rules(loaded: &Loaded) -> Vec<(Problem, bool)> {
-    let found = policy::rule_mistakes(&loaded.config).into_iter();
+/// What is wrong with conditions and replies of rules.
+pub(super) fn rules(draft: &Draft) -> Vec<Problem> {
+    let is_broken = |key: &str| draft.is_broken(key);
+    let found = policy::rule_mistakes(draft.config(), &is_broken).into_iter();
     let place = |rule: policy::WrongRule| {
         let severity = match rule.is_warning {
             true => Severity::Warning,
             false => Severity::Error,
         };
         let mistake = rule.mistake;
-        let problem = loaded.problem(severity, &rule.key, mistake.message, mistake.hint);
-        let problem = match mistake.span {
-            Some(span) => loaded.problem_within(problem, &rule.value, span),
+        let problem = draft.problem(severity, &rule.key, mistake.message, mistake.hint);
+        match mistake.span {
+            Some(span) => draft.problem_within(problem, &rule.value, span),
             None => problem,
-        };
-        (problem, rule.is_warning)
+        }
     };
     found.map(place).collect()
 }

@@ -8,78 +8,80 @@ use super::{
 };
 use crate::{
     auth,
-    config::{ConfigSource, Loaded, Problem, Severity},
+    config::{ConfigSource, Draft, Loaded, Problem, Severity},
     policy::authentication::dkim::Signers,
     process::user,
     tls::{Front, TlsFault},
     upstream,
 };
 
-/// Loads a configuration and looks at the certificates and keys that its listeners and pools name, and at its accounts.
+/// Loads a configuration and looks at the certificates and keys that its listeners and pools name, at its rules and at its
+/// accounts: also where the file itself has errors, so that all are told at once.
 ///
 /// # Errors
 /// Every problem that was found, warnings with them.
 pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
-    let mut loaded = source.load()?;
-    let (ending, mut faults) = match Front::build(&loaded.config, None) {
+    let mut draft = source.draft()?;
+    let mut found = secrets(&draft);
+    found.extend(process(&draft));
+    let config = draft.config();
+    let warn = |key: &str, problem, hint| draft.problem(Severity::Warning, key, problem, hint);
+    for (key, problem, hint) in exposed(config) {
+        found.push(warn(&key, problem, Some(hint)));
+    }
+    for (key, problem, hint) in open_folders(config) {
+        found.push(warn(key, problem, Some(hint)));
+    }
+    found.extend(rules(&draft));
+    found.extend(checks(&draft));
+    if let Some(Err(of_candidate)) = candidate::load(config) {
+        let message = "the candidate has errors, which are told as well".to_string();
+        found.push(draft.problem(Severity::Error, "shadow_config", message, None));
+        found.extend(of_candidate);
+    }
+    draft.add(found);
+    draft.finish()
+}
+
+/// What is wrong with certificates, keys and accounts. What is told of their place already, such as that the file is not named,
+/// leads to faults of its own here.
+fn secrets(draft: &Draft) -> Vec<Problem> {
+    let config = draft.config();
+    let (ending, faults) = match Front::build(config, None) {
         Ok(front) => (front.ending(), Vec::new()),
         Err(faults) => (Vec::new(), faults),
     };
-    faults.extend(upstream::tls_faults(&loaded.config));
-    let mut warnings: Vec<Problem> = ending
-        .into_iter()
-        .map(|line| loaded.problem(Severity::Warning, "certificate", line, None))
-        .collect();
-    let mut errors: Vec<Problem> = faults
-        .into_iter()
-        .map(|TlsFault { key, error }| {
-            loaded.problem(Severity::Error, &key, error.problem, error.advice)
-        })
-        .collect();
-    for fault in Signers::build(&loaded.config.dkim)
-        .err()
-        .unwrap_or_default()
-    {
-        errors.push(loaded.problem(Severity::Error, &fault.key, fault.problem, fault.advice));
-    }
-    if let Err(why) = user::wanted(&loaded.config.process) {
-        let (key, why) = why.split_once(':').unwrap_or(("process.user", &*why));
-        let key = key.split(' ').next().unwrap_or(key);
-        let problem = |severity| loaded.problem(severity, key, why.trim().to_string(), None);
-        // The file may be checked by another user than the one that starts the service.
-        match user::is_root() {
-            true => errors.push(problem(Severity::Error)),
-            false => warnings.push(problem(Severity::Warning)),
-        }
-    }
-    for (key, problem, hint) in exposed(&loaded.config) {
-        warnings.push(loaded.problem(Severity::Warning, &key, problem, Some(hint)));
-    }
-    for (key, problem, hint) in open_folders(&loaded.config) {
-        warnings.push(loaded.problem(Severity::Warning, key, problem, Some(hint)));
-    }
-    for (problem, is_warning) in rules(&loaded) {
-        match is_warning {
-            true => warnings.push(problem),
-            false => errors.push(problem),
-        }
-    }
-    errors.extend(checks(&loaded));
-    if let Some(Err(found)) = candidate::load(&loaded.config) {
-        let message = "the candidate has errors, which are told as well".to_string();
-        errors.push(loaded.problem(Severity::Error, "shadow_config", message, None));
-        errors.extend(found);
-    }
-    loaded.warnings.extend(warnings);
-    let sources = auth::faults(&loaded.config).into_iter();
-    let errors: Vec<Problem> = errors
-        .into_iter()
-        .chain(sources.map(|(key, why)| loaded.problem(Severity::Error, &key, why, None)))
-        .collect();
-    match errors.is_empty() {
-        true => Ok(loaded),
-        false => Err(loaded.warnings.into_iter().chain(errors).collect()),
-    }
+    let ending = ending.into_iter();
+    let ending = ending.map(|line| draft.problem(Severity::Warning, "certificate", line, None));
+    let faults = faults.into_iter().chain(upstream::tls_faults(config));
+    let faults = faults.map(|TlsFault { key, error }| (key, error.problem, error.advice));
+    let signers = Signers::build(&config.dkim).err().unwrap_or_default();
+    let signers = signers.into_iter();
+    let signers = signers.map(|fault| (fault.key, fault.problem, fault.advice));
+    // A source may ask a pool.
+    let sources = match draft.is_broken("pool") {
+        true => Vec::new(),
+        false => auth::faults(config),
+    };
+    let sources = sources.into_iter().map(|(key, why)| (key, why, None));
+    let errors = faults.chain(signers).chain(sources);
+    let errors = errors.filter(|(key, _, _)| !draft.is_told(key));
+    let errors = errors.map(|(key, why, hint)| draft.problem(Severity::Error, &key, why, hint));
+    ending.chain(errors).collect()
+}
+
+/// Whether the process can become the user that it shall run as.
+fn process(draft: &Draft) -> Option<Problem> {
+    let why = user::wanted(&draft.config().process).err()?;
+    let (key, why) = why.split_once(':').unwrap_or(("process.user", &*why));
+    let key = key.split(' ').next().unwrap_or(key);
+    // The file may be checked by another user than the one that starts the service.
+    let severity = match user::is_root() {
+        true => Severity::Error,
+        false => Severity::Warning,
+    };
+    let problem = draft.problem(severity, key, why.trim().to_string(), None);
+    (!draft.is_told(key)).then_some(problem)
 }
 
 #[cfg(test)]
@@ -93,10 +95,11 @@ mod tests {
              [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\n\
              [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n"
         );
-        let loaded = config::parse("t.toml", &text);
-        let loaded = loaded.unwrap_or_else(|found| panic!("{found:#?}"));
-        let found = rules(&loaded).into_iter();
-        found.map(|(problem, _)| problem.brief()).collect()
+        let draft = config::draft("t.toml", &text);
+        let draft = draft.unwrap_or_else(|found| panic!("{found:#?}"));
+        let found = rules(&draft);
+        assert!(draft.finish().is_ok(), "{more}");
+        found.iter().map(Problem::brief).collect()
     }
 
     /// The least that a file needs.
@@ -230,5 +233,68 @@ mod tests {
             lists,
             ["t.toml:11:24: there is no list \"zzzz\"; there is \"b\""]
         );
+    }
+
+    #[test]
+    fn rules_are_looked_at_where_other_things_are_wrong() {
+        let more = "[limits]\nsessions = 0\n[[policy.rule]]\nname = \"a\"\nthen = \"greylist\"\nwhen = 'spf == 1'\n\
+                    [[policy.rule]]\nname = \"b\"\nthen = \"drop\"\nat = \"soon\"\nwhen = 'tsl'\n\
+                    [[policy.rule]]\nname = \"c\"\nwhen = ''\n\
+                    [[policy.rule]]\nname = \"d\"\nthen = \"reject\"\nreply = '550 5.7.1 {hello}'\nat = \"connect\"\nwhen = 'header(\"To\") == \"\"'\n\
+                    [[policy.dnsbl]]\nzone = \"bl.example\"\nthen = \"greylist\"\ncodes = [\"127.0.0.[2..11\"]\n";
+        let told = loaded("", more);
+        let starts = [
+            "12:12: `sessions = 0`",
+            "15:8: the greylist is off",
+            "16:9: ",
+            "19:8: `policy.rule[1].then` must be",
+            "20:6: `policy.rule[1].at` must be",
+            "21:9: there is no fact `tsl`",
+            "24:8: `policy.rule[2]` has no condition",
+            "22:1: `then = \"score\"` with a score of 0",
+            "28:20: there is no fact `hello`",
+            "29:6: the header is known at",
+            "33:8: the greylist is off",
+            "34:9: codes: ",
+        ];
+        let mut missing = starts.iter();
+        let missing = missing.find(|start| !told.iter().any(|line| line.starts_with(**start)));
+        assert_eq!((missing, told.len()), (None, starts.len()), "{told:#?}");
+    }
+
+    #[test]
+    fn what_could_not_be_read_leads_to_no_other_error() {
+        let told = loaded(
+            "",
+            "[policy.greylist]\nmode = \"onn\"\n[policy.helo.ours]\nthen = \"greylist\"\n[[policy.list]]\nname = 5\nentries = [\"192.0.2.1\"]\n\
+             [[policy.client_list]]\nname = \"c\"\nlist = \"five\"\n\
+             [[policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = 'client.address in list(\"five\")'\n\
+             [[dkim]]\ndomain = \"example.net\"\nselector = \"s\"\nkey = 5\n",
+        );
+        let starts = [
+            "12:8: `policy.greylist.mode` must be",
+            "16:8: `policy.list[0].name` must be",
+            "28:7: `dkim[0].key` must be",
+        ];
+        let all = starts
+            .iter()
+            .zip(&told)
+            .all(|(start, line)| line.starts_with(start));
+        assert!(all && told.len() == starts.len(), "{told:#?}");
+    }
+
+    #[test]
+    fn more_than_a_hundred_are_counted() {
+        let rules: String = (0..150)
+            .map(|i| {
+                format!("[[policy.rule]]\nname = \"r{i}\"\nthen = \"reject\"\nwhen = '1 == 1'\n")
+            })
+            .collect();
+        let told = loaded(
+            "",
+            &format!("{rules}[[policy.rule]]\nname = \"last\"\nthen = \"reject\"\nwhen = 'tsl'\n"),
+        );
+        assert_eq!(told.len(), 101);
+        assert_eq!(told[100].trim(), "51 more, which are not shown");
     }
 }

@@ -39,7 +39,7 @@ pub fn check(
     if policy.quarantine_score > 0.0 && policy.quarantine.pool.is_empty() {
         let path = format!("{base}.quarantine_score");
         if is_here(&path, at) {
-            no_quarantine(&path, "quarantine_score", at);
+            no_quarantine(&path, base, "quarantine_score", at);
         }
     }
     effects(policy, base, is_here, at);
@@ -47,7 +47,7 @@ pub fn check(
         let path = format!("{base}.{}", deed.path);
         let section = path.split('[').next().unwrap_or(&path).to_string();
         if deed.mode != Mode::Off && is_here(&section, at) {
-            word(&path, &deed, policy, at);
+            word(&path, base, &deed, policy, at);
         }
     }
 }
@@ -78,12 +78,13 @@ fn effects(
             let section = format!("{base}.{name}");
             let key = format!("{section}.{result}");
             let no_pool = policy.quarantine.pool.is_empty();
+            let greylist_is_off = policy.greylist.mode == Mode::Off;
             match effect.as_str().filter(|_| is_here(&section, at)) {
                 Some("quarantine") if no_pool => {
-                    no_quarantine(&key, &format!("{result} = \"quarantine\""), at);
+                    no_quarantine(&key, base, &format!("{result} = \"quarantine\""), at);
                 }
                 Some("greylist") if matches!(name, "dkim" | "dmarc") => too_late(&key, at),
-                Some("greylist") if policy.greylist.mode == Mode::Off => no_greylist(&key, at),
+                Some("greylist") if greylist_is_off => no_greylist(&key, base, at),
                 _ => {}
             }
         }
@@ -163,15 +164,15 @@ fn deeds(policy: &Policy) -> Vec<Deed> {
 }
 
 /// A word that needs something, or may not stand here.
-fn word(path: &str, deed: &Deed, policy: &Policy, at: &mut Document) {
+fn word(path: &str, base: &str, deed: &Deed, policy: &Policy, at: &mut Document) {
     let path = format!("{path}.then");
     match deed.then {
         Then::Quarantine if deed.mode == Mode::On && policy.quarantine.pool.is_empty() => {
-            no_quarantine(&path, "then = \"quarantine\"", at);
+            no_quarantine(&path, base, "then = \"quarantine\"", at);
         }
         Then::Greylist if deed.judged == Judged::Late => too_late(&path, at),
         Then::Greylist if deed.mode == Mode::On && policy.greylist.mode == Mode::Off => {
-            no_greylist(&path, at);
+            no_greylist(&path, base, at);
         }
         Then::Discard if deed.judged != Judged::Rule => {
             let hint = "write a rule that says which messages, or \"reject\"".to_string();
@@ -191,12 +192,24 @@ fn too_late(path: &str, at: &mut Document) {
     at.error(path, message, hint);
 }
 
-fn no_greylist(path: &str, at: &mut Document) {
+/// Whether what a word needs is written, in `[policy]` or at `base`, and could not be read.
+fn is_unread(key: &str, base: &str, at: &Document) -> bool {
+    let mut bases = ["policy", base].into_iter();
+    bases.any(|base| at.is_broken(&format!("{base}.{key}")))
+}
+
+fn no_greylist(path: &str, base: &str, at: &mut Document) {
+    if is_unread("greylist.mode", base, at) {
+        return;
+    }
     let hint = "write `[policy.greylist]` with mode = \"on\"".to_string();
     at.error(path, "the greylist is off".into(), hint);
 }
 
-fn no_quarantine(path: &str, what: &str, at: &mut Document) {
+fn no_quarantine(path: &str, base: &str, what: &str, at: &mut Document) {
+    if is_unread("quarantine.pool", base, at) {
+        return;
+    }
     let hint =
         "write `[policy.quarantine]` with pool = \"…\", the name of a `[[pool]]`".to_string();
     at.error(path, format!("`{what}` has no pool to send to"), hint);
@@ -209,6 +222,7 @@ fn pool(config: &Config, policy: &Policy, base: &str, at: &mut Document) {
         return;
     }
     match config.pool.iter().find(|pool| pool.name == *name) {
+        None if at.is_broken("pool") => {}
         None => no_pool(config, &path, name, at),
         Some(pool) if pool.protocol == Protocol::Lmtp => {
             let hint = "hand it to a mail server that speaks SMTP".to_string();

@@ -57,7 +57,10 @@ pub fn check(
 /// Whether there is a list of this name.
 pub fn known(path: &str, name: &str, named: &[NamedList], at: &mut Document) {
     let names = named.iter().map(|list| &*list.name);
-    if !names.clone().any(|known| known == name) {
+    // One whose name could not be read may be meant.
+    let base = path.find(".policy.").map_or("", |end| &path[..end + 1]);
+    let is_unread = at.is_broken("policy.list") || at.is_broken(&format!("{base}policy.list"));
+    if !is_unread && !names.clone().any(|known| known == name) {
         let hint = match nearest(name, names) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => "add it as a `[[policy.list]]`".into(),

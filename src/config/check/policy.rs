@@ -171,7 +171,8 @@ fn rules(
                 hint,
             );
         }
-        if rule.reply.is_some() && !fate::refuses(rule.then) {
+        let is_unread = at.is_broken(&format!("{path}.then"));
+        if rule.reply.is_some() && !fate::refuses(rule.then) && !is_unread {
             let message = format!("`reply` is never said with `then = \"{}\"`", rule.then);
             let hint = "remove it, or change `then`".to_string();
             at.error(&format!("{path}.reply"), message, hint);
@@ -197,6 +198,10 @@ fn headers(
 /// The keys that every check shares.
 fn outcome(path: &str, then: Then, score: f64, text: Option<&str>, at: &mut Document) {
     let scored = format!("{path}.score");
+    if at.is_broken(&format!("{path}.then")) {
+        // What it should be is not known, and so not what goes with it.
+        return;
+    }
     if then == Then::Score && score == 0.0 {
         let hint = "give it `score`, or `then = \"reject\"`".to_string();
         at.error(

@@ -62,6 +62,9 @@ pub struct Environment<'a> {
     pub rule: &'a str,
     /// What `list("name")` finds.
     pub lists: &'a NamedLists,
+    /// What `list("name")` finds where that has none, for a look at a configuration whose lists could not all be read: it may be
+    /// one of those. `None`: that is a mistake.
+    pub unread_list: Option<&'a Arc<dyn NamedList>>,
 }
 
 /// Named lists by their names.

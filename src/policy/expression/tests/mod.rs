@@ -180,6 +180,7 @@ pub fn environment() -> Environment<'static> {
     Environment {
         rule: "test",
         lists: &LISTS,
+        unread_list: None,
     }
 }
 

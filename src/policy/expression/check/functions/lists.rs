@@ -17,7 +17,7 @@ pub fn list(checker: &mut Checker<'_>, site: &Site<'_>) -> Option<Code> {
     let tree = *site.arguments.first()?;
     let name = checker.literal(tree, "the name of a list")?;
     let lists = &checker.environment.lists;
-    if let Some(list) = lists.get(name) {
+    if let Some(list) = lists.get(name).or(checker.environment.unread_list) {
         return Some(Code::Named(Arc::clone(list)));
     }
     let hint = did_you_mean(name, lists.keys().map(|name| &**name)).unwrap_or_else(|| {
