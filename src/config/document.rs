@@ -71,6 +71,17 @@ impl Document {
         format!("{}:{}", problem.file, problem.line)
     }
 
+    /// What stands elsewhere, by its name and with the place of the key at `path`: `` `pool[0]` (mx.toml:7) ``.
+    #[must_use]
+    pub fn cite(&self, name: &str, path: &str) -> String {
+        let place = self.problem(Severity::Error, path, String::new(), None);
+        match place.line {
+            0 if place.key == path => format!("`{name}`"),
+            0 => format!("`{name}` ({})", place.key),
+            line => format!("`{name}` ({}:{line})", place.file),
+        }
+    }
+
     /// Remembers where a key stands.
     pub fn mark(&mut self, path: &str, key: Range<usize>, value: Range<usize>) {
         self.marks.insert(path.into(), Mark { key, value });
@@ -365,6 +376,24 @@ mod tests {
             (problems[1].line, problems[1].column, problems[1].width),
             (2, 1, 8)
         );
+    }
+
+    #[test]
+    fn what_is_cited_has_its_place() {
+        let mut document = Document::new("a.toml", "x = 1\n[[pool]]\nname = 'x'\n");
+        document.mark("pool[0].name", 15..19, 22..25);
+        document.mark_flag("listener[0].address", "--listen");
+        for (name, path, cited) in [
+            ("pool[0]", "pool[0].name", "`pool[0]` (a.toml:3)"),
+            (
+                "listener[0]",
+                "listener[0].address",
+                "`listener[0]` (--listen)",
+            ),
+            ("route[0]", "route[0].name", "`route[0]`"),
+        ] {
+            assert_eq!(document.cite(name, path), cited);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
 };
 use serde_json::Value as Schema;
 use std::fmt::Write;
+use toml::de::{DeTable, DeValue};
 
 // INV-MANUAL
 const INTRODUCTION: &str = "\
@@ -63,7 +64,37 @@ pub fn schema_text() -> String {
 /// The configuration as a file that says the same.
 #[must_use]
 pub fn show(config: &Config) -> String {
-    toml::to_string_pretty(config).expect("every value has a TOML form")
+    let text = toml::to_string_pretty(config).expect("every value has a TOML form");
+    let mut idle = Vec::new();
+    if let Ok(tree) = DeTable::parse(&text) {
+        idle_scores(tree.get_ref(), &mut idle);
+    }
+    let mut shown = text;
+    idle.sort_unstable();
+    for offset in idle.into_iter().rev() {
+        let end = shown[offset..].find('\n').map(|end| offset + end + 1);
+        shown.replace_range(offset..end.unwrap_or(shown.len()), "");
+    }
+    shown
+}
+
+/// Where a `score` stands beside a `then` with which it has no effect. It is a default, and what a reader of the file would take for
+/// a contradiction.
+fn idle_scores(table: &DeTable<'_>, found: &mut Vec<usize>) {
+    let then = table.get("then").and_then(|then| then.get_ref().as_str());
+    for (key, value) in table {
+        match value.get_ref() {
+            DeValue::Table(below) => idle_scores(below, found),
+            DeValue::Array(items) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                tables.for_each(|below| idle_scores(below, found));
+            }
+            _ if key.get_ref() == "score" && then.is_some_and(|then| then != "score") => {
+                found.push(key.span().start);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// One table of the file: its meaning, an example, its keys, then the tables below it.

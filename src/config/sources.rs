@@ -450,4 +450,35 @@ mod tests {
             "{problems:?}"
         );
     }
+
+    #[test]
+    fn a_list_in_one_file_takes_no_table_of_another() {
+        let own = "[listener.policy]\nreject_score = 5.0\n[[policy.rule]]\nname = \"a\"\n";
+        let files = [
+            ("mx.toml", MAIN),
+            ("conf.d/10-a.toml", POOL),
+            ("conf.d/20-b.toml", own),
+        ];
+        let folder = written(&files);
+        let found = config::load(&folder.path().join("mx.toml")).unwrap_err();
+        let told: Vec<&str> = found.iter().map(|problem| &*problem.message).collect();
+        // What else is wrong is told as well.
+        assert!(
+            told.len() > 1
+                && told[1..]
+                    .iter()
+                    .any(|line| line.contains("`policy.rule[0]`")),
+            "{told:?}"
+        );
+        assert!(
+            told[0].starts_with("`listener` is a list of tables, the first in "),
+            "{told:?}"
+        );
+        assert!(
+            found[0]
+                .hint
+                .as_deref()
+                .is_some_and(|hint| hint.contains("`[[profile]]`"))
+        );
+    }
 }

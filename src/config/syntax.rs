@@ -28,8 +28,56 @@ pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) 
         }
         told.push(start);
         let place = base + span.start..base + span.end;
-        document.error_at(place, "", error.message().to_string(), unquoted(line));
+        let (message, hint) = match first(text, start, line) {
+            Some(twice) if error.message() == "duplicate key" => {
+                let before = document.place_of(base + twice.offset..base + twice.offset);
+                let message = format!("{} is in {before} already", twice.what);
+                (message, Some(twice.hint.to_string()))
+            }
+            _ => (error.message().to_string(), unquoted(line)),
+        };
+        document.error_at(place, "", message, hint);
     }
+}
+
+/// What stands before.
+struct First {
+    offset: usize,
+    what: String,
+    hint: &'static str,
+}
+
+/// The header or key of the line that begins at `start`, where it stands for the first time: a header anywhere before it, a key
+/// after the same header.
+fn first(text: &str, start: usize, line: &str) -> Option<First> {
+    let plain = |line: &str| -> Option<String> {
+        let line = line.trim();
+        match line.starts_with('[') {
+            true => line.rfind(']').map(|end| line[..=end].replace(' ', "")),
+            false => Some(line.split_once('=')?.0.trim_end().to_string()),
+        }
+    };
+    let name = plain(line)?;
+    let is_header = name.starts_with('[');
+    let mut found = None;
+    let mut offset = 0;
+    for other in text[..start].split_inclusive('\n') {
+        let is_same = plain(other).is_some_and(|other| other == name);
+        if !is_header && other.trim_start().starts_with('[') {
+            found = None;
+        } else if is_same {
+            found = found.or(Some(offset));
+        }
+        offset += other.len();
+    }
+    Some(First {
+        offset: found?,
+        what: format!("`{name}`"),
+        hint: match is_header {
+            true => "a table has one header: write its keys after that one",
+            false => "a key is written once in a table",
+        },
+    })
 }
 
 fn line_start(text: &str, offset: usize) -> usize {
@@ -131,6 +179,16 @@ mod tests {
         assert_eq!(told(text), [(3, 11, "`[` is not closed".into())]);
         let text = "[pool]\nhealth = { backoff = \"1s\"\n[limits]\nsessions = 5\n";
         assert_eq!(told(text), [(2, 10, "`{` is not closed".into())]);
+    }
+
+    #[test]
+    fn what_stands_twice_is_told_with_the_first() {
+        let text = "[log]\nto = \"a\"\n[limits]\nto = 1\nto = 2\n[ log ]\n";
+        let said = |name: &str, line: usize| format!("`{name}` is in t:{line} already");
+        assert_eq!(
+            told(text),
+            [(5, 1, said("to", 4)), (6, 3, said("[log]", 1))]
+        );
     }
 
     #[test]

@@ -87,8 +87,8 @@ fn syntax() {
     one(
         &with("[log]\nto = \"a\"\nto = \"b\"\n"),
         "to",
-        "duplicate key",
-        "",
+        "`to` is in t.toml:12 already",
+        "a key is written once in a table",
     );
 }
 

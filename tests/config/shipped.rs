@@ -174,4 +174,12 @@ fn what_show_prints_loads_equal() {
         let again = config::parse("shown", &config::show(&loaded.config)).unwrap();
         assert_eq!(loaded.config, again.config);
     }
+    // A score that the default has beside another word is no contradiction of the operator's.
+    let rejects = "[policy.helo.unqualified]\nthen = \"reject\"\n[[policy.rule]]\nname = \"a\"\nwhen = 'tls'\nscore = 1.0\n";
+    let loaded = config::parse("t.toml", &crate::with(rejects)).unwrap();
+    let shown = config::show(&loaded.config);
+    assert_eq!(
+        config::parse("shown", &shown).unwrap().config,
+        loaded.config
+    );
 }

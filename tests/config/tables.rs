@@ -9,19 +9,19 @@ fn listeners() {
     one(
         &with("[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:26\"]\n"),
         "\"mx\"",
-        "the name \"mx\" is used by `listener[0]`",
+        "the name \"mx\" is used by `listener[0]` (t.toml:3)",
         "",
     );
     one(
         &with("[[listener]]\nname = \"b\"\naddress = [\"127.0.0.1:2525\"]\n"),
         "\"127.0.0.1:2525\"",
-        "127.0.0.1:2525 is used by `listener[0].address[0]` already",
+        "127.0.0.1:2525 is used by `listener[0].address[0]` (t.toml:4) already",
         "",
     );
     one(
         &with("[[listener]]\nname = \"b\"\naddress = [\"0.0.0.0:2525\"]\n"),
         "\"0.0.0.0:2525\"",
-        "0.0.0.0:2525 and 127.0.0.1:2525 of `listener[0].address[0]` are on the same port of the same addresses",
+        "0.0.0.0:2525 and 127.0.0.1:2525 of `listener[0].address[0]` (t.toml:4) are on the same port of the same addresses",
         "use either one socket for all addresses, or one for each address",
     );
     let found = problems(&with(
@@ -136,7 +136,7 @@ fn pools_and_routes() {
     one(
         &with("[[route]]\ndomains = [\"EXAMPLE.net\"]\npool = \"mta\"\n"),
         "\"EXAMPLE.net\"",
-        "EXAMPLE.net has a route already, `route[0]`",
+        "EXAMPLE.net has a route already, `route[0]` (t.toml:9)",
         "",
     );
     one(
@@ -437,7 +437,7 @@ fn certificates_by_acme() {
     one(
         &acme(&format!("{name}listen = [\"127.0.0.1:2525\"]")),
         "\"127.0.0.1:2525\"",
-        "127.0.0.1:2525 is used by `listener[0].address[0]` already",
+        "127.0.0.1:2525 is used by `listener[0].address[0]` (t.toml:4) already",
         "",
     );
     one(
@@ -538,4 +538,27 @@ fn a_signature_for_trusted_servers_that_pass_on_mail_of_strangers() {
         "strangers can't send here"
     );
     assert_eq!(file(network, "", ""), 0, "only accounts are signed for");
+}
+
+#[test]
+fn warnings_that_say_nothing_are_left_out() {
+    let dkim = "[[dkim]]\ndomain = \"example.net\"\nselector = \"s\"\nkey = { file = \"k.pem\" }\n";
+    assert_eq!(problems(&with(dkim)), []);
+    let own = problems(&with(&format!(
+        "{dkim}[limits]\nmessage_size = \"40MiB\"\n"
+    )));
+    assert!(
+        own.len() == 1 && own[0].message.ends_with("are not signed"),
+        "{own:#?}"
+    );
+    // Of a file without a listener, which quarantine is asked for can't be told.
+    let pool = "[[pool]]\nname = \"quarantine\"\nbackends = [\"127.0.0.1:2601\"]\n[policy.quarantine]\npool = \"quarantine\"\n";
+    assert_eq!(problems(&with(pool)), []);
+    let text = with(pool);
+    let (start, end) = (
+        text.find("[[listener]]").unwrap(),
+        text.find("[[pool]]").unwrap(),
+    );
+    let found = problems(&text.replace(&text[start..end], ""));
+    assert!(found.iter().all(config::Problem::is_error), "{found:#?}");
 }

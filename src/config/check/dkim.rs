@@ -35,7 +35,9 @@ pub fn check(config: &Config, at: &mut Document) {
         if !table.domain.is_empty()
             && let Some(first) = seen.insert(place, i)
         {
-            let message = format!("`dkim[{first}]` has this selector of this domain already");
+            let first = format!("dkim[{first}]");
+            let first = at.cite(&first, &format!("{first}.selector"));
+            let message = format!("{first} has this selector of this domain already");
             let hint = "a second key has a selector of its own".to_string();
             at.error(&format!("dkim[{i}].selector"), message, hint);
         }
@@ -121,8 +123,13 @@ fn rest(i: usize, table: &Dkim, at: &mut Document) {
     }
 }
 
-/// Messages that are too large to be signed.
+/// Messages that are too large to be signed, where the limits are the operator's own.
 fn size(config: &Config, at: &mut Document) {
+    // With the default limits this is as the manual says, and nothing to look at.
+    let mut keys = ["message_size", "signing_window", "body_memory", "window"].iter();
+    if !keys.any(|key| at.has(&format!("limits.{key}"))) {
+        return;
+    }
     let limits = &config.limits;
     let half = Size(limits.body_memory.0 / 2);
     let most = limits.signing_window.min(half).max(limits.window);

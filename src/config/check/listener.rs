@@ -137,12 +137,13 @@ fn addresses(config: &Config, at: &mut Document) {
         let mut all = seen.iter();
         match all.find(|(other, _)| overlap(*other, address)) {
             Some((other, first)) if *other == address => {
-                let message = format!("{address} is used by `{first}` already");
+                let message = format!("{address} is used by {} already", at.cite(first, first));
                 at.error(&path, message, None);
             }
             Some((other, first)) => {
+                let first = at.cite(first, first);
                 let message = format!(
-                    "{address} and {other} of `{first}` are on the same port of the same addresses"
+                    "{address} and {other} of {first} are on the same port of the same addresses"
                 );
                 let hint = "use either one socket for all addresses, or one for each address";
                 at.error(&path, message, hint.to_string());

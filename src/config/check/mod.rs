@@ -49,11 +49,10 @@ fn names<'a>(section: &str, names: impl Iterator<Item = &'a str>, at: &mut Docum
             let hint = "names are letters, digits, `-`, `_` and `.`, 64 at most".to_string();
             at.error(&path, format!("\"{name}\" can't be a name"), hint);
         } else if let Some(first) = seen.insert(name, i) {
-            at.error(
-                &path,
-                format!("the name \"{name}\" is used by `{section}[{first}]`"),
-                None,
-            );
+            let first = format!("{section}[{first}]");
+            let first = at.cite(&first, &format!("{first}.name"));
+            let message = format!("the name \"{name}\" is used by {first}");
+            at.error(&path, message, None);
         }
     }
 }

@@ -235,7 +235,7 @@ fn routes(config: &Config, at: &mut Document) {
         );
     }
     let pools: Vec<&str> = config.pool.iter().map(|pool| &*pool.name).collect();
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut seen: HashMap<String, (usize, usize)> = HashMap::new();
     for (i, route) in config.route.iter().enumerate() {
         let pool = format!("route[{i}].pool");
         if route.pool.is_empty() {
@@ -259,12 +259,10 @@ fn routes(config: &Config, at: &mut Document) {
             let path = format!("route[{i}].domains[{j}]");
             if let Err(hint) = entry::route_domain(domain) {
                 at.error(&path, format!("\"{domain}\" is no domain"), hint);
-            } else if let Some(first) = seen.insert(one_spelling(domain), i) {
-                at.error(
-                    &path,
-                    format!("{domain} has a route already, `route[{first}]`"),
-                    None,
-                );
+            } else if let Some((i, j)) = seen.insert(one_spelling(domain), (i, j)) {
+                let first = at.cite(&format!("route[{i}]"), &format!("route[{i}].domains[{j}]"));
+                let message = format!("{domain} has a route already, {first}");
+                at.error(&path, message, None);
             }
         }
     }
@@ -292,7 +290,17 @@ fn unused(config: &Config, at: &mut Document) {
     // A route that names its pool wrongly has been told; the pool it meant is not unused.
     let known = |name: &str| config.pool.iter().any(|pool| pool.name == name);
     let sound = config.route.iter().all(|route| known(&route.pool)) && !config.route.is_empty();
-    if sound && !at.is_broken("route") && !at.is_broken("pool") {
+    // Quarantine is what listeners judge, and a pool may be asked for passwords.
+    let sound = sound && !config.listener.is_empty();
+    let leads = [
+        "route",
+        "pool",
+        "listener",
+        "profile",
+        "policy.quarantine",
+        "credentials",
+    ];
+    if sound && !leads.iter().any(|path| at.is_broken(path)) {
         let quarantine = config.quarantine_pools();
         for (i, pool) in config.pool.iter().enumerate() {
             let routed = config.route.iter().any(|route| route.pool == pool.name);
