@@ -415,6 +415,7 @@ fn a_thousand_conditions_come_to_the_same_in_cel() {
     let environment = Environment {
         rule: "test",
         lists: &NamedLists::new(),
+        unread_list: None,
     };
     let mut maker = Maker {
         random: Random(2026),
