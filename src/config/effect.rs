@@ -28,6 +28,18 @@ pub enum Effect {
     Score(f64),
 }
 
+/// All but a score.
+const WORDS: [&str; 8] = [
+    "accept",
+    "tag",
+    "greylist",
+    "defer",
+    "tarpit",
+    "quarantine",
+    "reject",
+    "close",
+];
+
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,9 +95,15 @@ impl FromStr for Effect {
             "tarpit" => Ok(Effect::Tarpit),
             "greylist" => Ok(Effect::Greylist),
             "quarantine" => Ok(Effect::Quarantine),
-            _ => Err(format!(
-                "`{word}` is none of accept, tag, greylist, defer, tarpit, quarantine, reject, close; a score is a number without quotes"
-            )),
+            _ => {
+                let why = format!("`{word}` is none of {}", WORDS.join(", "));
+                let is_number = word.trim().parse::<f64>().is_ok();
+                Err(match super::nearest::meant(word, WORDS.iter().copied()) {
+                    Some(near) => format!("{why}; did you mean \"{near}\"?"),
+                    None if is_number => format!("{why}; a score is a number without quotes"),
+                    None => why,
+                })
+            }
         }
     }
 }

@@ -26,6 +26,27 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, word)| word)
 }
 
+/// Words of other servers for what a check does, and ours.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("allow", "accept"),
+    ("permit", "accept"),
+    ("ok", "accept"),
+    ("pass", "accept"),
+    ("drop", "close"),
+    ("deny", "reject"),
+    ("refuse", "reject"),
+    ("block", "reject"),
+    ("tempfail", "defer"),
+];
+
+/// [`nearest`], or the known word for what another server calls `name`.
+pub fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let mut words = ELSEWHERE.iter();
+    let ours = words.find(|(word, _)| name.eq_ignore_ascii_case(word));
+    let ours = ours.and_then(|(_, ours)| known.clone().find(|word| word == ours));
+    ours.or_else(|| nearest(name, known))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +59,11 @@ mod tests {
         assert_eq!(nearest("ehlo", known), Some("helo"));
         assert_eq!(nearest("hel", known), Some("helo"));
         assert_eq!(nearest("spf", known), None);
+        let then = ["accept", "defer", "reject", "close"].iter().copied();
+        assert_eq!(meant("drop", then.clone()), Some("close"));
+        assert_eq!(meant("PERMIT", then.clone()), Some("accept"));
+        assert_eq!(meant("Reject", then), Some("reject"));
+        assert_eq!(meant("drop", ["on", "off"].iter().copied()), None);
         assert_eq!(nearest(&"x".repeat(10_000), known), None);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     environment,
     kind::{Kind, SCHEMA, resolve},
     later::{later, plain},
-    nearest::nearest,
+    nearest::{meant, nearest},
 };
 use serde_json::Value as Schema;
 use std::ops::Range;
@@ -85,9 +85,9 @@ impl Walker<'_> {
             {
                 Ok(value) => Some(value),
                 Err(Wrong { message, hint }) => {
-                    // What stands where a table is due may be the secret itself.
+                    // What stands where a secret's table is due may be the secret itself.
                     match (kind, found) {
-                        (Kind::Table(_), DeValue::String(_)) => {
+                        (Kind::Table(schema), DeValue::String(_)) if is_secret(schema) => {
                             self.wrong(
                                 value.span(),
                                 path,
@@ -164,7 +164,7 @@ impl Walker<'_> {
                 self.document.mark_broken(&join(path, near));
                 format!("did you mean `{near}`?")
             }
-            None => match elsewhere(name) {
+            None => match below(schema, path, name).or_else(|| elsewhere(name)) {
                 Some(section) => format!("that key belongs in {section}"),
                 None => format!("the keys here are {}", known.join(", ")),
             },
@@ -184,14 +184,23 @@ struct Wrong {
     hint: Option<String>,
 }
 
+/// Whether a table says where a secret is.
+fn is_secret(schema: &Schema) -> bool {
+    !schema["properties"]["env"].is_null()
+}
+
 /// A value of another kind than the key takes.
 fn mismatch(kind: &Kind<'_>, found: &DeValue<'_>) -> Wrong {
     match (kind, found) {
         // The text is not repeated: it may be a secret.
         (Kind::Table(schema), DeValue::String(_)) => {
             let keys = schema["properties"].as_object();
-            let key = keys.and_then(|keys| keys.keys().next());
-            let key = key.map_or("KEY", |key| key);
+            let key = match schema["properties"]["then"].is_null() {
+                true => keys.and_then(|keys| keys.keys().next()).map(|key| &**key),
+                // What a check does is meant.
+                false => Some("then"),
+            };
+            let key = key.unwrap_or("KEY");
             let hint = format!(
                 "write it as a section of its own, `[…]`, or in one line: {{ {key} = VALUE }}"
             );
@@ -226,7 +235,7 @@ fn scalar(kind: &Kind<'_>, found: &DeValue<'_>) -> Result<Value, Wrong> {
             if words.contains(&&*text) {
                 return Ok(Value::String(text));
             }
-            let near = nearest(&text, words.iter().copied());
+            let near = meant(&text, words.iter().copied());
             Err(Wrong {
                 message: format!("must be {}, not \"{text}\"", kind.wanted()),
                 hint: near.map(|near| format!("did you mean \"{near}\"?")),
@@ -309,6 +318,13 @@ fn describe(found: &DeValue<'_>) -> String {
         DeValue::Array(_) => "a list".into(),
         DeValue::Table(_) => "a table".into(),
     }
+}
+
+/// The policy in a table that has the key: of `[[profile]]` or `[[listener]]`.
+fn below(schema: &Schema, path: &str, name: &str) -> Option<String> {
+    let policy = &resolve(&schema["properties"]["policy"])["properties"];
+    let is_there = !path.is_empty() && !policy[name].is_null();
+    is_there.then(|| format!("`[{}.policy]`", plain(path)))
 }
 
 /// The section of the file that does have the key.

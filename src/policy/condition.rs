@@ -66,6 +66,14 @@ fn after_greylist(at: At) -> RuleMistake {
     }
 }
 
+/// What to write where a reply says a fact that is not known yet.
+fn in_time(fact: &Fact) -> String {
+    let name = fact.name;
+    format!(
+        "a rule is judged once what `when` reads is known: read `{name}` there too, as in `… && {name} != …`, or leave it out of the reply"
+    )
+}
+
 impl Condition {
     /// Checks and compiles one.
     ///
@@ -173,12 +181,15 @@ impl Condition {
             return Err(RuleMistake {
                 key: "reply",
                 message: format!(
-                    "`{}` is known at {}, and the rule is judged at {}",
+                    "`{}` is known at {}, and the rule is judged {}",
                     fact.name,
                     fact.stage.as_str(),
-                    at.as_str()
+                    match at.as_str() == fact.stage.as_str() {
+                        true => "before there is one".to_string(),
+                        false => format!("at {}", at.as_str()),
+                    }
                 ),
-                hint: None,
+                hint: Some(in_time(fact)),
                 ..early(None, stage)
             });
         }

@@ -9,9 +9,16 @@ use crate::config::{self, Config};
 use std::{net::IpAddr, sync::Arc};
 
 /// A list of which only the name counts.
-struct Empty;
+struct Empty {
+    /// No address can be in it.
+    has_no_network: bool,
+}
 
 impl NamedList for Empty {
+    fn has_no_address(&self) -> bool {
+        self.has_no_network
+    }
+
     fn has_address(&self, _: IpAddr) -> bool {
         false
     }
@@ -47,11 +54,12 @@ pub struct WrongRule {
 #[must_use]
 pub fn rule_mistakes(config: &Config, is_broken: &dyn Fn(&str) -> bool) -> Vec<WrongRule> {
     let mut found = Vec::new();
-    let empty = Arc::new(Empty) as Arc<dyn NamedList>;
+    let list = |has_no_network| Arc::new(Empty { has_no_network }) as Arc<dyn NamedList>;
+    let unread = list(false);
     let mut look = |section: &str, policy: &config::Policy| {
         let lists = policy.list.iter();
         let lists: NamedLists = lists
-            .map(|list| (list.name.clone(), Arc::clone(&empty)))
+            .map(|named| (named.name.clone(), list(named.has_no_network())))
             .collect();
         let own_lists = section.replace(".rule", ".list");
         let is_unread = is_broken("policy.list") || is_broken(&own_lists);
@@ -59,7 +67,7 @@ pub fn rule_mistakes(config: &Config, is_broken: &dyn Fn(&str) -> bool) -> Vec<W
             let environment = Environment {
                 rule: &rule.name,
                 lists: &lists,
-                unread_list: is_unread.then_some(&empty),
+                unread_list: is_unread.then_some(&unread),
             };
             // That there is no condition is told by `config`.
             let has_condition = !rule.when.trim().is_empty();

@@ -205,6 +205,17 @@ mod tests {
             rule("'1 == 1'"),
             ["t.toml:8:8: the condition is always true"]
         );
+        let reply = rule("'spf == \"fail\"'\nreply = '550 5.7.1 {recipient}'");
+        assert!(
+            reply.len() == 1
+                && reply[0].contains("`recipient` is known at rcpt, and the rule is judged before there is one; a rule is judged once"),
+            "{reply:?}"
+        );
+        let size = rule("'message.size > \"10MB\"'");
+        assert!(
+            size[0].ends_with("; write a size as bytes(\"10MiB\")"),
+            "{size:?}"
+        );
         let reply = rule("'tls'\nreply = '550 5.7.1 {helo} {hello}'");
         assert_eq!(
             reply,
@@ -226,6 +237,10 @@ mod tests {
             own,
             ["t.toml:8:9: there is no fact `tsl`; did you mean `tls`?"]
         );
+        let never = told(
+            "[[policy.list]]\nname = \"b\"\nentries = [\"a.example\"]\n[[policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = 'client.address in list(\"b\")'",
+        );
+        assert_eq!(never, ["t.toml:11:8: the condition is always false"]);
         let lists = told(
             "[[policy.list]]\nname = \"b\"\nentries = [\"a.example\"]\n[[policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = 'sender in list(\"zzzz\")'",
         );

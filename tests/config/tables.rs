@@ -562,3 +562,61 @@ fn warnings_that_say_nothing_are_left_out() {
     let found = problems(&text.replace(&text[start..end], ""));
     assert!(found.iter().all(config::Problem::is_error), "{found:#?}");
 }
+
+#[test]
+fn help_fits_the_mistake() {
+    let profile =
+        "[[profile]]\nname = \"p\"\nclass = \"partner\"\ncertificates = [\"x.example\"]\n";
+    one(
+        &with(&format!("{profile}reject_score = 5.0\n")),
+        "reject_score",
+        "unknown key `reject_score` in `[[profile]]`",
+        "that key belongs in `[profile.policy]`",
+    );
+    one(
+        &with("[policy.helo]\nunqualified = \"reject\"\n"),
+        "\"reject\"",
+        "`policy.helo.unqualified` must be a table, not text",
+        "write it as a section of its own, `[policy.helo.unqualified]`, or in one line: { then = VALUE }",
+    );
+    let spf = |word: &str| {
+        problems(&with(&format!("[policy.spf]\nfail = {word}\n")))[0]
+            .hint
+            .clone()
+    };
+    assert_eq!(
+        spf("\"Reject\"").as_deref(),
+        Some("did you mean \"reject\"?")
+    );
+    assert_eq!(
+        spf("\"2.5\"").as_deref(),
+        Some("a score is a number without quotes")
+    );
+    assert_eq!(spf("\"discard\""), None);
+    let list = "[[policy.client_list]]\nname = \"c\"\nentries = [\"198.51.100.0/24     reject\"]\n";
+    one(
+        &with(list),
+        "\"198.51.100.0/24     reject\"",
+        "\"198.51.100.0/24     reject\" can't be an entry of this list",
+        "write \"198.51.100.0/24\" alone: what is done with all entries is the list's `then`",
+    );
+}
+
+#[test]
+fn lists_that_never_match() {
+    let named = "[[policy.list]]\nname = \"names\"\nentries = [\"a.example\"]\n";
+    one(
+        &with(&format!(
+            "{named}[[policy.client_list]]\nname = \"c\"\nlist = \"names\"\n"
+        )),
+        "\"names\"",
+        "the list \"names\" has no address, so no client is in it",
+        "",
+    );
+    one(
+        &with("[[policy.recipient_list]]\nname = \"r\"\nentries = [\"abuse\"]\n"),
+        "\"abuse\"",
+        "\"abuse\" is taken for a domain",
+        "write \"abuse@example.net\", or \"/^abuse@/\" for all domains",
+    );
+}

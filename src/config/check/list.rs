@@ -24,6 +24,16 @@ pub enum Entries {
 
 impl Entries {
     fn check(self, text: &str) -> Result<(), String> {
+        // As in the tables of other servers, with an action in a second column.
+        let mut words = text.split_whitespace();
+        if let (Some(first), Some(_)) = (words.next(), words.next())
+            && !text.starts_with('/')
+            && self.check(first).is_ok()
+        {
+            return Err(format!(
+                "write \"{first}\" alone: what is done with all entries is the list's `then`"
+            ));
+        }
         match self {
             Entries::Networks => entry::network(text).map(drop),
             Entries::Any if entry::is_address_or_network(text) => entry::network(text).map(drop),
@@ -50,6 +60,45 @@ pub fn check(
         }
         if !list.list.is_empty() {
             known(&format!("{path}.list"), &list.list, named, at);
+            let shared = named.iter().find(|named| named.name == list.list);
+            if matches!(entries, Entries::Networks) && shared.is_some_and(NamedList::has_no_network)
+            {
+                let message = format!(
+                    "the list \"{}\" has no address, so no client is in it",
+                    list.list
+                );
+                at.warning(&format!("{path}.list"), message, None);
+            }
+        }
+        if section.ends_with("recipient_list") {
+            local_parts(&path, &list.entries, at);
+        }
+    }
+}
+
+/// Mailboxes that every domain has (RFC 2142, RFC 5321 section 4.5.1), or many.
+const LOCAL_PARTS: [&str; 8] = [
+    "abuse",
+    "hostmaster",
+    "info",
+    "noc",
+    "postmaster",
+    "root",
+    "security",
+    "webmaster",
+];
+
+/// Entries that mean mailboxes, and are taken for domains.
+fn local_parts(path: &str, entries: &[String], at: &mut Document) {
+    for (j, text) in entries.iter().enumerate() {
+        let text = text.trim();
+        if LOCAL_PARTS
+            .iter()
+            .any(|part| text.eq_ignore_ascii_case(part))
+        {
+            let message = format!("\"{text}\" is taken for a domain");
+            let hint = format!("write \"{text}@example.net\", or \"/^{text}@/\" for all domains");
+            at.warning(&format!("{path}.entries[{j}]"), message, hint);
         }
     }
 }

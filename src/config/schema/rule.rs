@@ -1,6 +1,6 @@
 //! `[[policy.rule]]` and `[[policy.list]]`.
 
-use crate::config::choice::*;
+use crate::config::{choice::*, entry};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -35,7 +35,8 @@ pub struct Rule {
     pub score: f64,
     /// A word that is written on the message as well, whatever `then` is: see `policy.tag`.
     pub tag: Option<String>,
-    /// Reply to send instead of the built-in one. `{client.address}` stands for that fact, `{{` for a brace.
+    /// Reply to send instead of the built-in one. `{client.address}` stands for that fact, `{{` for a brace. A fact that
+    /// is known later than all that `when` reads can't stand there.
     pub reply: Option<String>,
     /// Whether the rule is in force.
     pub mode: Mode,
@@ -77,4 +78,13 @@ pub struct NamedList {
     /// Files with more entries, one on each line, as in `policy.sender_list`. Read again at a reload.
     #[schemars(with = "Vec<String>")]
     pub files: Vec<PathBuf>,
+}
+
+impl NamedList {
+    /// Whether no client's address can be in it. What files hold may change.
+    #[must_use]
+    pub fn has_no_network(&self) -> bool {
+        let is_network = |text: &String| entry::is_address_or_network(text.trim());
+        self.files.is_empty() && !self.entries.iter().any(is_network)
+    }
 }

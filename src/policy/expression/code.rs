@@ -178,6 +178,11 @@ impl List {
 
 /// What `list("name")` stands for. Must be quick and must not wait.
 pub trait NamedList: Send + Sync {
+    /// Whether it is known that it never has an address.
+    fn has_no_address(&self) -> bool {
+        false
+    }
+
     /// Whether a network of the list holds the address.
     fn has_address(&self, address: IpAddr) -> bool;
     /// Whether the list holds the domain, or everything below one of its parents. In any case, both IDN forms.

@@ -1,6 +1,7 @@
 //! `== != < <= > >=`: only between values of types that can be compared.
 
 use super::Checker;
+use crate::config::Size;
 use crate::policy::expression::{
     code::{Code, Node as Value, Source},
     mistake::{Mistake, Span, did_you_mean},
@@ -22,6 +23,7 @@ impl Checker<'_> {
         let span = sides[0].to(sides[1]);
         let equality = matches!(operator, Operator::Equal | Operator::Unequal);
         let kinds = (a.kind(), b.kind());
+        let is_size = [&a, &b].into_iter().any(is_size);
         let value = match (a, b) {
             (Code::Bool(a), Code::Bool(b)) if equality => equal(operator, a, b),
             (Code::Int(a), Code::Int(b)) | (Code::Duration(a), Code::Duration(b)) => {
@@ -49,6 +51,11 @@ impl Checker<'_> {
             }
             (Code::Text(a, left), Code::Text(b, right)) if !a.is_name() && !b.is_name() => {
                 Ok(text_order(operator, left, right))
+            }
+            _ if is_size && matches!(kinds, (Type::Int, _) | (_, Type::Int)) => {
+                let (a, b) = kinds;
+                let says = format!("{a} and {b} can't be compared with `{}`", operator.as_str());
+                return self.refuse(span, says, "write a size as bytes(\"10MiB\")");
             }
             _ => return self.incomparable(operator, span, kinds),
         };
@@ -159,6 +166,15 @@ impl Checker<'_> {
             check_word(self, span, kind, text);
         }
     }
+}
+
+/// Whether it is a text such as `10MiB`.
+fn is_size(code: &Code) -> bool {
+    let Code::Text(_, text) = code else {
+        return false;
+    };
+    let text = text.constant().and_then(|text| str::from_utf8(text).ok());
+    text.is_some_and(|text| text.parse::<Size>().is_ok() && text.parse::<u64>().is_err())
 }
 
 /// Reports a text that is none of the words of a kind.

@@ -29,6 +29,9 @@ impl Checker<'_> {
         let value = match (a, b) {
             (Code::Address(address), Code::Networks(networks)) => address
                 .map(move |address| Ok(networks.iter().any(|network| network.contains(&address)))),
+            (Code::Address(_), Code::Named(named)) if named.has_no_address() => {
+                Ok(Value::Const(false))
+            }
             (Code::Address(address), Code::Named(named)) => {
                 address.map(move |address| Ok(named.has_address(address.to_canonical())))
             }

@@ -134,6 +134,9 @@ fn stray(rest: &str, start: usize) -> Mistake {
     };
     let mistake = Mistake::new(span, format!("{first:?} is not part of any operator"));
     match first {
+        '=' if rest.starts_with("=~") => {
+            mistake.with_hint("write TEXT.matches(r\"…\") for a pattern")
+        }
         '=' => mistake.with_hint("write `==` to compare"),
         '&' => mistake.with_hint("write `&&` for \"and\""),
         '|' => mistake.with_hint("write `||` for \"or\""),
@@ -182,6 +185,7 @@ mod tests {
     fn says_what_to_write_instead() {
         for (text, start, says) in [
             ("a = b", 2, "write `==`"),
+            ("a =~ 'b'", 2, "matches(r"),
             ("a & b", 2, "write `&&`"),
             ("a | b", 2, "write `||`"),
             ("a == null", 5, "has(NAME)"),

@@ -181,11 +181,13 @@ fn compiled(
             let error = error.to_string();
             let why = error.lines().last().unwrap_or_default();
             let why = why.trim_start_matches("error: ");
-            checker.refuse(
-                tree.span,
-                format!("the pattern can't be read: {why}"),
-                "write a backslash twice, or the pattern as r\"…\"",
-            )
+            let hint = match pattern.contains('\\') {
+                true => "write a backslash twice, or the pattern as r\"…\"",
+                false => {
+                    "a character that means something in patterns is written after a backslash: r\"\\[\""
+                }
+            };
+            checker.refuse(tree.span, format!("the pattern can't be read: {why}"), hint)
         }
     }
 }
