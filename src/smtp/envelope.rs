@@ -1,10 +1,10 @@
 //! The envelope of a transaction (RFC 5321 §2.3.1): reverse-path, forward-paths and their parameters.
 //!
 //! All text lies in one arena that is emptied, not freed, between transactions: an envelope in steady
-//! state allocates nothing. Paths are stored as they came, without angle brackets and source route; a
-//! quoted local part keeps its quotes.
+//! state allocates nothing. Paths are stored as they came, without angle brackets and source route; a quoted local part in
+//! its one form ([`local_part`]).
 
-use super::span::Span;
+use super::{local_part, span::Span};
 
 /// Octets of text that an envelope keeps room for between transactions: an idle session has that room too.
 const TEXT_KEPT: usize = 1024;
@@ -162,9 +162,17 @@ impl Envelope {
         Span::new(start, self.text.len())
     }
 
-    /// Copies a path into the arena.
+    /// Copies a path into the arena, with its local part in one form ([`local_part`]).
     pub fn keep_path(&mut self, path: Path<'_>) -> PathSpan {
-        let whole = self.keep(path.whole);
+        let whole = match path.local.first() {
+            Some(b'"') => {
+                let start = self.text.len();
+                local_part::push(path.local, &mut self.text);
+                self.text.extend_from_slice(&path.whole[path.local.len()..]);
+                Span::new(start, self.text.len())
+            }
+            _ => self.keep(path.whole),
+        };
         PathSpan {
             whole,
             domain_start: whole.end - path.domain.len() as u32,
@@ -257,8 +265,13 @@ mod tests {
         let sender = envelope.keep_path(Path::split(b""));
         envelope.set_sender(sender, MailParams::default());
         assert!(envelope.sender().is_null() && envelope.sender().domain.is_empty());
-        for whole in [&b"a@b.example"[..], b"postmaster", b"\"x@y\"@c.example"] {
-            let path = envelope.keep_path(Path::split(whole));
+        for (given, whole) in [
+            (&b"a@b.example"[..], &b"a@b.example"[..]),
+            (b"postmaster", b"postmaster"),
+            (b"\"x@y\"@c.example", b"\"x@y\"@c.example"),
+            (b"\"\\x.y\"@c.example", b"x.y@c.example"),
+        ] {
+            let path = envelope.keep_path(Path::split(given));
             envelope.push_recipient(Recipient {
                 path,
                 notify: None,

@@ -22,6 +22,7 @@ pub mod extensions;
 pub mod fields;
 pub mod header;
 pub mod limits;
+pub mod local_part;
 mod octets;
 pub mod params;
 pub mod path;

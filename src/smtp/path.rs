@@ -1,7 +1,8 @@
 //! Paths (RFC 5321 §4.1.2): where mail comes from and where it goes.
 //!
-//! A path is read, checked and handed on as it came: a quoted local part keeps its quotes, case is kept,
-//! nothing is decoded. A source route is dropped (§3.3, appendix C), and the dot of the root at the end of a domain.
+//! A path is read, checked and handed on as it came: case is kept, nothing is decoded. But a quoted local part is kept in one
+//! form ([`super::local_part`]), for `"amy"`, `"\a\my"` and `amy` are one mailbox (§4.1.2), and no list or rule must miss it for
+//! its quotes. A source route is dropped (§3.3, appendix C), and the dot of the root at the end of a domain.
 //! What is lax, is so because Postfix is: brackets may be missing, blanks may follow the colon, dots may stand anywhere in a local part (large
 //! Japanese providers gave out such addresses). What is strict, is so because a backend might read it in
 //! another way than we do: no second `@` outside quotes, no control character, no foreign domain syntax.

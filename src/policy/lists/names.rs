@@ -3,7 +3,10 @@
 //! A list answers with a few hash look-ups, however long it is. Entries come from the operator and only
 //! look-ups from strangers, so the hash needs no seed.
 
-use crate::{config::entry, smtp::domain};
+use crate::{
+    config::entry,
+    smtp::{domain, envelope::Path, local_part},
+};
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustc_hash::FxHashSet;
 
@@ -39,7 +42,11 @@ impl Names {
             return Ok(());
         }
         let text = text.strip_suffix('.').unwrap_or(text);
-        let lowered = domain::address_to_ascii(text.as_bytes());
+        let mut path = Vec::with_capacity(text.len());
+        let Path { whole, local, .. } = Path::split(text.as_bytes());
+        local_part::push(local, &mut path);
+        path.extend_from_slice(&whole[local.len()..]);
+        let lowered = domain::address_to_ascii(&path);
         let lowered = String::from_utf8_lossy(&lowered).to_ascii_lowercase();
         let (set, name) = match lowered.strip_prefix('.') {
             _ if lowered.contains('@') => (&mut self.addresses, &*lowered),
@@ -112,7 +119,6 @@ fn compile(patterns: &[String]) -> Result<RegexSet, String> {
 #[cfg(test)]
 mod tests {
     use super::{super::lower, *};
-    use crate::smtp::envelope::Path;
 
     fn names(entries: &[&str]) -> Names {
         let (mut names, mut patterns) = (Names::default(), Vec::new());
@@ -146,6 +152,9 @@ mod tests {
         assert_eq!(holds(&names, "other@example.com"), None);
         assert_eq!(holds(&names, "BOUNCE-12@b.example"), Some("pattern"));
         assert_eq!(holds(&names, ""), None);
+        let quoted = self::names(&["\"a\\ b\"@c.example", "\"amy\"@c.example"]);
+        assert_eq!(holds(&quoted, "\"a b\"@c.example"), Some("address"));
+        assert_eq!(holds(&quoted, "amy@c.example"), Some("address"));
         assert_eq!(holds(&self::names(&["<>"]), ""), Some("<>"));
         assert_eq!(holds(&self::names(&["<>"]), "a@b"), None);
     }

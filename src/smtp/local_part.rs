@@ -1,0 +1,71 @@
+//! Local parts (RFC 5321 §4.1.2) in one form: `"amy"`, `"\a\my"` and `amy` are one mailbox, so no list, rule or count may
+//! miss one of them for its quotes.
+
+use super::octets::{LOCAL, count};
+
+/// Appends a checked local part in one form: without quotes where none are needed (`Dot-string`), otherwise with a backslash
+/// only where one is. Never longer than it was. As Postfix does, which keeps all addresses unquoted.
+pub fn push(local: &[u8], out: &mut Vec<u8>) {
+    let quoted = local.strip_prefix(b"\"");
+    let Some(inner) = quoted.and_then(|rest| rest.strip_suffix(b"\"")) else {
+        out.extend_from_slice(local);
+        return;
+    };
+    let start = out.len();
+    let mut escaped = false;
+    for octet in inner {
+        if *octet != b'\\' || escaped {
+            out.push(*octet);
+        }
+        escaped = *octet == b'\\' && !escaped;
+    }
+    let plain = &out[start..];
+    let is_dot_string = plain
+        .split(|octet| *octet == b'.')
+        .all(|atom| !atom.is_empty() && count(LOCAL, atom) == atom.len());
+    if is_dot_string {
+        return;
+    }
+    let plain = out.split_off(start);
+    out.push(b'"');
+    for octet in plain {
+        if matches!(octet, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(octet);
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_part_has_one_form() {
+        for (local, wanted) in [
+            ("amy", "amy"),
+            ("\"amy\"", "amy"),
+            ("\"\\a\\my\"", "amy"),
+            ("\"a.m.y\"", "a.m.y"),
+            ("\"a..y\"", "\"a..y\""),
+            ("\".a\"", "\".a\""),
+            ("\"\"", "\"\""),
+            ("\"a b\"", "\"a b\""),
+            ("\"a\\ \\b\"", "\"a b\""),
+            ("\"a\\\"b\\\\c\"", "\"a\\\"b\\\\c\""),
+            ("\"a@b\"", "\"a@b\""),
+            ("\"\\@\"", "\"@\""),
+            ("\"p\u{e9}\"", "p\u{e9}"),
+            ("a..b", "a..b"),
+        ] {
+            let mut out = b"<".to_vec();
+            push(local.as_bytes(), &mut out);
+            assert_eq!(out, format!("<{wanted}").into_bytes(), "{local}");
+            let mut again = b"<".to_vec();
+            push(wanted.as_bytes(), &mut again);
+            assert_eq!(out, again, "it stays so");
+            assert!(wanted.len() <= local.len());
+        }
+    }
+}
