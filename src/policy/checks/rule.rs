@@ -5,6 +5,7 @@
 
 use super::{Check, Whom};
 use crate::{
+    config::Time,
     policy::{
         At, Facts, Judgement, Shared, What,
         builder::{Builder, RuleSettings},
@@ -27,6 +28,9 @@ use std::{
 
 /// Rules of one configuration.
 const RULES_MAX: usize = 1_000;
+/// Characters of a text in the key of a rate, and parts of a key, that an explanation shows.
+const KEY_SHOWN_MAX: usize = 64;
+const KEY_PARTS_SHOWN_MAX: usize = 3;
 
 struct One {
     rule: Rule,
@@ -220,17 +224,18 @@ impl One {
     /// Whether no other rule is to be judged.
     fn look(&self, subject: &Subject<'_>, shared: &Shared, say: &mut Say<'_>) -> bool {
         let at = self.condition.at;
-        let judge = |judgement: &mut Judgement| {
-            let judgement = RefCell::new(judgement);
+        let mut above = String::new();
+        let judge = |judgement: &mut Judgement, above: &mut String| {
             let charges = Charges {
                 shared,
                 facts: subject.facts,
                 at,
-                judgement,
+                judgement: RefCell::new(judgement),
+                above: RefCell::new(above),
             };
             self.condition.when.judge(subject, &charges)
         };
-        match judge(say.judgement()) {
+        match judge(say.judgement(), &mut above) {
             Truth::False => false,
             Truth::Unknown(gap) => {
                 let is_asked = !matches!(gap, Gap::Unknown(_, Missing::NotAsked));
@@ -250,7 +255,7 @@ impl One {
                     Some(template) => template.render(subject, &Uncharged),
                     None => rule.reply.clone(),
                 };
-                let flow = say.hit_as(&self.rule, self.rule.what, "", reply);
+                let flow = say.hit_as(&self.rule, self.rule.what, above, reply);
                 let ends = !self.rule.shadow && (self.stops || self.rule.what == What::Accept);
                 if ends {
                     say.end_rules();
@@ -267,10 +272,52 @@ struct Charges<'a> {
     facts: &'a Facts<'a>,
     at: At,
     judgement: RefCell<&'a mut Judgement>,
+    /// The first limit that was reached, and for what key, for the explanation.
+    above: RefCell<&'a mut String>,
 }
 
 impl Rates for Charges<'_> {
     fn is_above(&self, rate: &Rate, key: &[KeyPart<'_>]) -> bool {
+        let is_above = self.charge(rate, key);
+        let mut above = self.above.borrow_mut();
+        if is_above && above.is_empty() {
+            **above = shown(rate, key);
+        }
+        is_above
+    }
+}
+
+/// A limit and the key that reached it: `2 in 1d for amy@example.net`.
+fn shown(rate: &Rate, key: &[KeyPart<'_>]) -> String {
+    let parts = key.iter().map(|part| match part {
+        KeyPart::Text(text) | KeyPart::Name(text) => {
+            let text = String::from_utf8_lossy(text);
+            let plain = text
+                .chars()
+                .filter(|c| c.is_alphanumeric() || matches!(c, ' '..='~'));
+            let plain: String = plain.take(KEY_SHOWN_MAX).collect();
+            match plain.is_empty() {
+                true => "\"\"".into(),
+                false => plain,
+            }
+        }
+        KeyPart::Address(address) => address.to_string(),
+        KeyPart::Int(number) => number.to_string(),
+    });
+    let key: Vec<String> = parts.take(KEY_PARTS_SHOWN_MAX).collect();
+    let key = key.join(", ");
+    let limit = rate.limit;
+    match rate.counting {
+        Counting::Leases => format!("{limit} at once for {key}"),
+        _ => format!(
+            "{limit} in {} for {key}",
+            Time(Duration::from_millis(rate.per_ms))
+        ),
+    }
+}
+
+impl Charges<'_> {
+    fn charge(&self, rate: &Rate, key: &[KeyPart<'_>]) -> bool {
         let (shared, facts) = (self.shared, self.facts);
         let hash = shared.secret.hash_one(Key(rate.account, key));
         match rate.counting {

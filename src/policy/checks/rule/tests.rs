@@ -205,14 +205,23 @@ fn rates_have_accounts_of_their_own() {
     for (sender, told) in [
         ("a@a.example", "accept"),
         ("b@A.example.", "accept"),
-        ("c@a.example", "defer"),
+        (
+            "c@a.example",
+            "defer rule.many defer(2 in 1m for a.example)",
+        ),
         ("c@b.example", "accept"),
         ("c@c.example", "accept"),
         ("c@d.example", "accept"),
-        ("c@e.example", "reject"),
+        (
+            "c@e.example",
+            "reject rule.net reject(5 in 1m for 192.0.2.7)",
+        ),
     ] {
         let said = rig.mail(sender);
+        let (told, hits) = told.split_once(' ').unwrap_or((told, ""));
         assert!(said.starts_with(told), "{sender}: {said}");
+        // What an explanation shows.
+        assert!(rig.hits().ends_with(hits), "{sender}: {}", rig.hits());
     }
     let later = Facts {
         now: Tick(61_000_000),
