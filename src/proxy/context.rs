@@ -64,7 +64,10 @@ pub struct Context {
     /// How many workers there are: each keeps its share of the explanations.
     workers: usize,
     kept: RefCell<Kept>,
-    refused: RefCell<Allowance>,
+    /// Lines of clients that were refused at the greeting.
+    greeted: RefCell<Allowance>,
+    /// Lines of transactions and sessions without an accepted recipient.
+    fruitless: RefCell<Allowance>,
 }
 
 /// What a worker keeps of its latest judgements.
@@ -151,7 +154,8 @@ impl Context {
             spare: RefCell::default(),
             workers,
             kept: RefCell::new(kept),
-            refused: RefCell::default(),
+            greeted: RefCell::new(Allowance::new(record::AT_GREETING)),
+            fruitless: RefCell::new(Allowance::new(record::FRUITLESS)),
         })
     }
 
@@ -206,8 +210,10 @@ impl Context {
             self.recorder.count(Counter::StreamsEnded, Scope::NONE, 1);
         }
         self.hasten(moment);
-        let held = self.refused.borrow_mut().sum_up(moment);
-        self.tell_of(&held, moment);
+        for allowance in [&self.greeted, &self.fruitless] {
+            let held = allowance.borrow_mut().sum_up(moment);
+            self.tell_of(&held, moment);
+        }
         self.count_lost_lines(self.lines.hand_over());
         self.recorder
             .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);
@@ -215,14 +221,21 @@ impl Context {
 
     /// The last tick, after the last session.
     pub fn finish(&self) {
-        let held = self.refused.borrow_mut().close();
-        self.tell_of(&held, now());
+        for allowance in [&self.greeted, &self.fruitless] {
+            let held = allowance.borrow_mut().close();
+            self.tell_of(&held, now());
+        }
         self.tick();
     }
 
-    /// Whether a client that is refused at the greeting may have one more line. `key`: as [`crate::policy::client_key`].
-    pub fn admits_line(&self, key: u128, address: IpAddr, moment: Tick) -> bool {
-        self.refused.borrow_mut().admits(key, address, moment)
+    /// Whether a client that was refused at the greeting may have one more line. `key`: as [`crate::policy::client_key`].
+    pub fn admits_refused(&self, key: u128, address: IpAddr, moment: Tick) -> bool {
+        self.greeted.borrow_mut().admits(key, address, moment)
+    }
+
+    /// The same for a transaction, or a session, that had no accepted recipient.
+    pub fn admits_fruitless(&self, key: u128, address: IpAddr, moment: Tick) -> bool {
+        self.fruitless.borrow_mut().admits(key, address, moment)
     }
 
     /// A line for each client whose lines were held back.

@@ -9,6 +9,7 @@ use super::{
     login::known_as,
     payload::Survey,
     peer::{Postponed, Via},
+    replies,
     session::Session,
     transaction::Fate,
 };
@@ -24,6 +25,10 @@ use crate::{
     tls,
     upstream::PoolId,
 };
+
+/// How often in a row a rate puts off the messages of a session, or the recipients of one that has none, before the session ends:
+/// as many as Postfix takes errors (`smtpd_hard_error_limit`).
+const LIMITED_MAX: u8 = 20;
 
 /// Borrows what facts are made of, and not the judgement beside it: a function would borrow the whole session.
 macro_rules! known {
@@ -130,7 +135,31 @@ impl Session {
     /// Asks the policy, and turns its verdict into the core's answer.
     pub fn judge(&mut self, asked: Asked<'_>) -> Answer {
         let at = asked.at;
-        answer_at(at, self.verdict(asked))
+        let answer = answer_at(at, self.verdict(asked));
+        match at {
+            At::Mail | At::Rcpt => self.lose_patience(answer),
+            _ => answer,
+        }
+    }
+
+    /// Ends a session that goes on after a rate has put it off so often. Postfix counts such a refusal as an error. A message that
+    /// has a recipient goes on: what a rate puts off beside it is none of its fault.
+    // INV-LIMIT
+    fn lose_patience(&mut self, answer: Answer) -> Answer {
+        let limited = matches!(self.peer.judgement.refusal(), Some((_, HitKind::Limit)));
+        let transaction = self.transaction.as_deref();
+        let is_begun = transaction.is_some_and(|begun| begun.recipients.count() > 0);
+        match &answer {
+            Answer::Accept => self.peer.limited = 0,
+            Answer::Refuse(reply) if limited && reply.is_transient() && !is_begun => {
+                self.peer.limited += 1;
+                if self.peer.limited >= LIMITED_MAX {
+                    return Answer::Close(replies::STILL_TOO_MUCH_MAIL.reply());
+                }
+            }
+            _ => {}
+        }
+        answer
     }
 
     /// Judges the header section of a message that streams: what matters of it and what becomes of the message, or the answer

@@ -54,6 +54,8 @@ pub(super) struct Peer {
     pub ticket: Option<SessionTicket>,
     /// Why it is refused, where it hears of that at RCPT.
     pub postponed: Option<Box<Postponed>>,
+    /// How often in a row a rate has put it off.
+    pub limited: u8,
     /// Its class: see `Profiles::class_of`.
     pub class: u8,
     /// How fast it is answered; `None`: at once. Boxed, for it is rare.
@@ -100,6 +102,7 @@ impl Peer {
             judgement: Judgement::new(),
             ticket: None,
             postponed: None,
+            limited: 0,
             class: 0,
             pacing: None,
             asking: None,

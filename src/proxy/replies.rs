@@ -101,6 +101,15 @@ pub const AUTH_SLOWED: Known = Known {
     advice: "The client tries again. The operator looks for lines with `verdict=denied` in the log, and shuts those addresses out.",
 };
 
+/// A rate has refused the session so often that it ends.
+pub const STILL_TOO_MUCH_MAIL: Known = Known {
+    code: 421,
+    status: Status(4, 7, 0),
+    text: "Too much mail from you for now; closing",
+    cause: "A rate (`policy.client_rate`, `prefix_rate` or `sender_rate`) has put off 20 messages of the session in a row, or 20 recipients of a message that has no other.",
+    advice: "Nothing: a sending server tries again by itself, later.",
+};
+
 /// Gatepost goes down.
 pub const GOING_DOWN: Known = Known {
     code: 421,
@@ -123,5 +132,6 @@ pub const ALL: &[Known] = &[
     AUTH_FAILED,
     AUTH_UNAVAILABLE,
     AUTH_SLOWED,
+    STILL_TOO_MUCH_MAIL,
     GOING_DOWN,
 ];

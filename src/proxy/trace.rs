@@ -172,14 +172,27 @@ fn is_refused_client(session: &Session) -> bool {
         || refusals.any(|refusal| refusal.command == "connect")
 }
 
-/// Writes the line and keeps the explanation that is found by its id; neither where the client has had too many.
+/// Whether the client may have one more line. A trusted one has all of them, and so has one that has logged in.
 // INV-LIMIT
+fn admits(session: &Session, record: &Record<'_>) -> bool {
+    let Some(key) = session.client_key() else {
+        return true;
+    };
+    let (context, address, now) = (&session.context, session.peer.address, session.now);
+    if is_refused_client(session) {
+        return context.admits_refused(key, address, now);
+    }
+    let accepted = match &record.mail {
+        Some(mail) => mail.recipients.count(),
+        None => session.server.tally().recipients,
+    };
+    accepted > 0 || session.known_as().is_some() || context.admits_fruitless(key, address, now)
+}
+
+/// Writes the line and keeps the explanation that is found by its id; neither where the client has had too many.
 fn write(session: &Session, record: &Record<'_>) {
     let context = &session.context;
-    if is_refused_client(session)
-        && let Some(key) = session.client_key()
-        && !context.admits_line(key, session.peer.address, session.now)
-    {
+    if !admits(session, record) {
         return;
     }
     context.log(|out| {

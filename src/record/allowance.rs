@@ -1,5 +1,7 @@
-//! A bound on the lines of one client that is refused at the greeting. The limits on its rate keep other sessions few; each that
-//! they refuse would still be a line, and a client may come some thousand times a second.
+//! A bound on the lines of one client whose mail goes nowhere. The limits on its rate keep sessions and messages few; each that they
+//! refuse would still be a line, and a client may come some thousand times a second, or say MAIL so often in one session.
+//!
+//! What gets somewhere has all its lines: a message with an accepted recipient is counted by the rates.
 
 use crate::smtp::Tick;
 use std::{
@@ -8,16 +10,35 @@ use std::{
     time::Duration,
 };
 
-/// Lines that a client has in a window.
-pub const LINES_MAX: u32 = 20;
 /// How long a window is.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Clients that are counted apart in a window. All others have the lines of one together.
-pub const CLIENTS_MAX: usize = 4096;
+
+/// How much is allowed in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Lines of a client.
+    pub lines: u32,
+    /// Clients that are counted apart. All others have the lines of one together.
+    pub clients: usize,
+}
+
+/// Sessions of a client that was refused at the greeting: all of them say the same.
+pub const AT_GREETING: Bounds = Bounds {
+    lines: 20,
+    clients: 4_096,
+};
+/// Transactions in which no recipient was accepted, and sessions without an accepted one. A server that is honest has no five such
+/// messages a second, and of each kind of refusal there is a line long before so many are reached. As many clients are counted
+/// apart as a busy worker may refuse in a window.
+pub const FRUITLESS: Bounds = Bounds {
+    lines: 300,
+    clients: 16_384,
+};
 
 /// How many lines the clients of a worker have had.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Allowance {
+    bounds: Bounds,
     /// When the window ends; of no meaning while there are no clients.
     due: Tick,
     clients: HashMap<Option<u128>, Lines>,
@@ -39,13 +60,24 @@ struct Lines {
 }
 
 impl Allowance {
+    /// No client has had a line yet.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Allowance {
+        Allowance {
+            bounds,
+            due: Tick::default(),
+            clients: HashMap::new(),
+        }
+    }
+
     /// Whether a client may have one more line. `key`: what counts as one client.
     // INV-LIMIT
     pub fn admits(&mut self, key: u128, address: IpAddr, now: Tick) -> bool {
         if self.clients.is_empty() {
             self.due = now.after(WINDOW);
         }
-        let has_room = self.clients.len() < CLIENTS_MAX || self.clients.contains_key(&Some(key));
+        let has_room =
+            self.clients.len() < self.bounds.clients || self.clients.contains_key(&Some(key));
         let (key, address) = match has_room {
             true => (Some(key), Some(address)),
             false => (None, None),
@@ -56,7 +88,7 @@ impl Allowance {
         };
         lines.address = address;
         lines.count = lines.count.saturating_add(1);
-        lines.count <= LINES_MAX
+        lines.count <= self.bounds.lines
     }
 
     /// What was held back in a window that is over by now.
@@ -70,10 +102,11 @@ impl Allowance {
     /// Ends the window. What was held back in it.
     pub fn close(&mut self) -> Vec<HeldBack> {
         let over = std::mem::take(&mut self.clients).into_values();
-        let held = over.filter(|lines| lines.count > LINES_MAX);
+        let max = self.bounds.lines;
+        let held = over.filter(|lines| lines.count > max);
         let held = held.map(|lines| HeldBack {
             client: lines.address,
-            lines: lines.count - LINES_MAX,
+            lines: lines.count - max,
         });
         held.collect()
     }
@@ -91,16 +124,16 @@ mod tests {
     #[test]
     // INV-LIMIT
     fn a_flood_has_some_lines_a_window_and_one_that_sums_up() {
-        let mut allowance = Allowance::default();
+        let mut allowance = Allowance::new(AT_GREETING);
         let end = Tick(5).after(WINDOW);
         let mut admits = |key: u32, now| allowance.admits(key.into(), address(key), now);
         let written = (0..1000).filter(|_| admits(1, Tick(5))).count();
-        assert_eq!(written, LINES_MAX as usize);
+        assert_eq!(written, AT_GREETING.lines as usize);
         assert!(admits(2, Tick(6)), "another client");
         assert_eq!(allowance.sum_up(Tick(end.0 - 1)), []);
         let held = HeldBack {
             client: Some(address(1)),
-            lines: 1000 - LINES_MAX,
+            lines: 1000 - AT_GREETING.lines,
         };
         assert_eq!(allowance.sum_up(end), [held]);
         assert!(allowance.admits(1, address(1), end), "a new window");
@@ -109,17 +142,17 @@ mod tests {
 
     #[test]
     fn clients_without_end_take_a_bounded_room_and_have_bounded_lines() {
-        let mut allowance = Allowance::default();
-        let many = CLIENTS_MAX as u32 + 500;
+        let mut allowance = Allowance::new(AT_GREETING);
+        let many = AT_GREETING.clients as u32 + 500;
         let written = (0..many)
             .filter(|key| allowance.admits((*key).into(), address(*key), Tick(0)))
             .count();
-        assert_eq!(written, CLIENTS_MAX + LINES_MAX as usize);
-        assert_eq!(allowance.clients.len(), CLIENTS_MAX + 1);
+        assert_eq!(written, AT_GREETING.clients + AT_GREETING.lines as usize);
+        assert_eq!(allowance.clients.len(), AT_GREETING.clients + 1);
         assert!(allowance.admits(0, address(0), Tick(1)), "it is known");
         let held = HeldBack {
             client: None,
-            lines: 500 - LINES_MAX,
+            lines: 500 - AT_GREETING.lines,
         };
         assert_eq!(allowance.close(), [held]);
     }

@@ -3,8 +3,8 @@
 //! A record is a view. It borrows every part from where that part lies (the session, the envelope, the judgement), so
 //! making one costs nothing, and whatever is to be told of a transaction is told from this one type: the log line
 //! ([`line`]) and the explanation ([`explanation`]), of which the latest are kept in a [`Ring`]. What must be remembered while a session goes on
-//! is kept in [`Recipients`], [`Refusals`] and [`Told`], each with a named limit. How many lines a client has that is refused at
-//! the greeting is limited by an [`Allowance`].
+//! is kept in [`Recipients`], [`Refusals`] and [`Told`], each with a named limit. How many lines a client has whose mail
+//! goes nowhere is limited by an [`Allowance`].
 //!
 //! This room must not know sessions, streams or backends: it is told values. To log another field, add it to the
 //! record's type here, fill it in `proxy/trace.rs`, write it in `line.rs` and `explanation.rs`, and describe it in
@@ -20,7 +20,7 @@ mod refusals;
 mod ring;
 pub mod text;
 
-pub use allowance::{Allowance, CLIENTS_MAX, HeldBack, LINES_MAX, WINDOW};
+pub use allowance::{AT_GREETING, Allowance, FRUITLESS, HeldBack, WINDOW};
 pub use refusals::{REFUSALS_MAX, Refusal, Refusals, TEXT_MAX};
 pub use ring::{ENTRY_MAX, ENTRY_ROOM, Extent, Id, Ring};
 

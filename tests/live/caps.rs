@@ -249,6 +249,70 @@ crate::on_all_engines! {
         }
     }
 
+    fn a_client_whose_mail_goes_nowhere_has_a_bounded_number_of_lines(engine) {
+        let backend = Backend::good(free_address());
+        let text = "[[policy.sender_list]]\nname = \"pests\"\nentries = [\"pest.example\"]\nthen = \"defer\"\n";
+        let text = format!("trusted = [\"127.0.3.3\"]\n{}{text}", pool(&[&backend], ""));
+        let gatepost = Gatepost::start(engine, &text);
+        let from = |number| Client::hello_from(IpAddr::V4(Ipv4Addr::new(127, 0, 3, number)), gatepost.smtp);
+        let (mut pest, mut lazy, mut trusted) = (from(1), from(2), from(3));
+        for round in 0..320 {
+            pest.expect("MAIL FROM:<a@pest.example>", "450");
+            for client in [&mut lazy, &mut trusted] {
+                client.expect("MAIL FROM:<a@sender.example>", "250");
+                client.expect("RSET", "250");
+            }
+            if round == 0 {
+                let first = pest.send("a@sender.example", &["b@example.net"], "Subject: x\r\n\r\nx\r\n");
+                assert!(first.starts_with("250"), "{first}");
+            }
+        }
+        // A message that gets somewhere has its line after all that.
+        let last = pest.send("a@sender.example", &["b@example.net"], "Subject: x\r\n\r\nx\r\n");
+        assert!(last.starts_with("250"), "{last}");
+        drop((pest, lazy, trusted));
+        gatepost.process.signal("TERM");
+        gatepost.log_line(&["client=127.0.3.1", "verdict=none", "held_back=20"]);
+        gatepost.log_line(&["client=127.0.3.2", "verdict=none", "held_back=20"]);
+        let log = gatepost.log();
+        let lines = |client: &str| log.matches(&format!("client={client} ")).count();
+        assert_eq!(lines("127.0.3.1"), 300 + 2 + 1, "{log}");
+        assert_eq!(lines("127.0.3.2"), 300 + 1);
+        assert_eq!(lines("127.0.3.3"), 320);
+        assert_eq!(log.matches("verdict=accept").count(), 2);
+    }
+
+    fn a_session_that_goes_on_after_its_rate_is_over_ends(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[policy.client_rate]\nmessages = 1\nper = \"1h\"\n";
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + policy));
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        client.expect("RSET", "250");
+        for _ in 1..20 {
+            client.expect("MAIL FROM:<a@sender.example>", "450 4.7.1");
+        }
+        client.expect("MAIL FROM:<a@sender.example>", "421 4.7.0 Too much mail");
+        assert_eq!(client.rest(), "");
+
+        let policy = "[policy.client_rate]\nrecipients = 1\nper = \"1h\"\n";
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + policy));
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        client.expect("RCPT TO:<b@example.net>", "250");
+        // What goes on beside a recipient costs the message nothing.
+        for _ in 0..30 {
+            client.expect("RCPT TO:<c@example.net>", "450 4.7.1");
+        }
+        client.expect("DATA", "354");
+        client.expect("Subject: x\r\n\r\nx\r\n.", "250");
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        for _ in 1..20 {
+            client.expect("RCPT TO:<c@example.net>", "450 4.7.1");
+        }
+        client.expect("RCPT TO:<c@example.net>", "421 4.7.0 Too much mail");
+    }
+
     fn refused_connections_take_no_place_of_their_network(engine) {
         let backend = Backend::good(free_address());
         let policy = "[policy.client_rate]\nsessions = 2\n[policy.prefix_rate]\nsessions = 5\n";
