@@ -10,6 +10,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -36,6 +37,13 @@ fn register<T: AsFd + AsRawFd>(fd: T, interest: Interest) -> io::Result<AsyncFd<
     // SAFETY: `T` is `Rc<Socket>` or `OwnedFd`: both own the descriptor for as long as they live, and name the same
     // one all the time.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+/// Wakes the task once the reactor has been looked at. A wake from within the task would not do: tokio polls a task that
+/// wakes itself some sixty times in a row.
+pub(super) fn wake_later(cx: &mut Context<'_>) {
+    // Its first poll leaves the waker with the runtime, and there is no second.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// A stream's part of this engine.

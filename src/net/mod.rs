@@ -11,6 +11,8 @@
 //! - A read is never lost: `recv` goes on where a dropped `recv` left off. Deadlines shut the socket down.
 //! - One read and at most one write in flight for each stream.
 //! - A send is tried at once, without waiting, and waits only for what the peer doesn't take.
+//! - A session whose input is always ready waits all the same after its budget of octets, and other tasks and events
+//!   come first then.
 //! - A waiting session owns no buffer, and what waits unread for a session has a limit.
 //! - A descriptor is closed when the last operation on it is over, and the peer sees that at once.
 //!
@@ -24,6 +26,7 @@
 #![allow(unsafe_code)]
 
 mod affinity;
+mod budget;
 mod buffer;
 mod clock;
 mod compute;

@@ -1,6 +1,7 @@
 //! A connection: receive, send, a deadline, and the ways to end it.
 
 use super::{
+    budget::Budget,
     buffer::Chunk,
     clock::now,
     deadline::{Expiry, Wait},
@@ -32,6 +33,7 @@ pub struct Stream {
     /// Received, and given back by [`Stream::unread`]: comes before all else.
     unread: Option<Box<Chunk>>,
     peer: SocketAddr,
+    budget: Budget,
     /// There once it speaks TLS.
     pub(super) tls: Option<Box<Tls>>,
 }
@@ -59,6 +61,22 @@ impl Transport {
             Transport::Ring(io) => io.poll_recv(cx),
         }
     }
+
+    /// The same once what other tasks and the kernel have is handled: the task is polled again then.
+    fn poll_recv_later(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+        match self {
+            Transport::Epoll(_) => {
+                epoll::wake_later(cx);
+                Poll::Pending
+            }
+            Transport::Uring(io) => io.poll_recv_anew(cx),
+            // The executor runs a task that wakes itself after the next look at the kernel.
+            Transport::Ring(_) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
 }
 
 impl Stream {
@@ -73,6 +91,7 @@ impl Stream {
             },
             unread: None,
             peer,
+            budget: Budget::default(),
             tls: None,
         }
     }
@@ -144,10 +163,19 @@ impl Stream {
 
     /// What came over the wire: first what was given back, then what is received.
     fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
-        match self.unread.take() {
-            Some(chunk) => Poll::Ready(Ok(Some(*chunk))),
-            None => self.io.poll_recv(cx),
+        if let Some(chunk) = self.unread.take() {
+            return Poll::Ready(Ok(Some(*chunk)));
         }
+        let received = match self.budget.is_spent() {
+            false => self.io.poll_recv(cx),
+            true => self.io.poll_recv_later(cx),
+        };
+        match &received {
+            Poll::Pending => self.budget.renew(),
+            Poll::Ready(Ok(Some(chunk))) => self.budget.charge(chunk.len()),
+            Poll::Ready(_) => {}
+        }
+        received
     }
 
     /// Gives bytes back that were received and belong to another reader: the next `recv` gives them again. For what
@@ -327,6 +355,7 @@ impl Stream {
             io,
             peer,
             unread,
+            budget,
             tls,
         } = self;
         let io = match io {
@@ -340,6 +369,7 @@ impl Stream {
                 io,
                 peer,
                 unread,
+                budget,
                 tls,
             }),
         }

@@ -176,6 +176,15 @@ impl Transport {
         }
     }
 
+    /// The same by way of the ring, whatever is there: other tasks run until the ring has been looked at.
+    pub(super) fn poll_recv_anew(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Chunk>>> {
+        self.more = false;
+        self.poll_recv(cx)
+    }
+
     /// Waits until the socket can be written to, or has failed.
     pub(super) async fn writable(&mut self) -> io::Result<()> {
         let done = submit_poll(Rc::clone(&self.socket), libc::POLLOUT).await;

@@ -1,4 +1,8 @@
 //! The tasks of one worker, run in the order in which they were woken.
+//!
+//! A task that is woken while it runs has mostly done that itself, to give way to others. It runs again in the next batch, after the
+//! look at the kernel that comes before it: alone in the queue it would otherwise have the whole batch, and what it
+//! gave way to could not even be seen.
 
 use super::wake::{Remote, TaskId};
 use crate::net::panics::count_panic;
@@ -24,7 +28,7 @@ struct Slot {
     task: Option<Task>,
     /// The how manieth task of this slot it is.
     generation: u16,
-    /// Is it in `ready`?
+    /// Is it in `ready` or in `later`?
     queued: bool,
     /// When it ran last, as [`Table::span`] counts.
     span: u32,
@@ -35,6 +39,10 @@ struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: VecDeque<u32>,
+    /// The one that runs.
+    running: Option<u32>,
+    /// Woken while they ran: ready in the next batch.
+    later: Vec<u32>,
     /// Goes up with each [`Executor::take_moved`].
     span: u32,
     /// Tasks that ran since then and are not over.
@@ -43,8 +51,12 @@ struct Table {
 
 impl Table {
     fn queue(&mut self, slot: u32) {
-        if !std::mem::replace(&mut self.slots[slot as usize].queued, true) {
-            self.ready.push_back(slot);
+        if std::mem::replace(&mut self.slots[slot as usize].queued, true) {
+            return;
+        }
+        match self.running == Some(slot) {
+            false => self.ready.push_back(slot),
+            true => self.later.push(slot),
         }
     }
 }
@@ -99,7 +111,8 @@ impl Executor {
 
     /// Is no task ready?
     pub(super) fn is_idle(&self) -> bool {
-        self.table.borrow().ready.is_empty()
+        let table = self.table.borrow();
+        table.ready.is_empty() && table.later.is_empty()
     }
 
     /// How many tasks have run since this was asked last and are still alive.
@@ -109,8 +122,13 @@ impl Executor {
         std::mem::take(&mut table.moved)
     }
 
-    /// Runs what is ready, also what becomes ready by that, but no more than `limit` times.
+    /// Runs what is ready, also what becomes ready by that, but no more than `limit` times, and no task that is woken while
+    /// it runs a second time.
     pub(super) fn run(&self, limit: usize) {
+        {
+            let Table { ready, later, .. } = &mut *self.table.borrow_mut();
+            ready.extend(later.drain(..));
+        }
         for _ in 0..limit {
             let mut table = self.table.borrow_mut();
             let Some(slot) = table.ready.pop_front() else {
@@ -130,15 +148,19 @@ impl Executor {
                 slot,
             };
             table.moved += usize::from(moves);
+            table.running = Some(slot);
             drop(table);
             let waker = id.waker();
             let poll = task.as_mut().poll(&mut Context::from_waker(&waker));
             if poll == Poll::Pending {
-                self.table.borrow_mut().slots[slot as usize].task = Some(task);
+                let table = &mut *self.table.borrow_mut();
+                table.running = None;
+                table.slots[slot as usize].task = Some(task);
                 continue;
             }
             bury(task);
             let mut table = self.table.borrow_mut();
+            table.running = None;
             // It was counted: its last run is of this span.
             table.moved -= 1;
             let place = &mut table.slots[slot as usize];
@@ -219,4 +241,36 @@ pub(super) fn wake_here(id: TaskId) -> bool {
         _ => false,
     })
     .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    #[test]
+    fn a_task_that_wakes_itself_runs_once_a_batch() {
+        let tasks = Executor::new().expect("there are descriptors");
+        let _here = enter(&tasks);
+        let polls = Rc::new(Cell::new((0, 0)));
+        let counted = Rc::clone(&polls);
+        tasks.spawn(poll_fn(move |cx| {
+            let (greedy, other) = counted.get();
+            counted.set((greedy + 1, other));
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }));
+        let counted = Rc::clone(&polls);
+        tasks.spawn(poll_fn(move |_| {
+            let (greedy, other) = counted.get();
+            counted.set((greedy, other + 1));
+            Poll::Ready(())
+        }));
+        tasks.run(100);
+        assert_eq!(polls.get(), (1, 1));
+        assert!(!tasks.is_idle());
+        tasks.run(100);
+        assert_eq!(polls.get(), (2, 1));
+        tasks.end();
+    }
 }

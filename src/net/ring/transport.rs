@@ -36,9 +36,6 @@ const UNREAD_MAX: usize = 32 * 1024;
 /// Octets of a chunk that is cheaper to copy than to keep.
 const SMALL: usize = 1024;
 
-/// Direct calls in a row, at most: half a MiB, some 100 µs.
-const BULK_CALLS: u32 = 16;
-
 /// A stream's part of this engine.
 pub(in crate::net) struct Transport {
     /// Taken by the drop and by `into_socket` alone.
@@ -60,8 +57,8 @@ struct State {
     /// How the input ended: 0, or an error of the kernel.
     end: Option<i32>,
     armed: Option<Armed>,
-    /// The peer sends in bulk: so many direct calls since the session waited last.
-    bulk: Option<u32>,
+    /// The peer sends in bulk.
+    bulk: bool,
     reader: Option<Waker>,
 }
 
@@ -128,7 +125,7 @@ impl Operation for Inbox {
             (end, _) => state.end = Some(-end),
         }
         if state.unread > UNREAD_MAX {
-            state.bulk.get_or_insert(0);
+            state.bulk = true;
             state.cancel(io);
         }
         if let Some(reader) = state.reader.take() {
@@ -180,24 +177,15 @@ impl Transport {
             }
             None => {}
         }
-        if let (None, Some(calls)) = (&state.armed, &mut state.bulk) {
-            *calls += 1;
-            if *calls > BULK_CALLS {
-                // The others come first now.
-                *calls = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if let Some(received) = self.recv_bulk() {
-                if !matches!(&received, Ok(Some(chunk)) if chunk.len() >= buffers::SIZE) {
-                    state.bulk = None;
-                }
-                return Poll::Ready(received);
-            }
-            *calls = 0;
+        if state.armed.is_none()
+            && state.bulk
+            && let Some(received) = self.recv_bulk()
+        {
+            state.bulk = matches!(&received, Ok(Some(chunk)) if chunk.len() >= buffers::SIZE);
+            return Poll::Ready(received);
         }
         if state.armed.is_none() {
-            state.armed = Some(self.arm(state.bulk.is_some()));
+            state.armed = Some(self.arm(state.bulk));
         }
         state.reader = Some(cx.waker().clone());
         Poll::Pending

@@ -355,3 +355,41 @@ fn a_busy_task_lets_the_others_live() {
         stop.set(true);
     });
 }
+
+/// A session whose input is always ready receives no more than its budget, and what else may fill a poll or two, before
+/// another one hears of what came for it.
+#[test]
+// INV-TURN
+fn input_that_is_always_ready_keeps_to_its_budget() {
+    on_each_engine(|| async {
+        const OCTETS_MAX: usize = 64 << 20;
+        let mut listener = listen();
+        let mut peer = std::net::TcpStream::connect(listener.address()).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let (mut flooded, _) = listener.accept().await.unwrap().unwrap();
+        flooded.set_deadline(soon());
+        let (mut client, mut other) = pair().await;
+        let heard = Rc::new(Cell::new(false));
+        let hears = Rc::clone(&heard);
+        spawn(async move {
+            recv_exact(&mut other, 1).await;
+            hears.set(true);
+        });
+        let piece = vec![7; 1 << 20];
+        // The peer fills what the reader has made room for, so there is always more, whatever the time that passes.
+        let mut read_on = async || {
+            let _ = std::io::Write::write(&mut peer, &piece);
+            flooded.recv().await.unwrap().unwrap().len()
+        };
+        let mut got = 0;
+        while got < 4 << 20 {
+            got += read_on().await;
+        }
+        client.send(vec![1]).await.0.unwrap();
+        got = 0;
+        while !heard.get() && got < OCTETS_MAX {
+            got += read_on().await;
+        }
+        assert!(got <= 4 * budget::OCTETS, "{got} octets came first");
+    });
+}

@@ -262,6 +262,10 @@ impl Server {
                 out.extend_from_slice(b"250 2.0.0 Ok: ");
                 push_decimal(self.transfer.size, out);
                 out.extend_from_slice(b" octets\r\n");
+                // RFC 3030 §2 lets a chunk be empty; only one that is the last does anything.
+                if self.transfer.size == 0 {
+                    self.count_junk(out);
+                }
             }
         }
         None
