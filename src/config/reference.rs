@@ -27,7 +27,8 @@ or with `KB`, `MB`, `GB` for powers of 1000. An *address* is `192.0.2.1:25` or `
 `shadow_config` in the folder of the file that names them.
 
 The key `then` of a check says what happens on a match: `reject` refuses for good (5xx), `defer` refuses for now (4xx),
-`close` refuses and closes the connection, `accept` refuses nothing and ends the lists or rules of its kind
+`close` refuses and closes the connection (421, so that a mail server tries again, for early talk 554; `reply = \"521 5.7.1 …\"` refuses
+for good), `accept` refuses nothing and ends the lists or rules of its kind
 ([what it means where](policy.md#what-accept-means)), and `score`
 adds the check's `score` to the message's score and goes on. `greylist`, for what is judged at RCPT or before, asks the greylist
 whatever the score: it refuses for now (451 at RCPT) what comes for the first time (`policy.greylist`). The other words refuse

@@ -209,9 +209,6 @@ impl<'a> Builder<'a> {
             check.wants(&mut wants, false);
             check.wants(&mut of_welcome, true);
         }
-        if !of_welcome.reads_lists {
-            of_welcome.lists.clear();
-        }
         let config = self.config;
         let reject = self.threshold("reject_score", config.reject_score, Then::Reject);
         let quarantine = self.threshold(

@@ -21,7 +21,7 @@ pub struct RuleMistake {
 }
 
 impl RuleMistake {
-    fn of(key: &'static str, mistake: Mistake) -> RuleMistake {
+    pub(super) fn of(key: &'static str, mistake: Mistake) -> RuleMistake {
         RuleMistake {
             key,
             span: Some(mistake.start..mistake.start + mistake.width),

@@ -194,17 +194,17 @@ fn mistakes(rule: &config::Rule, environment: &Environment<'_>) -> Vec<(bool, Ru
             .into_iter()
             .map(|mistake| (false, mistake))
             .collect(),
-        Ok(condition) => match condition.when.constant() {
-            None => Vec::new(),
-            Some(value) => vec![(
-                true,
-                RuleMistake {
-                    key: "when",
-                    span: None,
-                    message: format!("the condition is always {value}"),
-                    hint: None,
-                },
-            )],
-        },
+        Ok(condition) => {
+            let constant = condition.when.constant().map(|value| RuleMistake {
+                key: "when",
+                span: None,
+                message: format!("the condition is always {value}"),
+                hint: None,
+            });
+            let shared = condition.when.shared_account().cloned();
+            let shared = shared.map(|mistake| RuleMistake::of("when", mistake));
+            let warnings = constant.into_iter().chain(shared);
+            warnings.map(|mistake| (true, mistake)).collect()
+        }
     }
 }

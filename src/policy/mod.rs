@@ -9,12 +9,17 @@
 //!
 //! # Which clients a check is for
 //!
-//! - **Stranger checks** (client lists, early talk, HELO rules and lists, sender lists) are not for clients
-//!   that are trusted or have authenticated, nor for the rest of the session of a client that a client list
-//!   has accepted.
+//! - **Stranger checks** (client lists, early talk, HELO rules and lists, sender lists, what the DNS says of client, sender
+//!   and message, the greylist) are not for clients that are trusted or have authenticated, nor for the rest of the session
+//!   of a client that a client list has accepted.
 //! - **Rates and relay control** are not for clients that are trusted or have authenticated. A list's
 //!   `accept` never opens the relay and never lifts a rate.
-//! - **Message checks** (the proxy's own rules, recipient lists, header rules) apply to every client.
+//! - **Message checks** (the proxy's own rules, recipient lists, header rules, rules with conditions) apply to every client.
+//!   What rules can read differs. Nothing is asked elsewhere about a client that is known, and the lists in the DNS are not
+//!   asked about one that a client list has accepted: they are the word of others about a client, and the operator's own
+//!   list comes before it, as `permit` of Postfix's postscreen comes before its tests. A condition that can't do without is
+//!   unknown, and its rule does nothing. What else the DNS says is told of an accepted client (it may be a forwarder), and
+//!   rules read it: they may be about the sender or the message.
 //!
 //! A client that authenticates, or that a proxy names with a login, was a stranger until then. What only strangers answer
 //! for is taken back: its hits go, and their scores with them. And it must get that far: where AUTH is offered or XCLIENT

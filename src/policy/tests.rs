@@ -41,10 +41,10 @@ fn of_a_client_that_a_list_accepts_only_what_is_told_is_asked() {
     };
     let told = "8.8.8.8.in-addr.arpa b.example";
     assert_eq!(asked("8.8.8.8", ""), told);
-    let rule = "rule = [{ name = 'r', when = 'dnsbl.score > 1.0', then = 'reject', at = 'rcpt' }]";
+    let rule = "rule = [{ name = 'r', when = 'helo_domain == \"no_name\"', then = 'reject', at = 'rcpt' }]";
     assert_eq!(
         asked("8.8.8.8", rule),
-        "8.8.8.8.bl.example 8.8.8.8.in-addr.arpa b.example"
+        "8.8.8.8.in-addr.arpa b.example mx.a.example mx.a.example"
     );
     let of_strangers = asked("8.8.8.9", "");
     assert!(
@@ -52,6 +52,49 @@ fn of_a_client_that_a_list_accepts_only_what_is_told_is_asked() {
         "{of_strangers}"
     );
     assert!(of_strangers.contains("mx.a.example"), "{of_strangers}");
+}
+
+/// As `permit` in the access list of Postfix's postscreen: no test comes after it.
+#[test]
+fn a_client_that_a_list_accepts_meets_no_rule_about_lists_in_the_dns() {
+    for when in [
+        "dnsbl.score >= 3.0",
+        "dnsbl_hits > 0",
+        "dnsbl_hits == 0",
+        "has(dnsbl.zone)",
+        "dnsbl.zones.size() < 9",
+    ] {
+        for at in ["connect", "rcpt"] {
+            let told = |client: &str| {
+                let mut rig = rig(&format!(
+                    "dnsbl = [{{ zone = 'bl.example', score = 3.0 }}]
+                    client_list = [{{ name = 'good', entries = ['8.8.8.8'], then = 'accept' }}]
+                    rule = [{{ name = 'r', when = '{when}', then = 'close', at = '{at}' }}]"
+                ));
+                let facts = Facts {
+                    client: ip(client),
+                    ..stranger()
+                };
+                let _ = rig.ask(At::Connect, &facts);
+                let listed = ["8", "9"].map(|last| format!("A {last}.8.8.8.bl.example"));
+                let lines = listed.each_ref().map(|name| (&**name, "127.0.0.2"));
+                let lines = match when {
+                    "dnsbl_hits == 0" => &[][..],
+                    _ => &lines,
+                };
+                let told = rig.judge_with(&facts, lines);
+                let points = [At::Greeting, At::Answers].into_iter();
+                let mut waits = points.map(|at| rig.policy.waits(0, at, &rig.inquiry));
+                (told, waits.any(|waits| waits))
+            };
+            assert_eq!(told("8.8.8.8"), ("accept".into(), false), "{when} at {at}");
+            let (closed, waits) = told("8.8.8.9");
+            assert!(
+                closed.starts_with("close") && waits,
+                "{when} at {at}: {closed}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -36,8 +36,6 @@ pub(super) struct Wants {
     /// The lists, in the order of the configuration, without those that are off; and whether a list is asked for its text
     /// as well.
     pub lists: Vec<(Arc<Watched>, bool)>,
-    /// Whether something reads what they say.
-    pub reads_lists: bool,
     /// The names of the client's address.
     pub reverse: Want,
     /// Whether the name in HELO exists.

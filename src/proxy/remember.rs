@@ -34,8 +34,11 @@ pub(super) fn outcome(session: &Session, transaction: &Transaction, outcome: Out
 }
 
 impl Session {
-    /// Whether the client has waited for a greeting before, so that it need not again.
+    /// Whether the client has waited for a greeting before, so that it need not again; or early talk isn't held against it.
     pub fn is_spared_the_wait(&self) -> bool {
+        if self.peer.judgement.is_welcome() {
+            return true;
+        }
         let (pass, shared) = (self.greeting_pass(), &self.current.shared);
         let keys = self.peer.ticket.as_ref().map(SessionTicket::keys);
         pass > 0 && shared.has_waited(keys, self.peer.address, self.unix_seconds())

@@ -230,7 +230,7 @@ impl Site {
     }
 
     /// Where a recipient of this domain goes, and whether the domain is ours. A domain that only `*` matches,
-    /// or none, is not: only clients that may relay get that far.
+    /// or no route, is not: only clients that may relay get that far.
     #[must_use]
     pub fn route(&self, domain: &[u8]) -> (Option<Route>, bool) {
         let routes = self.backends.routes();
@@ -239,10 +239,10 @@ impl Site {
         }
         match routes.find_ours(domain) {
             Some(route) => (Some(*route), true),
-            None => (
-                routes.find(domain).or(routes.of_postmaster()).copied(),
-                false,
-            ),
+            None => {
+                let others = routes.find(domain).copied();
+                (others.or_else(|| routes.of_others()), false)
+            }
         }
     }
 

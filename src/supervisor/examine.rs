@@ -228,6 +228,14 @@ mod tests {
             "{early:?}"
         );
         assert_eq!(rule("'helo == \"a\"'"), [""; 0]);
+        let shared = rule("'tls && rate_window(auth.account, 2, \"1d\")'");
+        assert_eq!(
+            shared,
+            [
+                "t.toml:8:28: `auth.account` may be empty: all mail without it would be counted together; write \
+                 `has(auth.account) && …` before it, or add to the key what is always there"
+            ]
+        );
     }
 
     #[test]

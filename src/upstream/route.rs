@@ -26,6 +26,11 @@ pub struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteId(pub u32);
 
+impl RouteId {
+    /// Of no route in the file.
+    pub const NONE: RouteId = RouteId(u32::MAX);
+}
+
 /// All routes.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
@@ -95,6 +100,16 @@ impl RouteTable {
         (!any).then_some(found)
     }
 
+    /// Where mail for a domain that no route matches goes: to the pool of the first route of the file. What that route says
+    /// of its own domains, its list of recipients and its profile, does not hold for others.
+    #[must_use]
+    pub fn of_others(&self) -> Option<Route> {
+        self.first.map(|first| Route {
+            id: RouteId::NONE,
+            ..first
+        })
+    }
+
     /// The route of `<Postmaster>`, which has no domain (RFC 5321 §4.5.1): the first of the file.
     #[must_use]
     pub fn of_postmaster(&self) -> Option<&Route> {
@@ -146,6 +161,15 @@ mod tests {
             assert_eq!((found.id.0, found.pool.0), (route, route * 10), "{name}");
         }
         assert_eq!(table.of_postmaster().map(|r| r.id.0), Some(0));
+    }
+
+    #[test]
+    fn other_domains_have_the_pool_of_the_first_route_and_nothing_else_of_it() {
+        let table = table(&[&["example.net"], &["example.org"]]);
+        assert_eq!(table.find(b"other.example"), None);
+        let others = table.of_others().expect("there is a first route");
+        assert_eq!((others.id, others.pool), (RouteId::NONE, PoolId(0)));
+        assert_eq!(RouteTable::default().of_others(), None);
     }
 
     #[test]

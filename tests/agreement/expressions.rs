@@ -349,6 +349,7 @@ fn ours(expression: &Expression, world: &World) -> Option<bool> {
         facts: &facts,
         shared: &NOTHING,
         score: world.score,
+        welcome: false,
         fields: &Fields::default(),
     };
     match expression.judge(&subject, &NoRates) {

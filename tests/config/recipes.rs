@@ -18,17 +18,21 @@ const RECIPES: &[Recipe] = &[
          9.113.0.203.dnsbl.example.net A 127.0.0.10
          7.113.0.203.bl.example.org A 127.0.0.2
          7.113.0.203.dnsbl.example.net A 127.0.0.10
-         7.113.0.203.list.dnswl.example A 127.0.9.2",
+         7.113.0.203.list.dnswl.example A 127.0.9.2
+         5.2.0.192.bl.example.org A 127.0.0.2
+         5.2.0.192.dnsbl.example.net A 127.0.0.10",
         &[
             (
                 "--client 203.0.113.9 --from a@a.example",
-                "421 4.7.0 Closing the connection (rule.listed)",
+                "521 5.7.1 Service unavailable; client 203.0.113.9 blocked using bl.example.org (rule.listed)",
             ),
             ("--client 203.0.113.7 --from a@a.example", "accept"),
             ("--client 192.0.2.2 --from a@a.example", "accept"),
+            // `permit` comes before every test.
+            ("--client 192.0.2.5 --from a@a.example", "accept"),
             (
                 "--client 198.51.100.2 --from a@a.example",
-                "(client_list.denied)",
+                "521 5.7.1 Your address is on our list (client_list.denied)",
             ),
         ],
     ),

@@ -154,6 +154,50 @@ fn pools_and_routes() {
 }
 
 #[test]
+fn mail_of_known_clients_to_other_domains_has_a_route() {
+    let of_star = "add a `[[route]]` with domains = [\"*\"] and the pool that sends mail to the rest of the world";
+    let told = |what: &str| {
+        format!(
+            "no route has `*`: what {what} may send to other domains goes to the pool \"mta\", because the first route has it"
+        )
+    };
+    let listener =
+        "[[listener]]\nname = \"own\"\naddress = [\"127.0.0.1:2587\"]\nrole = \"submission\"\n";
+    let trusted = "trusted = [\"10.20.0.0/16\"]\n";
+    let star = "[[route]]\ndomains = [\"*\"]\npool = \"mta\"\n";
+    one(
+        &with(listener),
+        "\"mta\"",
+        &told("clients of the listener \"own\""),
+        of_star,
+    );
+    one(
+        &format!("{trusted}{}", with("")),
+        "\"mta\"",
+        &told("clients in `trusted`"),
+        of_star,
+    );
+    for quiet in [
+        with(""),
+        with(&format!("{listener}{star}")),
+        format!("trusted = [\"127.0.0.0/8\", \"::1\"]\n{}", with("")),
+    ] {
+        let found = problems(&quiet);
+        assert!(found.is_empty(), "{quiet}\n{found:?}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("recipients");
+    fs::write(&file, "bob@example.net\n").expect("written");
+    let list = format!("{{ file = \"{}\" }}", file.display());
+    one(
+        &with(&format!("{star}recipients = {list}\n")),
+        &list,
+        "`*` is in this route, so mail of your own clients to any other domain is refused, unless the file has the recipient",
+        "give `*` a `[[route]]` of its own, without `recipients`",
+    );
+}
+
+#[test]
 fn checks_of_the_policy() {
     let header = |more: &str| {
         with(&format!(

@@ -58,6 +58,7 @@ crate::on_all_engines! {
             "[policy.rdns]\nnone = \"reject\"\n[policy.sender_domain]\nno_name = \"reject\"\n\
              [policy.helo_domain]\nno_name = \"reject\"\n[policy.spf]\nnone = \"reject\"\n\
              [[policy.dnsbl]]\nzone = \"bl.test\"\ntest_entries = false\n\
+             [[policy.rule]]\nname = \"listed\"\nwhen = \"dnsbl.score >= 3.0\"\nthen = \"close\"\nat = \"connect\"\n\
              [[policy.client_list]]\nname = \"good\"\nentries = [\"127.0.0.8\"]\nthen = \"accept\"\n\
              [[policy.client_list]]\nname = \"bad\"\nentries = [\"127.0.0.7\"]\n"));
         // Those that looked whether it listens came before this one.

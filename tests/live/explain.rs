@@ -14,7 +14,7 @@ const CONFIG: &str = "hostname = \"edge.example\"\ntrusted = [\"198.51.100.0/24\
     [[listener]]\nname = \"strict\"\naddress = [\"127.0.0.1:2526\"]\n\
     [listener.policy]\nreject_score = 1.0\n\
     [[pool]]\nname = \"cluster\"\nbackends = [\"127.0.0.1:2600\"]\n\
-    [[route]]\ndomains = [\"example.net\"]\npool = \"cluster\"\nrecipients = \"accept\"\n\
+    [[route]]\ndomains = [\"example.net\", \"*\"]\npool = \"cluster\"\nrecipients = \"accept\"\n\
     [policy]\nreject_score = 8.0\n\
     [policy.rdns]\nunconfirmed = 1.0\n[policy.spf]\nfail = \"reject\"\nsoftfail = 2.0\ntemperror = \"defer\"\n\
     [[policy.dnsbl]]\nzone = \"{key}.bl.example\"\nkey = { env = \"EXPLAIN_KEY\" }\nthen = \"reject\"\n\

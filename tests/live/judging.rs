@@ -6,7 +6,7 @@ use crate::{
     delivery::pool,
     harness::{Gatepost, free_address},
 };
-use std::fs;
+use std::{fs, time::Duration};
 
 fn with_policy(engine: &str, backend: &Backend, policy: &str) -> Gatepost {
     Gatepost::start(engine, &(pool(&[backend], "") + policy))
@@ -177,6 +177,17 @@ crate::on_all_engines! {
         assert!(patient.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
     }
 
+    fn a_client_that_a_list_accepts_waits_for_no_greeting(engine) {
+        let backend = Backend::good(free_address());
+        let config = pool(&[&backend], "") + "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\ngreeting_delay = \"59s\"\n\
+             [[policy.client_list]]\nname = \"good\"\nentries = [\"127.0.0.8\"]\nthen = \"accept\"\n";
+        let gatepost = Gatepost::start(engine, &config);
+        let mut stranger = Client::silent_from([127, 0, 0, 9].into(), gatepost.smtp);
+        let mut good = Client::silent_from([127, 0, 0, 8].into(), gatepost.smtp);
+        assert!(good.reply().starts_with("220 "));
+        assert!(!stranger.hears(Duration::from_millis(1)), "it came before, and waits still");
+    }
+
     fn who_talks_past_ehlo_is_judged(engine) {
         let backend = Backend::good(free_address());
         let gatepost = with_policy(engine, &backend, "");
@@ -222,7 +233,7 @@ crate::on_all_engines! {
             (gatepost.metric("gatepost_sessions_open", "") == 0.0).then_some(())
         });
         let mut client = Client::hello(gatepost.smtp);
-        std::thread::sleep(std::time::Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_millis(1500));
         client.expect("NOOP", "250");
     }
 

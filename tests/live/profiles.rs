@@ -87,6 +87,32 @@ crate::on_all_engines! {
         assert_eq!(backend.messages().len(), 1);
     }
 
+    fn no_tenant_decides_about_mail_of_known_clients_to_other_domains(engine) {
+        let backend = Backend::good(free_address());
+        let folder = tempfile::tempdir().expect("a folder");
+        let list = folder.path().join("recipients");
+        std::fs::write(&list, "bob@acme.example\n").expect("written");
+        let text = format!(
+            "trusted = [\"127.0.0.0/8\"]\n[[pool]]\nname = \"cluster\"\nbackends = [\"{}\"]\n\
+             [[route]]\ndomains = [\"acme.example\"]\npool = \"cluster\"\nprofile = \"acme\"\nrecipients = {{ file = \"{}\" }}\n\
+             [[route]]\ndomains = [\"example.net\"]\npool = \"cluster\"\nrecipients = \"accept\"\n\
+             [[profile]]\nname = \"acme\"\n[[profile.policy.rule]]\nname = \"mine\"\nwhen = 'sender.local == \"odd\"'\nthen = \"reject\"\n",
+            backend.address,
+            list.display()
+        );
+        let gatepost = Gatepost::start(engine, &text);
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("MAIL FROM:<odd@example.net>", "250");
+        client.expect("RCPT TO:<bob@acme.example>", "550 5.7.1");
+        client.expect("RSET", "250");
+        let reply = client.send("odd@example.net", &["x@other.example", "y@third.example"], "x\r\n");
+        assert!(reply.starts_with("250"), "{reply}");
+        assert_eq!(backend.messages()[0].rcpt.len(), 2);
+        client.expect("MAIL FROM:<a@example.net>", "250");
+        client.expect("RCPT TO:<nobody@acme.example>", "550 5.1.1");
+        client.expect("RCPT TO:<postmaster>", "250");
+    }
+
     fn a_class_of_clients_has_its_own(engine) {
         let backend = Backend::good(free_address());
         let more = format!(

@@ -2,10 +2,12 @@
 
 use crate::{
     config::{
-        Backend, Config, Pool, PoolTls, Protocol, document::Document, entry, nearest::nearest,
+        Backend, ClientCertificates, Config, Pool, PoolTls, Protocol, Role, Route, RouteRecipients,
+        document::Document, entry, nearest::nearest,
     },
     smtp::domain::address_to_ascii,
 };
+use ipnet::IpNet;
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
@@ -24,6 +26,7 @@ pub fn check(config: &Config, at: &mut Document) {
         tls(i, pool, at);
     }
     routes(config, at);
+    others(config, at);
     unused(config, at);
 }
 
@@ -266,6 +269,51 @@ fn routes(config: &Config, at: &mut Document) {
             }
         }
     }
+}
+
+/// Where mail goes that known clients send to other domains than ours.
+fn others(config: &Config, at: &mut Document) {
+    let has_star = |route: &&Route| route.domains.iter().any(|domain| domain == "*");
+    let mut routes = config.route.iter();
+    if let Some(i) = routes.position(|route| has_star(&route)) {
+        if let RouteRecipients::Listed(_) = config.route[i].recipients {
+            let message = "`*` is in this route, so mail of your own clients to any other domain is refused, unless the file has \
+                           the recipient";
+            let hint = "give `*` a `[[route]]` of its own, without `recipients`";
+            let path = format!("route[{i}].recipients");
+            at.warning(&path, message.into(), hint.to_string());
+        }
+        return;
+    }
+    let Some(first) = config.route.first().filter(|first| !first.pool.is_empty()) else {
+        return;
+    };
+    let Some(which) = takes_mail_for_others(config) else {
+        return;
+    };
+    let message = format!(
+        "no route has `*`: what {which} may send to other domains goes to the pool \"{}\", because the first route has it",
+        first.pool
+    );
+    let hint = "add a `[[route]]` with domains = [\"*\"] and the pool that sends mail to the rest of the world";
+    at.warning("route[0].pool", message, hint.to_string());
+}
+
+/// Whose mail to other domains is taken, by what the file says; trusted programs on this machine alone don't count.
+fn takes_mail_for_others(config: &Config) -> Option<String> {
+    let listeners = config.listener.iter();
+    let mut listeners = listeners.filter(|listener| {
+        let asks = listener.client_certificates != ClientCertificates::Off;
+        let certified = asks && !listener.client_trusted.is_empty();
+        certified || !listener.auth.is_empty() || listener.role == Role::Submission
+    });
+    if let Some(listener) = listeners.next() {
+        return Some(format!("clients of the listener \"{}\"", listener.name));
+    }
+    // One that has every client is an error by itself.
+    let is_foreign = |net: &IpNet| !net.network().is_loopback() && net.prefix_len() > 0;
+    let trusts = !config.trusted_files.is_empty() || config.trusted.iter().any(is_foreign);
+    trusts.then(|| "clients in `trusted`".into())
 }
 
 /// The key at `path` names a pool that there is not.

@@ -196,7 +196,9 @@ pool       = "mta"
 recipients = "verify""#))]
 pub struct Route {
     /// `example.net` is that domain, `.example.org` every domain below it, `*` every other domain. `*` does not make a
-    /// domain ours: it says where mail goes that trusted clients send to the rest of the world.
+    /// domain ours: it says where mail goes that clients that are trusted or have logged in send to the rest of the world.
+    /// Without a `*`, such mail goes to the pool of the first route of the file, whose `profile` and list of `recipients` do
+    /// not hold for it.
     #[schemars(extend("x-default" = "required"))]
     pub domains: Vec<String>,
     /// Files with more domains for this route, one on each line; `#` starts a comment. Read again at a reload.

@@ -48,7 +48,7 @@ pub struct Listener {
     pub sessions_max: u32,
     /// Wait this long before the greeting is sent. Programs that only send spam often talk before they are greeted;
     /// `policy.early_talk` says what happens to them. A few seconds are enough; they delay every client but the trusted
-    /// ones.
+    /// ones and those that a `client_list` accepts.
     pub greeting_delay: Time,
     /// For how long a client (IPv6: a /64) that has waited `greeting_delay` and did not talk is spared that wait, also by the
     /// other listeners. 0s: it waits each time.
@@ -72,7 +72,7 @@ pub struct Listener {
     #[serde(deserialize_with = "networks")]
     pub xforward_from: Vec<IpNet>,
     /// Mechanisms of AUTH (RFC 4954), offered in this order; with none, AUTH is off. An authenticated client may send
-    /// to any domain. The SCRAM mechanisms need a source that is a `file`.
+    /// to any domain: a `[[route]]` for `*` says which pool gets that. The SCRAM mechanisms need a source that is a `file`.
     pub auth: Vec<AuthMechanism>,
     /// The name of the `[[credentials]]` table that checks passwords and tokens.
     #[schemars(extend("x-default" = "the only `[[credentials]]` table"))]

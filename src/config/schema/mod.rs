@@ -93,7 +93,8 @@ pub struct Config {
     /// few connections to each backend open and shares them between all clients: a connection is taken only when a
     /// message is ready to be sent.
     pub pool: Vec<Pool>,
-    /// Which pool gets the mail for which recipient domains; there may be several routes. Their order does not matter:
+    /// Which pool gets the mail for which recipient domains; there may be several routes. Which of them
+    /// a domain has does not depend on their order:
     /// a full domain wins over `.below`, a longer `.below` over a shorter one, and `*` comes last. The domains named
     /// here are our own: an `mx` listener accepts mail for them from any client.
     pub route: Vec<Route>,

@@ -56,8 +56,10 @@ pub struct Policy {
     pub rate_table: u32,
     /// Lists of client addresses, looked at when a client connects, in this order. The first list that holds the
     /// address decides; after a list with `then = "score"`, or in shadow mode, the next one is looked at too. `accept`
-    /// also exempts the client from early talk, HELO rules, HELO lists and sender lists in its session, but not from
-    /// rates and relay control. Trusted clients are not looked up.
+    /// also exempts the client for its session from what is for strangers: `greeting_delay` and early talk, HELO rules and
+    /// lists, sender lists, the greylist, and all checks of what the DNS says. Lists in the DNS are not asked about it, so that
+    /// rules that read `dnsbl` do nothing. It keeps its rates, may not relay, and other rules, header rules and recipient
+    /// lists are for it as for every client. Trusted clients are not looked up.
     pub client_list: Vec<List>,
     /// Lists of HELO names, looked at after HELO or EHLO, in this order; the first that holds the name decides.
     /// `accept` also exempts the name from the rules of `policy.helo`.
@@ -69,7 +71,8 @@ pub struct Policy {
     /// search in these lists; it does not allow relaying.
     pub recipient_list: Vec<List>,
     /// Limits on the sessions and rates of one client address (IPv6: of one /64). A rate allows its whole number at
-    /// once; what was used comes back evenly over `per`, and what was refused does not count. 0: no limit. Trusted
+    /// once; what was used comes back evenly over `per`. What the limit itself refuses does not count; what something else refuses
+    /// afterwards does. 0: no limit. Trusted
     /// clients have no limits. Listeners with the same `client_rate` and `prefix_rate` count together, others apart.
     pub client_rate: Rate,
     /// The same limits for all clients of one network: an IPv4 /24, an IPv6 /48.
@@ -225,7 +228,7 @@ pub struct List {
 }
 
 /// Limits of one key (an address, a prefix, a domain). 0 is no limit. A limit is what may come at once, and what is
-/// earned again in `per`; what was refused does not count. Trusted clients have no limits.
+/// earned again in `per`; what the limit itself refuses does not count. Trusted clients have no limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-example" = r#"[policy.client_rate]

@@ -164,15 +164,14 @@ impl Check for Lists {
     }
 
     fn wants(&self, wants: &mut Wants, welcome: bool) {
+        if welcome {
+            // The list that let the client in has the last word about it, for rules as well.
+            return;
+        }
         for list in &self.lists {
             let refuses = matches!(list.rule.what, What::Defer | What::Reject | What::Close);
             let says_why = !list.own_reply && refuses;
             wants.lists.push((Arc::clone(&list.list), says_why));
-            if welcome {
-                // Only rules may read it then.
-                continue;
-            }
-            wants.reads_lists = true;
             wants.waits |= 1 << list.at as u16;
             if wants_signatures(list.list.zone()) {
                 wants.need_dmarc();

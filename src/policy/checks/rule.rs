@@ -152,13 +152,15 @@ impl Check for Rules {
         &self.stages
     }
 
-    fn wants(&self, wants: &mut Wants, _: bool) {
+    fn wants(&self, wants: &mut Wants, welcome: bool) {
         for point in &self.points {
-            for need in point.rules.iter().flat_map(|one| &one.condition.needs) {
+            let needs = point.rules.iter().flat_map(|one| &one.condition.needs);
+            // The lists in the DNS are not asked about a client that one of ours has let in.
+            for need in needs.filter(|need| !welcome || **need != Need::Dnsbl) {
                 match need {
                     Need::ReverseDns => wants.reverse = Want::Decides,
                     // They are asked as `policy.dnsbl` says.
-                    Need::Dnsbl => wants.reads_lists = true,
+                    Need::Dnsbl => {}
                     Need::HeloDomain => wants.helo = true,
                     Need::SenderDomain => wants.sender = true,
                     Need::Spf => wants.spf = Want::Decides,
@@ -210,6 +212,7 @@ impl Check for Rules {
                     facts,
                     shared,
                     score: say.score(),
+                    welcome: say.is_welcome(),
                     fields,
                 };
                 if one.look(&subject, shared, say) {

@@ -44,11 +44,15 @@ pub fn rdns_generic<'f>(subject: &'f Subject<'f>) -> Result<bool, Missing> {
     Ok(names(subject)?.look_generic(subject.facts.client))
 }
 
-/// The lists that have answered; unknown where none did, though some were asked.
+/// The lists that have answered; unknown where none did, though some were asked, and where one of our own lists has let the
+/// client in, for they are not asked then.
 fn answered<'f>(
     subject: &Subject<'f>,
 ) -> Result<impl Iterator<Item = (&'f Zone, &'f Listing)>, Missing> {
     let inquiry = inquiry(subject)?;
+    if subject.welcome || inquiry.is_of_welcome() {
+        return Err(Missing::NotAsked);
+    }
     let mut silence = None;
     for (_, listing) in inquiry.listings() {
         let why = match listing {

@@ -23,6 +23,7 @@
 //! [`STEPS_MAX`] items together; patterns (32 of 256 KiB at most) take linear time, are compiled at
 //! the start, and look at the first 64 KiB of a text.
 
+mod accounts;
 mod answers;
 mod check;
 mod code;
@@ -77,6 +78,7 @@ pub struct Expression {
     reads: Box<[u16]>,
     headers: Box<[Box<str>]>,
     stage: At,
+    shared: Option<Mistake>,
 }
 
 impl Expression {
@@ -100,6 +102,7 @@ impl Expression {
                     reads: checker.reads.into_iter().collect(),
                     headers: checker.headers.into_iter().collect(),
                     stage: checker.stage,
+                    shared: accounts::shared(&tree),
                 })
             }
             _ => {
@@ -119,6 +122,12 @@ impl Expression {
     #[must_use]
     pub fn constant(&self) -> Option<bool> {
         self.constant
+    }
+
+    /// An account of a rate that is shared by all that lack what is counted. Worth a warning.
+    #[must_use]
+    pub fn shared_account(&self) -> Option<&Mistake> {
+        self.shared.as_ref()
     }
 
     /// The facts that it reads.

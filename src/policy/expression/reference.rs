@@ -26,7 +26,8 @@ octet. `helo == \"mx.bücher.example\"` is true of `MX.xn--bcher-kva.example` to
 An *optional* fact that isn't there reads as an empty text; `has(NAME)` tells the two apart. A fact from a look-up may be
 *unknown*. Then `a && b` is still false where either is false, `a || b` still true where either is true; a condition that
 comes to nothing else is unknown, and its rule does nothing. The log says which fact it was. About clients that are trusted
-or have logged in nothing is looked up.
+or have logged in nothing is looked up, and lists in the DNS are not asked about those that a `client_list` accepts: what a rule
+needs of it is unknown.
 
 A rule is judged before the first recipient, or where the last of its facts becomes known; `at` makes it earlier. In a
 reply `{NAME}` stands for a fact's value: printable ASCII alone, 128 characters at most; `unknown` where there is none.

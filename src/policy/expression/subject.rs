@@ -48,6 +48,8 @@ pub struct Subject<'a> {
     pub shared: &'a Shared,
     /// The score up to now.
     pub score: f64,
+    /// A client list has accepted the client.
+    pub welcome: bool,
     /// The header fields that the rule names.
     pub fields: &'a Fields,
 }

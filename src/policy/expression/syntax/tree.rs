@@ -107,6 +107,21 @@ impl Tree {
             _ => None,
         }
     }
+
+    /// What it is made of, in the order of the text.
+    pub fn parts(&self) -> impl Iterator<Item = &Tree> {
+        let (one, many): (Option<&Tree>, &[Tree]) = match &self.node {
+            Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Text(_) | Node::Name(_) => {
+                (None, &[])
+            }
+            Node::Select(of, _) | Node::Not(of) | Node::Negative(of) => (Some(of), &[]),
+            Node::Call(call) => (call.target.as_deref(), &call.arguments),
+            Node::List(parts) | Node::And(parts) | Node::Or(parts) => (None, parts),
+            Node::Binary(_, parts) => (None, &**parts),
+            Node::Choice(parts) => (None, &**parts),
+        };
+        one.into_iter().chain(many)
+    }
 }
 
 /// With all parentheses, operators first: how the tests compare trees.

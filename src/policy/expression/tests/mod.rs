@@ -73,6 +73,7 @@ impl Known {
             facts: &facts,
             shared: &self.shared,
             score: self.score,
+            welcome: false,
             fields: &fields,
         })
     }

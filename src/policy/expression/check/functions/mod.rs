@@ -94,18 +94,21 @@ functions! {
          day). It is a token bucket: `n` may come at once, and what was used comes back evenly over `per`, so that up to \
          twice `n` pass in one `per`. Charges \
          only where it is evaluated: write what narrows it down before it (`… && rate(…)`). The key is a text, an \
-         address (IPv6: its /64), a number, or a list of up to four of them. What is refused is not charged.",
+         address (IPv6: its /64), a number, or a list of up to four of them. Where it is true it charges nothing. What it has charged \
+         stays, also where something refuses later: another check, the list of recipients, a backend. An optional fact that \
+         isn't there is an empty text, and all that lack it share one account: write `has(auth.account) && …` before it, or \
+         `sender != \"\" && …`.",
         "rate([client.address, sender.domain], 100, \"1h\")";
     "rate_window", Free("key, n: int, per: duration") 3..=3 => "bool", Connect, rate::rate_window:
         "As `rate`, with a sliding window: never more than `n` (10,000 at most) in any time as long as `per`. What was \
          used comes back once `per` is over, a third of it later at the latest.",
-        "rate_window(auth.account, 500, \"1d\")";
+        "has(auth.account) && rate_window(auth.account, 500, \"1d\")";
     "leases", Free("key, n: int, ttl: duration") 3..=3 => "bool", Connect, rate::leases:
         "Takes a lease for the key, and is true where `n` are taken already: how many there may be at once. A rule that is \
          judged at connect or at HELO takes it for the session, any other for the transaction; once, however often the rule is \
          judged. It is given back at the end of that, or taken away after `ttl` (a second to a day; it may be up to \
          twice as long): write a `ttl` that is longer than a message takes. A session holds 64 at most.",
-        "leases(sender.domain, 20, \"10m\")";
+        "sender != \"\" && leases(sender.domain, 20, \"10m\")";
     "duration", Free("text: string") 1..=1 => "duration", Connect, lists::duration:
         "A time span in `d`, `h`, `m`, `s` and `ms`.", "rate(helo, 5, duration(\"1h30m\"))";
     "under", Both("domain, parent: string") 2..=2 => "bool", Connect, text::under:
