@@ -126,7 +126,7 @@ pub struct Facts<'a> {
     pub recipients: usize,
     /// Octets of the message: as declared up to [`At::Rcpt`], as counted at [`At::Body`].
     pub size: u64,
-    /// The header section as it came, with or without the empty line ([`At::Body`] only).
+    /// The header section as it came, with or without the empty line (from [`At::Header`] on).
     pub header: &'a [u8],
     /// Its fields, where the caller has found them already.
     pub fields: Option<&'a Index<'a>>,

@@ -163,16 +163,17 @@ impl Rig {
         )
     }
 
+    /// Of a message that has come whole: its header, then all of it.
     pub fn body(&mut self, header: &str) -> String {
-        let size = header.len() as u64;
-        self.ask(
-            At::Body,
-            &Facts {
-                header: header.as_bytes(),
-                size,
-                ..stranger()
-            },
-        )
+        let facts = Facts {
+            header: header.as_bytes(),
+            size: header.len() as u64,
+            ..stranger()
+        };
+        match self.ask(At::Header, &facts) {
+            refused if refused.contains(' ') => refused,
+            _ => self.ask(At::Body, &facts),
+        }
     }
 
     /// The hits, as `name deed(detail)`, those in shadow in brackets.

@@ -70,6 +70,7 @@ crate::on_all_engines! {
             + &rule("loud", "header(\"X-Loud\") != \"\"", "score = 5.0")
             + &rule("louder", "header(\"X-Louder\") != \"\"", "score = 9.0")
             + &rule("watched", "true", "then = \"quarantine\"\nmode = \"shadow\"")
+            + "[[policy.header]]\nname = \"prize\"\nfield = \"Subject\"\npattern = \"you have won\"\nthen = \"quarantine\"\n"
             + &rule("large", "message.size > 400000 && sender.local == \"large\"", "then = \"quarantine\"")
             + "[[route]]\ndomains = [\"other.example\"]\npool = \"cluster\"\nrecipients = \"accept\"\n";
         let gatepost = Gatepost::start(engine, &(pool(&[&own], "") + &rules));
@@ -89,22 +90,25 @@ crate::on_all_engines! {
         assert!(client.send(FROM, TO, "X-Loud: 1\r\n\r\nx\r\n").starts_with("250"));
         assert!(client.send(FROM, TO, &long("X-Loud: 1\r\n")).starts_with("250"));
         assert!(client.send("bad@sender.example", TO, &long("X-Y: 1\r\n")).starts_with("250"));
-        assert_eq!(counts(), (1, 4));
+        // And by a header rule.
+        assert!(client.send(FROM, TO, &long("Subject: You have won\r\n")).starts_with("250"));
+        assert_eq!(counts(), (1, 5));
         gatepost.log_line(&["verdict=quarantine", "check=quarantine_score"]);
+        gatepost.log_line(&["verdict=quarantine", "check=header.prize"]);
         // What refuses wins; what turns out when most of it is on its way elsewhere is refused.
         assert!(client.send("bad@sender.example", TO, "X-Louder: 1\r\n\r\nx\r\n").starts_with("550 5.7.1"));
         assert!(client.send("large@sender.example", TO, &long("X-Y: 1\r\n")).starts_with("550 5.7.1 Message refused: too large"));
-        assert_eq!(counts(), (1, 4));
+        assert_eq!(counts(), (1, 5));
         // What that pool's backend says is what the client hears, and is not held against the recipient elsewhere.
         let gone = &["gone@other.example"];
         assert!(client.send("bad@sender.example", gone, "x\r\n").starts_with("550 5.1.1"));
         assert!(client.send(FROM, gone, "x\r\n").starts_with("250"));
-        assert_eq!(counts(), (2, 4));
+        assert_eq!(counts(), (2, 5));
         other.stop();
         assert!(client.send("bad@sender.example", TO, "x\r\n").starts_with("45"));
         assert_eq!(own.messages().len(), 2, "never to the own pool instead");
         gatepost.log_line(&["verdict=defer", "bad@sender.example"]);
-        assert_eq!(gatepost.metric("gatepost_messages_total", "verdict=\"quarantined\""), 4.0);
+        assert_eq!(gatepost.metric("gatepost_messages_total", "verdict=\"quarantined\""), 5.0);
     }
 
     // INV-250

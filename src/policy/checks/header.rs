@@ -203,7 +203,8 @@ impl Check for Header {
     }
 
     fn stages(&self) -> &[At] {
-        &[At::Body]
+        // Before a message that streams is on its way to a pool.
+        &[At::Header]
     }
 
     fn whom(&self) -> Whom {
@@ -211,6 +212,10 @@ impl Check for Header {
     }
 
     fn look(&self, _: At, facts: &Facts<'_>, _: &Shared, say: &mut Say<'_>) {
+        // Of a section that is too long to be kept nothing is known, least of all that a field is missing.
+        if facts.header.is_empty() && facts.breaches.header_size {
+            return;
+        }
         let found = LINES.with_borrow_mut(|lines| {
             let found = match facts.fields {
                 Some(index) => self.found(index.fields(), lines),
@@ -314,7 +319,7 @@ mod tests {
             b"Date: now\r\nSubject: hello\r\nSubject: very\xff\r\n CHEAP\r\n  pills \xff\r\n";
         assert_eq!(
             rig.ask(
-                At::Body,
+                At::Header,
                 &Facts {
                     header,
                     ..stranger()
@@ -366,6 +371,33 @@ mod tests {
         let long = "x".repeat(DECODED_MAX);
         let long = format!("Subject: =?utf-8?Q?{long}win_a_prize?=\r\n");
         assert_eq!(rig.body(&long), "accept", "beyond what is decoded");
+    }
+
+    #[test]
+    fn they_decide_before_a_message_streams() {
+        let mut rig = rig("quarantine.pool = 'suspicious'
+            header_size.mode = 'off'
+            [[header]]
+            name = 'prize'
+            field = 'Subject'
+            pattern = 'prize'
+            then = 'quarantine'
+            [[header]]
+            name = 'nodate'
+            field = 'Date'
+            when = 'absent'");
+        let facts = |header| Facts {
+            header,
+            streams: true,
+            ..stranger()
+        };
+        let dated = facts(b"Date: now\r\nSubject: a prize\r\n");
+        assert_eq!(rig.ask(At::Header, &dated), "quarantine");
+        let told = rig.ask(At::Header, &facts(b"Subject: x\r\n"));
+        assert!(told.starts_with("reject 550"), "{told}");
+        let mut endless = facts(b"");
+        endless.breaches.header_size = true;
+        assert_eq!(rig.ask(At::Header, &endless), "accept", "nothing is known");
     }
 
     #[test]
