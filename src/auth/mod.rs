@@ -18,6 +18,7 @@ mod attempt;
 mod cache;
 pub mod edit;
 mod exchange;
+mod hashing;
 mod identity;
 mod levels;
 mod names;

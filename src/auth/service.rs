@@ -6,36 +6,30 @@
 //! dropped uncalled is an answer too: the source couldn't be asked.
 
 use super::{
-    Account, Attempt, Outcome,
+    Account, Attempt, Credential, Outcome,
     accounts::Accounts,
     cache::{Cache, JudgesBy},
+    hashing::{Asker, Hashing},
     remote::{Owned, Remote},
-    throttle::{Limits, Throttle},
+    throttle::{Limits, Throttle, network},
 };
 use crate::{
     config::{Config, CredentialSource, Credentials},
     smtp::Tick,
     state::{Moment, Section, Snapshot},
-    threads::Threads,
 };
 use std::{
-    io,
     net::IpAddr,
     pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    thread,
     time::Duration,
 };
 
 /// Questions to remote sources at once, all of them together.
 const ASKED_MAX: u32 = 4096;
-/// Passwords that wait for a thread at most. Each job holds the memory of one hash.
-const HASHES_WAITING_MAX: usize = 256;
-/// Threads for hashes at most.
-const HASHING_MAX: usize = 4;
 
 /// Where an answer goes.
 pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
@@ -66,7 +60,7 @@ struct Source {
 struct Lasting {
     throttle: Throttle,
     cache: Cache,
-    hashing: OnceLock<Threads>,
+    hashing: OnceLock<Hashing>,
     spawn: OnceLock<Box<dyn Fn(Task) + Send + Sync>>,
     generations: AtomicU64,
     asked: AtomicU32,
@@ -133,7 +127,7 @@ impl Service {
         }
         let files = sources.iter().any(|s| matches!(s.kind, Kind::File(_)));
         if problems.is_empty() && files && lasting.hashing.get().is_none() {
-            match hashing() {
+            match Hashing::start() {
                 // Two configurations are never built at once.
                 Ok(threads) => drop(lasting.hashing.set(threads)),
                 Err(why) => problems.push(format!("no thread to check passwords: {why}")),
@@ -224,9 +218,10 @@ impl Service {
         };
         match source.kind.clone() {
             Kind::File(accounts) => {
+                let asker = self.asker(&attempt, now);
                 let job = move || answered(accounts.check(&attempt), Duration::MAX);
                 // A job that isn't taken is dropped, and its reply with it.
-                let _ = self.lasting.hashing.get().map(|threads| threads.run(job));
+                let _ = self.lasting.hashing.get().map(|at| at.run(asker, job));
             }
             Kind::Remote(remote) => {
                 let asked = Asked(Arc::clone(&self.lasting));
@@ -239,6 +234,20 @@ impl Service {
                     }));
                 }
             }
+        }
+    }
+
+    /// Whose share of the hashes an attempt takes.
+    fn asker(&self, attempt: &Attempt, now: Tick) -> Asker {
+        let user = match &attempt.credential {
+            Credential::Password { user, .. } => Some(user),
+            Credential::Token { user, .. } => user.as_ref(),
+        };
+        let user = user.map(|user| super::names::folded(user));
+        let throttle = &self.lasting.throttle;
+        match throttle.known_pair(attempt.client, user.as_deref(), now) {
+            Some((network, account)) => Asker::Known(network, account),
+            None => Asker::Stranger(network(attempt.client)),
         }
     }
 
@@ -296,13 +305,6 @@ impl Service {
         let accounts = self.accounts(id)?;
         accounts.find(user).map(|entry| entry.account.clone())
     }
-}
-
-/// Half as many threads as there are cores, so that guessers can't have all of them.
-fn hashing() -> io::Result<Threads> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let count = cores.div_ceil(2).min(HASHING_MAX);
-    Threads::start("auth", count, HASHES_WAITING_MAX)
 }
 
 /// What is wrong with the files that the credential sources of a configuration name: the key, and why.

@@ -77,7 +77,7 @@ impl Default for Throttle {
 }
 
 /// An IPv6 client has all of its network: its first 64 bits count.
-fn network(client: IpAddr) -> IpAddr {
+pub(super) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
         v4 => v4,
@@ -106,6 +106,16 @@ impl Throttle {
         self.accounts.restore(secret, section("auth.accounts"), now);
         self.pairs.restore(secret, section("auth.pairs"), now);
         self.known.restore(secret, section("auth.known"), now);
+    }
+
+    /// The client's network and the account, where the two have worked together lately.
+    pub fn known_pair(
+        &self,
+        client: IpAddr,
+        account: Option<&str>,
+        now: Tick,
+    ) -> Option<(IpAddr, String)> {
+        self.known(network(client), account, now)
     }
 
     /// The pair, where it has worked lately.
