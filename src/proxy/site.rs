@@ -235,7 +235,7 @@ impl Site {
     pub fn route(&self, domain: &[u8]) -> (Option<Route>, bool) {
         let routes = self.backends.routes();
         if domain.is_empty() {
-            return (routes.of_postmaster().copied(), true);
+            return (routes.of_others(), true);
         }
         match routes.find_ours(domain) {
             Some(route) => (Some(*route), true),

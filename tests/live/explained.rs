@@ -58,6 +58,8 @@ const DNS: &str =
     "takes a DNS server (tests/live/lookups.rs, tests/live/authentic.rs, policy/checks)";
 
 const EHLO: &str = "EHLO client.example";
+/// After another message.
+const AGAIN: &str = "MAIL FROM:<second@sender.example>";
 const MAIL: &str = "MAIL FROM:<a@sender.example>";
 const RCPT: &str = "RCPT TO:<b@example.net>";
 
@@ -148,8 +150,9 @@ const CASES: &[Case] = &[
     ("paths", "550 5.7.1 Recipient refused", &[EHLO, MAIL, "RCPT TO:<bad@example.net>"], "rcpt <bad@example.net>"),
     ("paths", "450 4.7.1 Recipient refused for now", &[EHLO, MAIL, "RCPT TO:<odd@example.net>"], "rcpt <odd@example.net>"),
     ("paths", "450 4.7.1 Relaying denied", &[EHLO, MAIL, "RCPT TO:<x@other.example>"], "rcpt <x@other.example>"),
-    ("rate", "450 4.7.1 Too much mail", &[EHLO, MAIL, "RSET", "MAIL FROM:<second@sender.example>"], "(client_rate)"),
-    ("rate-hard", "550 5.7.1 Too much mail", &[EHLO, MAIL, "RSET", "MAIL FROM:<second@sender.example>"], "(client_rate)"),
+    ("rate", "450 4.7.1 Too much mail", &[EHLO, MAIL, "RSET", AGAIN], "(client_rate)"),
+    ("rate", "421 4.7.0 Too much mail from you", &[EHLO, MAIL, "RSET", AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN], "(client_rate)"),
+    ("rate-hard", "550 5.7.1 Too much mail", &[EHLO, MAIL, "RSET", AGAIN], "(client_rate)"),
     ("header", "550 5.7.1 Message refused for what", &[EHLO, MAIL, RCPT, "DATA", "@X-Bad: x\r\n\r\n", "."], "check=header.bad"),
     ("header", "451 4.7.1 Message refused for now for what", &[EHLO, MAIL, RCPT, "DATA", "@X-Odd: x\r\n\r\n", "."], "check=header.odd"),
     ("rules", "550 5.7.1 Message refused by a rule", &[EHLO, MAIL, RCPT, "DATA", "@X-Bad: x\r\n\r\n", "."], "check=rule.bad"),

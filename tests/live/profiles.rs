@@ -59,10 +59,10 @@ crate::on_all_engines! {
     fn a_refused_recipient_leaves_nothing_on_the_message(engine) {
         let dns = ScriptedDns::start(|_, _| Some(Said::no_name()));
         let backend = Backend::good(free_address());
-        let config = pool(&[&backend], "") + &dns.config("") +
+        let config = "[[route]]\ndomains = [\"lost.example\"]\npool = \"cluster\"\nrecipients = \"accept\"\nprofile = \"lost\"\n".to_string()
+            + &pool(&[&backend], "") + &dns.config("") +
             "[policy]\nreject_score = 50.0\n\
              [[policy.rule]]\nname = \"heavy\"\nwhen = 'recipient.local == \"heavy\"'\nscore = 99.0\ntag = \"heavy\"\n\
-             [[route]]\ndomains = [\"lost.example\"]\npool = \"cluster\"\nrecipients = \"accept\"\nprofile = \"lost\"\n\
              [[profile]]\nname = \"lost\"\n\
              [[profile.policy.rule]]\nname = \"unknown\"\nwhen = 'spf == \"none\"'\nthen = \"discard\"\ntag = \"lost\"\n\
              [[profile.policy.rule]]\nname = \"gone\"\nwhen = 'recipient.local == \"gone\"'\nthen = \"reject\"\n\
@@ -81,10 +81,16 @@ crate::on_all_engines! {
         assert_eq!(backend.messages().len(), 1);
         let line = gatepost.log_line(&["b@example.net", "verdict=accept"]);
         assert!(!line.contains("tag="), "{line}");
+        // `<Postmaster>` is nobody's tenant.
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        client.expect("RCPT TO:<Postmaster>", "250");
+        client.expect("DATA", "354");
+        client.expect("Subject: x\r\n\r\nx\r\n.", "250");
+        assert_eq!(backend.messages().len(), 2);
         // That tenant's own is discarded.
         assert!(client.send(FROM, &["b@lost.example"], LOUD).starts_with("250"));
         gatepost.log_line(&["b@lost.example", "verdict=discard"]);
-        assert_eq!(backend.messages().len(), 1);
+        assert_eq!(backend.messages().len(), 2);
     }
 
     fn no_tenant_decides_about_mail_of_known_clients_to_other_domains(engine) {
