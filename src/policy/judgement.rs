@@ -36,6 +36,8 @@ struct Rare {
     /// Leases of its rules. No more than [`LEASES_MAX`].
     held: Vec<Held>,
     marks: Marks,
+    /// The score of [`At::Rcpt`] and the strangers' part of it, without the present recipient.
+    before_recipient: [f64; 2],
 }
 
 /// A flag of [`Judgement`]: a client list has accepted the client.
@@ -54,8 +56,6 @@ pub struct Judgement {
     scores: [f64; At::COUNT],
     /// The part of the scores for which only strangers answer.
     of_strangers: [f64; At::COUNT],
-    /// Both at [`At::Rcpt`], without the present recipient.
-    before_recipient: [f64; 2],
     /// Something has matched since all of this was last empty. Most messages leave it false, and cost nothing to clear.
     has_matched: bool,
     flags: u8,
@@ -182,10 +182,12 @@ impl Judgement {
     /// The latest recipient is refused, by whatever it was: what it has scored and asked for does not count. Its hits stay, for
     /// the log. To be called after [`At::Rcpt`] was judged for it.
     pub fn take_back_recipient(&mut self) {
-        self.set_score_at(At::Rcpt, self.before_recipient);
-        if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
-            marks.take_back_recipient();
+        let mut before = [0.0; 2];
+        if let Some(rare) = self.rare.as_deref_mut() {
+            rare.marks.take_back_recipient();
+            before = rare.before_recipient;
         }
+        self.set_score_at(At::Rcpt, before);
     }
 
     pub(super) fn marks(&mut self) -> &mut Marks {
@@ -212,7 +214,10 @@ impl Judgement {
         }
         if at == At::Rcpt {
             let at = at as usize;
-            self.before_recipient = [self.scores[at], self.of_strangers[at]];
+            let before = [self.scores[at], self.of_strangers[at]];
+            if before != [0.0; 2] || self.rare.is_some() {
+                self.rare.get_or_insert_default().before_recipient = before;
+            }
         }
         if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
             marks.begin(at);
@@ -281,11 +286,11 @@ impl Judgement {
         self.set_hello_is_due(false);
         if self.has_matched {
             self.of_strangers.fill(0.0);
-            self.before_recipient[1] = 0.0;
             self.hits.retain(|hit| !hit.stranger);
         }
-        if let Some(Rare { marks, .. }) = self.rare.as_deref_mut() {
-            marks.acquit();
+        if let Some(rare) = self.rare.as_deref_mut() {
+            rare.marks.acquit();
+            rare.before_recipient[1] = 0.0;
         }
     }
 

@@ -181,7 +181,7 @@ mod tests {
         let mut table = table(&[&["example.net"]]);
         let route = Route {
             id: RouteId(7),
-            ..*table.of_others().expect("one")
+            ..table.of_others().expect("one")
         };
         assert_eq!(table.add("EXAMPLE.net", route), Err(RouteId(0)));
         assert_eq!(table.add(".example.net", route), Ok(()));

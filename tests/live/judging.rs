@@ -121,7 +121,8 @@ crate::on_all_engines! {
     fn a_rejected_stream_leaves_nothing(engine) {
         for extensions in [&["PIPELINING", "8BITMIME"][..], &["PIPELINING", "8BITMIME", "CHUNKING"]] {
             let backend = Backend::start(free_address(), extensions, |_, _| crate::backend::Act::Usual);
-            let policy = "[[policy.header]]\nname = \"bad\"\nfield = \"X-Bad\"\nwhen = \"present\"\n";
+            // What the header says alone is judged before a backend hears of it.
+            let policy = "[[policy.rule]]\nname = \"bad\"\nwhen = 'header(\"X-Bad\") != \"\" && message.size > 1000'\nthen = \"reject\"\n";
             let gatepost = with_policy(engine, &backend, policy);
             let mut client = Client::hello(gatepost.smtp);
             let body = "X-Bad: yes\r\n\r\n".to_string() + &"much of it\r\n".repeat(50_000);
