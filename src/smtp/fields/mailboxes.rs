@@ -69,6 +69,10 @@ enum Token {
 fn tokens(body: &[u8]) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut at = 0;
+    let words_end = words::end(body);
+    let word = |at: usize| words::run_length(body.get(at..words_end)?);
+    // Searched for once where there is none.
+    let mut has_bracket = true;
     while let Some(&octet) = body.get(at) {
         let start = at;
         at += 1;
@@ -85,11 +89,15 @@ fn tokens(body: &[u8]) -> Option<Vec<Token>> {
             b'<' | b'>' | b',' | b';' | b':' | b'@' => Token::Special(octet),
             b'[' if tokens.last() == Some(&Token::Special(b'@')) => {
                 // A literal (RFC 5321 §4.1.3) has colons.
-                let end = memchr::memchr(b']', &body[at..]).map(|end| at + end + 1);
-                at = end.unwrap_or(at);
+                let end = match has_bracket {
+                    true => memchr::memchr(b']', &body[at..]),
+                    false => None,
+                };
+                has_bracket = end.is_some();
+                at = end.map_or(at, |end| at + end + 1);
                 Token::Text(body[start..at].to_vec())
             }
-            _ => match words::run_length(&body[start..]) {
+            _ => match word(start) {
                 Some(length) => {
                     at = start + length;
                     let mut text = Vec::new();
@@ -97,7 +105,10 @@ fn tokens(body: &[u8]) -> Option<Vec<Token>> {
                     Token::Encoded(text)
                 }
                 None => {
-                    while at < body.len() && !ends_text(&body[at..]) {
+                    while at < body.len()
+                        && !b"(\" \t<>,;:@".contains(&body[at])
+                        && word(at).is_none()
+                    {
                         at += 1;
                     }
                     Token::Text(body[start..at].to_vec())
@@ -106,11 +117,6 @@ fn tokens(body: &[u8]) -> Option<Vec<Token>> {
         });
     }
     Some(tokens)
-}
-
-/// Whether something else than text begins here.
-fn ends_text(rest: &[u8]) -> bool {
-    b"(\" \t<>,;:@".contains(&rest[0]) || words::run_length(rest).is_some()
 }
 
 /// Where a quoted string ends whose quote stands before `at`: one past the other quote.

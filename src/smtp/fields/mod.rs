@@ -25,3 +25,69 @@ fn comment_end(text: &[u8], mut at: usize, escapes: bool) -> Option<usize> {
     }
     Some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All of them together take some tenths of a second. A reader that looks at the rest of the text for each piece would take
+    /// minutes.
+    #[test]
+    fn readers_walk_over_hostile_fields_once() {
+        const SIZE: usize = 256 * 1024;
+        let pieces = [
+            " ",
+            "\t\r\n ",
+            "(",
+            "()",
+            "( ",
+            "\\",
+            "\"",
+            "[",
+            "@[",
+            "@[]",
+            "<",
+            "<>",
+            "@",
+            ",",
+            ";",
+            "g:a@b.cc,;",
+            "a@b.cc,",
+            "=?",
+            "?=",
+            "=?a?q?",
+            "=?a?q?x",
+            "=??q?x",
+            "=?a?b?",
+            "=?a?q?= ",
+            "=?utf-8?q?a?= ",
+            ".",
+            "-",
+            "a.",
+            "\u{1}",
+            "\u{e9}",
+        ];
+        let frames = [
+            ("", ""),
+            ("mx.", " y"),
+            ("mx. (", " y"),
+            ("\"", "\""),
+            ("=?a?q?x?= mx.", "()"),
+            ("", "?="),
+        ];
+        for piece in pieces {
+            for (before, after) in frames {
+                let mut body = before.as_bytes().to_vec();
+                while body.len() < SIZE {
+                    body.extend_from_slice(piece.as_bytes());
+                }
+                body.extend_from_slice(after.as_bytes());
+                assert!(!results::claims(&body, b"mx.example.net"), "{piece:?}");
+                let mut decoded = Vec::new();
+                words::decode(&body, &mut decoded);
+                assert!(decoded.len() <= 4 * body.len());
+                let _ = mailboxes::read(&body);
+            }
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub fn has_any(text: &[u8]) -> bool {
 /// that are not part of an encoded word stay as they are, whether they are UTF-8 or not. At most four octets are appended
 /// for each octet of the text.
 pub fn decode(text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
+    let (mut rest, tail) = text.split_at(end(text));
     // The octets of words that follow each other in one charset: a character may lie over the end of a word.
     let mut run: Option<Run> = None;
     while let Some(start) = memchr::memmem::find(rest, b"=?") {
@@ -57,6 +57,13 @@ pub fn decode(text: &[u8], out: &mut Vec<u8>) {
     }
     Run::finish(&mut run, out);
     out.extend_from_slice(rest);
+    out.extend_from_slice(tail);
+}
+
+/// Where the last encoded word of the text can end. Each that begins before is closed, so that none is looked for in vain
+/// up to the end of the text: of thousands that are never closed, each would take a walk over all the rest.
+pub(super) fn end(text: &[u8]) -> usize {
+    memchr::memmem::rfind(text, b"?=").map_or(0, |at| at + 2)
 }
 
 /// How long the run of encoded words is that the text begins with, the white space between them included.
@@ -168,12 +175,13 @@ impl<'a> Word<'a> {
             b'Q' => false,
             _ => return None,
         };
-        let payload_end = memchr::memmem::find(payload, b"?=")?;
         // RFC 2231 §5: a language may follow the charset.
         let name = charset.split(|octet| *octet == b'*').next()?;
         if name.is_empty() {
             return None;
         }
+        // Last, for it is the dear one: what has come this far is a word wherever it ends.
+        let payload_end = memchr::memmem::find(payload, b"?=")?;
         let word = Word {
             charset: Charset::of(name),
             is_base64,
