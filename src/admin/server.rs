@@ -7,10 +7,13 @@ use super::{
 use crate::{
     config::{Admin, AdminListen},
     http::{self, Limits, Listener},
+    log::say,
 };
 use hyper_util::service::TowerToHyperService;
+use nix::unistd::setfsgid;
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat},
+    io::Errno,
     process::geteuid,
 };
 use std::{
@@ -77,17 +80,41 @@ pub fn bind(admin: &Admin, owner: Option<(u32, u32)>) -> io::Result<Vec<(Door, L
 
 /// Listens on a socket in the file system; replaces one that a process left behind.
 fn bind_unix(path: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket()) {
-        if UnixStream::connect(path).is_ok() {
-            let why = "it is in use: is another gatepost running?";
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    if let Ok(about) = fs::symlink_metadata(path)
+        && about.file_type().is_socket()
+    {
+        match connect(path, about.gid()) {
+            Ok(_) => {
+                let why = "it is in use: is another gatepost running?";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+            }
+            Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => {
+                let advice = "remove it if no other gatepost runs";
+                let text = format!("whether it is in use can't be found out ({why}): {advice}");
+                return Err(io::Error::new(why.kind(), text));
+            }
         }
-        fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     hand_over(path, owner)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Connects to a socket, as a member of its group if need be: without CAP_DAC_OVERRIDE, which the unit leaves out, root may not
+/// use one of `process.user` ([`SOCKET_MODE`]), but may take any group (CAP_SETGID).
+fn connect(path: &Path, group: u32) -> io::Result<UnixStream> {
+    let connected = UnixStream::connect(path);
+    if !matches!(&connected, Err(why) if why.kind() == io::ErrorKind::PermissionDenied) {
+        return connected;
+    }
+    // Of this thread alone, and only for its use of files. Where it is not allowed nothing changes.
+    let before = setfsgid(nix::unistd::Gid::from_raw(group));
+    let connected = UnixStream::connect(path);
+    setfsgid(before);
+    connected
 }
 
 /// Gives the socket that was just bound its owner and its mode. What is changed is the file that was looked at, by its
@@ -103,13 +130,23 @@ fn hand_over(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
         let why = "something else has taken its place: others can write in its folder";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
-    if let Some((user, group)) = owner {
-        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-        chownat(&file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
-    }
-    // The kernel has no fchmod for a descriptor that only names a file.
+    // First the mode, which only the owner may set without CAP_FOWNER. The kernel has no fchmod for a descriptor that only
+    // names a file.
     let named = format!("/proc/self/fd/{}", file.as_raw_fd());
-    fs::set_permissions(named, fs::Permissions::from_mode(SOCKET_MODE))
+    fs::set_permissions(named, fs::Permissions::from_mode(SOCKET_MODE))?;
+    let Some((user, group)) = owner else {
+        return Ok(());
+    };
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    match chownat(&file, "", Some(user), Some(group), AtFlags::EMPTY_PATH) {
+        Err(Errno::PERM) => say!(
+            Warn,
+            "{} stays root's, and only root can use it: add CAP_CHOWN to CapabilityBoundingSet in the unit",
+            path.display()
+        ),
+        done => done?,
+    }
+    Ok(())
 }
 
 /// A warning where any host that reaches the address can reload and drain.
@@ -198,6 +235,16 @@ mod tests {
         for left in [path, moved] {
             fs::remove_file(left).expect("ours");
         }
+    }
+
+    #[test]
+    fn a_socket_stays_where_it_is_not_known_that_nothing_listens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("datagrams");
+        let _other = std::os::unix::net::UnixDatagram::bind(&path).expect("bound");
+        let why = bind_unix(&path, None).expect_err("of another kind");
+        assert!(why.to_string().contains("can't be found out"), "{why}");
+        assert!(path.exists());
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::{
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{PermissionsExt, chown},
-            net::UnixDatagram,
+            fs::{MetadataExt, PermissionsExt, chown},
+            net::{UnixDatagram, UnixStream},
         },
     },
     path::{Path, PathBuf},
@@ -34,6 +34,14 @@ fn unit(key: &str) -> &'static str {
     let begin = format!("{key}=");
     let value = UNIT.lines().find_map(|line| line.strip_prefix(&*begin));
     value.unwrap_or_else(|| panic!("the unit has no {key}"))
+}
+
+/// For setpriv: the unit's capabilities without these.
+fn bounding(without: &[&str]) -> String {
+    let names = unit("CapabilityBoundingSet").split(' ');
+    let names = names.filter(|name| !without.contains(name));
+    let words = names.map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()));
+    format!("-all{}", words.collect::<String>())
 }
 
 /// The unit's command with our program in it, and with this file.
@@ -147,11 +155,7 @@ crate::on_all_engines! {
         );
         fs::write(&file, text).expect("written");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("set");
-        let bounding: Vec<String> = unit("CapabilityBoundingSet")
-            .split(' ')
-            .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()))
-            .collect();
-        let bounding = format!("-all,{}", bounding.join(","));
+        let bounding = bounding(&[]);
         let watchdog: u64 = unit("WatchdogSec").parse().expect("seconds");
         let mut running = Running::start(
             Command::new(setpriv).args(["--bounding-set", &bounding, "--no-new-privs"]).args(command(&file))
@@ -171,6 +175,68 @@ crate::on_all_engines! {
         assert!(Client::hello(address).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
         manager.through_its_life(&mut running);
     }
+}
+
+/// The socket is the user's, who may not remove it from root's folder: the next start must find out by itself whether it is
+/// in use, without the right to use it.
+#[test]
+fn the_units_rights_are_enough_for_the_admin_socket() {
+    if !is_root() {
+        return;
+    }
+    let Some(setpriv) = need("setpriv") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("set");
+    let (file, socket) = (
+        folder.path().join("gatepost.toml"),
+        folder.path().join("admin.sock"),
+    );
+    let start = |without: &[&str], errors: &str| {
+        let text = format!(
+            "hostname = \"edge.example\"\nworkers = 1\n[process]\nuser = \"nobody\"\n\
+             [admin]\nlisten = \"unix:{}\"\n[[listener]]\nname = \"mx\"\naddress = [\"{}\"]\n{}[log]\nto = \"off\"\n",
+            socket.display(),
+            free_address(),
+            "[[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.1:2600\"]\n\
+             [[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n",
+        );
+        fs::write(&file, text).expect("written");
+        let errors = fs::File::create(folder.path().join(errors)).expect("made");
+        let mut command = Command::new(&setpriv);
+        command.args(["--bounding-set", &bounding(without), "--no-new-privs"]);
+        command.args(self::command(&file)).stdin(Stdio::null());
+        Running::start(command.stdout(Stdio::null()).stderr(errors))
+    };
+    let said = |errors: &str| fs::read_to_string(folder.path().join(errors)).unwrap_or_default();
+    let serves = |errors: &str, owner: u32| {
+        wait_until("it serves", || {
+            said(errors).contains("no capabilities").then_some(())
+        });
+        let about = fs::metadata(&socket).expect("it is there");
+        let found = (about.uid(), about.gid(), about.mode() & 0o777);
+        assert_eq!(found, (owner, owner, 0o660), "{}", said(errors));
+    };
+    let first = start(&[], "first");
+    serves("first", NOBODY);
+    let mut second = start(&[], "second");
+    assert!(!second.0.wait().expect("a child").success());
+    assert!(
+        said("second").contains("it is in use"),
+        "{}",
+        said("second")
+    );
+    assert!(UnixStream::connect(&socket).is_ok());
+    // Killed, it leaves the socket.
+    drop(first);
+    let third = start(&[], "third");
+    serves("third", NOBODY);
+    drop(third);
+    // A unit from before.
+    let _older = start(&["CAP_CHOWN"], "older");
+    serves("older", 0);
+    assert!(said("older").contains("add CAP_CHOWN"), "{}", said("older"));
 }
 
 /// Whether the installed systemd has this version at least.
