@@ -154,7 +154,8 @@ impl Session {
             self.know(At::Greeting, self.lookups_due()).await;
             answer = self.judge_client(At::Greeting);
         }
-        if matches!(answer, Answer::Accept) && self.server.hello().is_some() {
+        let named = self.server.hello().is_some();
+        if matches!(answer, Answer::Accept) && named && self.peer.postponed.is_none() {
             return self.judge_hello().await;
         }
         answer

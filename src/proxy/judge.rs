@@ -83,9 +83,7 @@ impl Session {
     /// Puts a refusal of a stranger's HELO name or sender off to RCPT, where its listener says so.
     pub fn postpone(&mut self, at: At, answer: Answer) -> Answer {
         match answer {
-            Answer::Refuse(_) | Answer::Close(_)
-                if self.known_as().is_none() && self.delays_refusal() =>
-            {
+            Answer::Refuse(_) | Answer::Close(_) if self.delays_refusal() => {
                 self.put_off(at, answer)
             }
             answer => answer,
@@ -93,10 +91,11 @@ impl Session {
     }
 
     /// Whether the client hears at RCPT of what has just refused it. A limit that is told later is none: until then the session
-    /// holds what the limit is about.
+    /// holds what the limit is about. And what is put off is forgotten where the client is known.
     fn delays_refusal(&self) -> bool {
         let limited = matches!(self.peer.judgement.refusal(), Some((_, HitKind::Limit)));
-        !limited && self.current.site.listeners[self.listener].delays_refusals
+        let delays = self.current.site.listeners[self.listener].delays_refusals;
+        delays && !limited && self.known_as().is_none()
     }
 
     fn put_off(&mut self, at: At, answer: Answer) -> Answer {
@@ -137,7 +136,7 @@ impl Session {
         let at = asked.at;
         let answer = answer_at(at, self.verdict(asked));
         match at {
-            At::Mail | At::Rcpt => self.lose_patience(answer),
+            At::Mail | At::Rcpt => self.lose_patience(at, answer),
             _ => answer,
         }
     }
@@ -145,12 +144,13 @@ impl Session {
     /// Ends a session that goes on after a rate has put it off so often. Postfix counts such a refusal as an error. A message that
     /// has a recipient goes on: what a rate puts off beside it is none of its fault.
     // INV-LIMIT
-    fn lose_patience(&mut self, answer: Answer) -> Answer {
+    fn lose_patience(&mut self, at: At, answer: Answer) -> Answer {
         let limited = matches!(self.peer.judgement.refusal(), Some((_, HitKind::Limit)));
         let transaction = self.transaction.as_deref();
         let is_begun = transaction.is_some_and(|begun| begun.recipients.count() > 0);
         match &answer {
-            Answer::Accept => self.peer.limited = 0,
+            // A sender that is accepted gets nowhere yet.
+            Answer::Accept if at == At::Rcpt => self.peer.limited = 0,
             Answer::Refuse(reply) if limited && reply.is_transient() && !is_begun => {
                 self.peer.limited += 1;
                 if self.peer.limited >= LIMITED_MAX {

@@ -309,6 +309,9 @@ crate::on_all_engines! {
         client.expect("MAIL FROM:<a@sender.example>", "250");
         for _ in 1..20 {
             client.expect("RCPT TO:<c@example.net>", "450 4.7.1");
+            // A sender that is accepted in between gets nowhere either.
+            client.expect("RSET", "250");
+            client.expect("MAIL FROM:<a@sender.example>", "250");
         }
         client.expect("RCPT TO:<c@example.net>", "421 4.7.0 Too much mail");
     }

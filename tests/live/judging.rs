@@ -13,6 +13,24 @@ fn with_policy(engine: &str, backend: &Backend, policy: &str) -> Gatepost {
 }
 
 crate::on_all_engines! {
+    fn a_refusal_of_the_address_outlasts_one_of_the_name(engine) {
+        let backend = Backend::good(free_address());
+        let policy = "[policy]\nlog_rejected = \"delayed\"\n\
+             [[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\nxclient_from = [\"127.0.0.0/8\"]\n\
+             [[policy.client_list]]\nname = \"bad\"\nentries = [\"192.0.2.9\"]\n\
+             [[policy.helo_list]]\nname = \"names\"\nentries = [\"bad.example\"]\n\
+             [[policy.rule]]\nname = \"network\"\nat = \"connect\"\nwhen = 'client.address in cidr(\"198.51.100.0/24\")'\nthen = \"reject\"\n";
+        let gatepost = with_policy(engine, &backend, policy);
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("XCLIENT ADDR=192.0.2.9 HELO=bad.example", "220");
+        client.expect("EHLO filter.example", "250");
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        client.expect("RCPT TO:<b@example.net>", "554 5.7.1");
+        // Nothing of one that is known already waits for a login.
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("XCLIENT ADDR=198.51.100.9 LOGIN=bob", "55");
+    }
+
     fn a_listed_client_is_turned_away_at_connect(engine) {
         let backend = Backend::good(free_address());
         let folder = tempfile::tempdir().expect("a folder");
