@@ -32,7 +32,9 @@ impl Endurance {
         }
         // A tenth one is the first that a limit below ten refuses, an eleventh the first that a limit of ten does.
         let after_round = matches!(message % 10, 0 | 1);
-        kept >= KEEPS_ODD && !after_round && self.closed_at.load(Relaxed) == 0
+        // Where it has closed one, that counts until it has taken more than then.
+        let closed_at = self.closed_at.load(Relaxed);
+        kept >= KEEPS_ODD && !after_round && (closed_at == 0 || kept >= closed_at)
     }
 
     /// The backend has taken this many on one connection.
@@ -75,6 +77,11 @@ mod tests {
         assert!(endurance.keeps(187));
         endurance.has_closed_at(187);
         assert!(endurance.keeps(180) && !endurance.keeps(187) && !endurance.keeps(188));
+        endurance.has_kept(187);
+        assert!(
+            endurance.keeps(188),
+            "it has taken the one that it once didn't"
+        );
         endurance.has_closed_at(21);
         assert!(endurance.keeps(20) && !endurance.keeps(21));
         endurance.has_kept(25);

@@ -268,7 +268,8 @@ impl Lease {
             }
             Err(trouble) => {
                 let broken = self.broke(trouble);
-                if broken.stale {
+                // Also where the body had gone ahead, so that the message is in doubt: the next one must not be.
+                if self.reused && !self.heard && trouble != Trouble::Timeout {
                     let taken = self.conn().taken;
                     self.backend().endurance.has_closed_at(taken + 1);
                 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// does, by which its own share grows.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A pool with no more connections than this is not shared out: a part of so few would be one connection, and a client that
+/// A pool with no more connections than this, by the configuration, is not shared out: a part of so few would be one connection, and a client that
 /// sends several messages at once would wait for itself.
 const SMALL: u32 = 16;
 /// So many times as large a small pool passes for: a third of it is all that there is, a sixth is half.
@@ -41,10 +41,12 @@ fn connections(pool: &Pool) -> (u32, u32) {
 
 /// A claim of this client, where it has not had its share.
 fn enter(pool: &Pool, client: u128, purpose: Purpose) -> Option<Share> {
-    let (connections, leased) = match connections(pool) {
-        (few, leased) if few <= SMALL => (SMALL_PASSES_FOR * few, leased),
-        many => many,
-    };
+    let (mut connections, leased) = connections(pool);
+    // Not by what is left of it in an outage: then one client must not have it all.
+    let limits = pool.backends.iter().map(|b| b.budget.configured());
+    if limits.fold(0, u32::saturating_add) <= SMALL {
+        connections *= SMALL_PASSES_FOR;
+    }
     pool.shares.enter(client, purpose, connections, leased)
 }
 

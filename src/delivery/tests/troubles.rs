@@ -146,6 +146,24 @@ fn a_backend_that_closes_when_it_likes_costs_no_message() {
 }
 
 #[test]
+fn a_backend_that_closes_at_no_round_number_leaves_one_message_in_doubt_at_most() {
+    on_each_engine(|| async {
+        let mut script = Script::offering(&["PIPELINING", "CHUNKING"]);
+        for _ in 0..104 {
+            script = script.on("MAIL", "250 2.1.0 fine\r\n");
+        }
+        let peer = Peer::new(script.on("MAIL", "!close"));
+        let rig = Rig::new(&[&peer]).await;
+        let envelope = envelope(&["joe@example.net"]);
+        for _ in 0..3 * 104 {
+            rig.deliver(&envelope).await;
+        }
+        assert_eq!(rig.count(Counter::Uncertain, &peer), 1);
+        assert_eq!(peer.bodies().len(), 3 * 104 - 1);
+    });
+}
+
+#[test]
 fn a_body_goes_ahead_of_the_replies_only_where_the_connection_will_last() {
     on_each_engine(|| async {
         let peer = Peer::new(Script::offering(&["PIPELINING", "CHUNKING"]));

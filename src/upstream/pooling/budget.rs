@@ -64,6 +64,12 @@ impl Budget {
         self.limit.store(limit, SeqCst);
     }
 
+    /// The limit of the configuration.
+    #[must_use]
+    pub fn configured(&self) -> u32 {
+        self.limit.load(SeqCst)
+    }
+
     /// The limit: the configured one, or the lower one that the backend has shown.
     #[must_use]
     pub fn limit(&self) -> u32 {

@@ -3,7 +3,8 @@
 //!
 //! A client may have a third as many as are free, and half of that for questions; but always one. So one client has a
 //! quarter of a pool at most, and each that comes after it a quarter of what the others have left: however many they are,
-//! the next one finds some. (Switches share the memory of their ports in this way: Choudhury and Hahne, *Dynamic queue
+//! the next one finds some. (A pool of few connections passes for a larger one, see [`crate::upstream`]'s `sharing`: a client
+//! may have all of it. Switches share the memory of their ports in this way: Choudhury and Hahne, *Dynamic queue
 //! length thresholds*, 1998.) It must hold beforehand, for a connection whose message waits for the backend's final reply
 //! can't be taken back.
 //!

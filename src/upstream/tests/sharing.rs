@@ -50,6 +50,22 @@ fn a_message_that_waits_for_its_share_goes_to_the_backends_of_a_reload() {
 }
 
 #[test]
+fn a_pool_that_is_shared_out_stays_so_in_an_outage() {
+    on_each_engine(|| async {
+        let (well, gone) = (Peer::new(), Peer::new());
+        let mut config = config(&[&well, &gone]);
+        config.pool[0].connections = 10;
+        let backends = build(&config);
+        let (pools, pool) = pools(&backends).await;
+        let all = &backends.pool(pool).unwrap().backends;
+        let gone = all.iter().find(|b| b.address() == gone.address).unwrap();
+        gone.health
+            .leave_out(now(), now().after(Duration::from_secs(60)));
+        assert!(whole_share(&pools, pool).await.len() < 5);
+    });
+}
+
+#[test]
 fn a_message_that_can_not_even_wait_for_its_share_is_counted() {
     on_each_engine(|| async {
         let peer = Peer::new();
