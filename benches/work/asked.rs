@@ -1,12 +1,12 @@
 //! A policy of 20 rules that reads the DNS as well, asked about an envelope of which all answers are there.
 
-use super::{judge::settle, text::HEADER};
+use super::judge::{self, settle};
 use gatepost::{
     config,
     dns::{Answer, Answers, Question},
     lookup::Recorded,
     policy::{At, Facts, Inquiry, Judgement, Policy, SessionTicket, Shared},
-    smtp::{Tick, envelope::Path},
+    smtp::Tick,
 };
 use std::{collections::HashMap, fmt::Write, net::IpAddr};
 
@@ -191,14 +191,7 @@ fn facts<'a>(
     now: u64,
 ) -> Facts<'a> {
     Facts {
-        hello: b"mail.client.example",
-        sender: Path::split(b"someone@client.example"),
-        recipient: Some(Path::split(b"somebody.else@ours.example")),
-        recipient_is_ours: true,
-        size: 4096,
-        header: HEADER,
-        keys: Some(ticket.keys()),
         inquiry: Some(inquiry),
-        ..Facts::of(client, Tick(now))
+        ..judge::facts(client, ticket, now)
     }
 }

@@ -69,16 +69,7 @@ impl Judge {
             Some(session) if session.0 == client => session,
             session => session.insert(fresh()),
         };
-        let facts = Facts {
-            hello: b"mail.client.example",
-            sender: Path::split(b"someone@client.example"),
-            recipient: Some(Path::split(b"somebody.else@ours.example")),
-            recipient_is_ours: true,
-            size: 4096,
-            header: HEADER,
-            keys: Some(ticket.keys()),
-            ..Facts::of(client, Tick(self.now))
-        };
+        let facts = facts(client, ticket, self.now);
         for at in points {
             let verdict = self
                 .policy
@@ -112,5 +103,19 @@ pub fn settle(config: &mut config::Policy) {
         if rate.bytes.0 > 0 {
             rate.bytes.0 = u64::from(u32::MAX) << 16;
         }
+    }
+}
+
+/// What is known of the message that is judged.
+pub fn facts(client: IpAddr, ticket: &SessionTicket, now: u64) -> Facts<'_> {
+    Facts {
+        hello: b"mail.client.example",
+        sender: Path::split(b"someone@client.example"),
+        recipient: Some(Path::split(b"somebody.else@ours.example")),
+        recipient_is_ours: true,
+        size: 4096,
+        header: HEADER,
+        keys: Some(ticket.keys()),
+        ..Facts::of(client, Tick(now))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Where the input of a stream is always ready, nothing else would end the poll of its task: a peer that sends faster than
 //! its session works would have the worker for itself. So each stream has a budget, which is full again whenever its
-//! session waits. An ordinary session waits after each few reads and never meets it; it costs an addition a read.
+//! session waits for input of this stream. An ordinary session waits after each few reads and never meets it; it costs an
+//! addition a read. One that relays a large message may meet it though it has waited for the backend, and has one turn more.
 // INV-TURN
 
 /// Octets that may be received without a wait. A session that handles the shortest commands takes some 4 ms for them.
@@ -29,7 +30,7 @@ impl Budget {
         self.spent >= OCTETS as u32
     }
 
-    /// The session waits: the others have their turn.
+    /// The session waits for input: the others have their turn.
     pub(super) fn renew(&mut self) {
         self.spent = 0;
     }

@@ -135,7 +135,7 @@ impl Session {
             Ok(judged) => judged,
             Err(answer) => {
                 match end {
-                    Some(end) => self.judge_for_candidate(&held[..end]).await,
+                    Some(end) => self.judge_for_candidate(&held[..end]),
                     None => self.refuse_for_candidate(),
                 }
                 transaction.refused = Some(answer);

@@ -45,14 +45,14 @@ impl Session {
                 let payload = window.take_bytes();
                 let header = self.header_for_candidate(&payload);
                 let answer = self.commit_held(&mut transaction, payload).await;
-                self.judge_for_candidate(&header).await;
+                self.judge_for_candidate(&header);
                 answer
             }
             Body::Window(window) => {
                 let payload = window.bytes();
                 let answer = self.commit_window(&mut transaction, payload).await;
                 let end = header::end(payload).unwrap_or(payload.len());
-                self.judge_for_candidate(&payload[..end]).await;
+                self.judge_for_candidate(&payload[..end]);
                 answer
             }
             Body::Streaming(stream) => {
@@ -66,7 +66,7 @@ impl Session {
                 pace.pause();
                 self.verify(hashes, self.lookups_due()).await;
                 let answer = self.commit_stream(&mut transaction, way, &header).await;
-                self.judge_for_candidate(&header).await;
+                self.judge_for_candidate(&header);
                 answer
             }
             Body::Doomed(doomed) => {
@@ -76,7 +76,7 @@ impl Session {
                     Ok(_) => self.discarded(&transaction),
                     Err(answer) => answer,
                 };
-                self.judge_for_candidate(&header).await;
+                self.judge_for_candidate(&header);
                 answer
             }
             Body::None => self.commit_window(&mut transaction, b"").await,

@@ -6,7 +6,8 @@
 //! Clients, HELO names, senders, and recipients that the policy in force refuses, are judged at once: nothing comes after.
 //!
 //! Signatures are verified once where both policies want the same of them. Otherwise the candidate's are verified apart, but
-//! not those of a message that streams.
+//! not those of a message that streams, nor more of them than a worker verifies by itself: another thread would have to be
+//! waited for.
 
 use super::{
     candidate::{Candidate, Shadow},
@@ -15,7 +16,6 @@ use super::{
     session::Session,
 };
 use crate::{
-    net::compute,
     policy::{
         At, Breaches, Part,
         authentication::{Job, Verified},
@@ -76,23 +76,22 @@ impl Session {
     ///
     /// The client has not heard of its message yet, which may be delivered: a fault of the candidate must not keep that from it, or it
     /// sends the message again. A candidate that panics is no longer asked in this session.
-    pub async fn judge_for_candidate(&mut self, header: &[u8]) {
+    pub fn judge_for_candidate(&mut self, header: &[u8]) {
         let Some(mut candidate) = self.peer.candidate.take() else {
             return;
         };
         let Some(jobs) = survive(|| self.close_for_candidate(&mut candidate)) else {
             return;
         };
-        let verified = match jobs {
-            Some(jobs) if jobs.len() > JOBS_HERE_MAX => {
-                // Boxed: a session whose candidate verifies less must not hold the room for it.
-                let verified = Box::pin(compute(move || survive(|| run(&jobs)))).await;
-                Some(verified.flatten().unwrap_or_default())
-            }
-            Some(jobs) => Some(survive(|| run(&jobs)).unwrap_or_default()),
-            None => None,
-        };
+        let few = |jobs: &Vec<Job>| jobs.len() <= JOBS_HERE_MAX;
+        let all = jobs.as_ref().is_none_or(few);
+        let verified = jobs
+            .filter(few)
+            .map(|jobs| survive(|| run(&jobs)).unwrap_or_default());
         self.judge_rest_for_candidate(candidate, verified.as_deref(), header);
+        if let Some(candidate) = &mut self.peer.candidate {
+            candidate.late |= !all;
+        }
     }
 
     /// What there is to compute for the candidate's own signatures, now that the body has ended. `None`: it has none.

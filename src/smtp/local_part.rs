@@ -1,7 +1,8 @@
 //! Local parts (RFC 5321 §4.1.2) in one form: `"amy"`, `"\a\my"` and `amy` are one mailbox, so no list, rule or count may
-//! miss one of them for its quotes.
+//! miss one of them for its quotes. Only one with dots where the RFC allows them in quotes alone (`a..b`) stays as it came,
+//! for a server may take it in that form and in no other.
 
-use super::octets::{LOCAL, count};
+use super::octets::{LOCAL, is};
 
 /// Appends a checked local part in one form: without quotes where none are needed (`Dot-string`), otherwise with a backslash
 /// only where one is. Never longer than it was. As Postfix does, which keeps all addresses unquoted.
@@ -11,30 +12,38 @@ pub fn push(local: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(local);
         return;
     };
-    let start = out.len();
-    let mut escaped = false;
-    for octet in inner {
-        if *octet != b'\\' || escaped {
-            out.push(*octet);
-        }
-        escaped = *octet == b'\\' && !escaped;
-    }
-    let plain = &out[start..];
-    let is_dot_string = plain
-        .split(|octet| *octet == b'.')
-        .all(|atom| !atom.is_empty() && count(LOCAL, atom) == atom.len());
-    if is_dot_string {
+    if is_dot_string(inner) {
+        out.extend(plain(inner));
         return;
     }
-    let plain = out.split_off(start);
     out.push(b'"');
-    for octet in plain {
+    for octet in plain(inner) {
         if matches!(octet, b'"' | b'\\') {
             out.push(b'\\');
         }
         out.push(octet);
     }
     out.push(b'"');
+}
+
+/// What stands between quotes, without the backslashes of quoted pairs.
+fn plain(inner: &[u8]) -> impl Iterator<Item = u8> {
+    let mut escaped = false;
+    inner.iter().copied().filter(move |octet| {
+        escaped = *octet == b'\\' && !escaped;
+        !escaped
+    })
+}
+
+/// Whether it needs no quotes.
+fn is_dot_string(inner: &[u8]) -> bool {
+    // As if a dot stood before it: none may follow another, or end it.
+    let mut last = b'.';
+    let sound = plain(inner).all(|octet| {
+        let before = std::mem::replace(&mut last, octet);
+        is(LOCAL, octet) && !(before == b'.' && octet == b'.')
+    });
+    sound && last != b'.'
 }
 
 #[cfg(test)]

@@ -24,24 +24,14 @@ pub fn shown(reply: &str) -> impl Iterator<Item = &str> {
 
 /// No deeper than the parser lets a tree be.
 fn collect(tree: &Tree, found: &mut BTreeSet<String>) {
-    let parts: &[Tree] = match &tree.node {
-        Node::Name(_) | Node::Select(..) if tree.dotted().is_some() => {
-            found.extend(tree.dotted());
-            &[]
-        }
-        Node::Select(of, _) => std::slice::from_ref(of),
-        Node::Not(part) | Node::Negative(part) => std::slice::from_ref(part),
-        Node::Call(call) => {
-            found.insert(call.name.clone());
-            call.target.iter().for_each(|of| collect(of, found));
-            &call.arguments
-        }
-        Node::List(parts) | Node::And(parts) | Node::Or(parts) => parts,
-        Node::Binary(_, parts) => &**parts,
-        Node::Choice(parts) => &**parts,
-        Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Text(_) | Node::Name(_) => &[],
-    };
-    parts.iter().for_each(|part| collect(part, found));
+    if let Some(name) = tree.dotted() {
+        found.insert(name);
+        return;
+    }
+    if let Node::Call(call) = &tree.node {
+        found.insert(call.name.clone());
+    }
+    tree.parts().for_each(|part| collect(part, found));
 }
 
 #[cfg(test)]

@@ -38,7 +38,10 @@ impl Peer {
             let what = "the comparison with dkimpy: python3 has no modules dkim and nacl";
             eprintln!("left out: {what}");
             if let Some(path) = std::env::var_os("GATEPOST_LEFT_OUT") {
-                let file = std::fs::OpenOptions::new().append(true).open(path);
+                let file = std::fs::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(path);
                 let _ = file.and_then(|mut file| writeln!(file, "{what}"));
             }
             return None;
