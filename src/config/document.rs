@@ -29,6 +29,8 @@ pub struct Document {
     more: Vec<(usize, String)>,
     marks: HashMap<String, Mark>,
     flags: HashMap<String, &'static str>,
+    /// What is shown as `*`.
+    secrets: Vec<Range<usize>>,
     broken: Vec<String>,
     problems: Vec<Problem>,
     /// How many were not kept, and whether errors are among them.
@@ -46,6 +48,7 @@ impl Document {
             more: Vec::new(),
             marks: HashMap::new(),
             flags: HashMap::new(),
+            secrets: Vec::new(),
             broken: Vec::new(),
             problems: Vec::new(),
             left_out: 0,
@@ -93,6 +96,11 @@ impl Document {
         self.flags.insert(path.into(), flag);
     }
 
+    /// A part of the text that may be a secret: no problem that is found from now on shows it.
+    pub fn mark_secret(&mut self, span: Range<usize>) {
+        self.secrets.push(span);
+    }
+
     /// Whether the key is written in the file or given by a flag.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
@@ -112,7 +120,8 @@ impl Document {
             .any(|broken| covers(broken, path) || covers(path, broken))
     }
 
-    /// Whether something was found wrong at the path, in it, or around it: an error was told there, or is left out.
+    /// Whether the path is broken ([`Document::is_broken`]), or an error was told at it, in it, or around it. Of errors that are
+    /// left out, because there are so many, the places are not known.
     #[must_use]
     pub fn is_told(&self, path: &str) -> bool {
         let told = |key: &str| !key.is_empty() && (covers(key, path) || covers(path, key));
@@ -139,19 +148,6 @@ impl Document {
         hint: Option<String>,
     ) {
         let problem = self.placed(span, key, message, hint);
-        self.push(problem);
-    }
-
-    /// An error in a value that may be a secret: its line is shown without it.
-    pub fn error_in_secret(
-        &mut self,
-        span: Range<usize>,
-        key: &str,
-        message: String,
-        hint: Option<String>,
-    ) {
-        let mut problem = self.placed(span, key, message, hint);
-        problem.hide();
         self.push(problem);
     }
 
@@ -283,16 +279,22 @@ impl Document {
         self.push(problem);
     }
 
-    /// Keeps a problem, or counts it where there are too many.
+    /// Keeps a problem, or counts it where there are too many. An error takes the place of a warning then: it stops the start.
     pub fn push(&mut self, problem: Problem) {
         if self.problems.contains(&problem) {
             return;
         }
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
-        } else {
-            self.left_out += 1;
-            self.left_out_errors |= problem.is_error();
+            return;
+        }
+        self.left_out += 1;
+        if !problem.is_error() {
+            return;
+        }
+        match self.problems.iter().rposition(|kept| !kept.is_error()) {
+            Some(warning) => self.problems[warning] = problem,
+            None => self.left_out_errors = true,
         }
     }
 
@@ -322,9 +324,23 @@ impl Document {
             line: self.text[base..start].matches('\n').count() + 1,
             column: self.text[line_start..start].chars().count() + 1,
             width: self.text[start..end].chars().count().max(1),
-            text: text.into(),
+            text: self.without_secrets(line_start, text),
             ..problem
         }
+    }
+
+    /// A line that begins at an offset, as it may be shown.
+    fn without_secrets(&self, start: usize, line: &str) -> String {
+        let whole = start..start + line.len();
+        let secrets = self.secrets.iter();
+        let secrets: Vec<_> = secrets
+            .filter(|secret| secret.start < whole.end && whole.start < secret.end)
+            .collect();
+        let shown = |(at, c)| match secrets.iter().any(|secret| secret.contains(&(start + at))) {
+            true => '*',
+            false => c,
+        };
+        line.char_indices().map(shown).collect()
     }
 
     /// Where the file that holds an offset begins, and its name.
@@ -394,6 +410,24 @@ mod tests {
         ] {
             assert_eq!(document.cite(name, path), cited);
         }
+    }
+
+    #[test]
+    fn an_error_is_shown_after_many_warnings() {
+        let mut document = Document::new("t", "");
+        for number in 0..PROBLEMS_MAX + 5 {
+            document.warning(&format!("a[{number}]"), "look".into(), None);
+        }
+        document.error("b", "wrong".into(), None);
+        assert!(!document.is_sound() && document.is_told("b"));
+        let problems = document.into_problems();
+        let errors = problems.iter().filter(|problem| problem.is_error());
+        assert_eq!(errors.count(), 1);
+        assert_eq!(problems.len(), PROBLEMS_MAX + 1);
+        assert_eq!(
+            problems[PROBLEMS_MAX].message,
+            "6 more, which are not shown"
+        );
     }
 
     #[test]

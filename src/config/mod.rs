@@ -16,6 +16,7 @@ pub mod entry;
 mod environment;
 mod file;
 mod files;
+mod hidden;
 mod kind;
 mod later;
 mod nearest;

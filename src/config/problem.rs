@@ -26,7 +26,7 @@ pub struct Problem {
     pub column: usize,
     /// Characters that the caret underlines; at least 1.
     pub width: usize,
-    /// The line's text, without its end.
+    /// The line's text, without its end; with `*` for what may be a secret.
     pub text: String,
     /// Path of the key: `pool[0].backends[1]`; the flag (`--listen`) for the command line; else empty.
     pub key: String,
@@ -51,17 +51,6 @@ impl Problem {
             message,
             hint,
         }
-    }
-
-    /// Shows nothing of what stands at its place.
-    pub fn hide(&mut self) {
-        let first = self.column.saturating_sub(1);
-        let place_of_it = first..first + self.width;
-        let hidden = |(place, c)| match place_of_it.contains(&place) {
-            true => '*',
-            false => c,
-        };
-        self.text = self.text.chars().enumerate().map(hidden).collect();
     }
 
     /// Whether it stops the start.

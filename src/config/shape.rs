@@ -6,6 +6,7 @@ use super::{
     AdminListen, Size, Time, Workers,
     document::Document,
     environment,
+    hidden::is_secret,
     kind::{Kind, SCHEMA, resolve},
     later::{later, plain},
     nearest::{meant, nearest},
@@ -57,7 +58,7 @@ impl Walker<'_> {
         let expanded = match environment::expand(value) {
             Ok(expanded) => expanded,
             Err((message, hint)) => {
-                self.wrong(value.span(), path, message, Some(hint), Document::error_at);
+                self.wrong(value.span(), path, message, Some(hint));
                 return None;
             }
         };
@@ -85,19 +86,7 @@ impl Walker<'_> {
             {
                 Ok(value) => Some(value),
                 Err(Wrong { message, hint }) => {
-                    // What stands where a secret's table is due may be the secret itself.
-                    match (kind, found) {
-                        (Kind::Table(schema), DeValue::String(_)) if is_secret(schema) => {
-                            self.wrong(
-                                value.span(),
-                                path,
-                                message,
-                                hint,
-                                Document::error_in_secret,
-                            );
-                        }
-                        _ => self.wrong(value.span(), path, message, hint, Document::error_at),
-                    }
+                    self.wrong(value.span(), path, message, hint);
                     None
                 }
             },
@@ -115,29 +104,16 @@ impl Walker<'_> {
         for key in required.filter(|key| !kept.contains_key(*key)) {
             complete = false;
             if !self.document.is_broken(&join(path, key)) {
-                self.wrong(
-                    span.clone(),
-                    path,
-                    format!("needs `{key}`"),
-                    None,
-                    Document::error_at,
-                );
+                self.wrong(span.clone(), path, format!("needs `{key}`"), None);
             }
         }
         complete
     }
 
-    fn wrong(
-        &mut self,
-        span: Range<usize>,
-        path: &str,
-        message: String,
-        hint: Option<String>,
-        tell: fn(&mut Document, Range<usize>, &str, String, Option<String>),
-    ) {
+    fn wrong(&mut self, span: Range<usize>, path: &str, message: String, hint: Option<String>) {
         let message = format!("`{path}` {message}");
         let hint = hint.map(|hint| hint.replace('…', &plain(path)));
-        tell(self.document, span, path, message, hint);
+        self.document.error_at(span, path, message, hint);
         self.document.mark_broken(path);
     }
 
@@ -184,11 +160,6 @@ struct Wrong {
     hint: Option<String>,
 }
 
-/// Whether a table says where a secret is.
-fn is_secret(schema: &Schema) -> bool {
-    !schema["properties"]["env"].is_null()
-}
-
 /// A value of another kind than the key takes.
 fn mismatch(kind: &Kind<'_>, found: &DeValue<'_>) -> Wrong {
     match (kind, found) {
@@ -207,6 +178,13 @@ fn mismatch(kind: &Kind<'_>, found: &DeValue<'_>) -> Wrong {
             Wrong {
                 message: "must be a table, not text".into(),
                 hint: Some(hint),
+            }
+        }
+        // Nor is the number.
+        (Kind::Table(schema), DeValue::Integer(_) | DeValue::Float(_)) if is_secret(schema) => {
+            Wrong {
+                message: "must be a table, not a number".into(),
+                hint: kind.instead(found),
             }
         }
         _ => Wrong {

@@ -193,12 +193,13 @@ pub fn join<'a>(texts: &'a [Text], document: &mut Document) -> Option<Spanned<De
             _ => document.append(&text.name, &text.text),
         };
         let (tree, errors) = DeTable::parse_recoverable(&text.text);
+        let tree = shifted(tree.into_inner(), base);
+        super::hidden::mark(&tree, document);
         if !errors.is_empty() {
             super::syntax::tell(&text.text, base, &errors, document);
             sound = false;
             continue;
         }
-        let tree = shifted(tree.into_inner(), base);
         let tree = tree.into_iter().filter(|(key, _)| !is_include(key));
         merge(&mut whole, tree.collect(), "", document);
     }
