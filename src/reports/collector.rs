@@ -114,7 +114,9 @@ impl Collector {
             let entry = entry?;
             let name = entry.file_name();
             let id = name.to_str().and_then(|name| name.strip_prefix("closing-"));
-            if id.is_some_and(|id| !id.contains('.')) && paths.len() < CLOSING_MAX {
+            let is_ours = id.is_some_and(|id| !id.contains('.'));
+            // A link or a FIFO that others have put there must not take the place of one of ours.
+            if is_ours && entry.file_type()?.is_file() && paths.len() < CLOSING_MAX {
                 paths.push(entry.path());
             }
         }

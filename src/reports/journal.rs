@@ -153,13 +153,15 @@ fn append(
     Ok(file.metadata()?.len())
 }
 
-/// Reads a journal. `None`: there is none that says which interval it is about.
+/// Reads a journal. `None`: there is none that says which interval it is about. What others have put in its place, such as a
+/// link, is none either: a new journal replaces it.
 ///
 /// # Errors
 /// It can't be read.
 pub fn read(path: &Path) -> io::Result<Option<(Interval, Table)>> {
+    use io::ErrorKind::{InvalidData, NotFound};
     let file = match files::open(path) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(why) if matches!(why.kind(), NotFound | InvalidData) => return Ok(None),
         file => file?,
     };
     let mut lines = BufReader::new(io::Read::take(file, READ_MAX));

@@ -3,3 +3,4 @@
 mod collecting;
 mod format;
 mod inbox;
+mod links;

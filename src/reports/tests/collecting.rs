@@ -8,7 +8,7 @@ use crate::reports::{
     seen::{Published, Row, Seen},
     table::{DOMAINS_MAX, ROWS_MAX, TABLE_OCTETS_MAX, Table},
 };
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, path::Path};
 
 pub const DAY: u64 = 24 * 60 * 60;
 /// A midnight.
@@ -50,7 +50,7 @@ pub fn seen(domain: &str, source: &str) -> Seen {
 }
 
 /// The names of the files in a folder, those of reports without their id.
-fn files(folder: &Path) -> Vec<String> {
+pub fn files(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");
     let names = entries.map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<String> = names
@@ -66,7 +66,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 /// The count of the one row of a report.
-fn count(folder: &Path, domain: &str) -> String {
+pub fn count(folder: &Path, domain: &str) -> String {
     let text = text(folder, domain);
     let begin = text.find("<count>").expect("a row") + 7;
     let end = text.find("</count>").expect("a row");
@@ -248,44 +248,6 @@ fn a_folder_that_takes_nothing_stops_nothing_and_loses_nothing() {
     }
     let told = collector.look(BEGIN + (days + 1) * DAY, &mut Vec::new());
     assert_eq!(told.lost, 1);
-}
-
-#[test]
-fn links_in_the_folder_are_not_written_through() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (target, inner) = (folder.path().join("target"), folder.path().join("reports"));
-    let whole = || fs::read_to_string(&target).expect("there");
-    fs::write(&target, "precious").expect("written");
-    fs::create_dir(&inner).expect("made");
-    let plant = |name: &str| symlink(&target, inner.join(name)).expect("made");
-    plant("collecting.new");
-    plant("lock");
-    let mut collector = Collector::new(settings(&inner), BEGIN);
-    assert_eq!(whole(), "precious");
-    fs::remove_file(inner.join("lock")).expect("there");
-    collector.take(seen("a.example", "192.0.2.1"), BEGIN);
-    collector.write(BEGIN);
-    assert_eq!(files(&inner), ["collecting", "lock"]);
-    // The id of its reports is known by now.
-    let journal = fs::read_to_string(inner.join("collecting")).expect("there");
-    let head = journal.lines().next().expect("a line");
-    let head: serde_json::Value = serde_json::from_str(head).expect("JSON");
-    let (end, id) = (BEGIN + DAY - 1, head["id"].as_str().expect("an id"));
-    let report = format!("mx.example.net!a.example!{BEGIN}!{end}!{id}.xml.gz");
-    plant(&report);
-    plant(&format!("{report}.new"));
-    collector.look(BEGIN + DAY, &mut Vec::new());
-    assert_eq!(count(&inner, "a.example"), "1");
-    assert_eq!(whole(), "precious");
-
-    // Nor does a journal of another's making lead to another folder.
-    let forged = journal.replace("a.example", "../../x");
-    for forged in [journal.replace(id, "../../x"), forged] {
-        fs::write(inner.join("collecting"), forged).expect("written");
-        let mut collector = Collector::new(settings(&inner), BEGIN + DAY);
-        collector.look(BEGIN + 2 * DAY, &mut Vec::new());
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
-    }
 }
 
 #[test]
