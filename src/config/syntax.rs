@@ -28,28 +28,33 @@ pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) 
         }
         told.push(start);
         let place = base + span.start..base + span.end;
-        let (message, hint) = match first(text, start, line) {
-            Some(twice) if error.message() == "duplicate key" => {
+        let twice = match error.message() {
+            "duplicate key" => earlier(text, start, line, span.start - start),
+            _ => None,
+        };
+        let (message, hint) = match twice {
+            Some(twice) => {
                 let before = document.place_of(base + twice.offset..base + twice.offset);
                 let message = format!("{} is in {before} already", twice.what);
                 (message, Some(twice.hint.to_string()))
             }
-            _ => (error.message().to_string(), unquoted(line)),
+            None => (error.message().to_string(), unquoted(line)),
         };
         document.error_at(place, "", message, hint);
     }
 }
 
 /// What stands before.
-struct First {
+struct Earlier {
     offset: usize,
     what: String,
     hint: &'static str,
 }
 
-/// The header or key of the line that begins at `start`, where it stands for the first time: a header anywhere before it, a key
-/// after the same header.
-fn first(text: &str, start: usize, line: &str) -> Option<First> {
+/// The last place before the line that begins at `start` where its header or key stands: a header below the same `[[table]]`, a
+/// key after the same header. None for a key at `column` within a value in braces: whether another line's is of the same
+/// braces can't be told.
+fn earlier(text: &str, start: usize, line: &str, column: usize) -> Option<Earlier> {
     let plain = |line: &str| -> Option<String> {
         let line = line.trim();
         match line.starts_with('[') {
@@ -59,18 +64,33 @@ fn first(text: &str, start: usize, line: &str) -> Option<First> {
     };
     let name = plain(line)?;
     let is_header = name.starts_with('[');
+    if !is_header && line.find('=').is_none_or(|equals| column > equals) {
+        return None;
+    }
+    let opens = |line: &str| line.matches('{').count() != line.matches('}').count();
+    let holds = |other: &str| {
+        let table = other
+            .strip_prefix("[[")
+            .and_then(|other| other.strip_suffix("]]"));
+        let below = table.and_then(|table| name.trim_matches(['[', ']']).strip_prefix(table));
+        below.is_some_and(|rest| rest.starts_with('.'))
+    };
     let mut found = None;
     let mut offset = 0;
     for other in text[..start].split_inclusive('\n') {
-        let is_same = plain(other).is_some_and(|other| other == name);
-        if !is_header && other.trim_start().starts_with('[') {
+        let plain = plain(other);
+        let is_other_table = match is_header {
+            true => plain.as_deref().is_some_and(holds),
+            false => other.trim_start().starts_with('[') || opens(other),
+        };
+        if is_other_table {
             found = None;
-        } else if is_same {
-            found = found.or(Some(offset));
+        } else if plain.is_some_and(|plain| plain == name) {
+            found = Some(offset);
         }
         offset += other.len();
     }
-    Some(First {
+    Some(Earlier {
         offset: found?,
         what: format!("`{name}`"),
         hint: match is_header {
@@ -189,6 +209,30 @@ mod tests {
             told(text),
             [(5, 1, said("to", 4)), (6, 3, said("[log]", 1))]
         );
+    }
+
+    #[test]
+    fn what_stands_twice_is_told_with_the_place_in_the_same_table() {
+        let said = |name: &str, line: usize| format!("`{name}` is in t:{line} already");
+        let two = "[[listener]]\n[listener.policy]\na = 1\n[[listener]]\n";
+        let again = format!("{two}[listener.policy]\n[listener.policy]\nb = 1\n");
+        assert_eq!(told(&again), [(6, 11, said("[listener.policy]", 5))]);
+        // The header of the first listener is none of the second's.
+        let mixed = format!("{two}policy = {{ a = 1 }}\n[listener.policy]\n");
+        assert!(
+            told(&mixed).iter().all(|told| !told.2.contains("already")),
+            "{:?}",
+            told(&mixed)
+        );
+        let whole = "[pool]\nhealth = { a = 1 }\nhealth = { a = 1 }\n";
+        assert_eq!(told(whole), [(3, 1, said("health", 2))]);
+        for braces in [
+            "x = [\n  { name = \"a\", b = 1 },\n  { name = \"b\", name = \"c\" },\n]\n",
+            "x = { a = 1 }\n[y]\nz = 1\nx = { a = 1, a = 2 }\n",
+        ] {
+            let told = told(braces);
+            assert!(told.len() == 1 && told[0].2 == "duplicate key", "{told:?}");
+        }
     }
 
     #[test]

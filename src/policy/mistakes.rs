@@ -57,11 +57,17 @@ pub fn rule_mistakes(config: &Config, is_broken: &dyn Fn(&str) -> bool) -> Vec<W
     let list = |has_no_network| Arc::new(Empty { has_no_network }) as Arc<dyn NamedList>;
     let unread = list(false);
     let mut look = |section: &str, policy: &config::Policy| {
-        let lists = policy.list.iter();
-        let lists: NamedLists = lists
-            .map(|named| (named.name.clone(), list(named.has_no_network())))
-            .collect();
         let own_lists = section.replace(".rule", ".list");
+        let lists = policy.list.iter().enumerate();
+        let lists: NamedLists = lists
+            .map(|(place, named)| {
+                let is_unread = ["policy.list", &own_lists]
+                    .map(|lists| is_broken(&format!("{lists}[{place}]")))
+                    .contains(&true);
+                let has_no_network = named.has_no_network() && !is_unread;
+                (named.name.clone(), list(has_no_network))
+            })
+            .collect();
         let is_unread = is_broken("policy.list") || is_broken(&own_lists);
         for (place, rule) in policy.rule.iter().enumerate() {
             let environment = Environment {

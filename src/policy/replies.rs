@@ -42,8 +42,8 @@ macro_rules! known {
 
 known! {
     CLOSED = 421 (4, 7, 0) "Closing the connection":
-        "A rule with `then = \"close\"` and without a `reply` matched. The code is the one that RFC 5321 (section 3.8) has for closing a connection, so mail is tried again.",
-        "The sender's administrator should ask the receiving site which rule it was; its log says so.";
+        "A check with `then = \"close\"` and without a `reply` matched. The code is the one that RFC 5321 (section 3.8) has for closing a connection, so mail is tried again.",
+        "The sender's administrator should ask the receiving site which check it was; its log says so.";
     EARLY_TALK = 554 (5, 5, 1) "Protocol error: you spoke before it was your turn":
         "The client talked before the greeting, or sent on past EHLO, DATA or STARTTLS without awaiting the reply.",
         "Mail software that waits for replies does not meet this; spam engines do. Check what is sending.";

@@ -1,5 +1,5 @@
 //! Files with secrets that other users of the machine can read, and folders of ours that they can write in. The service runs all
-//! the same: where the machine has no other users nothing is lost, and a mode is mended without a restart.
+//! the same: where the machine has no other users nothing is lost, and a mode is corrected without a restart.
 //!
 //! Account files are held to more: they are refused (`auth::accounts`), because hashes are guessed at leisure.
 

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod documents;
+mod policy;
 mod reading;
 mod recipes;
 mod shipped;

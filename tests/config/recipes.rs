@@ -142,17 +142,21 @@ const RECIPES: &[Recipe] = &[
 ];
 
 /// Names in HELO that Postfix 3.7 refuses for `reject_invalid_helo_hostname`, and names that it takes.
-const REFUSED: [&str; 8] = [
+const REFUSED: [&str; 12] = [
     "-a.example",
     "a-.example",
     "a..b",
     ".a.example",
     "a.b-.example",
     "a+b.example",
+    "123",
     "1.2.3",
+    "1.2.3.",
+    "1.2.3.4.5",
+    "1.2.3.4.5.",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example",
 ];
-const TAKEN: [&str; 8] = [
+const TAKEN: [&str; 9] = [
     "mail_out.good.example",
     "exch_01",
     "_x.example",
@@ -160,6 +164,7 @@ const TAKEN: [&str; 8] = [
     "a--b.example",
     "3com.example",
     "192.0.2.1",
+    "192.0.2.1.",
     "[192.0.2.1]",
 ];
 

@@ -9,12 +9,15 @@ pub fn check(config: &Config, at: &mut Document) {
     let names = config.credentials.iter().map(|source| &*source.name);
     super::names("credentials", names, at);
     for (i, source) in config.credentials.iter().enumerate() {
-        keys(i, source, at);
-        match source.source {
-            CredentialSource::File => {}
-            CredentialSource::Dovecot => socket(i, source, at),
-            CredentialSource::Http | CredentialSource::Introspection => url(i, source, at),
-            CredentialSource::Backend => pool(config, i, source, at),
+        // Which keys belong here can't be told where the source could not be read.
+        if !at.is_broken(&format!("credentials[{i}].source")) {
+            keys(i, source, at);
+            match source.source {
+                CredentialSource::File => {}
+                CredentialSource::Dovecot => socket(i, source, at),
+                CredentialSource::Http | CredentialSource::Introspection => url(i, source, at),
+                CredentialSource::Backend => pool(config, i, source, at),
+            }
         }
         secret(i, source, at);
         values(i, source, at);

@@ -2,9 +2,8 @@
 //! in them, `policy` judges.
 
 use crate::config::{
-    Config, Dkim, DkimClient, Role, SenderIdentity, Size, document::Document, entry,
+    Config, Dkim, DkimClient, Limits, Role, SenderIdentity, Size, document::Document, entry,
 };
-use ipnet::IpNet;
 use std::collections::HashMap;
 
 /// Octets of a selector, dots included; the label below `_domainkey` must fit into a name.
@@ -123,16 +122,22 @@ fn rest(i: usize, table: &Dkim, at: &mut Document) {
     }
 }
 
+/// Octets of the largest message that is signed.
+fn signed(limits: &Limits) -> Size {
+    let half = Size(limits.body_memory.0 / 2);
+    limits.signing_window.min(half).max(limits.window)
+}
+
 /// Messages that are too large to be signed, where the limits are the operator's own.
 fn size(config: &Config, at: &mut Document) {
+    let limits = &config.limits;
+    let default = Limits::default();
+    let half = Size(limits.body_memory.0 / 2);
+    let most = signed(limits);
     // With the default limits this is as the manual says, and nothing to look at.
-    let mut keys = ["message_size", "signing_window", "body_memory", "window"].iter();
-    if !keys.any(|key| at.has(&format!("limits.{key}"))) {
+    if (limits.message_size, most) == (default.message_size, signed(&default)) {
         return;
     }
-    let limits = &config.limits;
-    let half = Size(limits.body_memory.0 / 2);
-    let most = limits.signing_window.min(half).max(limits.window);
     if limits.message_size.0 != 0 && limits.message_size <= most {
         return;
     }
@@ -152,10 +157,8 @@ fn size(config: &Config, at: &mut Document) {
 
 /// Trusted servers that may pass on mail of strangers, for whose From a signature would vouch.
 fn relays(config: &Config, at: &mut Document) {
-    let is_foreign = |net: &IpNet| !net.network().is_loopback();
-    let trusts = !config.trusted_files.is_empty() || config.trusted.iter().any(is_foreign);
     let mut listeners = config.listener.iter();
-    if !trusts || !listeners.any(|listener| listener.role == Role::Mx) {
+    if !config.trusts_other_machines() || !listeners.any(|listener| listener.role == Role::Mx) {
         return;
     }
     for (i, table) in config.dkim.iter().enumerate() {

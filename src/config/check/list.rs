@@ -60,9 +60,11 @@ pub fn check(
         }
         if !list.list.is_empty() {
             known(&format!("{path}.list"), &list.list, named, at);
-            let shared = named.iter().find(|named| named.name == list.list);
-            if matches!(entries, Entries::Networks) && shared.is_some_and(NamedList::has_no_network)
-            {
+            let shared = named.iter().position(|named| named.name == list.list);
+            let has_no_network = |place: usize| {
+                named[place].has_no_network() && !is_unread(&path, &format!("[{place}]"), at)
+            };
+            if matches!(entries, Entries::Networks) && shared.is_some_and(has_no_network) {
                 let message = format!(
                     "the list \"{}\" has no address, so no client is in it",
                     list.list
@@ -103,13 +105,18 @@ fn local_parts(path: &str, entries: &[String], at: &mut Document) {
     }
 }
 
+/// Whether `part` of the lists that a key can name (all, or the element at a place) could not be read. The lists are those of
+/// `[policy]`, or of the policy that the key at `path` is in.
+fn is_unread(path: &str, part: &str, at: &Document) -> bool {
+    let base = path.find(".policy.").map_or("", |end| &path[..=end]);
+    at.is_broken(&format!("policy.list{part}")) || at.is_broken(&format!("{base}policy.list{part}"))
+}
+
 /// Whether there is a list of this name.
 pub fn known(path: &str, name: &str, named: &[NamedList], at: &mut Document) {
     let names = named.iter().map(|list| &*list.name);
     // One whose name could not be read may be meant.
-    let base = path.find(".policy.").map_or("", |end| &path[..end + 1]);
-    let is_unread = at.is_broken("policy.list") || at.is_broken(&format!("{base}policy.list"));
-    if !is_unread && !names.clone().any(|known| known == name) {
+    if !is_unread(path, "", at) && !names.clone().any(|known| known == name) {
         let hint = match nearest(name, names) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => "add it as a `[[policy.list]]`".into(),

@@ -100,6 +100,10 @@ fn one(config: &Config, i: usize, profile: &Profile, at: &mut Document) {
     let base = format!("{path}.policy");
     let policy = config.policy_in(profile);
     policy::part(config, &policy, &base, at);
+    if at.is_broken(&format!("{path}.class")) {
+        // What has an effect can't be told.
+        return;
+    }
     let refuse = |key: &str, why: &str, hint: &str, at: &mut Document| {
         at.error(
             &format!("{base}.{key}"),
@@ -195,7 +199,11 @@ fn partners(config: &Config, path: &str, profile: &Profile, at: &mut Document) {
             at.error(&format!("{path}.{key}"), message, hint);
         }
     }
-    if is_partner && list.is_empty() && certificates.is_empty() {
+    let keys = ["list", "certificates"];
+    let is_unread = keys
+        .map(|key| at.is_broken(&format!("{path}.{key}")))
+        .contains(&true);
+    if is_partner && list.is_empty() && certificates.is_empty() && !is_unread {
         let hint = "name a `[[policy.list]]` in `list`, or `certificates`".to_string();
         at.error(
             &format!("{path}.class"),

@@ -7,7 +7,6 @@ use crate::{
     },
     smtp::domain::address_to_ascii,
 };
-use ipnet::IpNet;
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
@@ -273,6 +272,10 @@ fn routes(config: &Config, at: &mut Document) {
 
 /// Where mail goes that known clients send to other domains than ours.
 fn others(config: &Config, at: &mut Document) {
+    // Domains that could not be read may have been `*`.
+    if at.is_broken("route") {
+        return;
+    }
     let has_star = |route: &&Route| route.domains.iter().any(|domain| domain == "*");
     let mut routes = config.route.iter();
     if let Some(i) = routes.position(|route| has_star(&route)) {
@@ -310,10 +313,9 @@ fn takes_mail_for_others(config: &Config) -> Option<String> {
     if let Some(listener) = listeners.next() {
         return Some(format!("clients of the listener \"{}\"", listener.name));
     }
-    // One that has every client is an error by itself.
-    let is_foreign = |net: &IpNet| !net.network().is_loopback() && net.prefix_len() > 0;
-    let trusts = !config.trusted_files.is_empty() || config.trusted.iter().any(is_foreign);
-    trusts.then(|| "clients in `trusted`".into())
+    config
+        .trusts_other_machines()
+        .then(|| "clients in `trusted`".into())
 }
 
 /// The key at `path` names a pool that there is not.

@@ -147,6 +147,14 @@ impl Config {
         parts.fold(below, |below, part| part.over(below))
     }
 
+    /// Whether clients on other machines are trusted. A network that has every client doesn't count: it is an error by itself.
+    /// Those of `trusted_files` are among `trusted` once the files are read.
+    #[must_use]
+    pub fn trusts_other_machines(&self) -> bool {
+        let mut trusted = self.trusted.iter();
+        trusted.any(|net| !net.network().is_loopback() && net.prefix_len() > 0)
+    }
+
     /// The pools that suspicious mail goes to.
     #[must_use]
     pub fn quarantine_pools(&self) -> Vec<String> {
