@@ -329,8 +329,7 @@ impl Dns {
             Err(_) => (Answer::Unknown(Unknown::Timeout), None),
             Ok(Err(error)) => match failure(&error) {
                 (Answer::Unknown(Unknown::Broken), _) => {
-                    let bogus = timeout_at(due, self.is_bogus(question)).await;
-                    let why = match bogus.unwrap_or(false) {
+                    let why = match self.is_bogus(question, due).await {
                         true => Unknown::Bogus,
                         false => Unknown::Broken,
                     };
@@ -356,7 +355,7 @@ impl Dns {
     }
 
     /// Whether a failure was one of validation. It changes no verdict, and is asked so that operators see which it was.
-    async fn is_bogus(&self, question: &Question) -> bool {
+    async fn is_bogus(&self, question: &Question, due: tokio::time::Instant) -> bool {
         let settings = self.settings();
         if settings.dnssec == Dnssec::Off {
             return false;
@@ -365,7 +364,8 @@ impl Dns {
             return false;
         };
         let record_type = library_type(question.record_type);
-        let is_bogus = validation::is_bogus(&settings.servers, name, record_type).await;
+        let until = due.min(tokio::time::Instant::now() + validation::REPEAT);
+        let is_bogus = validation::is_bogus(&settings.servers, name, record_type, until).await;
         self.bogus.fetch_add(is_bogus.into(), Relaxed);
         is_bogus
     }

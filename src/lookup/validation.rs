@@ -2,7 +2,7 @@
 //! failure was one of validation.
 //!
 //! Such a server says SERVFAIL where signatures don't hold (RFC 4035 section 5.5), so what is forged is never an answer. The
-//! questions here only find words for it: they go over UDP alone, once, and without a word the answer is "not known".
+//! questions here only find words for it: they go over UDP alone, once, and without an answer the failure is a plain one.
 
 use hickory_resolver::proto::{
     op::{Edns, Message, MessageType, Query, ResponseCode},
@@ -12,10 +12,16 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::{
+    net::UdpSocket,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
-/// How long one server may take to repeat what it has just failed to validate, which lies in its cache.
-const REPEAT: Duration = Duration::from_secs(1);
+/// How long the servers may take, all together, to repeat what they have just failed to validate, which lies in their cache.
+pub(super) const REPEAT: Duration = Duration::from_secs(1);
+/// Servers that are asked to, the first of the list: each takes a socket while it is asked.
+const REPEATED_MAX: usize = 4;
 /// The largest datagram: what passes every network in one piece (RFC 9715).
 const PAYLOAD: u16 = 1232;
 
@@ -28,21 +34,34 @@ enum Bit {
     Unchecked,
 }
 
-/// Whether one of these servers, which have failed to answer, has an answer after all when it may not validate it.
-pub(super) async fn is_bogus(servers: &[SocketAddr], name: Name, record_type: RecordType) -> bool {
+/// Whether one of these servers, which have failed to answer, has an answer after all when it may not validate it. They are
+/// asked at once, because clients wait for this.
+pub(super) async fn is_bogus(
+    servers: &[SocketAddr],
+    name: Name,
+    record_type: RecordType,
+    until: Instant,
+) -> bool {
     let query = Query::query(name, record_type);
-    for server in servers {
-        let said = timeout(REPEAT, ask(*server, &query, Bit::Unchecked)).await;
-        if let Ok(Some(said)) = said
-            && matches!(
-                said.response_code,
-                ResponseCode::NoError | ResponseCode::NXDomain
-            )
-        {
-            return true;
-        }
+    let mut asked = JoinSet::new();
+    for server in servers.iter().copied().take(REPEATED_MAX) {
+        let query = query.clone();
+        asked.spawn(async move { ask(server, &query, Bit::Unchecked).await });
     }
-    false
+    let one_has = async {
+        while let Some(said) = asked.join_next().await {
+            if let Ok(Some(said)) = said
+                && matches!(
+                    said.response_code,
+                    ResponseCode::NoError | ResponseCode::NXDomain
+                )
+            {
+                return true;
+            }
+        }
+        false
+    };
+    timeout_at(until, one_has).await.unwrap_or(false)
 }
 
 /// Whether a server validates: it says so of the name servers of the root, which are signed. `None`: it has no answer.

@@ -1,7 +1,8 @@
 //! What a server that validates (DNSSEC) says of forged answers: SERVFAIL, and the answer to those that want it unchecked.
 
 use super::*;
-use crate::config::Dnssec;
+use crate::{config::Dnssec, lookup::validation};
+use hickory_resolver::proto::rr;
 
 /// AD and CD in the fourth octet of a header.
 const AUTHENTIC: u8 = 0x20;
@@ -67,6 +68,35 @@ fn what_is_forged_is_no_answer_and_is_called_so() {
         assert!(matches!(found, Answer::Found(_)), "{found:?} {dnssec}");
         assert_eq!((dns.take_bogus(), dns.take_bogus()), (count, 0), "{dnssec}");
     }
+}
+
+#[test]
+fn all_servers_are_asked_at_once_whether_an_answer_was_forged() {
+    let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").expect("bound"));
+    let servers = sockets.each_ref().map(|socket| {
+        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        socket.local_addr().expect("bound")
+    });
+    let asking = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let name = rr::Name::from_ascii("forged.found.example.").expect("a name");
+        let until = Instant::now() + 4 * PATIENCE;
+        let asked = validation::is_bogus(&servers, name, rr::RecordType::A, until.into());
+        runtime.block_on(asked)
+    });
+    // The first server answers when the last one has been asked as well, which is asked no later for its silence.
+    let mut room = [0; 512];
+    for (number, socket) in sockets.iter().enumerate().rev() {
+        let (length, peer) = socket.recv_from(&mut room).expect("it is asked");
+        if number == 0 {
+            let said = answer(&room[..length], true).expect("it says something");
+            socket.send_to(&said, peer).expect("sent");
+        }
+    }
+    assert!(asking.join().expect("it ends"));
 }
 
 #[test]
