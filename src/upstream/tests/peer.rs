@@ -1,5 +1,6 @@
 //! A backend that does as it's told: std threads, no code of ours but the wire.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},
@@ -59,6 +60,7 @@ struct Gate {
 pub struct Seen {
     pub connections: AtomicUsize,
     pub open: AtomicUsize,
+    /// The most that the other side had open when it said EHLO.
     pub open_max: AtomicUsize,
     pub messages: AtomicUsize,
     pub quits: AtomicUsize,
@@ -203,8 +205,7 @@ impl Shared {
         stream.set_nodelay(true).unwrap();
         let seen = &self.seen;
         let number = seen.connections.fetch_add(1, SeqCst);
-        let open = seen.open.fetch_add(1, SeqCst) + 1;
-        seen.open_max.fetch_max(open, SeqCst);
+        seen.open.fetch_add(1, SeqCst);
         let kept = stream.try_clone().unwrap();
         self.sockets.lock().unwrap().insert(number, kept);
         let mode = *self.mode.lock().unwrap();
@@ -230,6 +231,12 @@ impl Shared {
             let verb = line.get(..4).unwrap_or("").to_ascii_uppercase();
             if matches!(mode, Mode::Silent | Mode::Garbage) {
                 continue;
+            }
+            if verb == "EHLO" {
+                // A thread may not yet have seen that the other side has closed its connection: the kernel has.
+                let sockets = self.sockets.lock().unwrap();
+                let open = sockets.values().filter(|kept| !has_ended(kept)).count();
+                self.seen.open_max.fetch_max(open, SeqCst);
             }
             if verb == "MAIL" {
                 mails += 1;
@@ -320,6 +327,13 @@ impl Shared {
             held = self.gate.opened.wait(held).unwrap();
         }
     }
+}
+
+/// Whether the other side has ended its part of the connection, read or not what it sent before.
+fn has_ended(stream: &TcpStream) -> bool {
+    let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+    poll(&mut polled, Some(&Timespec::default())).unwrap();
+    !polled[0].revents().is_empty()
 }
 
 /// False where that was all.
