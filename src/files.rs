@@ -14,11 +14,27 @@ pub const OWN: u32 = 0o600;
 pub const GROUP: u32 = 0o640;
 
 /// Writes a whole file in place of another: beside it, on the disk, then under its name, and that on the disk too. A process
-/// that dies meanwhile leaves the one before. Gives the new file, for who goes on writing.
+/// that dies meanwhile leaves the one before. Gives the new file, for a caller that goes on writing.
 ///
 /// # Errors
 /// What the file system or `write` said. The file before is as it was, unless only its folder could not be synced.
 pub fn replace(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
+    let file = place(path, mode, write)?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    sync_folder(folder.unwrap_or(Path::new(".")))?;
+    Ok(file)
+}
+
+/// The same for one of many files in a folder: the caller has to call [`sync_folder`] after the last of them. Until then a
+/// machine that stops may lose the file's new name, but not what a file that has the name holds.
+///
+/// # Errors
+/// What the file system or `write` said. The file before is as it was.
+pub fn place(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -40,11 +56,15 @@ pub fn replace(
         Ok(file)
     });
     // On a full disk it would take the room of the next one. That it is not there either is no news.
-    let file = written.inspect_err(|_| drop(fs::remove_file(beside)))?;
-    // The name is as durable as the folder that it stands in.
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(file)
+    written.inspect_err(|_| drop(fs::remove_file(beside)))
+}
+
+/// Puts the names of a folder's files on the disk: a name is as durable as the folder that it stands in.
+///
+/// # Errors
+/// What the file system said.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Opens a file that we have written, for reading.

@@ -10,10 +10,10 @@ use super::{
     outgoing,
     table::{Table, owner},
 };
-use crate::policy::authentication::dmarc::Consent;
+use crate::{files, policy::authentication::dmarc::Consent};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    io,
+    fs, io,
     path::PathBuf,
 };
 
@@ -68,6 +68,18 @@ impl Closing {
         settings.directory.join(format!("closing-{}", interval.id))
     }
 
+    /// Removes that file, once the names of the reports are on the disk: a machine that stops keeps the one or the others.
+    ///
+    /// # Errors
+    /// The folder can't be synced, or the file can't be removed.
+    pub fn remove(&self, settings: &Settings) -> io::Result<()> {
+        files::sync_folder(&settings.directory)?;
+        match fs::remove_file(Closing::path(settings, &self.interval)) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(why),
+            _ => Ok(()),
+        }
+    }
+
     /// Messages that no report tells of yet.
     #[must_use]
     pub fn untold(&self) -> u64 {
@@ -113,28 +125,24 @@ impl Closing {
         Ok(())
     }
 
-    /// Writes who should get the reports whose addresses are known, or are waited for no longer.
+    /// Writes which addresses should get the reports: those that are known, or are waited for no longer. At most
+    /// [`ASKED_MAX`] files, because no more are waited for.
+    // INV-LIMIT
     fn write_notes(&mut self, settings: &Settings, now: u64) -> io::Result<()> {
-        for (domain, asked) in self.asked.iter().filter(|(_, asked)| now > asked.due) {
-            self.known.push_back(Answered {
-                report: self.interval.id.as_str().into(),
-                domain: domain.clone(),
-                consents: vec![Consent::Unknown; asked.uris.len()],
-            });
-        }
         while let Some(known) = self.known.front() {
-            let domain = &known.domain;
-            if let Some(asked) = self.asked.get(domain) {
-                outgoing::recipients(
-                    settings,
-                    &self.interval,
-                    domain,
-                    &asked.uris,
-                    &known.consents,
-                )?;
-                self.asked.remove(domain);
+            if let Some(asked) = self.asked.get(&known.domain) {
+                let (domain, uris) = (&known.domain, &asked.uris);
+                outgoing::recipients(settings, &self.interval, domain, uris, &known.consents)?;
+                self.asked.remove(&known.domain);
             }
             self.known.pop_front();
+        }
+        let overdue = |(_, asked): &(&Box<str>, &Asked)| now > asked.due;
+        while let Some((domain, asked)) = self.asked.iter().find(overdue) {
+            let unknown = vec![Consent::Unknown; asked.uris.len()];
+            outgoing::recipients(settings, &self.interval, domain, &asked.uris, &unknown)?;
+            let domain = domain.clone();
+            self.asked.remove(&domain);
         }
         Ok(())
     }

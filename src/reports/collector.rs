@@ -144,7 +144,7 @@ impl Collector {
             self.told.lost += before.untold();
             if self.folder.is_some() {
                 // What is left there is tried again at the next start.
-                let _ = fs::remove_file(Closing::path(&self.settings, &before.interval));
+                let _ = before.remove(&self.settings);
             }
         }
         self.closing.push_back(closing);
@@ -225,7 +225,7 @@ impl Collector {
         }
     }
 
-    /// Writes reports of the intervals that are over, and who should get them.
+    /// Writes reports of the intervals that are over, and which addresses should get them.
     fn close(&mut self, now: u64, wanted: &mut Vec<Wanted>) -> io::Result<()> {
         let mut at = 0;
         while let Some(closing) = self.closing.get_mut(at) {
@@ -233,10 +233,8 @@ impl Collector {
                 at += 1;
                 continue;
             }
-            match fs::remove_file(Closing::path(&self.settings, &closing.interval)) {
-                Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
-                _ => drop(self.closing.remove(at)),
-            }
+            closing.remove(&self.settings)?;
+            self.closing.remove(at);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! A worker gives what a message showed ([`Seen`]) to the [`Inbox`], a bounded queue, and goes on. A thread adds it up in
 //! bounded memory ([`table`]), keeps it on disk each minute ([`journal`]), and at the end of an interval writes one file for
-//! each domain, and beside it one that says who should get it ([`outgoing`]). Whether an address elsewhere has agreed to
+//! each domain, and beside it one with the addresses that should get it ([`outgoing`]). Whether an address elsewhere has agreed to
 //! that is asked by the control thread, which looks here for what is [`Wanted`].
 //!
 //! Nothing here sends a report.

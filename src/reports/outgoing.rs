@@ -1,5 +1,7 @@
-//! The files of one report: the report itself, under the name that it is sent with (RFC 9990 §3.5.2), and beside it who
-//! should get it.
+//! The files of one report: the report itself, under the name that it is sent with (RFC 9990 §3.5.2), and beside it the
+//! addresses that should get it.
+//!
+//! The caller syncs the folder once for all files of an interval, before it removes what they were made of.
 
 use super::{
     Settings,
@@ -54,7 +56,7 @@ pub fn report(
     let text = xml::write(settings, period, report);
     let name = file_name(&attachment(settings, interval, domain));
     let path = settings.directory.join(name);
-    let written = files::replace(&path, files::GROUP, |file| {
+    let written = files::place(&path, files::GROUP, |file| {
         let mut packed = GzEncoder::new(file, Compression::default());
         packed.write_all(text.as_bytes())?;
         packed.finish().map(drop)
@@ -62,7 +64,7 @@ pub fn report(
     written.map(drop)
 }
 
-/// Writes who should get it. `consents`: what is known of each address that the domain names, in its order.
+/// Writes which addresses should get it. `consents`: what is known of each address that the domain names, in its order.
 ///
 /// # Errors
 /// The disk is full, or the folder can't be written.
@@ -100,6 +102,6 @@ pub fn recipients(
     });
     let name = format!("{}.json", file_name(&attachment));
     let path = settings.directory.join(name);
-    let written = files::replace(&path, files::GROUP, |file| writeln!(file, "{note:#}"));
+    let written = files::place(&path, files::GROUP, |file| writeln!(file, "{note:#}"));
     written.map(drop)
 }
