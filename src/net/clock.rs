@@ -1,8 +1,15 @@
-//! The clocks: the only place in the house, beside the admin's, that asks what time it is.
+//! The clocks of the process.
 //!
-//! Ticks come from a clock that nothing sets. The calendar is the system's, as far as that can be right: a machine that has no
-//! clock of its own begins with 1970, until it has learned the time from the network. Before that the calendar goes on from the
-//! last time that is known ([`calendar_from`]): nothing that was noted under it is over then, nor lies in the future.
+//! Ticks come from a clock that nothing sets. The calendar is the system's, except where that is known to be wrong: a machine
+//! without a clock of its own may begin with 1970, until it has learned the time from the network. Before that the calendar
+//! goes on from the last time that is known ([`calendar_from`]): nothing that was noted under it is over then, nor lies in the
+//! future.
+//!
+//! Only a time before 2020 is known to be wrong. Many machines without a clock begin with the time at which their system was
+//! built or last ran, which no program can tell from the truth; systemd's `time-sync.target` waits for the right one.
+//!
+//! Rooms that don't know this one take the system's time as it is: `log`, `tls` and `metrics` below it, and `acme` and `auth`,
+//! which hold it against the times that others have written in certificates and tokens. So does what only names a file by it.
 
 use crate::smtp::tick::Tick;
 use std::{
@@ -10,7 +17,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The beginning of 2020, in microseconds since 1970: a clock that says less is not set.
+/// The beginning of 2020, in microseconds since 1970: a clock that says less is certainly not set.
 const EARLIEST: u64 = 1_577_836_800_000_000;
 
 /// What the calendar says at tick 0 where the system's clock is not set.
@@ -36,7 +43,7 @@ pub fn calendar(now: Tick) -> u64 {
     told(system(), KNOWN.load(Relaxed), now)
 }
 
-/// Whether the calendar is the system's.
+/// Whether the calendar is the system's: that is not known to be wrong.
 #[must_use]
 pub fn calendar_is_set() -> bool {
     is_set(system())

@@ -30,6 +30,7 @@ pub use seen::{Found, Seen};
 use crate::{
     config::Config,
     metrics::{Counter, Registry, Scope},
+    net::{calendar, now},
     policy::authentication::dmarc::Consent,
 };
 use collector::Collector;
@@ -40,7 +41,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// Messages that wait for the thread at most.
@@ -233,8 +234,7 @@ impl Inbox {
 }
 
 fn unix_now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
+    calendar(now()) / 1_000_000
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -10,6 +10,7 @@ use crate::{
     dns::{Answer, Question, RecordType, Unknown},
     lookup::Dns,
     metrics::Registry,
+    net::{calendar, now},
     policy::Verdict,
     proxy::{
         Site,
@@ -20,7 +21,7 @@ use crate::{
 };
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::{task::JoinSet, time::timeout};
 
@@ -204,6 +205,5 @@ fn word(record_type: RecordType) -> &'static str {
 /// Seconds since 1970.
 #[must_use]
 pub fn unix_seconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+    calendar(now()) / 1_000_000
 }

@@ -7,7 +7,7 @@ use crate::{
     config::{self, ConfigSource, InForce},
     log::say,
     metrics::{Gauge, Kind, Registry, Scope, Snapshot},
-    net::{mailbox::Sender, now},
+    net::{calendar, mailbox::Sender, now},
     policy::Shared,
     proxy::{Kept, Site},
     worker::Order,
@@ -17,7 +17,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -89,9 +89,7 @@ impl State {
 
     /// Records when a configuration was put in force: now.
     pub fn applied(&self) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
+        let now = calendar(now()) / 1_000_000;
         self.registry
             .set(Gauge::ConfigApplied, Scope::NONE, now as i64);
     }

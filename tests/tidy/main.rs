@@ -57,7 +57,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["dns", "smtp", "state", "metrics", "log", "config"],
     ),
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
-    ("reports", &["policy", "files", "metrics", "log", "config"]),
+    (
+        "reports",
+        &["policy", "net", "files", "metrics", "log", "config"],
+    ),
     (
         "upstream",
         &[
