@@ -137,8 +137,7 @@ impl Closing {
             }
             self.known.pop_front();
         }
-        let overdue = |(_, asked): &(&Box<str>, &Asked)| now > asked.due;
-        while let Some((domain, asked)) = self.asked.iter().find(overdue) {
+        while let Some((domain, asked)) = self.asked.iter().find(|(_, asked)| now > asked.due) {
             let unknown = vec![Consent::Unknown; asked.uris.len()];
             outgoing::recipients(settings, &self.interval, domain, &asked.uris, &unknown)?;
             let domain = domain.clone();
