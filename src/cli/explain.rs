@@ -23,9 +23,14 @@ With an id and no --client, --from and --to, the running process is asked, at it
 with this id in its log line was treated so. It keeps the last `admin.explanations`. Without a file (-c), --admin says where
 it is; where the endpoint asks for a token, the file says which.
 
-Otherwise a message is judged that you describe. This asks the DNS as the proxy would, and sends nothing: no backend is asked about the recipient. Rates and limits on sessions
-are those of a first client. Without a message, one with an ordinary header is judged,
+Otherwise a message is judged that you describe. This asks the DNS as the proxy would, and sends nothing: no backend is asked about
+the recipient. Rates and limits on sessions are those of a first client. Without a message, one with an ordinary header is judged,
 and neither DKIM nor DMARC are.
+
+A client logs in (--login) after EHLO: until then it is judged as a stranger. It needs --tls where the listener's
+`auth_requires_tls` says so, and an account that is in the file of `credentials`. Other sources are not asked, as they want the
+password: an account of theirs owns the addresses that its name says. Where the listener has no `auth`, the login is one
+that a proxy has named by XCLIENT.
 
 A line of the file for --answers has a name, a type (A, AAAA, MX, PTR, TXT) and a record, as in a zone file (a TTL and IN may
 stand before the type, and the texts of a TXT record in parentheses over several lines); or NODATA, NXDOMAIN, SERVFAIL, BOGUS
@@ -58,7 +63,7 @@ pub struct Explain {
     /// The recipient (RCPT TO); may be given several times.
     #[arg(long, value_name = "ADDRESS", requires = "client")]
     to: Vec<String>,
-    /// The account that the client has logged in as.
+    /// The account that the client logs in as, with the right password.
     #[arg(long, visible_alias = "auth", value_name = "ACCOUNT")]
     login: Option<String>,
     /// The client talks before it is greeted.
@@ -145,6 +150,12 @@ fn run(asked: Explain, client: IpAddr) -> Result<ExitCode, (u8, String)> {
     };
     let bench = Bench::new(loaded.config).map_err(|why| (exit::CONFIG, why.to_string()))?;
     let listener = place(&bench, asked.listener.as_deref())?;
+    if asked.login.is_some() && !bench.takes_logins(listener) {
+        eprintln!(
+            "gatepost: listener {} has no `auth`: the message is judged as if a proxy had named the login (`xclient_from`)",
+            bench.listener(listener)
+        );
+    }
     let hello = asked.helo.unwrap_or_else(|| match client {
         IpAddr::V4(v4) => format!("[{v4}]"),
         IpAddr::V6(v6) => format!("[IPv6:{v6}]"),

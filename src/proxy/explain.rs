@@ -4,34 +4,33 @@
 //! What a session knows of the state of the process (rates, open sessions, what a backend has said of a recipient) is left
 //! out: the client is the first one.
 
+mod envelope;
+
 pub use super::told::{Explained, Match, Told};
 use super::{
     authenticate::Owner,
     known::{Asked, Known},
     payload::Survey,
     profiles::ClassFacts,
-    replies,
-    site::Site,
-    told::{PutOff, accepted, fate, point, refused},
+    site::{ListenerSite, Site},
+    told::{fate, point, refused},
 };
 use crate::{
-    config::{ListenerTls, Role},
+    config::Role,
     dns::{Answer, Answers, Question},
     net::now,
     policy::{
-        At, Breaches, CheckId, Facts, HitKind, Inquiry, Judgement, Part, SessionTicket, Shared,
-        Signals, Verdict,
+        At, Breaches, Facts, Inquiry, Judgement, Part, SessionTicket, Shared, Signals, Verdict,
         authentication::{Job, Verified},
         replies::QUARANTINE_LATE,
     },
     smtp::{
-        self, Span,
-        envelope::{Envelope, MailParams, Path, PathSpan, Recipient},
+        envelope::{Envelope, PathSpan},
         header::{self, Index},
     },
-    upstream::Route,
+    upstream::PoolId,
 };
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 /// Rounds of questions, which no chain of look-ups reaches.
 const ROUNDS_MAX: usize = 64;
@@ -48,7 +47,8 @@ pub struct Described<'a> {
     pub sender: &'a str,
     /// The recipients likewise.
     pub recipients: &'a [String],
-    /// The account that the client has logged in as.
+    /// The account that the client logs in as, with the right password. Where the listener has no AUTH, a proxy has named it by
+    /// XCLIENT.
     pub account: Option<&'a str>,
     /// It talks before it is greeted.
     pub early_talk: bool,
@@ -68,32 +68,7 @@ pub async fn explain(
     described: &Described<'_>,
     ask: impl AsyncFnMut(Vec<Question>) -> Vec<Answer>,
 ) -> Explained {
-    let shared = Shared::of_all(&site.config.policies());
-    let trusted = site.trusts(described.client);
-    let class = site.profiles.class_of(&ClassFacts {
-        address: described.client,
-        trusted,
-        authenticated: described.account.is_some(),
-        certificate: &[],
-    });
-    let base = site.profiles.place(described.listener, class, 0);
-    let group = site.policy.rate_group(base);
-    let mut trial = Trial {
-        site,
-        described,
-        ticket: shared.open_session(described.client, group),
-        shared,
-        trusted,
-        class,
-        route: 0,
-        judgement: Judgement::new(),
-        answers_judged: false,
-        inquiry: Inquiry::default(),
-        answers: Table::default(),
-        envelope: Envelope::new(),
-        ask,
-        recipients: Vec::new(),
-    };
+    let mut trial = Trial::begin(site, described, ask);
     let told = match trial.take_envelope().await {
         Ok(()) => trial.message().await,
         Err(told) => told,
@@ -144,9 +119,14 @@ struct Trial<'a, Ask> {
     shared: Shared,
     ticket: SessionTicket,
     trusted: bool,
+    /// The account that the client is known as by now.
+    account: Option<Arc<str>>,
     /// The client's class, and the profile of the first recipient's route.
     class: u8,
     route: u16,
+    pool: Option<PoolId>,
+    /// A refusal of the client, its HELO name or its sender that is told at RCPT.
+    put_off: Option<Told>,
     judgement: Judgement,
     /// What was asked has been judged, and lets the message pass.
     answers_judged: bool,
@@ -157,132 +137,50 @@ struct Trial<'a, Ask> {
     recipients: Vec<(String, Told)>,
 }
 
+impl<'a, Ask> Trial<'a, Ask> {
+    fn begin(site: &'a Site, described: &'a Described<'a>, ask: Ask) -> Self {
+        let shared = Shared::of_all(&site.config.policies());
+        let trusted = site.trusts(described.client);
+        let listener = &site.listeners[described.listener];
+        // Of a login by AUTH, the policy hears after HELO; what a proxy says by XCLIENT, it hears first.
+        let is_named = described.account.is_some() && listener.auth.is_none();
+        let class = site.profiles.class_of(&ClassFacts {
+            address: described.client,
+            trusted,
+            authenticated: is_named,
+            certificate: &[],
+        });
+        let base = site.profiles.place(described.listener, class, 0);
+        let group = site.policy.rate_group(base);
+        Trial {
+            site,
+            described,
+            ticket: shared.open_session(described.client, group),
+            shared,
+            trusted,
+            account: described
+                .account
+                .filter(|_| is_named)
+                .map(|name| match &listener.senders {
+                    Some(senders) => site.auth.named(senders.source, name).name,
+                    None => name.into(),
+                }),
+            class,
+            route: 0,
+            pool: None,
+            put_off: None,
+            judgement: Judgement::new(),
+            answers_judged: false,
+            inquiry: Inquiry::default(),
+            answers: Table::default(),
+            envelope: Envelope::new(),
+            ask,
+            recipients: Vec::new(),
+        }
+    }
+}
+
 impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
-    /// Up to the recipients. An error: no recipient was taken.
-    async fn take_envelope(&mut self) -> Result<(), Told> {
-        let listener = &self.site.listeners[self.described.listener];
-        let mut postponed = None;
-        self.connect(At::Connect, &mut postponed)?;
-        if postponed.is_none() && self.inquires() {
-            self.learn(At::Connect).await;
-        }
-        let (policy, place) = (&self.site.policy, self.profile());
-        let decides = self.inquires() && policy.waits(place, At::Greeting, &self.inquiry);
-        if (self.described.early_talk || decides) && postponed.is_none() {
-            self.connect(At::Greeting, &mut postponed)?;
-        }
-        if postponed.is_none() {
-            let heard = self.judge_in_parts(At::Hello).await;
-            self.put_off(heard, &mut postponed)?;
-        }
-        if listener.tls == ListenerTls::Required && self.described.tls.is_none() {
-            return Err(refused(smtp::replies::NEEDS_TLS.reply()));
-        }
-        let sender = Path::split(self.described.sender.as_bytes());
-        let sender = self.envelope.keep_path(sender);
-        let params = MailParams {
-            size: self.described.message.len() as u64,
-            ..MailParams::default()
-        };
-        self.envelope.set_sender(sender, params);
-        if listener.role == Role::Submission && !self.trusted && self.described.account.is_none() {
-            return Err(refused(replies::SUBMISSION_ONLY.reply()));
-        }
-        if postponed.is_none() {
-            let heard = self.judge_in_parts(At::Mail).await;
-            self.put_off(heard, &mut postponed)?;
-        }
-        let mut last = refused(replies::NO_ROUTE.reply());
-        for recipient in self.described.recipients {
-            let path = self.envelope.keep_path(Path::split(recipient.as_bytes()));
-            self.envelope.push_recipient(Recipient {
-                path,
-                notify: None,
-                orcpt: Span::default(),
-            });
-            let told = match postponed.clone() {
-                Some((verdict, check)) => Err(Told { verdict, check }),
-                None => self.recipient(recipient, path),
-            };
-            let told = match told {
-                Ok(()) => accepted(),
-                Err(told) => {
-                    self.envelope.pop_recipient();
-                    told
-                }
-            };
-            last = Told {
-                verdict: told.verdict.clone(),
-                check: told.check.clone(),
-            };
-            self.recipients.push((recipient.clone(), told));
-        }
-        match self.taken() {
-            0 => Err(last),
-            _ => Ok(()),
-        }
-    }
-
-    /// The client as such.
-    fn connect(&mut self, at: At, postponed: &mut Option<PutOff>) -> Result<(), Told> {
-        let told = self.judge(at, None);
-        self.put_off(told, postponed)
-    }
-
-    /// A refusal of a stranger may be told at its recipients: see `Session::postpone`.
-    fn put_off(&self, told: Result<(), Told>, postponed: &mut Option<PutOff>) -> Result<(), Told> {
-        let Err(told) = told else {
-            return Ok(());
-        };
-        let listener = &self.site.listeners[self.described.listener];
-        let limited = matches!(self.judgement.refusal(), Some((_, HitKind::Limit)));
-        let known = self.described.account.is_some();
-        match listener.delays_refusals && !limited && !known {
-            true => *postponed = postponed.take().or(Some((told.verdict, told.check))),
-            false => return Err(told),
-        }
-        Ok(())
-    }
-
-    fn recipient(&mut self, recipient: &str, span: PathSpan) -> Result<(), Told> {
-        let path = Path::split(recipient.as_bytes());
-        let (route, ours) = self.site.route(path.domain);
-        let known = self.trusted || self.described.account.is_some();
-        if let Some(route) = route.filter(|_| ours || known) {
-            let profile = self.site.profiles.of_route(&route);
-            if self.route != profile && self.taken() > 0 {
-                return Err(refused(replies::OTHER_ROUTE.reply()));
-            }
-            self.answers_judged &= self.route == profile;
-            self.route = profile;
-        }
-        if (ours || known) && !self.answers_judged {
-            self.judge(At::Answers, None)?;
-            self.answers_judged = true;
-        }
-        self.judge(At::Rcpt, Some((span, ours)))?;
-        let placed = self.place(route.as_ref(), path);
-        if placed.is_err() {
-            self.judgement.take_back_recipient();
-        }
-        placed
-    }
-
-    /// What refuses a recipient that the policy lets pass.
-    fn place(&self, route: Option<&Route>, path: Path<'_>) -> Result<(), Told> {
-        if self.taken() > 0 && self.judgement.recipient_differs() {
-            return Err(refused(replies::OTHER_ROUTE.reply()));
-        }
-        match route {
-            None => Err(refused(replies::NO_ROUTE.reply())),
-            Some(route) if self.site.may_be(route, path) => Ok(()),
-            Some(_) => Err(Told {
-                check: Some(CheckId::RECIPIENTS_NAME.to_string()),
-                ..refused(replies::UNLISTED.reply())
-            }),
-        }
-    }
-
     /// The header section and the message.
     async fn message(&mut self) -> Told {
         if self.described.is_whole && self.inquires() {
@@ -315,15 +213,30 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         profiles.place(self.described.listener, self.class, self.route)
     }
 
+    fn listener(&self) -> &ListenerSite {
+        &self.site.listeners[self.described.listener]
+    }
+
+    /// Whether it is one of our own clients.
+    fn is_known(&self) -> bool {
+        self.trusted || self.account.is_some()
+    }
+
+    /// Whether a proxy may still name another client: it has not said XCLIENT.
+    fn may_be_replaced(&self) -> bool {
+        let listener = self.listener();
+        let is_named = self.described.account.is_some() && listener.auth.is_none();
+        listener.speaks_for_others(self.described.client) && !is_named
+    }
+
     /// Whether anything is asked about this client: see `Session::begin_inquiry`.
     fn inquires(&self) -> bool {
-        let listener = &self.site.listeners[self.described.listener];
         self.site
             .policy
             .inquires(self.profile(), self.described.client)
-            && listener.role != Role::Submission
-            && !self.trusted
-            && self.described.account.is_none()
+            && self.listener().role != Role::Submission
+            && !self.is_known()
+            && !self.may_be_replaced()
     }
 
     /// Asks what can be asked from this point on, to its end.
@@ -429,9 +342,9 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             profile: self.profile(),
             address: described.client,
             trusted: self.trusted,
-            account: described.account,
-            may_be_replaced: false,
-            tls: described.tls,
+            account: self.account.as_deref(),
+            may_be_replaced: self.may_be_replaced(),
+            tls: self.tls(),
             certificate: &[],
             signals: Signals {
                 before_greeting: described.early_talk && at >= At::Greeting,
@@ -462,7 +375,7 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
 
     fn breaches(&self, at: At, header: &[u8], index: Option<&Index<'_>>) -> Breaches {
         let config = &self.site.config;
-        let owner = || Owner::of(self.site, self.described.listener, self.described.account?);
+        let owner = || Owner::of(self.site, self.described.listener, self.account.as_deref()?);
         match (at, index) {
             (At::Mail, _) => Breaches {
                 sender: owner().is_some_and(|owner| owner.lacks(self.described.sender.as_bytes())),
@@ -479,10 +392,5 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
             }
             _ => Breaches::NONE,
         }
-    }
-
-    fn taken(&self) -> usize {
-        let taken = self.recipients.iter();
-        taken.filter(|(_, told)| told.verdict.is_accept()).count()
     }
 }

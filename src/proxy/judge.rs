@@ -368,7 +368,7 @@ fn answer_at(at: At, verdict: Verdict) -> Answer {
 }
 
 /// A refusal at the greeting closes at once, so a 4xx is 421 there (RFC 5321 §3.8); a 5xx is 554 (§3.1).
-fn closing(reply: Reply) -> Reply {
+pub(super) fn closing(reply: Reply) -> Reply {
     let code = if reply.is_transient() { 421 } else { 554 };
     Reply { code, ..reply }
 }

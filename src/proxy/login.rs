@@ -11,7 +11,7 @@ use crate::{
 pub struct ListenerAuth {
     pub(super) source: SourceId,
     pub(super) mechanisms: Vec<Mechanism>,
-    requires_tls: bool,
+    pub(super) requires_tls: bool,
 }
 
 /// Which senders a client may use on a listener once it is known as an account: by AUTH, or by XCLIENT's LOGIN.

@@ -391,6 +391,12 @@ impl ListenerSite {
         holds(&self.xclient, client)
     }
 
+    /// Whether a client can be known as an account here: by AUTH, or by the word of a proxy.
+    #[must_use]
+    pub fn takes_logins(&self) -> bool {
+        self.auth.is_some() || !self.xclient.is_empty()
+    }
+
     /// What a client at this address may say of others.
     #[must_use]
     pub fn grants(&self, client: IpAddr) -> Extensions {

@@ -6,15 +6,13 @@ use crate::{
 };
 
 /// An answer, and the check that it comes from, where it is a refusal by one.
+#[derive(Clone)]
 pub struct Told {
     /// What is answered.
     pub verdict: Verdict,
     /// The check's name.
     pub check: Option<String>,
 }
-
-/// A refusal that the recipients hear, and its check.
-pub(super) type PutOff = (Verdict, Option<String>);
 
 /// A check that matched.
 pub struct Match {

@@ -13,7 +13,7 @@ use crate::{
     net::{calendar, now},
     policy::Verdict,
     proxy::{
-        Site,
+        ListenerSite, Site,
         explain::{Explained, explain},
     },
     record::text::table,
@@ -113,6 +113,13 @@ impl Bench {
             .listeners
             .get(place)
             .map_or("", |listener| &*listener.name)
+    }
+
+    /// Whether a client of the listener can log in, or be named with a login by a proxy.
+    #[must_use]
+    pub fn takes_logins(&self, place: usize) -> bool {
+        let listener = self.site.listeners.get(place);
+        listener.is_some_and(ListenerSite::takes_logins)
     }
 
     /// Judges a message. Without `recorded` the DNS is asked, and the lists are probed first, as at a start.

@@ -186,7 +186,7 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-fn plain(user: &str, password: &str) -> String {
+pub fn plain(user: &str, password: &str) -> String {
     format!("AUTH PLAIN {}", base64(&format!("\0{user}\0{password}")))
 }
 

@@ -338,7 +338,7 @@ fn the_client_may_talk_early_speak_tls_log_in_and_come_at_a_time() {
         (
             &["--early-talk"][..],
             77,
-            "550 5.7.1 Too early (early_talk)",
+            "554 5.7.1 Too early (early_talk)",
         ),
         (&[], 75, "(rule.clear)"),
         (&["--tls"], 0, "verdict: accept"),

@@ -25,6 +25,7 @@ mod ending;
 mod endpoint;
 mod exim;
 mod explain;
+mod explain_logins;
 mod explained;
 mod failures;
 mod fronts;
