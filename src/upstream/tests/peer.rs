@@ -215,6 +215,13 @@ impl Shared {
         seen.open.fetch_sub(1, SeqCst);
     }
 
+    fn count_open(&self) {
+        // A thread may not yet have seen that the other side has closed its connection: the kernel has.
+        let sockets = self.sockets.lock().unwrap();
+        let open = sockets.values().filter(|kept| !has_ended(kept)).count();
+        self.seen.open_max.fetch_max(open, SeqCst);
+    }
+
     fn talk(&self, mut out: TcpStream, mode: Mode) -> std::io::Result<()> {
         let mut input = BufReader::new(out.try_clone()?);
         let mut line = String::new();
@@ -233,10 +240,7 @@ impl Shared {
                 continue;
             }
             if verb == "EHLO" {
-                // A thread may not yet have seen that the other side has closed its connection: the kernel has.
-                let sockets = self.sockets.lock().unwrap();
-                let open = sockets.values().filter(|kept| !has_ended(kept)).count();
-                self.seen.open_max.fetch_max(open, SeqCst);
+                self.count_open();
             }
             if verb == "MAIL" {
                 mails += 1;
