@@ -4,9 +4,10 @@ use super::{
     Policy, PolicyFault,
     condition::{Condition, RuleMistake},
     expression::{Environment, NamedList, NamedLists},
+    unfed::unfed,
 };
 use crate::config::{self, Config};
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// A list of which only the name counts.
 struct Empty {
@@ -36,6 +37,24 @@ impl NamedList for Empty {
     }
 }
 
+fn empty(has_no_network: bool) -> Arc<dyn NamedList> {
+    Arc::new(Empty { has_no_network })
+}
+
+/// The named lists of a policy. `own`: the key of those that stand where its rules do.
+fn lists(policy: &config::Policy, own: &str, is_broken: &dyn Fn(&str) -> bool) -> NamedLists {
+    let lists = policy.list.iter().enumerate();
+    lists
+        .map(|(place, named)| {
+            let is_unread = ["policy.list", own]
+                .map(|lists| is_broken(&format!("{lists}[{place}]")))
+                .contains(&true);
+            let has_no_network = named.has_no_network() && !is_unread;
+            (named.name.clone(), empty(has_no_network))
+        })
+        .collect()
+}
+
 /// A mistake and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongRule {
@@ -49,26 +68,40 @@ pub struct WrongRule {
     pub mistake: RuleMistake,
 }
 
+impl WrongRule {
+    fn of(
+        section: &str,
+        place: usize,
+        rule: &config::Rule,
+        is_warning: bool,
+        mistake: RuleMistake,
+    ) -> WrongRule {
+        WrongRule {
+            key: format!("{section}[{place}].{}", mistake.key),
+            value: match mistake.key {
+                "reply" => rule.reply.clone().unwrap_or_default(),
+                _ => rule.when.clone(),
+            },
+            is_warning,
+            mistake,
+        }
+    }
+}
+
 /// What is wrong with the conditions and replies of rules; and conditions that are always the same, which is worth a
 /// warning. `is_broken` says of a key that what is written there could not be read, so that what comes of it is no mistake.
 #[must_use]
 pub fn rule_mistakes(config: &Config, is_broken: &dyn Fn(&str) -> bool) -> Vec<WrongRule> {
     let mut found = Vec::new();
-    let list = |has_no_network| Arc::new(Empty { has_no_network }) as Arc<dyn NamedList>;
-    let unread = list(false);
+    // By rule: `None` where one of the policies that it is in has a list for what it reads.
+    let mut starved: BTreeMap<String, Option<WrongRule>> = BTreeMap::new();
+    let unread = empty(false);
     let mut look = |section: &str, policy: &config::Policy| {
         let own_lists = section.replace(".rule", ".list");
-        let lists = policy.list.iter().enumerate();
-        let lists: NamedLists = lists
-            .map(|(place, named)| {
-                let is_unread = ["policy.list", &own_lists]
-                    .map(|lists| is_broken(&format!("{lists}[{place}]")))
-                    .contains(&true);
-                let has_no_network = named.has_no_network() && !is_unread;
-                (named.name.clone(), list(has_no_network))
-            })
-            .collect();
+        let lists = lists(policy, &own_lists, is_broken);
         let is_unread = is_broken("policy.list") || is_broken(&own_lists);
+        let own_dnsbl = section.replace(".rule", ".dnsbl");
+        let has_unread_list = is_broken("policy.dnsbl") || is_broken(&own_dnsbl);
         for (place, rule) in policy.rule.iter().enumerate() {
             let environment = Environment {
                 rule: &rule.name,
@@ -77,24 +110,24 @@ pub fn rule_mistakes(config: &Config, is_broken: &dyn Fn(&str) -> bool) -> Vec<W
             };
             // That there is no condition is told by `config`.
             let has_condition = !rule.when.trim().is_empty();
-            for (is_warning, mistake) in mistakes(rule, &environment) {
-                let key = format!("{section}[{place}].{}", mistake.key);
-                if is_broken(&key) || (mistake.key == "when" && !has_condition) {
-                    continue;
-                }
-                let wrong = WrongRule {
-                    key,
-                    value: match mistake.key {
-                        "reply" => rule.reply.clone().unwrap_or_default(),
-                        _ => rule.when.clone(),
-                    },
-                    is_warning,
-                    mistake,
-                };
-                if !found.contains(&wrong) {
+            let (mistakes, condition) = mistakes(rule, &environment);
+            for (is_warning, mistake) in mistakes {
+                let wrong = WrongRule::of(section, place, rule, is_warning, mistake);
+                let is_told = is_broken(&wrong.key)
+                    || (wrong.mistake.key == "when" && !has_condition)
+                    || found.contains(&wrong);
+                if !is_told {
                     found.push(wrong);
                 }
             }
+            let unfed = condition.and_then(|condition| match has_unread_list {
+                true => None,
+                false => unfed(rule, &condition, &policy.dnsbl),
+            });
+            let unfed = unfed.map(|mistake| WrongRule::of(section, place, rule, true, mistake));
+            let entry = starved.entry(format!("{section}[{place}]"));
+            let kept = entry.or_insert_with(|| unfed.clone());
+            *kept = kept.take().filter(|_| unfed.is_some());
         }
     };
     look("policy.rule", &config.policy);
@@ -119,6 +152,7 @@ pub fn rule_mistakes(config: &Config, is_broken: &dyn Fn(&str) -> bool) -> Vec<W
         };
         look(&section, &policy);
     }
+    found.extend(starved.into_values().flatten());
     found
 }
 
@@ -194,12 +228,16 @@ fn place(policy: &config::Policy, fault: &PolicyFault) -> String {
     format!("dnsbl[{list}].{key}")
 }
 
-fn mistakes(rule: &config::Rule, environment: &Environment<'_>) -> Vec<(bool, RuleMistake)> {
+/// What is wrong with a rule, errors or warnings, and what it is where it has no errors.
+fn mistakes(
+    rule: &config::Rule,
+    environment: &Environment<'_>,
+) -> (Vec<(bool, RuleMistake)>, Option<Condition>) {
     match Condition::within(rule, environment) {
-        Err(mistakes) => mistakes
-            .into_iter()
-            .map(|mistake| (false, mistake))
-            .collect(),
+        Err(mistakes) => {
+            let mistakes = mistakes.into_iter();
+            (mistakes.map(|mistake| (false, mistake)).collect(), None)
+        }
         Ok(condition) => {
             let constant = condition.when.constant().map(|value| RuleMistake {
                 key: "when",
@@ -210,7 +248,8 @@ fn mistakes(rule: &config::Rule, environment: &Environment<'_>) -> Vec<(bool, Ru
             let shared = condition.when.shared_account().cloned();
             let shared = shared.map(|mistake| RuleMistake::of("when", mistake));
             let warnings = constant.into_iter().chain(shared);
-            warnings.map(|mistake| (true, mistake)).collect()
+            let warnings = warnings.map(|mistake| (true, mistake)).collect();
+            (warnings, Some(condition))
         }
     }
 }

@@ -75,6 +75,7 @@ pub mod spf;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod unfed;
 mod verdict;
 mod wants;
 

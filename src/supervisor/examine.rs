@@ -258,6 +258,93 @@ mod tests {
         );
     }
 
+    /// What is told of a rule with this condition.
+    fn of_rule(when: &str, more: &str) -> Vec<String> {
+        told(&format!(
+            "[[policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = '{when}'\n{more}"
+        ))
+    }
+
+    fn dnsbl(keys: &str) -> String {
+        format!("[[policy.dnsbl]]\nzone = \"bl.example\"\n{keys}\n")
+    }
+
+    #[test]
+    fn a_rule_that_reads_lists_in_the_dns_has_one_to_read() {
+        let none = "add a list as a `[[policy.dnsbl]]`, or leave out";
+        for (when, more, place, says) in [
+            ("tls && dnsbl_hits > 1", "", "8:16", format!("`dnsbl_hits` is always 0; {none} `dnsbl_hits`")),
+            ("has(dnsbl.zone)", "", "8:13", format!("`dnsbl.zone` is always empty; {none} `dnsbl.zone`")),
+            (
+                "tls",
+                "reply = \"550 5.7.1 {dnsbl.zone}\"\n",
+                "9:9",
+                format!("`dnsbl.zone` is always empty; {none} `dnsbl.zone`"),
+            ),
+            (
+                "dnsbl_hits > 1",
+                &dnsbl("score = 2.0\nmode = \"off\""),
+                "8:9",
+                "`dnsbl_hits` is always 0; all lists of `policy.dnsbl` are off: write mode = \"on\", or mode = \"shadow\" to only watch".into(),
+            ),
+            (
+                "dnsbl_hits > 1",
+                &dnsbl("score = -2.0"),
+                "8:9",
+                "`dnsbl_hits` is always 0; lists with a negative `score` are not counted: add one that lists bad clients".into(),
+            ),
+            (
+                "dnsbl.score > 1.0",
+                &dnsbl("then = \"reject\""),
+                "8:9",
+                "`dnsbl.score` is always 0; give a list of `policy.dnsbl` a `score`".into(),
+            ),
+            (
+                "dnsbl_hits > 0",
+                &dnsbl("then = \"reject\"\nof = [\"sender\"]"),
+                "8:9",
+                "`dnsbl_hits` is always 0; the lists are asked about the sender, and the rule is judged at connect".into(),
+            ),
+        ] {
+            let more = match when.starts_with("dnsbl_hits > 0") {
+                true => format!("at = \"connect\"\n{more}"),
+                false => more.to_string(),
+            };
+            assert_eq!(of_rule(when, &more), [format!("t.toml:{place}: {says}")], "{when} {more}");
+        }
+    }
+
+    #[test]
+    fn rules_that_lists_in_the_dns_can_feed_are_left_alone() {
+        for (when, more) in [
+            ("dnsbl_hits > 1", dnsbl("score = 2.0")),
+            ("dnsbl_hits > 1", dnsbl("score = 2.0\nmode = \"shadow\"")),
+            (
+                "dnsbl_hits > 1",
+                dnsbl("entries = [{ codes = [\"127.0.0.2\"], score = 1.0 }]"),
+            ),
+            ("dnsbl.score < -1.0", dnsbl("score = -2.0")),
+            (
+                "dnsbl_hits > 1",
+                dnsbl("then = \"reject\"\nof = [\"sender\"]"),
+            ),
+            // The lists are those of one listener.
+            (
+                "dnsbl_hits > 1",
+                dnsbl("score = 2.0").replace("policy", "listener.policy"),
+            ),
+        ] {
+            assert_eq!(of_rule(when, &more), [""; 0], "{when} {more}");
+        }
+        // A list that could not be read may have been one.
+        let rule = "[[policy.rule]]\nname = \"a\"\nthen = \"reject\"\nwhen = 'dnsbl_hits > 1'\n";
+        let broken = loaded("", &format!("{rule}{}", dnsbl("score = \"high\"")));
+        assert!(
+            broken.len() == 1 && broken[0].contains("score"),
+            "{broken:?}"
+        );
+    }
+
     #[test]
     fn rules_are_looked_at_where_other_things_are_wrong() {
         let more = "[limits]\nsessions = 0\n[[policy.rule]]\nname = \"a\"\nthen = \"greylist\"\nwhen = 'spf == 1'\n\

@@ -53,7 +53,8 @@ pub use value::{Counting, Gap, KeyPart, Rate, Rates, STEPS_MAX, Truth};
 use super::At;
 use check::Checker;
 use code::Run;
-use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, fmt, ops::Range, sync::Arc};
+use syntax::tree::Tree;
 use value::{Frame, LOOPS_MAX};
 
 /// What a rule can name besides facts and functions.
@@ -156,6 +157,18 @@ impl fmt::Debug for Expression {
             .field("reads", &reads)
             .finish_non_exhaustive()
     }
+}
+
+/// The octets of a condition where it names a fact first.
+#[must_use]
+pub fn span_of(condition: &str, name: &str) -> Option<Range<usize>> {
+    fn find(tree: &Tree, name: &str) -> Option<Range<usize>> {
+        match tree.dotted() {
+            Some(dotted) if dotted == name => Some(tree.span.start..tree.span.end),
+            _ => tree.parts().find_map(|part| find(part, name)),
+        }
+    }
+    find(&syntax::parse::parse(condition).ok()?, name)
 }
 
 fn facts_at(places: &[u16]) -> impl Iterator<Item = &'static Fact> {
