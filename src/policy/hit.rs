@@ -45,6 +45,9 @@ pub struct Hit {
     /// What exactly matched, where the check's name does not say it: `connections`, `literal`, `zen 127.0.0.2` …;
     /// bounded where others chose it.
     pub detail: Cow<'static, str>,
+    /// Of a rule with a condition: the facts that it read and their values, for the explanation. Bounded as
+    /// [`super::expression::Expression::values`] says.
+    pub read: Option<Box<str>>,
     /// Microseconds from the question, or the hit before this one, to this hit.
     pub micros: u32,
 }

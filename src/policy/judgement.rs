@@ -334,14 +334,18 @@ impl Judgement {
             };
             scores[hit.at as usize] += hit.score;
         }
-        let room = if hit.at >= At::Header {
-            HITS_MAX
-        } else {
-            HITS_MAX - HITS_FOR_BODY
-        };
-        if self.hits.len() < room {
+        if self.keeps_hits(hit.at) {
             self.hits.push(hit);
         }
+    }
+
+    /// Whether another hit of this point is kept, and not its score alone.
+    pub(super) fn keeps_hits(&self, at: At) -> bool {
+        let room = match at >= At::Header {
+            true => HITS_MAX,
+            false => HITS_MAX - HITS_FOR_BODY,
+        };
+        self.hits.len() < room
     }
 
     pub(super) fn end_rules(&mut self, at: At) {

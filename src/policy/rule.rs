@@ -72,6 +72,17 @@ impl<'a> Say<'a> {
         detail: impl Into<Cow<'static, str>>,
         reply: impl FnOnce(&Rule) -> Reply,
     ) -> ControlFlow<()> {
+        self.hit_after(rule, what, (detail, None), reply)
+    }
+
+    /// The same by a condition, with the facts that it read.
+    pub fn hit_after(
+        &mut self,
+        rule: &Rule,
+        what: What,
+        (detail, read): (impl Into<Cow<'static, str>>, Option<Box<str>>),
+        reply: impl FnOnce(&Rule) -> Reply,
+    ) -> ControlFlow<()> {
         let now = (self.clock)();
         self.judgement.push(Hit {
             check: rule.id,
@@ -82,6 +93,7 @@ impl<'a> Say<'a> {
             shadow: rule.shadow,
             stranger: self.stranger,
             detail: detail.into(),
+            read,
             micros: u32::try_from(now.micros_since(self.last)).unwrap_or(u32::MAX),
         });
         self.last = now;
@@ -129,6 +141,11 @@ impl<'a> Say<'a> {
 
     pub fn rules_are_ended(&self) -> bool {
         self.judgement.rules_are_ended(self.at)
+    }
+
+    /// Whether another hit is kept, and not its score alone.
+    pub fn keeps_hits(&self) -> bool {
+        self.judgement.keeps_hits(self.at)
     }
 
     /// Whether the rule has left its hit in this session or message already.

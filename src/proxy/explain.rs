@@ -85,6 +85,7 @@ pub async fn explain(
         score: hit.score,
         shadow: hit.shadow,
         detail: hit.detail.to_string(),
+        read: hit.read.clone(),
         micros: hit.micros,
     });
     Explained {

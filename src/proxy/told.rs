@@ -28,6 +28,8 @@ pub struct Match {
     pub shadow: bool,
     /// What exactly matched.
     pub detail: String,
+    /// The facts that a rule read, and their values.
+    pub read: Option<Box<str>>,
     /// What the check took, in µs.
     pub micros: u32,
 }

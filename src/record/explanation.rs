@@ -184,6 +184,9 @@ fn check(record: &Record<'_>, hit: &Hit, line: &mut Line<'_>) {
         });
     });
     line.text("detail", hit.detail.as_bytes());
+    if let Some(read) = &hit.read {
+        line.text("read", read.as_bytes());
+    }
     line.number("took_us", hit.micros.into());
 }
 

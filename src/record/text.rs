@@ -102,7 +102,10 @@ const SECTIONS: &[Section] = &[
             format!("{}{shadow}", word(&check["does"])),
             format!("{:+}", check["score"].as_f64().unwrap_or(0.0)),
             format!("{} us", word(&check["took_us"])),
-            word(&check["detail"]),
+            words(check, &["detail", "read"])
+                .join(" ")
+                .trim()
+                .to_string(),
         ]
     }),
     ("recipients", "recipients", |recipient| {

@@ -382,3 +382,77 @@ fn the_client_may_talk_early_speak_tls_log_in_and_come_at_a_time() {
         );
     }
 }
+
+#[test]
+fn both_explanations_show_what_a_rule_read() {
+    let backend = Backend::good(free_address());
+    let rule = "[[policy.rule]]\nname = \"ours\"\nscore = 1.5\nwhen = 'sender.domain == \"a.example\" && helo != \"x\" && !tls'\n\
+        [[policy.rule]]\nname = \"not\"\nscore = 1.5\nwhen = 'sender.domain == \"b.example\"'\n\
+        [[policy.rule]]\nname = \"fast\"\nmode = \"shadow\"\nthen = \"defer\"\nwhen = 'rate_window(sender, 1, \"1h\") && sender != \"\"'\n";
+    let gatepost = Gatepost::start("epoll", &(pool(&[&backend], "") + rule));
+    let mut session = Client::hello(gatepost.smtp);
+    let mut told = String::new();
+    for _ in 0..2 {
+        told = session.send(
+            "a@a.example",
+            &["b@example.net"],
+            "From: a@a.example\r\n\r\nx\r\n",
+        );
+    }
+    let id = told
+        .trim_end()
+        .rsplit(' ')
+        .next()
+        .expect("an id")
+        .to_string();
+    gatepost.log_line(&[&format!("id={id}")]);
+    let file = gatepost.file();
+    let explain = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .args(["explain", "-c"])
+            .arg(&file)
+            .args(words)
+            .output()
+            .expect("runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let described = [
+        "--client",
+        "127.0.0.1",
+        "--helo",
+        "client.example",
+        "--from",
+        "a@a.example",
+        "--to",
+        "b@example.net",
+    ];
+    let line = |said: &str, rule: &str| {
+        let line = said.lines().find(|line| line.contains(rule));
+        line.unwrap_or_else(|| panic!("{rule}: {said}")).to_string()
+    };
+    let said = explain(&[&id]);
+    for said in [&said, &explain(&described)] {
+        let line = line(said, "rule.ours");
+        assert!(
+            line.ends_with(" us  helo=client.example tls=false sender.domain=a.example"),
+            "{said}"
+        );
+        assert!(!said.contains("rule.not"), "{said}");
+    }
+    let line = line(&said, "rule.fast");
+    assert!(
+        line.ends_with(" us  1 in 1h for a@a.example sender=a@a.example"),
+        "{said}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&explain(&[&id, "--json"])).expect("JSON");
+    let read = json["checks"]
+        .as_array()
+        .and_then(|checks| checks[0]["read"].as_str());
+    assert_eq!(
+        read,
+        Some("helo=client.example tls=false sender.domain=a.example"),
+        "{json}"
+    );
+    // The log line stays as short as it was.
+    assert!(!gatepost.log().contains("sender.domain="));
+}

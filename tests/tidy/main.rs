@@ -54,7 +54,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "policy",
-        &["dns", "smtp", "state", "metrics", "log", "config"],
+        &[
+            "characters",
+            "dns",
+            "smtp",
+            "state",
+            "metrics",
+            "log",
+            "config",
+        ],
     ),
     ("record", &["policy", "smtp", "metrics", "log", "config"]),
     (

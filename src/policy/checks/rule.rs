@@ -258,7 +258,12 @@ impl One {
                     Some(template) => template.render(subject, &Uncharged),
                     None => rule.reply.clone(),
                 };
-                let flow = say.hit_as(&self.rule, self.rule.what, above, reply);
+                // For the explanation alone: where there is none of this hit, nothing is written.
+                let read = say
+                    .keeps_hits()
+                    .then(|| self.condition.when.values(subject));
+                let told = (above, read.flatten());
+                let flow = say.hit_after(&self.rule, self.rule.what, told, reply);
                 let ends = !self.rule.shadow && (self.stops || self.rule.what == What::Accept);
                 if ends {
                     say.end_rules();

@@ -39,6 +39,7 @@ mod syntax;
 mod tests;
 mod types;
 mod value;
+mod values;
 
 pub use code::NamedList;
 pub use facts::{Fact, Need};

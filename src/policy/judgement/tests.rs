@@ -11,6 +11,7 @@ fn hit(at: At, score: f64) -> Hit {
         score,
         shadow: false,
         stranger: false,
+        read: None,
         detail: "".into(),
         micros: 0,
     }

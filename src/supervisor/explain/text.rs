@@ -35,10 +35,14 @@ pub(super) fn json(described: &Described<'_>, listener: &str, report: &Report) -
     });
     whole["recipients"] = recipients.collect();
     let checks = found.matches.iter().map(|hit| {
-        json!({
+        let mut check = json!({
             "at": hit.at, "check": hit.check, "does": hit.what.as_str(), "score": hit.score,
             "shadow": hit.shadow, "detail": hit.detail, "took_us": hit.micros,
-        })
+        });
+        if let Some(read) = &hit.read {
+            check["read"] = json!(read);
+        }
+        check
     });
     whole["checks"] = checks.collect();
     let findings = found.findings.iter();
