@@ -14,6 +14,7 @@
 //! > open from=a@a.example to=b@b.example,c@b.example size=10 …
 //! > body a\r\nb\r\n                    an action; `body` is a piece, `last` the last one
 //! > introduce ADDR=192.0.2.7 HELO=x    what the backend is told of the client; `forward` the same by XFORWARD
+//! > confirm                            asks whether the yes was one to the message; `avoid-chunks` has bodies go by DATA
 //! > authenticate PLAIN eA==           AUTH, with its initial response; `respond` says one alone
 //! = idle                               a fact: a state, or clean, dirty, sent, unsent, certain, uncertain,
 //!                                      takes, full, accepted 0 2, waits, waits-not, secured, clear, told, untold
@@ -159,6 +160,8 @@ impl Run<'_> {
                 assert!(!client.forward(&[(Attributes::ADDR, b"192.0.2.7")]));
             }
             "reset" => client.reset(out),
+            "confirm" => client.confirm(out),
+            "avoid-chunks" => client.avoid_chunks(true),
             "quit" => client.quit(out),
             "abort" => {
                 let abort = client.abort(out);

@@ -12,11 +12,11 @@ use crate::{
     metrics::Stage,
     net::{CHUNK_MAX, now},
     smtp::{
-        Envelope, Extensions, Tick,
+        Envelope, Extensions, ReplyHead, Tick,
         backend_session::{Event, Load, To, Unsupported},
         body::BodyFacts,
     },
-    upstream::{BackendReply, Broken, Lease, Origin, PoolId, Pools},
+    upstream::{Audit, BackendReply, Broken, Lease, Origin, PoolId, Pools},
 };
 use std::rc::Rc;
 
@@ -131,7 +131,8 @@ impl Heard {
     /// The connection broke. Refusals that were heard before are what came of the message: a backend that has refused too
     /// much closes, and what it refused holds. So does a 421 that it says before it closes.
     fn broken(self, lease: &Lease, broken: Broken) -> Met {
-        if !broken.uncertain && !self.is_good() {
+        // What a stale connection said was no answer to this message.
+        if !broken.uncertain && !broken.stale && !self.is_good() {
             return self.refused(lease);
         }
         let ending = match lease.farewell().filter(|_| !broken.uncertain) {
@@ -141,6 +142,25 @@ impl Heard {
         Met {
             stale: broken.stale,
             ..self.met(lease, ending)
+        }
+    }
+
+    /// The reply to the end of the message, if it is that one: a yes is believed where the backend keeps step.
+    // INV-250
+    async fn end(self, lease: &mut Lease, head: ReplyHead) -> Met {
+        match lease.audit(head) {
+            Audit::Sound => self.last(lease, head.is_positive()),
+            Audit::Failed(broken) => self.broken(lease, broken),
+            Audit::Open => {
+                let yes = self.last(lease, true);
+                match lease.confirm(head).await {
+                    Ok(()) => yes,
+                    Err(broken) => Met {
+                        outcome: Outcome::on(lease, broken.into(), yes.outcome.times),
+                        stale: false,
+                    },
+                }
+            }
         }
     }
 
@@ -203,7 +223,7 @@ pub(super) async fn whole(lease: &mut Lease, message: &Message<'_>) -> Met {
     lease.undotted(message.undotted);
     // Ahead of the envelope's replies only where a refused recipient refuses it all, and where the connection won't turn
     // out to be closed: the end of data would have been sent, and whether the message was taken could not be known.
-    if message.recipients() == 1 && lease.takes_body() && lease.will_last() {
+    if message.recipients() == 1 && lease.takes_body() && lease.may_go_ahead() {
         lease.body(message.pieces, true);
         heard.times.sent = Some(lease.now());
     }
@@ -222,7 +242,7 @@ pub(super) async fn whole(lease: &mut Lease, message: &Message<'_>) -> Met {
             Event::Go | Event::Refused => return heard.refused(lease),
             Event::Final(head) | Event::FinalFor(_, head) => {
                 return match heard.is_good() {
-                    true => heard.last(lease, head.is_positive()),
+                    true => heard.end(lease, head).await,
                     false => heard.refused(lease),
                 };
             }
@@ -432,7 +452,8 @@ impl Streaming {
             match self.lease.next().await {
                 Err(broken) => return *self.broken(broken),
                 Ok(Event::Final(head) | Event::FinalFor(_, head)) => {
-                    return self.heard().last(&self.lease, head.is_positive());
+                    let heard = self.heard();
+                    return heard.end(&mut self.lease, head).await;
                 }
                 Ok(_) => {}
             }

@@ -251,6 +251,9 @@ metrics! {
     "gatepost_uncertain_total" Backend "Connections lost between the end of data sent and the final reply: delivered or not is unknown." {
         Uncertain "",
     }
+    "gatepost_backend_surplus_replies_total" Backend "Times that a backend said more than it was asked (without 421), so that its replies fit the commands no longer. Its connection was closed, and its messages go by DATA from then on." {
+        BackendSurplus "",
+    }
     "gatepost_backend_health_changes_total" Backend "Changes of a backend's health." {
         HealthUp [to = "up"] "It became usable.",
         HealthDown [to = "down"] "It became unusable.",

@@ -2,6 +2,7 @@
 
 use super::{
     health::Trouble,
+    in_step::is_farewell,
     origin::{Origin, Owner, keeps_apart},
     pool::Pool,
     pooling::{
@@ -230,6 +231,27 @@ impl Conn {
     /// Nothing is under way, unread or unsent: it may serve another transaction.
     pub(super) fn is_clean(&self) -> bool {
         self.session.is_clean() && self.unread.is_none() && self.out.is_empty()
+    }
+
+    /// What was received beyond the last reply.
+    pub(super) fn surplus(&self) -> &[u8] {
+        self.unread.as_deref().map_or(&[], |c| &c[self.used..])
+    }
+
+    /// Whether what came while it was idle is more than a farewell: the backend says more than it is asked. Some say 451 for
+    /// 421 where they close an idle connection.
+    pub(super) async fn has_surplus(mut self: Box<Self>) -> bool {
+        self.stream.set_deadline(now().after(GOODBYE));
+        let Ok(Some(said)) = self.stream.recv().await else {
+            return false;
+        };
+        match said.first() {
+            Some(b'4') if !is_farewell(&said) => {
+                // Until it closes, or the deadline passes.
+                !matches!(self.stream.recv().await, Ok(None))
+            }
+            _ => !is_farewell(&said),
+        }
     }
 
     /// All that it has received was used.

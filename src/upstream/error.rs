@@ -43,8 +43,8 @@ pub struct Broken {
     pub trouble: Trouble,
     /// The backend that it happened to.
     pub backend: BackendId,
-    /// It was a pooled connection on which nothing has been heard since: try a fresh one, unseen by the
-    /// client, if the body is still at hand. Never set together with `uncertain`.
+    /// It was a pooled connection, and either nothing has been heard since, or what was heard answers none of this message's
+    /// commands: try a fresh one, unseen by the client, if the body is still at hand. Never set together with `uncertain`.
     pub stale: bool,
     /// The backend may have taken the message: never send it again by itself (INV-ONCE).
     pub uncertain: bool,

@@ -26,7 +26,7 @@ use crate::{
         backend_session::{
             Abort, BackendError, BackendSession, BackendState, Event, Load, To, Unsupported,
         },
-        envelope::Path,
+        envelope::{BodyKind, Path},
         reply_parse::{ReplyHead, ReplyRef},
     },
 };
@@ -36,12 +36,14 @@ use std::{fmt, rc::Rc, sync::Arc};
 pub struct Lease {
     /// `None` only while it is being given back.
     conn: Option<Box<Conn>>,
-    pools: Rc<Pools>,
-    local: Rc<Local>,
-    place: usize,
+    pub(super) pools: Rc<Pools>,
+    pub(super) local: Rc<Local>,
+    pub(super) place: usize,
     reused: bool,
     heard: bool,
-    broken: bool,
+    pub(super) broken: bool,
+    /// The end of a body was written.
+    ended: bool,
     /// The connection is to be closed instead of pooled.
     retired: bool,
     /// It carries a question of ours, and no message.
@@ -77,6 +79,7 @@ impl Lease {
             reused,
             heard: false,
             broken: false,
+            ended: false,
             retired: false,
             asks: false,
             too_many_after: None,
@@ -85,13 +88,13 @@ impl Lease {
         }
     }
 
-    fn conn(&self) -> &Conn {
+    pub(super) fn conn(&self) -> &Conn {
         self.conn
             .as_ref()
             .expect("taken only when it is given back")
     }
 
-    fn conn_mut(&mut self) -> &mut Conn {
+    pub(super) fn conn_mut(&mut self) -> &mut Conn {
         self.conn
             .as_mut()
             .expect("taken only when it is given back")
@@ -172,7 +175,11 @@ impl Lease {
     /// # Errors
     /// The backend can't take the message; nothing was written, the lease is as it was.
     pub fn open(&mut self, envelope: &Envelope, to: To<'_>, load: Load) -> Result<(), Unsupported> {
+        // INV-250. BINARYMIME goes by BDAT alone (RFC 3030 §3).
+        let binary = envelope.params().body == BodyKind::BinaryMime;
+        let avoid = self.backend().in_step.is_lost() && !binary;
         let conn = self.conn_mut();
+        conn.session.avoid_chunks(avoid);
         conn.session.open(envelope, to, load, &mut conn.out)?;
         conn.uses += 1;
         Ok(())
@@ -203,6 +210,7 @@ impl Lease {
     /// Writes a part of the body for sending; `last` ends it. What was written and not sent yet goes in one
     /// write with it.
     pub fn body(&mut self, pieces: &[&[u8]], last: bool) {
+        self.ended |= last;
         let conn = self.conn_mut();
         conn.session.body(pieces, last, &mut conn.out);
     }
@@ -229,11 +237,14 @@ impl Lease {
         closing.then(|| conn.session.reply().into())
     }
 
-    /// Whether the connection can be relied on to carry this message: it is fresh, or the backend has taken as many
-    /// messages on one connection before ([`super::endurance`]).
+    /// Whether the body may go ahead of the replies to the envelope. The connection can be relied on to carry this message:
+    /// it is fresh, or the backend has taken as many messages on one connection before ([`super::endurance`]). And the
+    /// backend answers each command once ([`super::in_step`]).
     #[must_use]
-    pub fn will_last(&self) -> bool {
-        !self.reused || self.backend().endurance.keeps(self.conn().taken + 1)
+    pub fn may_go_ahead(&self) -> bool {
+        let backend = self.backend();
+        !backend.in_step.is_lost()
+            && (!self.reused || backend.endurance.keeps(self.conn().taken + 1))
     }
 
     /// Sends what was written. [`Lease::next`] does so by itself; this is for a body that goes on.
@@ -274,8 +285,20 @@ impl Lease {
                     self.backend().endurance.has_closed_at(taken + 1);
                 }
                 self.take_note(&broken);
+                if self.has_shifted() {
+                    self.pools.said_too_much(&self.local, self.place);
+                }
                 Err(broken)
             }
+        }
+    }
+
+    /// Whether what broke the connection shows that the backend says more than it is asked.
+    fn has_shifted(&self) -> bool {
+        match self.conn().failure() {
+            Some(BackendError::Unasked) => true,
+            Some(BackendError::Unexpected(head)) => head.is_positive(),
+            _ => false,
         }
     }
 
@@ -336,18 +359,23 @@ impl Lease {
         })
     }
 
-    fn broke(&mut self, trouble: Trouble) -> Broken {
+    pub(super) fn broke(&mut self, trouble: Trouble) -> Broken {
         self.broken = true;
         let uncertain = self.conn().session.is_uncertain();
+        // What lies on a pooled connection shifts the replies; without the end of a body nothing can have been delivered.
+        let is_old = match self.heard {
+            false => trouble != Trouble::Timeout,
+            true => self.has_shifted() && !self.ended,
+        };
         Broken {
             trouble,
             backend: self.backend().id,
-            stale: self.reused && !self.heard && !uncertain && trouble != Trouble::Timeout,
+            stale: self.reused && is_old && !uncertain,
             uncertain,
         }
     }
 
-    fn take_note(&self, broken: &Broken) {
+    pub(super) fn take_note(&self, broken: &Broken) {
         if broken.uncertain {
             self.pools
                 .recorder

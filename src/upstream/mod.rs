@@ -28,6 +28,7 @@
 
 mod acquire;
 mod announced;
+mod audit;
 mod backends;
 pub mod balance;
 mod build_error;
@@ -39,6 +40,7 @@ mod error;
 mod flights;
 mod health;
 mod ids;
+mod in_step;
 mod learned;
 mod lease;
 mod names;
@@ -68,6 +70,7 @@ mod verify;
 pub mod verify_cache;
 
 pub use acquire::Request;
+pub use audit::Audit;
 pub use backends::Backends;
 pub use build_error::BuildError;
 pub use changes::{Change, Changes};

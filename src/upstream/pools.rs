@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::PoolIdentity,
+    log::say,
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{self, now},
     smtp::{Tick, backend_session::Event},
@@ -268,18 +269,38 @@ impl Pools {
     pub(super) fn part(
         self: &Rc<Self>,
         conn: Box<Conn>,
-        local: &Local,
+        local: &Rc<Local>,
         place: usize,
         why: Counter,
     ) {
         self.closed(why, local.scopes[place]);
         if why != Counter::ClosedStale {
             net::spawn(conn.quit());
+        } else if !conn.stream.is_quiet() {
+            let (pools, local) = (Rc::clone(self), Rc::clone(local));
+            net::spawn(async move {
+                if conn.has_surplus().await {
+                    pools.said_too_much(&local, place);
+                }
+            });
+        }
+    }
+
+    /// Takes note of a backend that has said more than it was asked: its replies don't fit our commands any more.
+    pub(super) fn said_too_much(&self, local: &Local, place: usize) {
+        let backend = &local.pool.backends[place];
+        self.closed(Counter::BackendSurplus, local.scopes[place]);
+        if backend.in_step.lose() {
+            say!(
+                Warn,
+                "{} says more than it is asked: from now on its messages go by DATA, whose replies can't be confused",
+                backend.label
+            );
         }
     }
 
     /// Closes all idle connections to a backend.
-    pub(super) fn close_all(self: &Rc<Self>, local: &Local, place: usize, why: Counter) {
+    pub(super) fn close_all(self: &Rc<Self>, local: &Rc<Local>, place: usize, why: Counter) {
         while let Some(conn) = self.pop(local, place) {
             self.part(conn, local, place, why);
         }

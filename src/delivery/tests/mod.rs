@@ -6,6 +6,7 @@
 mod limits;
 mod peer;
 mod refusals;
+mod surplus;
 mod troubles;
 
 use super::*;

@@ -12,8 +12,11 @@ use std::{
     time::Duration,
 };
 
+/// How long a `!wait` takes.
+const WAIT: Duration = Duration::from_millis(30);
+
 /// What it says. A command without an entry is answered as a mail server should; `!close` closes instead, and a text
-/// that ends in `!close` closes afterwards.
+/// that ends in `!close` closes afterwards. What follows `!wait` is said later.
 #[derive(Clone, Default)]
 pub struct Script {
     offers: Vec<&'static str>,
@@ -252,7 +255,9 @@ impl Dialogue<'_> {
                     self.body.clear();
                     self.recipients = 0;
                     let text = self.next("MAIL", "250 2.1.0 fine\r\n");
-                    self.has_sender = text.starts_with('2');
+                    let mut lines = text.split("\r\n");
+                    self.has_sender =
+                        lines.any(|line| line.trim_start_matches("!wait").starts_with('2'));
                     self.write(&text)?;
                 }
                 "DATA" => self.data(&mut input)?,
@@ -324,12 +329,19 @@ impl Dialogue<'_> {
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
-        match text.strip_suffix("!close") {
-            Some(text) => {
-                self.out.write_all(text.as_bytes())?;
-                Err(io::ErrorKind::ConnectionAborted.into())
+        let (text, closes) = match text.strip_suffix("!close") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        for (n, part) in text.split("!wait").enumerate() {
+            if n > 0 {
+                thread::sleep(WAIT);
             }
-            None => self.out.write_all(text.as_bytes()),
+            self.out.write_all(part.as_bytes())?;
+        }
+        match closes {
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
         }
     }
 }

@@ -84,6 +84,7 @@ impl BackendSession {
             Phase::Introduce => self.hear_introduced(head, quiet, out),
             Phase::Auth => Some(self.hear_auth(head, quiet)),
             Phase::Transaction => self.hear_answer(head, quiet),
+            Phase::Confirm => Some(self.hear_confirmed(head)),
             Phase::Quit => {
                 self.phase = Phase::Failed(BackendError::Closing(head));
                 Some(Event::Bye)
@@ -119,6 +120,10 @@ impl BackendSession {
     /// Says EHLO, LHLO or HELO. What the backend offered before counts no more.
     pub(super) fn say_hello(&mut self, out: &mut Vec<u8>) {
         self.capabilities = Capabilities::default();
+        self.push_hello(out);
+    }
+
+    pub(super) fn push_hello(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self.phase {
             Phase::Helo => b"HELO ",
             _ if self.settings.lmtp => b"LHLO ",

@@ -20,6 +20,7 @@
 //! - A transaction that was opened ends with `Final`, with a `FinalFor` for each accepted recipient (LMTP,
 //!   the last one leaves [`BackendSession::awaits_reply`] false), with `Refused`, or with `Failed`. It may be left
 //!   at any time by [`BackendSession::abort`].
+//! - A yes may be the answer to something else where a backend says too much: [`BackendSession::confirm`] finds out.
 //! - RSET is written only where it is needed: not after a positive final reply, but after everything else.
 //!   Only [`BackendSession::is_clean`] says that a connection may be pooled, and only where the shell holds no
 //!   unread byte of it.
@@ -32,6 +33,7 @@ mod auth;
 mod body;
 pub mod capabilities;
 mod commands;
+mod confirm;
 mod dialogue;
 mod error;
 pub mod identity;
@@ -128,7 +130,7 @@ pub enum Event {
     /// The backend waits for a TLS handshake, and nothing that it said is unread: do it, then call
     /// [`BackendSession::secured`].
     StartTls,
-    /// The session is open: [`BackendSession::capabilities`] are known.
+    /// The session is open: [`BackendSession::capabilities`] are known. After [`BackendSession::confirm`]: the yes holds.
     Ready,
     /// The answer to MAIL.
     Sender(ReplyHead),
@@ -219,7 +221,7 @@ pub enum BackendState {
     Idle,
     /// Envelope or body under way.
     Open,
-    /// The terminator is sent and the final reply awaited.
+    /// The terminator is sent and the final reply awaited, or what confirms it.
     Committing,
     /// The transaction is over and left something behind: RSET is needed.
     Over,
@@ -249,6 +251,8 @@ enum Phase {
     Challenged,
     Idle,
     Transaction,
+    /// EHLO is said again, to know what the last reply answered.
+    Confirm,
     Quit,
     Failed(BackendError),
 }
@@ -265,6 +269,8 @@ pub struct BackendSession {
     ahead: bool,
     /// All that is said goes over TLS.
     secured: bool,
+    /// Bodies go by DATA also where CHUNKING is offered.
+    chunkless: bool,
     /// The client that the backend is told of; none where it's told of none.
     introduction: Option<Box<Introduction>>,
     transaction: Transaction,
@@ -281,6 +287,7 @@ impl BackendSession {
             phase: Phase::Greeting,
             ahead: false,
             secured: false,
+            chunkless: false,
             introduction: None,
             transaction: Transaction::default(),
         }
@@ -386,6 +393,7 @@ impl BackendSession {
             Phase::Idle => BackendState::Idle,
             Phase::Quit => BackendState::Quitting,
             Phase::Failed(_) => BackendState::Failed,
+            Phase::Confirm => BackendState::Committing,
             Phase::Transaction => self.transaction.state(),
         }
     }
@@ -412,6 +420,7 @@ impl BackendSession {
             | Phase::StartTls
             | Phase::Introduce
             | Phase::Auth
+            | Phase::Confirm
             | Phase::Quit => true,
             Phase::Handshake | Phase::Challenged | Phase::Idle | Phase::Failed(_) => false,
             Phase::Transaction => self.transaction.awaits_reply(),
@@ -441,7 +450,8 @@ impl BackendSession {
     /// Whether bodies go by BDAT on this connection.
     #[must_use]
     pub fn chunks(&self) -> bool {
-        self.settings.chunking && self.capabilities.extensions.has(Extensions::CHUNKING)
+        let offered = self.capabilities.extensions.has(Extensions::CHUNKING);
+        self.settings.chunking && offered && !self.chunkless
     }
 
     /// Whether commands are sent ahead on this connection.

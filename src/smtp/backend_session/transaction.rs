@@ -192,6 +192,16 @@ impl Transaction {
         self.body == Body::Ended
     }
 
+    /// The final reply that was heard may have been the answer to something else.
+    pub(super) fn doubt(&mut self) {
+        self.body = Body::Ended;
+    }
+
+    /// It was the answer to the end of the body.
+    pub(super) fn settle(&mut self) {
+        self.body = Body::Answered;
+    }
+
     pub(super) fn is_ruled_out(&self) -> bool {
         self.refused
     }

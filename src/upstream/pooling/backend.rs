@@ -9,6 +9,7 @@ use super::{
         endurance::Endurance,
         health::Health,
         ids::BackendId,
+        in_step::InStep,
         learned::LearnedLimit,
         outlier::{Counts, Outcomes},
         question::QuestionSender,
@@ -74,6 +75,8 @@ pub struct Backend {
     pub outcomes: Outcomes,
     /// How many messages it takes on one connection.
     pub endurance: Endurance,
+    /// Whether it answers each command once.
+    pub in_step: InStep,
     /// Whether it can be asked about recipients.
     pub question: QuestionSender,
     /// What stands for it in a hash.
@@ -115,6 +118,7 @@ impl Backend {
             learned: LearnedLimit::default(),
             outcomes: Outcomes::default(),
             endurance: Endurance::default(),
+            in_step: InStep::default(),
             question: QuestionSender::default(),
             seed,
             queue,

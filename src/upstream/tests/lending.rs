@@ -140,6 +140,8 @@ fn what_closed_or_talked_while_idle_is_not_used() {
             drop(lease);
         }
         assert_eq!(count(&pools, Counter::ClosedStale, &peer), 3);
+        // The first two only take leave.
+        until(|| count(&pools, Counter::BackendSurplus, &peer) == 1).await;
         assert!(backends.view(now())[0].up);
     });
 }

@@ -1,0 +1,96 @@
+//! Whether the final reply of a lease's message is the answer to its end: see [`super::in_step`].
+
+use super::{
+    error::Broken,
+    health::Trouble,
+    in_step::{is_farewell, is_of_addresses},
+    lease::Lease,
+};
+use crate::smtp::reply_parse::ReplyHead;
+
+/// What is to be made of a final reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// It is one.
+    Sound,
+    /// It may be the answer to something else: [`Lease::confirm`] finds out.
+    Open,
+    /// More was said than was asked: whether the message was taken is not known.
+    Failed(Broken),
+}
+
+impl Lease {
+    /// Looks at the final reply that was just heard. Costs no system call.
+    pub fn audit(&mut self, head: ReplyHead) -> Audit {
+        let surplus = self.conn().surplus();
+        let (first, farewell) = (surplus.first().copied(), is_farewell(surplus));
+        let chunks = self.session().sends_chunks();
+        if let Some(first) = first
+            && !farewell
+        {
+            self.pools.said_too_much(&self.local, self.place);
+            // After 354 nothing has shifted, and the first reply is the one to the end, if not both say the same.
+            let is_sure = !head.is_positive() || (!chunks && first == b'2');
+            return match is_sure {
+                true => Audit::Sound,
+                false => Audit::Failed(self.doubt()),
+            };
+        }
+        let in_step = &self.backend().in_step;
+        if !head.is_positive() || !chunks || in_step.trusts(head, self.now()) {
+            return Audit::Sound;
+        }
+        match first {
+            // It can't be asked any more. Many close after each message, and few of those say too much.
+            Some(_) if !is_of_addresses(head) => Audit::Sound,
+            Some(_) => Audit::Failed(self.doubt()),
+            None => Audit::Open,
+        }
+    }
+
+    /// Asks whether the yes that was just heard was the answer to the end of the message: a send and a receive.
+    ///
+    /// # Errors
+    /// It was not, or the backend did not say: the message is uncertain.
+    pub async fn confirm(&mut self, yes: ReplyHead) -> Result<(), Broken> {
+        let due = self.now().after(self.local.pool.waits.reply);
+        let conn = self.conn_mut();
+        conn.session.confirm(&mut conn.out);
+        let trouble = match conn.next(due).await {
+            Ok(_) => {
+                self.backend().in_step.confirmed(yes, self.now());
+                return Ok(());
+            }
+            Err(trouble) => trouble,
+        };
+        match trouble {
+            // All that it ever said has been read.
+            Trouble::Lost if !self.session().is_midway() => {
+                self.backend().in_step.confirmed(yes, self.now());
+            }
+            // As in `audit`.
+            Trouble::Unavailable if !is_of_addresses(yes) => {}
+            trouble => {
+                if trouble == Trouble::Nonsense {
+                    self.pools.said_too_much(&self.local, self.place);
+                }
+                let broken = self.broke(trouble);
+                self.take_note(&broken);
+                return Err(broken);
+            }
+        }
+        self.broken = true;
+        Ok(())
+    }
+
+    /// The message may have been taken or not.
+    fn doubt(&mut self) -> Broken {
+        let broken = Broken {
+            uncertain: true,
+            stale: false,
+            ..self.broke(Trouble::Nonsense)
+        };
+        self.take_note(&broken);
+        broken
+    }
+}

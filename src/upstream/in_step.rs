@@ -1,0 +1,129 @@
+//! Whether a backend answers each command once.
+//!
+//! One that answers MAIL twice (a faulty filter does) shifts all replies: its yes to RCPT is then taken for its yes to a
+//! message that it refuses. Where a body goes by DATA, 354 in its place shows that nothing has shifted. Where it goes by BDAT,
+//! all the replies before the end of the body are alike. So of each backend one yes to the end of a body by BDAT is confirmed
+//! before it is believed ([`Lease::audit`]), and again after [`HOLDS`]; and one that was found to say more than it was asked
+//! gets its bodies by DATA from then on.
+//!
+//! [`Lease::audit`]: super::lease::Lease::audit
+
+use crate::smtp::{Tick, reply_parse::ReplyHead};
+use std::{
+    sync::atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
+    time::Duration,
+};
+
+/// What was confirmed is believed for so long: a backend may get another filter at any time.
+const HOLDS: Duration = Duration::from_secs(600);
+
+/// What one backend has shown, over all connections.
+#[derive(Debug, Default)]
+pub struct InStep {
+    /// Until when a yes is believed, in ticks.
+    until: AtomicU64,
+    /// A yes with a status of addresses was confirmed.
+    speaks_of_addresses: AtomicBool,
+    /// It has said more than it was asked.
+    lost: AtomicBool,
+}
+
+impl InStep {
+    /// Whether a yes to the end of a body by BDAT is believed.
+    #[must_use]
+    pub fn trusts(&self, yes: ReplyHead, now: Tick) -> bool {
+        now.0 < self.until.load(Relaxed)
+            && (!is_of_addresses(yes) || self.speaks_of_addresses.load(Relaxed))
+    }
+
+    /// Such a yes was confirmed.
+    pub fn confirmed(&self, yes: ReplyHead, now: Tick) {
+        self.until.fetch_max(now.after(HOLDS).0, Relaxed);
+        if is_of_addresses(yes) {
+            self.speaks_of_addresses.store(true, Relaxed);
+        }
+    }
+
+    /// It has said more than it was asked. True the first time.
+    pub fn lose(&self) -> bool {
+        self.until.store(0, Relaxed);
+        !self.lost.swap(true, SeqCst)
+    }
+
+    /// Whether it ever has.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+}
+
+/// Whether a status is one of addresses (RFC 3463 §3.2): 2.1.0 and 2.1.5 are what MAIL and RCPT are answered with. A few
+/// servers answer the end of a body so, too.
+#[must_use]
+pub fn is_of_addresses(yes: ReplyHead) -> bool {
+    yes.status.1 == 1
+}
+
+/// Whether what a backend says unasked only takes leave: 421 (RFC 5321 §3.8), as far as it has come.
+#[must_use]
+pub fn is_farewell(octets: &[u8]) -> bool {
+    octets.starts_with(&b"421"[..octets.len().min(3)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::Status;
+
+    const QUEUED: ReplyHead = ReplyHead {
+        code: 250,
+        status: Status(2, 0, 0),
+    };
+    const RECIPIENT: ReplyHead = ReplyHead {
+        code: 250,
+        status: Status(2, 1, 5),
+    };
+
+    #[test]
+    fn what_was_confirmed_is_believed_for_some_minutes() {
+        let (in_step, start) = (InStep::default(), Tick(1));
+        assert!(!in_step.trusts(QUEUED, start));
+        in_step.confirmed(QUEUED, start);
+        assert!(in_step.trusts(QUEUED, start));
+        assert!(!in_step.trusts(QUEUED, start.after(HOLDS)));
+    }
+
+    #[test]
+    fn a_yes_that_looks_like_the_one_to_rcpt_is_confirmed_once_more() {
+        let (in_step, start) = (InStep::default(), Tick(1));
+        in_step.confirmed(QUEUED, start);
+        assert!(!in_step.trusts(RECIPIENT, start));
+        in_step.confirmed(RECIPIENT, start);
+        assert!(in_step.trusts(RECIPIENT, start));
+    }
+
+    #[test]
+    fn one_that_said_too_much_is_not_believed_again() {
+        let (in_step, start) = (InStep::default(), Tick(1));
+        in_step.confirmed(QUEUED, start);
+        assert!(in_step.lose() && !in_step.lose());
+        assert!(in_step.is_lost() && !in_step.trusts(QUEUED, start));
+    }
+
+    #[test]
+    fn only_a_421_is_a_farewell() {
+        for (octets, farewell) in [
+            (&b"4"[..], true),
+            (b"421 4.3.2 closing\r\n", true),
+            (b"42", true),
+            (b"422 no\r\n", false),
+            (b"5", false),
+            (b"250 2.1.5 ok\r\n", false),
+        ] {
+            assert_eq!(is_farewell(octets), farewell, "{octets:?}");
+        }
+    }
+}
