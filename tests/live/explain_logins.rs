@@ -60,6 +60,10 @@ const LISTENERS: &[(&str, &str)] = &[
     ("trusted-alone", "role = \"submission\""),
     ("both", "AUTH"),
     ("both-at-once", "AUTH\nAT_ONCE"),
+    (
+        "behind-a-proxy",
+        "xclient_from = [\"127.0.0.4\", \"127.0.0.6\", \"127.0.0.8\"]",
+    ),
     ("mx", ""),
     ("mx-at-once", "AT_ONCE"),
 ];
@@ -109,15 +113,29 @@ fn heard(case: &Case, address: SocketAddr) -> Heard {
         recipients: Vec::new(),
         last: Some(reply),
     };
-    let client = case.client.parse().expect("an address");
-    let mut session = Client::silent_from(client, address);
+    let xclient = match (case.listener, case.login) {
+        ("behind-a-proxy", Some(login)) => {
+            Some(format!("XCLIENT ADDR={} LOGIN={login}", case.client))
+        }
+        _ => None,
+    };
+    let client = if xclient.is_some() {
+        "127.0.0.8"
+    } else {
+        case.client
+    };
+    let mut session = Client::silent_from(client.parse().expect("an address"), address);
     if let Some(refusal) = refusal(&session.reply()) {
         return ended(refusal);
     }
     let hello = format!("EHLO {}", case.helo);
-    let login = case.login.map(|name| plain(name, "secret"));
+    let login = case.login.filter(|_| xclient.is_none());
+    let login = login.map(|name| plain(name, "secret"));
     let mail = format!("MAIL FROM:<{}>", case.sender);
-    for command in [Some(hello), login, Some(mail)].into_iter().flatten() {
+    for command in [xclient, Some(hello), login, Some(mail)]
+        .into_iter()
+        .flatten()
+    {
         if let Some(refusal) = refusal(&session.command(&command)) {
             return ended(refusal);
         }
@@ -172,7 +190,9 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (listener, keys) in LISTENERS {
         for (login, sender) in SENDERS {
-            let serves = keys.contains("AUTH") || keys.contains("credentials");
+            let serves = ["AUTH", "credentials", "xclient"]
+                .map(|key| keys.contains(key))
+                .contains(&true);
             if login.is_some() && !serves {
                 continue;
             }

@@ -215,7 +215,11 @@ impl Shared {
         seen.open.fetch_sub(1, SeqCst);
     }
 
-    fn count_open(&self) {
+    /// A client that has begun is counted among those that are open.
+    fn count_open(&self, verb: &str) {
+        if verb != "EHLO" {
+            return;
+        }
         // A thread may not yet have seen that the other side has closed its connection: the kernel has.
         let sockets = self.sockets.lock().unwrap();
         let open = sockets.values().filter(|kept| !has_ended(kept)).count();
@@ -239,9 +243,7 @@ impl Shared {
             if matches!(mode, Mode::Silent | Mode::Garbage) {
                 continue;
             }
-            if verb == "EHLO" {
-                self.count_open();
-            }
+            self.count_open(&verb);
             if verb == "MAIL" {
                 mails += 1;
                 (sender, taken) = (path(&line), 0);
