@@ -76,6 +76,7 @@ struct Shared {
     stopped: AtomicBool,
     connections: AtomicUsize,
     open: AtomicUsize,
+    late: AtomicUsize,
     bodies: Mutex<Vec<Vec<u8>>>,
     commands: Mutex<Vec<String>>,
     sockets: Mutex<HashMap<usize, TcpStream>>,
@@ -96,6 +97,7 @@ impl Peer {
             stopped: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            late: AtomicUsize::new(0),
             bodies: Mutex::default(),
             commands: Mutex::default(),
             sockets: Mutex::default(),
@@ -148,6 +150,11 @@ impl Peer {
     /// Connections that are open.
     pub fn open(&self) -> usize {
         self.shared.open.load(SeqCst)
+    }
+
+    /// How often it has said what stands after a `!wait`.
+    pub fn late(&self) -> usize {
+        self.shared.late.load(SeqCst)
     }
 
     /// The commands that it heard, on all connections.
@@ -338,6 +345,7 @@ impl Dialogue<'_> {
                 thread::sleep(WAIT);
             }
             self.out.write_all(part.as_bytes())?;
+            self.shared.late.fetch_add(usize::from(n > 0), SeqCst);
         }
         match closes {
             true => Err(io::ErrorKind::ConnectionAborted.into()),

@@ -56,7 +56,7 @@ fn a_stream_is_not_taken_by_a_reply_too_many_either() {
     on_each_engine(|| async {
         let script = Script::offering(&["PIPELINING", "CHUNKING"])
             .on("MAIL", "250 2.1.0 fine\r\n250 2.1.0 fine\r\n")
-            .on("RCPT", "!wait250 2.1.5 fine\r\n")
+            .on("RCPT", "!wait!wait!wait!wait!wait!wait250 2.1.5 fine\r\n")
             .on("END", "!wait!wait550 5.7.1 spam\r\n");
         let peer = Peer::new(script);
         let rig = Rig::new(&[&peer]).await;
@@ -100,7 +100,7 @@ fn a_final_reply_that_looks_like_one_to_rcpt_is_confirmed() {
             .on("MAIL", "250 2.1.0 fine\r\n")
             .on("MAIL", "250 2.1.0 fine\r\n250 2.1.0 fine\r\n")
             .on("RCPT", "250 2.1.5 fine\r\n")
-            .on("RCPT", "!wait250 2.1.5 fine\r\n")
+            .on("RCPT", "!wait!wait!wait!wait!wait!wait250 2.1.5 fine\r\n")
             .on("END", "250 2.0.0 taken\r\n")
             .on("END", "!wait550 5.7.1 spam\r\n");
         let peer = Peer::new(script);
@@ -144,7 +144,8 @@ fn what_comes_after_the_final_reply_ends_the_trust_in_a_backend() {
             for _ in 0..2 {
                 assert!(rig.deliver(&envelope).await.is_accepted(), "{after}");
             }
-            net::sleep(Duration::from_millis(100)).await;
+            rig.until(|| peer.late() == after.matches("!wait").count())
+                .await;
             assert!(rig.deliver(&envelope).await.is_accepted(), "{after}");
             if surplus > 0 {
                 rig.until(|| rig.count(Counter::BackendSurplus, &peer) > 0)
