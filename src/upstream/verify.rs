@@ -70,6 +70,21 @@ impl Question<'_> {
 }
 
 impl Pools {
+    /// What is remembered of a recipient for all senders: what [`Pools::verify`] would say at once.
+    pub fn verified(
+        &self,
+        pool: PoolId,
+        recipient: Path<'_>,
+        moment: Tick,
+    ) -> Option<Verification> {
+        let local = self.local(pool)?;
+        let (counter, answer) = self.remembered(&local, recipient, moment)?;
+        self.recorder.count(counter, local.scope, 1);
+        // A look takes less than the microsecond that a histogram can tell, and than reading the clock twice.
+        self.recorder.record(Stage::Verify, local.scope, 0);
+        Some(answer)
+    }
+
     /// Whether the pool's backends take a recipient from this sender: from the cache, from another session's question,
     /// or by asking one, until `deadline`. `moment` is about now; `client` is the key of one that has a share of the
     /// connections.
@@ -81,20 +96,17 @@ impl Pools {
         moment: Tick,
         deadline: Tick,
     ) -> Verification {
+        if let Some(known) = self.verified(pool, recipient, moment) {
+            return known;
+        }
         let Some(local) = self.local(pool) else {
             return Verification::Unknown(replies::UNVERIFIED.reply());
         };
-        let ((counter, answer), micros) = match self.remembered(&local, recipient, moment) {
-            // A look takes less than the microsecond that a histogram can tell, and than reading the clock twice.
-            Some(known) => (known, 0),
-            // Rare, and much larger than the session that waits for it.
-            None => {
-                let begun = now();
-                let asking = self.find_out(&local, (sender, client), recipient, deadline);
-                let found = Box::pin(asking).await;
-                (found, now().micros_since(begun))
-            }
-        };
+        let begun = now();
+        // Rare, and much larger than the session that waits for it.
+        let asking = self.find_out(&local, (sender, client), recipient, deadline);
+        let (counter, answer) = Box::pin(asking).await;
+        let micros = now().micros_since(begun);
         self.recorder.count(counter, local.scope, 1);
         self.recorder.record(Stage::Verify, local.scope, micros);
         answer

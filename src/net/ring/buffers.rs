@@ -4,11 +4,15 @@
 //! the drop of the chunk gives it back. So that sessions which keep their chunks can't dry the ring up (and with it the
 //! replies they may be waiting for), no more than [`LENT_MAX`] are lent at a time: what comes above that is copied, and
 //! its buffer is the kernel's again at once.
+//!
+//! The kernel takes buffers in turn, so all that it has pass through the cache one after the other. It has [`READY`] of them
+//! at first, and the one that came back last is the next that it gets: a worker with a few busy streams then receives into
+//! memory that is still in the cache. Where they have run dry once, it gets twice as many from then on.
 
 use io_uring::{IoUring, types::BufRingEntry};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     ops::Deref,
     ptr::NonNull,
@@ -22,6 +26,9 @@ const COUNT: u16 = 512;
 
 /// Octets of a buffer.
 pub(super) const SIZE: usize = 8 * 1024;
+
+/// Buffers that the kernel has at first.
+const READY: u16 = 64;
 
 /// Buffers that may be lent at a time; the others are always the kernel's when it is entered.
 const LENT_MAX: u16 = COUNT / 2;
@@ -39,6 +46,11 @@ pub(super) struct Buffers {
     /// Where the next entry goes. Free-running.
     tail: Cell<u16>,
     lent: Cell<u16>,
+    /// Those that the kernel has, and how many it should have.
+    ready: Cell<u16>,
+    wanted: Cell<u16>,
+    /// Those that neither the kernel nor a session has, the one that came back last at the end.
+    spare: RefCell<Vec<u16>>,
 }
 
 impl Buffers {
@@ -52,14 +64,32 @@ impl Buffers {
             memory: allocate(memory_layout()),
             tail: Cell::new(0),
             lent: Cell::new(0),
+            ready: Cell::new(0),
+            wanted: Cell::new(READY),
+            spare: RefCell::new((0..COUNT).rev().collect()),
         });
         let address = buffers.entries.as_ptr() as u64;
         // SAFETY: the entries are as many as told, page-aligned, and outlive the registration, or are never freed.
         unsafe { ring.submitter().register_buf_ring(address, COUNT, GROUP) }?;
-        for id in 0..COUNT {
-            buffers.give(id);
-        }
+        buffers.fill();
         Ok(buffers)
+    }
+
+    /// The kernel found none: it gets more from now on.
+    pub(super) fn ran_dry(&self) {
+        self.wanted.set((self.wanted.get() * 2).min(COUNT));
+        self.fill();
+    }
+
+    /// Gives the kernel as many as it should have, or all there are.
+    fn fill(&self) {
+        let mut spare = self.spare.borrow_mut();
+        while self.ready.get() < self.wanted.get()
+            && let Some(id) = spare.pop()
+        {
+            self.give(id);
+            self.ready.set(self.ready.get() + 1);
+        }
     }
 
     /// Gives a buffer, which is ours, to the kernel.
@@ -92,6 +122,8 @@ impl Buffers {
     /// Takes the buffer `id`, which the kernel has handed over with `len` octets in it.
     pub(super) fn take(self: &Rc<Self>, id: u16, len: usize) -> Loan {
         self.lent.set(self.lent.get() + 1);
+        self.ready.set(self.ready.get() - 1);
+        self.fill();
         Loan {
             buffers: Rc::clone(self),
             id,
@@ -167,6 +199,7 @@ impl Deref for Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         self.buffers.lent.set(self.buffers.lent.get() - 1);
-        self.buffers.give(self.id);
+        self.buffers.spare.borrow_mut().push(self.id);
+        self.buffers.fill();
     }
 }

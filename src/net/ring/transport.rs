@@ -116,6 +116,9 @@ impl Operation for Inbox {
         let chunk = done
             .buffer()
             .map(|id| Chunk::lent(io.buffers().take(id, len)));
+        if done.result == -libc::ENOBUFS {
+            io.buffers().ran_dry();
+        }
         match (done.result, chunk) {
             (1.., Some(chunk)) => state.push(chunk),
             // What it is, the call says.
