@@ -8,6 +8,9 @@ use crate::characters::is_hidden;
 pub use crate::decimal::push_decimal as push_number;
 use std::{fmt, io::Write, net::IpAddr};
 
+/// Octets of a key that is written at once, with what is around it. Longer ones take longer.
+const KEY_MAX: usize = 32;
+
 /// A line under way. Fields appear in the order in which they are added.
 #[derive(Debug)]
 pub struct Line<'a> {
@@ -192,25 +195,38 @@ impl<'a> Line<'a> {
             .extend_from_slice(if self.json { b"}\n" } else { b"\n" });
     }
 
+    /// Appends a key between `start`, without the comma or blank where it is the `first`, and `end`. Put together before, so
+    /// that the room in `out` is looked at once.
+    #[inline(always)]
+    fn enclosed<const S: usize, const E: usize>(
+        &mut self,
+        start: &[u8; S],
+        key: &str,
+        end: &[u8; E],
+        first: bool,
+    ) {
+        let mut octets = [0; KEY_MAX];
+        let (key_end, len) = (S + key.len(), S + key.len() + E);
+        if first || len > KEY_MAX {
+            self.out.extend_from_slice(&start[usize::from(first)..]);
+            self.out.extend_from_slice(key.as_bytes());
+            self.out.extend_from_slice(end);
+            return;
+        }
+        octets[..S].copy_from_slice(start);
+        octets[S..key_end].copy_from_slice(key.as_bytes());
+        octets[key_end..len].copy_from_slice(end);
+        self.out.extend_from_slice(&octets[..len]);
+    }
+
     /// Keys are constants. Here each is written by a few stores; a call would cost as much as the value.
     #[inline(always)]
     fn key(&mut self, key: &str) {
         let first = std::mem::take(&mut self.first);
-        self.out.reserve(key.len() + 4);
-        if self.json {
-            if !first {
-                self.out.push(b',');
-            }
-            self.out.push(b'"');
-            self.out.extend_from_slice(key.as_bytes());
-            self.out.extend_from_slice(b"\":");
-            return;
+        match self.json {
+            true => self.enclosed(b",\"", key, b"\":", first),
+            false => self.enclosed(b" ", key, b"=", first),
         }
-        if !first {
-            self.out.push(b' ');
-        }
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.push(b'=');
     }
 }
 

@@ -62,7 +62,7 @@ impl Profile {
         }
         let known = facts.is_known();
         let mut waiting = None;
-        let mut say = Say::new(at, facts.clock, judgement);
+        let mut say = Say::new(at, facts.now, facts.clock, judgement);
         // The end of one look is the start of the next: one reading of the clock for each.
         let mut since = facts.looked.map_or(facts.now, |_| (facts.clock)());
         for Looked {

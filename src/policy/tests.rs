@@ -370,9 +370,10 @@ fn numbers_that_make_no_sense_are_refused() {
 #[test]
 fn a_hit_is_timed_by_the_clock_that_is_given() {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-    static NOW: AtomicU64 = AtomicU64::new(0);
+    static NOW: AtomicU64 = AtomicU64::new(17);
     let mut rig = rig("client_list = [{ name = 'c', entries = ['192.0.2.7'], mode = 'shadow' }]");
     let facts = Facts {
+        now: Tick(10),
         clock: || Tick(NOW.fetch_add(7, Relaxed)),
         ..stranger()
     };

@@ -112,9 +112,13 @@ impl Pools {
             full: Cell::new(0),
         };
         if let Some(client) = request.client {
-            let share = self.share(request.pool, client, Purpose::Message, request.deadline);
-            acquisition.share = Some(share.await?);
-            acquisition.now = now();
+            let purpose = Purpose::Message;
+            acquisition.share = self.share_at_once(request.pool, client, purpose);
+            if acquisition.share.is_none() {
+                let share = self.share(request.pool, client, purpose, request.deadline);
+                acquisition.share = Some(Box::pin(share).await?);
+                acquisition.now = now();
+            }
         }
         // Not before: while it waited, a reload may have changed the pool.
         let local = self.local(request.pool).ok_or(LeaseError::NoPool)?;

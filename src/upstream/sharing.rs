@@ -51,6 +51,16 @@ fn enter(pool: &Pool, client: u128, purpose: Purpose) -> Option<Share> {
 }
 
 impl Pools {
+    /// The same where it need not be waited for.
+    pub(super) fn share_at_once(
+        &self,
+        pool: PoolId,
+        client: u128,
+        purpose: Purpose,
+    ) -> Option<Share> {
+        enter(&self.local(pool)?.pool, client, purpose)
+    }
+
     /// A client's claim to a connection of this pool, waited for as long as for a connection.
     ///
     /// # Errors
