@@ -38,12 +38,7 @@ pub(super) struct Say<'a> {
 
 impl<'a> Say<'a> {
     /// For a question of the moment `asked`. `clock` is read at hits alone: most questions have none.
-    pub fn new(
-        at: At,
-        asked: Tick,
-        clock: fn() -> Tick,
-        judgement: &'a mut Judgement,
-    ) -> Say<'a> {
+    pub fn new(at: At, asked: Tick, clock: fn() -> Tick, judgement: &'a mut Judgement) -> Say<'a> {
         Say {
             at,
             clock,
