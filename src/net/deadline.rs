@@ -53,6 +53,8 @@ struct Entry {
     expiry: Expiry,
     writing: bool,
     wait: Wait,
+    /// Until when it may write once it is [`Expiry::Deaf`].
+    last_words: Tick,
 }
 
 /// The table: one slot a stream. `due` stands apart from the rest so that a sweep over ten thousand idle streams
@@ -91,6 +93,7 @@ impl Deadlines {
             expiry: Expiry::Open,
             writing: false,
             wait: Wait::Fixed,
+            last_words: Tick::default(),
         });
         if let Some(slot) = table.free.pop() {
             table.entries[slot as usize] = entry;
@@ -192,14 +195,21 @@ impl Deadlines {
 impl Entry {
     /// Shuts what the deadline ends now; says when to look again.
     fn expire(&mut self, now: Tick) -> Tick {
-        if self.expiry == Expiry::Open && !self.writing {
-            self.expiry = Expiry::Deaf;
-            sys::shutdown(self.fd, Shutdown::Read);
-            now.after(LAST_WORDS)
-        } else {
-            self.expiry = Expiry::Dead;
-            sys::shutdown(self.fd, Shutdown::Both);
-            Tick::FAR
+        match self.expiry {
+            Expiry::Open if !self.writing => {
+                self.expiry = Expiry::Deaf;
+                sys::shutdown(self.fd, Shutdown::Read);
+                self.last_words = now.after(LAST_WORDS);
+                self.last_words
+            }
+            // Bytes that came before the deadline were handled after it, and the next read was given the same deadline,
+            // which has passed: that read fails, but the last reply must not.
+            Expiry::Deaf if !self.writing && now < self.last_words => self.last_words,
+            _ => {
+                self.expiry = Expiry::Dead;
+                sys::shutdown(self.fd, Shutdown::Both);
+                Tick::FAR
+            }
         }
     }
 }
@@ -267,6 +277,25 @@ mod tests {
         for slot in [writes, over] {
             assert_eq!(deadlines.expiry(slot), Expiry::Open);
         }
+    }
+
+    #[test]
+    fn a_read_after_the_deadline_leaves_the_time_for_the_last_reply() {
+        let deadlines = Deadlines::default();
+        let slot = deadlines.insert(-1);
+        let due = Tick(1_000_000);
+        deadlines.set(slot, due, Wait::Idle);
+        deadlines.sweep(due);
+        assert_eq!(deadlines.expiry(slot), Expiry::Deaf);
+        deadlines.set(slot, due, Wait::Idle);
+        deadlines.sweep(due.after(RESOLUTION));
+        assert_eq!(deadlines.expiry(slot), Expiry::Deaf);
+        assert_eq!(deadlines.next_sweep(), due.after(LAST_WORDS));
+        // A write that hangs ends at its own deadline all the same.
+        deadlines.set_writing(slot, true);
+        deadlines.set(slot, Tick(2_000_000), Wait::Fixed);
+        deadlines.sweep(Tick(2_000_000));
+        assert_eq!(deadlines.expiry(slot), Expiry::Dead);
     }
 
     #[test]
