@@ -1,5 +1,6 @@
 //! A backend that misbehaves as told, and remembers what it was given.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
@@ -133,21 +134,21 @@ impl Backend {
                 // Without it, Nagle and delayed ACKs hold replies back for 40 ms.
                 let _ = stream.set_nodelay(true);
                 let state = Arc::clone(&shared);
+                // First, so that none is known that is not counted.
+                state.open.fetch_add(1, Ordering::SeqCst);
                 let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 let copy = stream.try_clone().expect("cloned");
                 state.sockets.lock().expect("no panic").insert(number, copy);
                 thread::spawn(move || {
-                    let open = state.open.fetch_add(1, Ordering::SeqCst) + 1;
-                    state.open_max.fetch_max(open, Ordering::SeqCst);
                     let farewell = state.serve(number, stream.try_clone().expect("cloned"));
                     state.open.fetch_sub(1, Ordering::SeqCst);
-                    // Said when it's no longer counted: who has read it may open another.
+                    let last = state.sockets.lock().expect("no panic").remove(&number);
+                    // Said when it's no longer counted: a client that has read it may open another.
                     if let Ok(Some(reply)) = farewell {
                         let _ = (&stream).write_all(&reply);
                     }
-                    drop(stream);
-                    // The last copy of the descriptor: only now does the other side see the end.
-                    state.sockets.lock().expect("no panic").remove(&number);
+                    // Both copies of the descriptor: only now does the other side see the end.
+                    drop((stream, last));
                 });
             }
         });
@@ -179,7 +180,7 @@ impl Backend {
     pub fn open(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
     }
-    /// The most connections that were open at once.
+    /// The most connections that the other side had open when it said EHLO.
     pub fn open_max(&self) -> usize {
         self.state.open_max.load(Ordering::SeqCst)
     }
@@ -263,7 +264,10 @@ impl State {
                 return Ok(Some(b"221 2.0.0 Bye\r\n".to_vec()));
             }
             let usual: Vec<u8> = match verb.as_str() {
-                "EHLO" => self.ehlo_reply(),
+                "EHLO" => {
+                    self.count_open();
+                    self.ehlo_reply()
+                }
                 "HELO" => b"250 backend.example\r\n".to_vec(),
                 "MAIL" => b"250 2.1.0 Ok\r\n".to_vec(),
                 "RCPT" => b"250 2.1.5 Ok\r\n".to_vec(),
@@ -312,6 +316,13 @@ impl State {
                 _ => {}
             }
         }
+    }
+
+    /// A thread may not have seen yet that the other side has closed its connection: the kernel has.
+    fn count_open(&self) {
+        let sockets = self.sockets.lock().expect("no panic");
+        let open = sockets.values().filter(|socket| !has_ended(socket)).count();
+        self.open_max.fetch_max(open, Ordering::SeqCst);
     }
 
     fn ehlo_reply(&self) -> Vec<u8> {
@@ -398,6 +409,13 @@ impl State {
         }
         Ok((true, true))
     }
+}
+
+/// Whether the other side has ended its part of the connection, read or not what it sent before.
+fn has_ended(stream: &TcpStream) -> bool {
+    let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+    poll(&mut polled, Some(&Timespec::default())).expect("it is open");
+    !polled[0].revents().is_empty()
 }
 
 /// Reads and unstuffs a DATA body; `false` where the client went before the dot.

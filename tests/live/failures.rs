@@ -4,19 +4,13 @@ use crate::{
     backend::{Act, Backend, EXTENSIONS, Script},
     client::Client,
     delivery::pool,
-    harness::{Gatepost, free_address, wait_until},
+    harness::{Gatepost, PATIENCE, free_address, wait_until},
 };
-use std::time::Duration;
+use std::sync::{Mutex, mpsc};
 
-/// Short waits, and no verification, so that each script sees only the delivery.
-const QUICK: &str = "[timeouts]\nconnect = \"500ms\"\nbackend = \"500ms\"\ncommit = \"800ms\"\n";
-
+/// No verification, so that each script sees only the delivery.
 fn accepting(backends: &[&Backend]) -> String {
-    pool(
-        backends,
-        "lease_wait = \"1s\"\nbalance = \"first-available\"",
-    ) + "recipients = \"accept\"\n"
-        + QUICK
+    pool(backends, "balance = \"first-available\"") + "recipients = \"accept\"\n"
 }
 
 /// The final reply to one message.
@@ -54,7 +48,9 @@ fn fails_over(engine: &str, step: &'static str) {
     for (i, script) in misbehaviours(step).into_iter().enumerate() {
         let bad = Backend::start(free_address(), EXTENSIONS, script);
         let good = Backend::good(free_address());
-        let gatepost = Gatepost::start(engine, &accepting(&[&bad, &good]));
+        // One of them never answers; the good one has as long.
+        let waits = "[timeouts]\nconnect = \"2s\"\nbackend = \"2s\"\n";
+        let gatepost = Gatepost::start(engine, &(accepting(&[&bad, &good]) + waits));
         let reply = send(&gatepost);
         assert!(
             reply.starts_with("250"),
@@ -72,7 +68,9 @@ fn fails_over(engine: &str, step: &'static str) {
 fn defers_alone(engine: &str, step: &'static str) {
     for (i, script) in misbehaviours(step).into_iter().enumerate() {
         let bad = Backend::start(free_address(), EXTENSIONS, script);
-        let gatepost = Gatepost::start(engine, &accepting(&[&bad]));
+        let waits = "[timeouts]\nconnect = \"500ms\"\nbackend = \"500ms\"\ncommit = \"800ms\"\n";
+        let config = pool(&[&bad], "lease_wait = \"1s\"") + "recipients = \"accept\"\n" + waits;
+        let gatepost = Gatepost::start(engine, &config);
         let reply = send(&gatepost);
         assert!(reply.starts_with("451 4."), "{step}, {i}: {reply}");
         assert!(
@@ -143,7 +141,8 @@ crate::on_all_engines! {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &accepting(&[&backend]));
         for round in 1..=3 {
-            assert!(send(&gatepost).starts_with("250"));
+            let reply = send(&gatepost);
+            assert!(reply.starts_with("250"), "{round}: {reply}\n{}", gatepost.log());
             assert_eq!(backend.messages().len(), round);
             backend.cut();
         }
@@ -195,7 +194,7 @@ crate::on_all_engines! {
         let address = free_address();
         let backend = Backend::good(address);
         let more = "lease_wait = \"1s\"\nhealth = { backoff = \"200ms\", backoff_max = \"400ms\", interval = \"0s\" }";
-        let gatepost = Gatepost::start(engine, &(pool(&[&backend], more) + "recipients = \"accept\"\n" + QUICK));
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], more) + "recipients = \"accept\"\n"));
         assert!(send(&gatepost).starts_with("250"));
         drop(backend);
         let reply = send(&gatepost);
@@ -209,12 +208,27 @@ crate::on_all_engines! {
 
     /// The client's own deadlines don't run while a backend thinks.
     fn a_slow_backend_is_waited_for(engine) {
-        let backend = Backend::start(free_address(), EXTENSIONS, |_, command| {
-            if command == "BODY" { Act::Late(Duration::from_millis(900)) } else { Act::Usual }
+        let ((thinks, thinking), (answer, answers)) = (mpsc::channel(), mpsc::channel::<()>());
+        let answers = Mutex::new(answers);
+        let backend = Backend::start(free_address(), EXTENSIONS, move |_, command| {
+            if command == "BODY" {
+                let _ = thinks.send(());
+                let _ = answers.lock().expect("no panic").recv();
+            }
+            Act::Usual
         });
-        let waits = "[timeouts]\ncommand = \"300ms\"\ndata = \"300ms\"\n";
+        let waits = "[timeouts]\ncommand = \"2s\"\ndata = \"2s\"\n";
         let config = pool(&[&backend], "") + "recipients = \"accept\"\n" + waits;
         let gatepost = Gatepost::start(engine, &config);
-        assert!(send(&gatepost).starts_with("250"));
+        let mut client = Client::in_data(gatepost.smtp);
+        client.raw(b"Subject: x\r\n\r\nx\r\n.\r\n");
+        thinking.recv_timeout(PATIENCE).expect("it has the message");
+        // Another one that comes only now meets its deadline before the backend answers.
+        let (mut later, _) = Client::greeted(gatepost.smtp);
+        let end = later.reply();
+        assert!(end.starts_with("421 4.4.2"), "{end}");
+        answer.send(()).expect("it waits for this");
+        let reply = client.reply();
+        assert!(reply.starts_with("250"), "{reply}");
     }
 }

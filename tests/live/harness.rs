@@ -183,8 +183,9 @@ impl Gatepost {
             folder,
         };
         let begun = Instant::now();
-        // The admin endpoint is bound a moment after the listeners.
-        while TcpStream::connect(started.smtp).is_err() || !started.has_admin() {
+        // The admin endpoint is bound after the listeners. Nothing is tried there: that would be a session, which the
+        // worker may take and count at any later time.
+        while !started.has_admin() {
             if let Some(status) = started.process.0.try_wait().expect("a child") {
                 panic!("gatepost ended with {status}: {}", started.errors());
             }

@@ -87,6 +87,11 @@ fn is_seen_as_the_client(engine: &str, postfix: Option<Postfix>, identity: &str)
             postfix.log()
         );
     }
+    // Its log is written by a process of its own.
+    wait_until("all are logged", || {
+        let lines = postfix.log().matches(": client=unknown[").count();
+        (lines >= 3).then_some(())
+    });
     // The look whether it listens says no header.
     let log = postfix.log().replace("warning: haproxy read: EOF", "");
     assert_eq!(
@@ -156,7 +161,7 @@ crate::on_all_engines! {
         let reply = send(&mut from(AMY, &gatepost), "one");
         assert!(reply.starts_with("250"), "{reply}");
         assert_eq!(gatepost.metric("gatepost_backend_identity_total", "result=\"unoffered\""), 1.0);
-        assert!(gatepost.errors().contains("offers no xclient"), "{}", gatepost.errors());
+        wait_until("it is told", || gatepost.errors().contains("offers no xclient").then_some(()));
     }
 
     fn a_connection_is_introduced_again_and_never_mistaken(engine) {

@@ -242,7 +242,7 @@ crate::on_all_engines! {
         let config = "[limits]\nsessions = 10\n[timeouts]\nstress = \"1s\"\n";
         let gatepost = with_policy(engine, &backend, config);
         let mut patient: Vec<Client> = (0..9).map(|_| Client::hello(gatepost.smtp)).collect();
-        let mut tenth = Client::hello(gatepost.smtp);
+        let (mut tenth, _) = Client::greeted(gatepost.smtp);
         assert!(tenth.reply().starts_with("421 4.4.2"), "a session that came under stress");
         for client in &mut patient {
             assert!(client.reply().starts_with("421 4.4.2"), "one that was there before");

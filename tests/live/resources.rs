@@ -384,9 +384,9 @@ crate::on_all_engines! {
         while drips.try_raw(b"A") && !drips.hears(Duration::from_millis(100)) {
             assert!(begun.elapsed() < crate::harness::PATIENCE);
         }
-        for client in [&mut drips, &mut silent, &mut idle] {
+        for (who, client) in [("drips", &mut drips), ("silent", &mut silent), ("idle", &mut idle)] {
             let rest = client.rest();
-            assert!(rest.starts_with("421 4.4.2"), "{rest:?}");
+            assert!(rest.starts_with("421 4.4.2"), "{who}: {rest:?}\n{}", gatepost.log());
         }
         assert_eq!(gatepost.metric("gatepost_timeouts_total", ""), 3.0);
     }

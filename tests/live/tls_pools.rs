@@ -88,8 +88,10 @@ crate::on_all_engines! {
             let tried = backend.commands().iter().any(|(_, said)| said == "STARTTLS");
             assert!(tried, "{how}: {:?}", backend.commands());
             assert!(gatepost.metric("gatepost_backend_tls_total", "version=\"fallback\"") >= 1.0, "{how}");
-            let told = gatepost.errors();
-            assert!(told.contains("no TLS: ") && told.contains("; it's talked to in the clear"), "{how}: {told}");
+            wait_until(how, || {
+                let told = gatepost.errors();
+                (told.contains("no TLS: ") && told.contains("; it's talked to in the clear")).then_some(())
+            });
         }
     }
 
