@@ -29,6 +29,7 @@ mod payload;
 mod peer;
 mod profiles;
 pub mod received;
+mod recipient;
 pub mod reference;
 mod refused;
 mod remember;

@@ -1,0 +1,196 @@
+//! A recipient: whether the policy lets it pass, where its route sends it, and what the backends say of it.
+
+use super::{known::Asked, replies, session::Session, site::Site};
+use crate::{
+    delivery::{
+        Step,
+        replies::{NO_UTF8, reply_of},
+    },
+    metrics::Counter,
+    policy::{At, CheckId},
+    smtp::{
+        Reply,
+        envelope::{Path, PathSpan},
+        server::Answer,
+    },
+    upstream::{PoolId, Route, Verification},
+};
+
+impl Session {
+    pub async fn ask_rcpt(&mut self) -> Answer {
+        let answer = self.judge_rcpt().await;
+        let counter = match &answer {
+            Answer::Accept | Answer::AcceptWith(_) => Counter::RecipientAccepted,
+            Answer::Refuse(reply) | Answer::Close(reply) if reply.is_transient() => {
+                Counter::RecipientDeferred
+            }
+            _ => Counter::RecipientRejected,
+        };
+        self.context.recorder.count(counter, self.scope, 1);
+        if let Some(transaction) = &mut self.transaction {
+            let envelope = self.server.envelope();
+            let last = envelope.recipients().last();
+            if let (Answer::Accept | Answer::AcceptWith(_), Some(last)) = (&answer, last) {
+                transaction.recipients.push(envelope.path(last.path).whole);
+            }
+        }
+        answer
+    }
+
+    async fn judge_rcpt(&mut self) -> Answer {
+        match self.place_rcpt().await {
+            Ok((pool, place)) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.route(pool, place);
+                }
+                Answer::Accept
+            }
+            Err(refused) => refused,
+        }
+    }
+
+    /// The pool that the latest recipient goes to, and its place in the envelope; or the answer to it.
+    async fn place_rcpt(&mut self) -> Result<(PoolId, usize), Answer> {
+        if let Some(refused) = self.postponed() {
+            return Err(refused);
+        }
+        let envelope = self.server.envelope();
+        let octets = envelope.memory();
+        if let Some(transaction) = &mut self.transaction
+            && !transaction.keeps_envelope(octets)
+        {
+            return Err(Answer::Refuse(replies::NO_MEMORY.reply()));
+        }
+        let Some(recipient) = envelope.recipients().last() else {
+            return Err(Answer::Refuse(replies::NO_ROUTE.reply()));
+        };
+        let path = recipient.path;
+        let (route, ours) = self.current.site.route(envelope.path(path).domain);
+        let earlier = envelope.recipients().len() - 1;
+        // A recipient that is not ours is refused by the profile that holds.
+        if let Some(route) =
+            route.filter(|_| ours || self.peer.trusted || self.known_as().is_some())
+        {
+            self.take_profile(&route, earlier)?;
+        }
+        // Of a client that is known nothing is waited for: it is judged before its first recipient, ours or not.
+        if ours || self.peer.trusted || self.known_as().is_some() {
+            self.judge_answers().await?;
+        }
+        let answer = self.judge(Asked {
+            recipient: Some(path),
+            ours,
+            ..Asked::at(At::Rcpt)
+        });
+        if !matches!(answer, Answer::Accept) {
+            return Err(answer);
+        }
+        let placed = self.place_judged(route, path, earlier).await;
+        if placed.is_err() {
+            // It gets no message, and must not count for those that do.
+            self.peer.judgement.take_back_recipient();
+        }
+        placed
+    }
+
+    /// The same for one that the policy has let pass.
+    async fn place_judged(
+        &mut self,
+        route: Option<Route>,
+        path: PathSpan,
+        earlier: usize,
+    ) -> Result<(PoolId, usize), Answer> {
+        if earlier > 0 && self.peer.judgement.recipient_differs() {
+            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
+        }
+        let Some(route) = route else {
+            return Err(Answer::Refuse(replies::NO_ROUTE.reply()));
+        };
+        let site = &self.current.site;
+        if !site.may_be(&route, self.server.envelope().path(path)) {
+            self.decided = Some(CheckId::RECIPIENTS);
+            return Err(Answer::Refuse(replies::UNLISTED.reply()));
+        }
+        let transaction_pool = self.transaction.as_ref().and_then(|t| t.pool());
+        let other = transaction_pool.is_some_and(|pool| pool != route.pool);
+        if earlier > 0 && (other || site.is_lmtp(route.pool)) {
+            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
+        }
+        if let Some(reply) = self.exceeds(route.pool, earlier) {
+            return Err(Answer::Refuse(reply));
+        }
+        self.verify_rcpt(&route, path).await?;
+        Ok((route.pool, earlier))
+    }
+
+    /// The first recipient's route decides by which profile a message is judged.
+    fn take_profile(&mut self, route: &Route, earlier: usize) -> Result<(), Answer> {
+        let profile = self.current.site.profiles.of_route(route);
+        if self.route_profile == profile {
+            return Ok(());
+        }
+        if earlier > 0 {
+            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
+        }
+        self.route_profile = profile;
+        if let Some(transaction) = &mut self.transaction {
+            // What was asked has been judged by another one, for a recipient that was refused.
+            transaction.answers_judged = false;
+        }
+        self.peer.judgement.forget_answers();
+        Ok(())
+    }
+
+    /// Asks what the backends say of a recipient, as far as its route wants that.
+    async fn verify_rcpt(&mut self, route: &Route, path: PathSpan) -> Result<(), Answer> {
+        let envelope = self.server.envelope();
+        let recipient: Path<'_> = envelope.path(path);
+        // Also where a route takes every recipient: what a backend refused at delivery is remembered.
+        let pools = &self.context.pools;
+        let sender = envelope.sender().whole;
+        if let Some(reply) = pools.refused_lately(route.pool, self.peer.address, sender, recipient)
+        {
+            return Err(Answer::Refuse(reply_of(&reply, Step::Recipient)));
+        }
+        if !Site::verifies(route) {
+            return Ok(());
+        }
+        let verified = match pools.verified(route.pool, recipient, self.now) {
+            Some(verified) => verified,
+            // Only a backend's time is long enough to give the loan back: what it holds is copied for that.
+            None => {
+                self.io.input.settle();
+                let client = self.client_key();
+                let due = self.now.after(self.current.site.config.timeouts.backend.0);
+                pools
+                    .verify(route.pool, (sender, client), recipient, self.now, due)
+                    .await
+            }
+        };
+        match verified {
+            Verification::Accepted => Ok(()),
+            Verification::Unknown(reply) => Err(Answer::Refuse(reply)),
+            Verification::NoUtf8 => Err(Answer::Refuse(NO_UTF8.reply())),
+            Verification::Refused(said) | Verification::Deferred(said) => {
+                Err(Answer::Refuse(reply_of(&said, Step::Recipient)))
+            }
+        }
+    }
+
+    /// The reply where a message has more recipients than a pool's backends take, or declared more octets.
+    fn exceeds(&self, pool: PoolId, earlier: usize) -> Option<Reply> {
+        let backends = &self.current.site.backends;
+        // Where it goes to quarantine in the end, all its recipients do. Its size is not held against it before: most mail doesn't.
+        for pool in [Some(pool), self.quarantine_pool()].into_iter().flatten() {
+            let most = backends
+                .pool(pool)
+                .map_or(0, |pool| pool.recipients_max(self.now));
+            if most > 0 && earlier >= most as usize {
+                return Some(replies::TOO_MANY_HERE.reply());
+            }
+        }
+        let most = backends.pool(pool).map_or(0, |pool| pool.size_max());
+        let declared = self.server.envelope().params().size;
+        (most > 0 && declared > most).then(|| replies::TOO_LARGE_HERE.reply())
+    }
+}
