@@ -16,10 +16,12 @@ pub struct Postfix {
     master: Option<Running>,
 }
 
+/// The queue manager is woken each second: a message that a queue run met at the moment of its deferral goes back to the
+/// incoming queue, which is looked at only then.
 const MASTER: &str = "
 ADDRESS   inet  n - n - - smtpd OPTIONS
 cleanup   unix  n - n - 0 cleanup
-qmgr      unix  n - n 300 1 qmgr
+qmgr      unix  n - n 1 1 qmgr
 rewrite   unix  - - n - - trivial-rewrite
 bounce    unix  - - n - 0 bounce
 defer     unix  - - n - 0 bounce
