@@ -81,6 +81,8 @@ pub enum Unknown {
     Broken,
     /// The servers found it forged: its signatures, or those that are missing, don't hold (RFC 4033 section 5).
     Bogus,
+    /// It came, and is larger than what is used.
+    TooLarge,
 }
 
 impl Unknown {
@@ -92,6 +94,7 @@ impl Unknown {
             Unknown::Overload => "not asked: too many questions",
             Unknown::Broken => "the DNS servers failed",
             Unknown::Bogus => "bogus: DNSSEC validation failed",
+            Unknown::TooLarge => "the answer is too large",
         }
     }
 }

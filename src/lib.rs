@@ -17,6 +17,7 @@ pub mod files;
 pub mod http;
 pub mod log;
 pub mod lookup;
+pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod policy;

@@ -177,7 +177,7 @@ fn joined(v4: (Told, Option<Duration>), v6: (Told, Option<Duration>)) -> Result<
                 unanswered = Some(family);
                 missing = missing.max(match why {
                     Unknown::Timeout => Missing::Late,
-                    Unknown::Overload | Unknown::Broken => Missing::Broken,
+                    Unknown::Overload | Unknown::Broken | Unknown::TooLarge => Missing::Broken,
                     Unknown::Bogus => Missing::Bogus,
                 });
             }

@@ -4,7 +4,8 @@
 //! to ask again while the answer still serves, so that what is asked often is never waited for. Once stale it is given out
 //! only where the servers don't answer (RFC 8767).
 
-use crate::dns::{Answer, Question, Record};
+use super::size::{bounded, octets_of};
+use crate::dns::{Answer, Question};
 use moka::{Expiry, sync::Cache as Table};
 use std::time::{Duration, Instant};
 
@@ -92,8 +93,16 @@ impl Cache {
         })
     }
 
-    /// Keeps an answer. `ttl`: what the server said; `None` where it said nothing.
-    pub fn put(&self, question: Question, answer: Answer, ttl: Option<Duration>, now: Instant) {
+    /// Keeps an answer, and gives it back as it is kept: one that is too large is cut, or can't be used. `ttl`: what the server said;
+    /// `None` where it said nothing.
+    pub fn put(
+        &self,
+        question: Question,
+        answer: Answer,
+        ttl: Option<Duration>,
+        now: Instant,
+    ) -> Answer {
+        let answer = bounded(answer);
         let bounded = |ttl: Duration, [least, most]: [Duration; 2]| ttl.clamp(least, most);
         let (ttl, stale) = match &answer {
             Answer::Found(_) => (bounded(ttl.unwrap_or_default(), FOUND), STALE),
@@ -104,7 +113,7 @@ impl Cache {
         };
         let known = !matches!(answer, Answer::Unknown(_));
         let entry = Entry {
-            answer,
+            answer: answer.clone(),
             ahead: match known {
                 true => now + ttl - ttl / AHEAD,
                 false => now + ttl,
@@ -113,6 +122,7 @@ impl Cache {
             end: now + ttl + stale,
         };
         self.0.insert(question, entry);
+        answer
     }
 
     /// No server answered: what was true lately is what holds, and it is not asked for again at once (RFC 8767 section 5).
@@ -130,27 +140,10 @@ impl Cache {
     }
 }
 
-fn octets_of(answer: &Answer) -> usize {
-    let Answer::Found(records) = answer else {
-        return 0;
-    };
-    let of_one = |record: &Record| {
-        size_of::<Record>()
-            + match record {
-                Record::A(_) | Record::Aaaa(_) => 0,
-                Record::Mx { exchange, .. } => exchange.len(),
-                Record::Srv { target, .. } => target.len(),
-                Record::Ptr(name) => name.len(),
-                Record::Txt(text) => text.len(),
-            }
-    };
-    records.iter().map(of_one).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::{RecordType, Unknown};
+    use crate::dns::{Record, RecordType, Unknown};
     use std::net::Ipv4Addr;
 
     fn question(name: &str) -> Question {

@@ -307,8 +307,7 @@ impl Dns {
         {
             return kept;
         }
-        self.cache.put(question.clone(), answer.clone(), ttl, now);
-        answer
+        self.cache.put(question.clone(), answer, ttl, now)
     }
 
     async fn find(&self, question: &Question) -> (Answer, Option<Duration>) {

@@ -26,6 +26,7 @@ mod cache;
 mod desk;
 mod dns;
 mod recorded;
+mod size;
 mod system;
 #[cfg(test)]
 mod tests;

@@ -308,8 +308,11 @@ metrics! {
     "gatepost_sessions_open" Listener "Sessions open." {
         Sessions "",
     }
-    "gatepost_body_memory_bytes" None "Memory in use for bodies that wait or stream." {
+    "gatepost_body_memory_bytes" None "Memory in use of `limits.body_memory`: bodies that wait or stream, and what sessions hold of large envelopes and answers." {
         BodyMemory "",
+    }
+    "gatepost_lookup_memory_bytes" None "What sessions hold of questions and their answers, also of answers that the cache has." {
+        LookupMemory "",
     }
     "gatepost_backend_connections" Backend "Connections to a backend." {
         BackendIdle [state = "idle"] "Warm, in a pool.",

@@ -3,10 +3,11 @@
 
 use super::{
     candidate::Candidate, known::Asked, peer::Peer, replies, session::Session, trace,
-    transaction::Transaction, window::Held,
+    transaction::Transaction,
 };
 use crate::{
     config::Role,
+    memory::Held,
     metrics::{Counter, Stage},
     net::{now, sleep_until},
     policy::{At, Breaches},
@@ -214,6 +215,7 @@ impl Session {
         if let Some(before) = self.transaction.take() {
             // RSET and MAIL came in one step.
             trace::transaction(self, &before, None);
+            self.end_inquiry();
         }
         self.classify();
         self.renew_postponed();

@@ -15,6 +15,14 @@ pub(super) struct Asking {
     pub docket: Option<Docket>,
 }
 
+impl Asking {
+    /// A transaction is over. What its connection needs is found by now, or is asked anew, of the cache.
+    pub fn end_transaction(&mut self) {
+        self.docket = None;
+        self.inquiry.forget_message();
+    }
+}
+
 /// Nothing has been asked.
 pub(super) struct Nothing;
 

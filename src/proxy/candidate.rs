@@ -209,6 +209,12 @@ impl Candidate {
         self.own.note(at, refusal);
     }
 
+    /// A transaction is over: forgets what was asked about it.
+    pub fn end_transaction(&mut self) {
+        self.hashes = None;
+        self.asking.end_transaction();
+    }
+
     /// What is known of the name in HELO that is in force.
     pub fn greeting(&self) -> CandidateGreeting {
         CandidateGreeting {

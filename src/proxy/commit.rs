@@ -101,6 +101,7 @@ impl Session {
         }
         trace::transaction(self, &transaction, None);
         self.peer.judgement.end_transaction();
+        self.end_inquiry();
         self.server.answer(answer, &mut self.io.out);
         // Written at the next turn, together with the replies to what was pipelined after the body.
         self.io.reply_due = Some(self.now);
@@ -130,6 +131,7 @@ impl Session {
         if fate == Fate::Discard {
             return self.discarded(transaction);
         }
+        self.drop_answers();
         let first = self.own_fields(transaction.id, survey.found);
         let leaving = Leaving {
             first: &first,

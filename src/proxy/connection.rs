@@ -239,6 +239,7 @@ impl Session {
         }
         if let Some(transaction) = self.transaction.take() {
             trace::transaction(self, &transaction, None);
+            self.end_inquiry();
         }
         self.peer.judgement.end_transaction();
     }

@@ -5,15 +5,15 @@ use super::{
     pace::Paces,
     received::Dates,
     site::{ListenerSite, Site, scarce},
-    window::BodyMemory,
 };
 use crate::{
     config::LogFormat,
     log::{Line, Lines},
     lookup::Desk,
+    memory::BodyMemory,
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{hasten_waits, now},
-    policy::Shared,
+    policy::{Shared, prefix_of},
     record::{self, Allowance, HeldBack, Record, Ring, explanation},
     smtp::{Capabilities, Tick, server::Settings},
     upstream::Pools,
@@ -41,7 +41,7 @@ pub struct Context {
     pub ids: Ids,
     /// Dates for Received.
     pub dates: Dates,
-    /// Memory for bodies.
+    /// Memory for bodies, large envelopes and answers.
     pub memory: Rc<BodyMemory>,
     /// This worker's connections to the backends.
     pub pools: Rc<Pools>,
@@ -133,7 +133,7 @@ impl Context {
         lines: Lines,
     ) -> Rc<Context> {
         let limits = &current.site.config.limits;
-        let memory = BodyMemory::new(limits.body_memory.0, limits.window.0);
+        let memory = BodyMemory::new(limits.body_memory.0, limits.window.0, prefix_of);
         let kept = Kept {
             all: Ring::new(share(current.site.config.admin.explanations, workers)),
             differences: Ring::new(DIFFERENCES_MAX),
@@ -217,6 +217,8 @@ impl Context {
         self.count_lost_lines(self.lines.hand_over());
         self.recorder
             .set(Gauge::BodyMemory, Scope::NONE, self.memory.used() as i64);
+        self.recorder
+            .set(Gauge::LookupMemory, Scope::NONE, self.desk.held() as i64);
     }
 
     /// The last tick, after the last session.

@@ -12,6 +12,7 @@ use crate::{
     config::Role,
     dns::Answers,
     lookup,
+    memory::Held,
     metrics::{Counter, Scope, Stage},
     net::{compute, now},
     policy::{
@@ -114,6 +115,23 @@ impl Session {
         self.now = now();
         // What DMARC asks about the domains that are proved now.
         self.know(At::Body, due).await;
+    }
+
+    /// A transaction is over: forgets what was asked about it, so that a session that waits holds findings alone.
+    pub fn end_inquiry(&mut self) {
+        if let Some(asking) = &mut self.peer.asking {
+            asking.end_transaction();
+        }
+        if let Some(candidate) = &mut self.peer.candidate {
+            candidate.end_transaction();
+        }
+    }
+
+    /// All has been judged: what was found is kept for the log, and no answer while a backend is waited for.
+    pub fn drop_answers(&mut self) {
+        if let Some(asking) = &mut self.peer.asking {
+            asking.docket = None;
+        }
     }
 
     fn message_mut(&mut self) -> Option<&mut Message> {
@@ -239,7 +257,13 @@ pub(super) fn advance(place: &Place<'_>, policy: &Policy, asking: &mut Asking) -
             policy.inquire(place.profile, inquiry, answers, place.now, &mut need);
         };
         match &asking.docket {
-            Some(docket) => docket.with(step),
+            Some(docket) => {
+                docket.with(step);
+                let refused = docket.take_refused();
+                if refused > 0 {
+                    recorder.count(Counter::LookupRefused, Scope::NONE, refused);
+                }
+            }
             None => step(&Nothing),
         }
         if need.is_empty() {
@@ -247,7 +271,8 @@ pub(super) fn advance(place: &Place<'_>, policy: &Policy, asking: &mut Asking) -
         }
         let docket = asking.docket.get_or_insert_with(|| {
             let client = client_key(place.address);
-            place.context.desk.docket(&place.site.dns, client)
+            let held = Held::new(&place.context.memory, Some(client));
+            place.context.desk.docket(&place.site.dns, client, held)
         });
         let mut has_more = false;
         for question in need.drain(..) {

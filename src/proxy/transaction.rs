@@ -1,13 +1,9 @@
 //! One transaction as the proxy sees it: where it goes, its body, what it was told.
 
-use super::{
-    message_id::MessageId,
-    pace::Pace,
-    signed::Signed,
-    window::{BodyMemory, Held, Window},
-};
+use super::{message_id::MessageId, pace::Pace, signed::Signed, window::Window};
 use crate::{
     delivery::{Room, Streaming},
+    memory::{BodyMemory, Held},
     policy::{CheckId, authentication::BodyHashes},
     record::{Recipients, Refusal, Refusals, Times, Told},
     smtp::{

@@ -1,219 +1,13 @@
-//! The window: where a body waits to be judged, and the memory that all windows and large envelopes of a worker share.
+//! The window: where a body waits to be judged.
 //!
 //! A body that fits is read whole before a backend is asked, so that a slow client holds no connection. The
-//! budget counts capacity, not length: what was taken from the machine is what must stay bounded. One address has an eighth
-//! of it, or the room of one window; what small messages need doesn't count towards that, so most mail looks nothing up.
+//! budget counts capacity, not length: what was taken from the machine is what must stay bounded.
 
-use crate::policy::prefix_of;
-use rustc_hash::FxHashMap;
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use crate::memory::{BodyMemory, FIRST, Held};
+use std::rc::Rc;
 
-/// First allocation of a window, octets. Most mail is smaller than two of them.
-const FIRST: usize = 8 * 1024;
 /// What a window grows by where the budget has no room for twice its size.
 const STEP: usize = 4 * 1024;
-/// First allocations that a worker keeps for the next bodies, so that most need none.
-const SPARE_MAX: usize = 16;
-
-/// The memory of one worker's windows.
-#[derive(Debug)]
-pub struct BodyMemory {
-    used: Cell<u64>,
-    max: Cell<u64>,
-    /// What windows hold that were extended, so that their messages can be signed: half of all at most.
-    extended: Cell<u64>,
-    /// What one client may hold beyond its small messages.
-    share: Cell<u64>,
-    /// What all of one network may.
-    network_share: Cell<u64>,
-    /// What clients that are not trusted hold, by their keys.
-    clients: RefCell<FxHashMap<u128, u64>>,
-    /// The same of their networks (IPv4 /24, IPv6 /48): the holder of a /48 has 65,536 keys.
-    networks: RefCell<FxHashMap<u128, u64>>,
-    /// Empty, each of [`FIRST`] octets. Not counted: it is a fixed sum.
-    spare: RefCell<Vec<Vec<u8>>>,
-}
-
-impl BodyMemory {
-    /// A budget of `max` octets, for windows of up to `window`.
-    #[must_use]
-    pub fn new(max: u64, window: u64) -> Rc<BodyMemory> {
-        let memory = BodyMemory {
-            used: Cell::new(0),
-            max: Cell::new(0),
-            extended: Cell::new(0),
-            share: Cell::new(0),
-            network_share: Cell::new(0),
-            clients: RefCell::default(),
-            networks: RefCell::default(),
-            spare: RefCell::default(),
-        };
-        memory.set_max(max, window);
-        Rc::new(memory)
-    }
-
-    /// Changes the budget (a reload). What is in use above it stays until it is given back.
-    pub fn set_max(&self, max: u64, window: u64) {
-        self.max.set(max);
-        self.share.set((max / 8).max(window));
-        self.network_share.set((max / 2).max(window));
-    }
-
-    /// Octets in use.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.used.get()
-    }
-
-    /// What all windows that were extended may hold together.
-    #[must_use]
-    pub fn extended_max(&self) -> u64 {
-        self.max.get() / 2
-    }
-
-    /// Whether a new body may begin.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.used.get() + FIRST as u64 <= self.max.get()
-    }
-
-    /// Whether nine tenths of the budget are in use.
-    #[must_use]
-    pub fn is_scarce(&self) -> bool {
-        self.used.get() * 10 >= self.max.get() * 9
-    }
-
-    fn take(&self, octets: u64) -> bool {
-        let fits = self.used.get() + octets <= self.max.get();
-        if fits {
-            self.used.set(self.used.get() + octets);
-        }
-        fits
-    }
-
-    /// Takes so much of a client's share, and of its network's.
-    fn take_share(&self, client: u128, octets: u64) -> bool {
-        let network = prefix_of(client);
-        let mut clients = self.clients.borrow_mut();
-        let mut networks = self.networks.borrow_mut();
-        let held = clients.get(&client).copied().unwrap_or(0) + octets;
-        let all = networks.get(&network).copied().unwrap_or(0) + octets;
-        let fits = held <= self.share.get() && all <= self.network_share.get();
-        if fits {
-            clients.insert(client, held);
-            networks.insert(network, all);
-        }
-        fits
-    }
-
-    fn give_share(&self, client: u128, octets: u64) {
-        give(&mut self.clients.borrow_mut(), client, octets);
-        give(&mut self.networks.borrow_mut(), prefix_of(client), octets);
-    }
-}
-
-fn give(held: &mut FxHashMap<u128, u64>, key: u128, octets: u64) {
-    if let Some(of_key) = held.get_mut(&key) {
-        *of_key -= octets;
-        if *of_key == 0 {
-            held.remove(&key);
-        }
-    }
-}
-
-/// What one body, or one envelope, holds of the memory; given back when dropped.
-#[derive(Debug)]
-pub struct Held {
-    memory: Rc<BodyMemory>,
-    /// The key of a client that has a share; `None` of one that is trusted.
-    client: Option<u128>,
-    octets: u64,
-    /// It counts towards what extended windows may hold, and not towards a client's share.
-    extended: bool,
-}
-
-impl Held {
-    /// Nothing yet.
-    #[must_use]
-    pub fn new(memory: &Rc<BodyMemory>, client: Option<u128>) -> Held {
-        Held {
-            memory: Rc::clone(memory),
-            client,
-            octets: 0,
-            extended: false,
-        }
-    }
-
-    /// Gives the client its share back: from here on what extended windows may hold is the limit.
-    fn extend(&mut self) {
-        if let Some(client) = self.client.take()
-            && shared(self.octets) > 0
-        {
-            self.memory.give_share(client, shared(self.octets));
-        }
-        if !std::mem::replace(&mut self.extended, true) {
-            let extended = &self.memory.extended;
-            extended.set(extended.get() + self.octets);
-        }
-    }
-
-    /// Holds so many octets in all, or what it held before where there is no room.
-    #[must_use]
-    pub fn grow_to(&mut self, octets: u64) -> bool {
-        if octets <= self.octets {
-            return true;
-        }
-        let share = shared(octets) - shared(self.octets);
-        let extended = &self.memory.extended;
-        let together = extended.get() + (octets - self.octets);
-        if self.extended && together > self.memory.extended_max() {
-            return false;
-        }
-        if !self.memory.take(octets - self.octets) {
-            return false;
-        }
-        if self.extended {
-            extended.set(together);
-        }
-        if let Some(client) = self.client.filter(|_| share > 0)
-            && !self.memory.take_share(client, share)
-        {
-            let used = &self.memory.used;
-            used.set(used.get() - (octets - self.octets));
-            return false;
-        }
-        self.octets = octets;
-        true
-    }
-
-    /// Gives all of it back.
-    pub fn release(&mut self) {
-        let octets = std::mem::take(&mut self.octets);
-        let used = &self.memory.used;
-        used.set(used.get() - octets);
-        if self.extended {
-            let extended = &self.memory.extended;
-            extended.set(extended.get() - octets);
-        }
-        if let Some(client) = self.client.filter(|_| shared(octets) > 0) {
-            self.memory.give_share(client, shared(octets));
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-/// What of so many octets counts towards a client's share.
-fn shared(octets: u64) -> u64 {
-    octets.saturating_sub(FIRST as u64)
-}
 
 /// One body's window.
 #[derive(Debug)]
@@ -276,7 +70,7 @@ impl Window {
     /// Whether it was extended.
     #[must_use]
     pub fn is_extended(&self) -> bool {
-        self.held.extended
+        self.held.is_extended()
     }
 
     /// Hands out what has come. The memory stays counted until the window is dropped.
@@ -293,13 +87,8 @@ impl Window {
 
     /// Gives all memory back.
     pub fn release(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let mut spare = self.held.memory.spare.borrow_mut();
-        if bytes.capacity() == FIRST && spare.len() < SPARE_MAX {
-            bytes.clear();
-            spare.push(bytes);
-        }
-        drop(spare);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.held.memory().keep(bytes);
         self.held.release();
     }
 
@@ -319,7 +108,7 @@ impl Window {
         }
         if capacity == FIRST
             && self.bytes.capacity() == 0
-            && let Some(spare) = self.held.memory.spare.borrow_mut().pop()
+            && let Some(spare) = self.held.memory().spare()
         {
             self.bytes = spare;
         }
@@ -337,11 +126,16 @@ impl Drop for Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::prefix_of;
+
+    fn memory(max: u64, window: u64) -> Rc<BodyMemory> {
+        BodyMemory::new(max, window, prefix_of)
+    }
 
     #[test]
     // INV-LIMIT
     fn grows_to_its_bound_and_gives_back() {
-        let memory = BodyMemory::new(1 << 20, 50_000);
+        let memory = memory(1 << 20, 50_000);
         let mut window = Window::open(&memory, None, 100_000, 0);
         assert_eq!(memory.used(), 0);
         for _ in 0..100 {
@@ -356,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_shared() {
-        let memory = BodyMemory::new(20_000, 50_000);
+        let memory = memory(20_000, 50_000);
         let mut one = Window::open(&memory, None, 50_000, 15_000);
         assert!(one.push(&[1; 15_000]));
         assert_eq!(memory.used(), 15_000);
@@ -372,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_declared_size_costs_nothing_until_octets_come() {
-        let memory = BodyMemory::new(1 << 20, 50_000);
+        let memory = memory(1 << 20, 50_000);
         let mut windows: Vec<_> = (0..100)
             .map(|_| Window::open(&memory, None, 256 << 10, 256 << 10))
             .collect();
@@ -385,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_charged_follows_what_came_and_ends_at_the_declared_size() {
-        let memory = BodyMemory::new(1 << 20, 50_000);
+        let memory = memory(1 << 20, 50_000);
         let mut window = Window::open(&memory, None, 256 << 10, 100_000);
         for came in (1000..=100_000).step_by(1000) {
             assert!(window.push(&[7; 1000]));
@@ -401,7 +195,7 @@ mod tests {
 
     #[test]
     fn one_address_has_an_eighth() {
-        let memory = BodyMemory::new(800_000, 50_000);
+        let memory = memory(800_000, 50_000);
         let open = |client| Window::open(&memory, Some(client), 90_000, 0);
         let mut one = open(1);
         assert!(one.push(&[7; 90_000]));
@@ -416,15 +210,12 @@ mod tests {
         assert!(more.push(&[7; 40_000]));
         drop((more, trusted));
         assert_eq!(memory.used(), 0);
-        assert!(
-            memory.clients.borrow().is_empty(),
-            "those that have gone are forgotten"
-        );
+        assert!(memory.holders() == 0, "those that have gone are forgotten");
     }
 
     #[test]
     fn one_network_has_half_however_many_addresses_it_has() {
-        let memory = BodyMemory::new(800_000, 64 * 1024);
+        let memory = memory(800_000, 64 * 1024);
         // The /64s of one /48, then one of another.
         let key = |site: u128, network: u128| 0x2001_0db8 << 96 | site << 80 | network << 64;
         let mut windows: Vec<Window> = Vec::new();
@@ -440,34 +231,34 @@ mod tests {
         windows.clear();
         drop(other);
         assert_eq!(held(&memory), 0);
-        assert!(memory.networks.borrow().is_empty() && memory.clients.borrow().is_empty());
+        assert_eq!(memory.holders(), 0);
     }
 
     #[test]
     // INV-LIMIT
     fn extended_windows_have_half_of_the_memory_together() {
-        let memory = BodyMemory::new(800_000, 50_000);
+        let memory = memory(800_000, 50_000);
         let mut one = Window::open(&memory, Some(1), 50_000, 0);
         assert!(one.push(&[7; 50_000]) && !one.push(&[7; 50_000]));
         one.extend(300_000);
         assert!(one.push(&[7; 200_000]) && one.is_extended());
-        assert!(memory.clients.borrow().is_empty(), "no share is its limit");
+        assert!(memory.holders() == 0, "no share is its limit");
         assert!(!one.push(&[7; 60_000]), "its own end");
         let mut two = Window::open(&memory, Some(1), 50_000, 0);
         assert!(two.push(&[7; 50_000]), "the client's share is free");
         two.extend(300_000);
         assert!(two.push(&[7; 50_000]) && !two.push(&[7; 60_000]));
-        assert_eq!(memory.used(), memory.extended.get());
+        assert_eq!(memory.used(), memory.extended());
         let mut other = Window::open(&memory, Some(2), 90_000, 0);
         assert!(other.push(&[7; 90_000]), "the other half is for others");
         assert_eq!(one.take_bytes().len(), 250_000);
         drop((one, two, other));
-        assert_eq!((memory.used(), memory.extended.get()), (0, 0));
+        assert_eq!((memory.used(), memory.extended()), (0, 0));
     }
 
     #[test]
     fn what_does_not_fit_is_not_held() {
-        let memory = BodyMemory::new(100_000, 10_000);
+        let memory = memory(100_000, 10_000);
         let mut held = Held::new(&memory, Some(1));
         assert!(held.grow_to(20_000));
         assert!(!held.grow_to(30_000), "above an eighth");

@@ -75,6 +75,34 @@ crate::on_all_engines! {
         assert_eq!(asked(&gatepost), before);
     }
 
+    fn answers_are_held_for_a_message_and_no_longer(engine) {
+        let dns = ScriptedDns::start(|name, kind| Some(match (name, kind) {
+            ("sender.example", TXT) => Said::txt("v=spf1 include:more.example -all"),
+            ("more.example", TXT) => Said::txt("v=spf1 ip4:127.0.0.0/8 -all"),
+            _ => Said::no_name(),
+        }));
+        let backend = Backend::good(free_address());
+        let gatepost = Gatepost::start(engine, &(pool(&[&backend], "") + &dns.config("") +
+            "[policy.spf]\nfail = \"reject\"\n"));
+        let held = || gatepost.metric("gatepost_lookup_memory_bytes", "");
+        let mut client = Client::hello_from(from(9), gatepost.smtp);
+        for end in ["message", "RSET", "EHLO again.example", "message"] {
+            client.expect("MAIL FROM:<a@sender.example>", "250");
+            client.expect("RCPT TO:<b@example.net>", "250");
+            wait_until("both answers are held", || (held() > 50.0).then_some(()));
+            match end {
+                "message" => {
+                    client.expect("DATA", "354");
+                    client.expect("Subject: x\r\n\r\nx\r\n.", "250");
+                }
+                _ => drop(client.expect(end, "250")),
+            }
+            // The session goes on, and holds none.
+            wait_until("nothing is held", || (held() == 0.0).then_some(()));
+        }
+        gatepost.log_line(&["verdict=accept", "spf=pass"]);
+    }
+
     fn a_list_counts_once_its_probe_is_answered(engine) {
         let answers = Arc::new(AtomicBool::new(false));
         let open = Arc::clone(&answers);

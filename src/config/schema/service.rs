@@ -73,7 +73,8 @@ pub struct Limits {
     /// spent, the client gets 452 and sends the message again. A larger message is sent on without a signature, and
     /// counted (`gatepost_dkim_messages_total`).
     pub signing_window: Size,
-    /// Memory of one worker for message bodies and large envelopes. Above it new bodies are streamed, wait, or get 452.
+    /// Memory of one worker for message bodies, large envelopes and what sessions hold of answers of the DNS. Above it new bodies
+    /// are streamed, wait, or get 452, and what is asked for a message is unknown (temperror) where its answers take more than 8 KiB.
     /// Clients of one address (IPv6: one /64) that are not trusted may use an eighth of it, but at least one window,
     /// besides what small messages take.
     pub body_memory: Size,

@@ -3,7 +3,7 @@
 use super::crypto::{Algorithm, PublicKey, RSA_BITS_MAX, RSA_BITS_MIN};
 use super::dkim::Reason;
 use super::tags::{self, Tags};
-use crate::dns::{Answer, Record};
+use crate::dns::{Answer, Record, Unknown};
 
 /// Octets of a key record that are read. One for RSA with 4,096 bits has less than 800.
 pub const RECORD_MAX: usize = 4096;
@@ -26,6 +26,8 @@ pub fn find(answer: &Answer, algorithm: Algorithm) -> Result<Key, Reason> {
     let records = match answer {
         Answer::Found(records) => records,
         Answer::NoRecords | Answer::NoName => return Err(Reason::NoKey),
+        // It came, and no key is so large.
+        Answer::Unknown(Unknown::TooLarge) => return Err(Reason::KeySyntax),
         Answer::Unknown(_) => return Err(Reason::KeyUnavailable),
     };
     let mut fault = Reason::NoKey;

@@ -26,7 +26,7 @@ impl From<dns::Unknown> for Missing {
         match why {
             dns::Unknown::Timeout => Missing::Timeout,
             dns::Unknown::Overload => Missing::Overload,
-            dns::Unknown::Broken => Missing::Broken,
+            dns::Unknown::Broken | dns::Unknown::TooLarge => Missing::Broken,
             dns::Unknown::Bogus => Missing::Bogus,
         }
     }

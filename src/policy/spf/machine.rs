@@ -88,7 +88,9 @@ impl Halt {
         Halt::Error(ResultCode::PermError, what.into())
     }
 
-    pub(super) fn temperror(question: &Question, unknown: Unknown) -> Halt {
+    /// A question has no answer: a temperror (section 4.4), but a permerror where the answer is larger than what is used, for it
+    /// will be next time.
+    pub(super) fn unknown(question: &Question, unknown: Unknown) -> Halt {
         let why = unknown.as_str();
         let record_type = match question.record_type {
             RecordType::A => "A",
@@ -100,7 +102,10 @@ impl Halt {
         };
         let name = &question.name;
         let what = format!("{record_type} records of {name}: {why}");
-        Halt::Error(ResultCode::TempError, what)
+        match unknown {
+            Unknown::TooLarge => Halt::Error(ResultCode::PermError, what),
+            _ => Halt::Error(ResultCode::TempError, what),
+        }
     }
 }
 
@@ -242,7 +247,7 @@ impl Spf {
         };
         let record = match answers.answer(&question) {
             None => return Err(Halt::Need(vec![question])),
-            Some(Answer::Unknown(unknown)) => return Err(Halt::temperror(&question, *unknown)),
+            Some(Answer::Unknown(unknown)) => return Err(Halt::unknown(&question, *unknown)),
             Some(Answer::NoName | Answer::NoRecords) => None,
             Some(Answer::Found(records)) => SpfRecord::select(records, self.inputs.client_ip)
                 .map_err(|fault| in_record(&frame.domain, &fault))?,

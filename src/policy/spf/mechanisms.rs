@@ -154,7 +154,7 @@ impl Spf {
         }
         if let Some((at, unknown)) = hosts.unknown {
             let name = hosts.records.get(at).and_then(host).unwrap_or_default();
-            return Err(Halt::temperror(&address_question(name, client_ip), unknown));
+            return Err(Halt::unknown(&address_question(name, client_ip), unknown));
         }
         if hosts.looked_at != 0 && !hosts.found {
             self.count_void()?;
@@ -213,7 +213,7 @@ fn host(record: &Record) -> Option<Arc<str>> {
 fn known<'a>(question: &Question, answers: &'a dyn Answers) -> Result<&'a Answer, Halt> {
     match answers.answer(question) {
         None => Err(Halt::Need(vec![question.clone()])),
-        Some(Answer::Unknown(unknown)) => Err(Halt::temperror(question, *unknown)),
+        Some(Answer::Unknown(unknown)) => Err(Halt::unknown(question, *unknown)),
         Some(answer) => Ok(answer),
     }
 }
