@@ -13,6 +13,7 @@ use super::{
         helo::{self, Helo},
         listing::{Listing, Lookup, Outcome},
         reverse::{Names, Reverse},
+        runaway::Said,
         watched::Watched,
         zone::{Kind, Proofs, Proven, Role, Zone},
     },
@@ -433,9 +434,10 @@ impl Listed {
         if let (true, Slot::Found(listing)) = (self.fresh, &self.slot) {
             self.fresh = false;
             match listing.outcome() {
-                Outcome::Listed => self.list.count(true, now_ms),
-                Outcome::NotListed => self.list.count(false, now_ms),
-                Outcome::Error(_) | Outcome::Unknown(_) => {}
+                Outcome::Listed => self.list.count(Said::Yes, now_ms),
+                Outcome::NotListed => self.list.count(Said::No, now_ms),
+                Outcome::Error(_) => self.list.count(Said::Error, now_ms),
+                Outcome::Unknown(_) => {}
             }
         }
     }

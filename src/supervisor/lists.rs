@@ -1,5 +1,5 @@
-//! Probes the lists in the DNS that the policy uses: before the start, before a reload that brings new ones, every hour, and when
-//! one that was switched off may come back. All of it runs on the control thread.
+//! Probes the lists in the DNS that the policy uses: before the start, before a reload that brings new ones, every hour, when what
+//! one says raises a suspicion, and when one that was switched off may come back. All of it runs on the control thread.
 //!
 //! Nothing that a list says counts before a probe has found it in order. A start waits for that, for as long as a session would
 //! wait for an answer: longer, and a DNS that is down would keep the mail out that needs none.
@@ -11,7 +11,12 @@ use crate::{
     policy::dns::probe::{Health, Probe},
     proxy::Site,
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -69,7 +74,7 @@ pub(super) async fn probe_in_time(site: &Site) {
 pub(super) async fn probe(site: &Site) {
     let mut probes = JoinSet::new();
     for list in site.lists() {
-        if let Some(probe) = list.due(now_ms()) {
+        if let Some(probe) = list.due(now_ms(), random) {
             let (list, dns) = (Arc::clone(list), Arc::clone(&site.dns));
             probes.spawn(async move { list.probed(run(&probe, &dns).await, now_ms()) });
         }
@@ -86,6 +91,11 @@ async fn run(probe: &Probe, dns: &Arc<Dns>) -> Health {
         }
     }
     Health::Unknown(crate::dns::Unknown::Broken)
+}
+
+/// A number that nothing outside of the process can foresee: the keys of the hash are the system's random octets.
+fn random() -> u64 {
+    RandomState::new().hash_one(())
 }
 
 fn now_ms() -> u64 {

@@ -47,8 +47,10 @@ pub struct Dnsbl {
     /// before the start and every hour; a list that answers otherwise is not used until it is well again, and one that has not
     /// answered yet counts as one that fails (`on_failure`).
     pub test_entries: bool,
-    /// A list that says yes to this share of all questions, in per cent, is not used for a while, for it seems to list
-    /// everything. Above 100: never, for lists that have an answer for each address, such as its country.
+    /// A list that says yes to this share of all questions, in per cent, is suspected of listing everything: it is asked at
+    /// once for its test entries, and for addresses or names picked at random, which no client chose. It is switched off
+    /// where it lists what must not be listed, or all of those, and used again when a probe finds it well. Above 100: never,
+    /// for lists that have an answer for each address, such as its country.
     pub runaway: u32,
     /// What happens where the client is listed: `score` by default.
     #[schemars(extend("x-default" = "`score`"))]

@@ -12,7 +12,7 @@
 //! | [`zone`], [`codes`], [`secret`] | one list: its name, its return codes, its weights |
 //! | [`listing`] | is this client, or this name, in the list? |
 //! | [`tally`] | the weights of several lists, added up |
-//! | [`probe`], [`runaway`] | is the list itself in order? |
+//! | [`probe`], [`samples`], [`runaway`] | is the list itself in order? |
 //! | [`reverse`], [`generic`] | the names of an address, confirmed forwards; names that look generated |
 //! | [`domain`], [`helo`], [`special`] | does a domain exist for mail, and are its exchangers on the internet? |
 //! | [`parse`] | the configuration's words for all that |
@@ -29,6 +29,7 @@ pub mod parse;
 pub mod probe;
 pub mod reverse;
 pub mod runaway;
+pub mod samples;
 pub mod secret;
 pub mod special;
 pub mod tally;

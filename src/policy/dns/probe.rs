@@ -8,11 +8,14 @@
 //!
 //! A list that lists everything (it was given up, or its domain was sold) fails the second column; one that lists nothing
 //! fails the first. A list of both families without the IPv6 test entry is in order: it may hold no IPv6 at all.
+//!
+//! A list that is suspected of listing everything ([`super::runaway`]) is asked for [`super::samples`] too.
 
 use super::{
     codes::ListError,
     listing::RECORDS_MAX,
     names::{self, question},
+    samples::{Found, SAMPLES, Sampled, Samples},
     zone::{Kind, Zone},
 };
 use crate::dns::{Answer, Answers, Question, Record, RecordType, Step, Unknown};
@@ -22,8 +25,8 @@ use std::{
     sync::Arc,
 };
 
-/// Questions of one probe, all of them asked at once.
-pub const QUESTIONS_MAX: usize = 4;
+/// Questions of one probe, all of them asked at once: test entries, and samples of two families.
+pub const QUESTIONS_MAX: usize = 4 + 2 * SAMPLES;
 
 /// What a probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub enum Why {
     NotListed(&'static str),
     /// What must not be listed is: the list lists everything.
     Listed(&'static str),
+    /// Each of these samples is listed, so many.
+    Samples(Sampled, usize),
     /// It answers with an error.
     Error(ListError),
 }
@@ -57,6 +62,10 @@ impl fmt::Display for Why {
             Why::Listed(entry) => write!(
                 f,
                 "it lists {entry}, which must not be listed (RFC 5782 section 5): it lists everything"
+            ),
+            Why::Samples(of, count) => write!(
+                f,
+                "it lists all of {count} {of} that were picked at random: it seems to list everything"
             ),
             Why::Error(error) => error.fmt(f),
         }
@@ -77,6 +86,7 @@ enum Expected {
 pub struct Probe {
     zone: Arc<Zone>,
     tests: Vec<(Expected, &'static str, Question)>,
+    samples: Samples,
 }
 
 impl Probe {
@@ -115,16 +125,29 @@ impl Probe {
                 test(Expected::NotListed, "INVALID", format!("invalid.{asked}"));
             }
         }
-        Probe { zone, tests }
+        Probe {
+            zone,
+            tests,
+            samples: Samples::default(),
+        }
+    }
+
+    /// Asks for samples too. `random` gives numbers that clients can't foresee.
+    #[must_use]
+    pub fn with_samples(self, random: impl FnMut() -> u64) -> Probe {
+        Probe {
+            samples: Samples::pick(&self.zone, random),
+            ..self
+        }
     }
 
     /// Goes on as far as the answers allow. One round.
     pub fn step(&self, answers: &dyn Answers) -> Step<Health> {
-        let missing: Vec<Question> = self
-            .tests
-            .iter()
-            .filter(|(_, _, question)| answers.answer(question).is_none())
-            .map(|(_, _, question)| question.clone())
+        let tests = self.tests.iter().map(|(_, _, question)| question);
+        let all = tests.chain(self.samples.questions());
+        let missing: Vec<Question> = all
+            .filter(|question| answers.answer(question).is_none())
+            .cloned()
             .collect();
         if !missing.is_empty() {
             return Step::Need(missing);
@@ -157,7 +180,11 @@ impl Probe {
         Step::Done(match (broken, unknown) {
             (Some(why), _) => Health::Broken(why),
             (None, Some(why)) => Health::Unknown(why),
-            (None, None) => Health::Healthy,
+            (None, None) => match self.samples.found(&self.zone, answers) {
+                Found::Clear => Health::Healthy,
+                Found::Unknown(why) => Health::Unknown(why),
+                Found::All(of, count) => Health::Broken(Why::Samples(of, count)),
+            },
         })
     }
 
@@ -239,11 +266,7 @@ mod tests {
                 Health::Unknown(Unknown::Broken),
             ),
         ] {
-            assert_eq!(
-                probe(both, true, lines),
-                (health, QUESTIONS_MAX),
-                "{lines:?}"
-            );
+            assert_eq!(probe(both, true, lines), (health, 4), "{lines:?}");
         }
     }
 
@@ -289,6 +312,11 @@ mod tests {
         assert_eq!(probe(v4, false, &[]), (Health::Healthy, 1));
         let all = Health::Broken(Why::Listed("127.0.0.1"));
         assert_eq!(probe(v4, false, &[(ONE, "127.0.0.9")]), (all, 1));
+        let words = Why::Samples(Sampled::V4, 4).to_string();
+        assert!(
+            words.starts_with("it lists all of 4 IPv4 addresses"),
+            "{words}"
+        );
         assert_eq!(
             Why::Error(ListError::OverQuota).to_string(),
             "answers 127.255.255.255: over its quota"
@@ -299,6 +327,7 @@ mod tests {
         #[test]
         fn any_answers_end_it(answers in prop::collection::vec(any_answer(), 1..6)) {
             let probe = Probe::new(Arc::new(zone("bl.example", &[(&[], 1.0)])));
+            let probe = probe.with_samples(numbers(7));
             let mut next = answers.iter().cycle();
             let (_, asked) = run(
                 |answers| probe.step(answers),

@@ -41,6 +41,17 @@ pub fn zone(name: &str, entries: &[(&[&str], f64)]) -> Zone {
     }
 }
 
+/// Numbers that look random, the same for the same seed.
+pub fn numbers(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+        state ^ state >> 29
+    }
+}
+
 /// Answers that are there.
 #[derive(Default)]
 pub struct Table(pub HashMap<Question, Answer>);

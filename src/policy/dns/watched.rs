@@ -3,12 +3,13 @@
 //! Until a probe has found it in order, what it says does not count either: it is as if it had not answered. A list that has been
 //! given up may list the whole world, and the mail of the first moments after a start is worth as much as that of any other.
 //!
-//! Two things switch it off: a probe of its test entries ([`super::probe`]), at the start and every hour, and the share of its
-//! answers that say yes ([`super::runaway`]). While it is off it is not asked, and what it has said does not count.
+//! Only a probe switches it off ([`super::probe`]): of its test entries, at the start and every hour, and at once, with samples,
+//! where what it says raises a suspicion ([`super::runaway`]). While it is off it is not asked, and what it has said does not
+//! count.
 
 use super::{
-    probe::{Health, Probe},
-    runaway::{Change, Guard, Limits},
+    probe::{Health, Probe, Why},
+    runaway::{Change, Guard, Limits, Said},
     zone::Zone,
 };
 use crate::log::say;
@@ -25,6 +26,8 @@ pub const PROBE_AGAIN_MS: u64 = 5_000;
 /// A list and how it does.
 pub struct Watched {
     zone: Arc<Zone>,
+    /// It has an answer for each address, such as its country.
+    may_list_all: bool,
     guard: Mutex<Guard>,
     off: AtomicBool,
     /// A probe has had its answer.
@@ -34,7 +37,8 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// In use, and not probed. `percent`: the share of yes at which it is switched off; above 100 never.
+    /// In use, and not probed. `percent`: the share of yes at which it is suspected of listing everything; above 100: never, and
+    /// it may list every sample.
     #[must_use]
     pub fn new(zone: Zone, percent: u32) -> Watched {
         let limits = Limits {
@@ -43,6 +47,7 @@ impl Watched {
         };
         Watched {
             zone: Arc::new(zone),
+            may_list_all: percent > 100,
             guard: Mutex::new(Guard::new(limits)),
             off: AtomicBool::new(false),
             probed: AtomicBool::new(false),
@@ -86,24 +91,39 @@ impl Watched {
     }
 
     /// Counts an answer that came from a server, not from the cache.
-    pub fn count(&self, listed: bool, now_ms: u64) {
-        let change = self.guard().count(listed, now_ms);
-        self.changed(change);
+    pub fn count(&self, said: Said, now_ms: u64) {
+        self.guard().count(said, now_ms);
     }
 
-    /// The probe that is due, if one is.
+    /// The probe that is due, if one is. `random` gives numbers that clients can't foresee.
     #[must_use]
-    pub fn due(&self, now_ms: u64) -> Option<Probe> {
+    pub fn due(&self, now_ms: u64, random: impl FnMut() -> u64) -> Option<Probe> {
         let last = self.probed_ms.load(Relaxed);
         let every = match self.is_probed() {
             true => PROBE_EVERY_MS,
             false => PROBE_AGAIN_MS,
         };
-        let is_due =
-            last == 0 || now_ms.saturating_sub(last - 1) >= every || self.guard().is_due(now_ms);
+        let (suspicion, is_pause_over, off) = {
+            let mut guard = self.guard();
+            (guard.suspicion(now_ms), guard.is_due(now_ms), guard.off())
+        };
+        if let Some(why) = suspicion {
+            let name = self.zone.name.label();
+            say!(Debug, "dnsbl {name} is probed out of turn: {why}");
+        }
+        let is_due = last == 0
+            || now_ms.saturating_sub(last - 1) >= every
+            || suspicion.is_some()
+            || is_pause_over;
+        // One that had every sample listed comes back when it has not.
+        let wants_samples = suspicion.is_some() || matches!(off, Some(Why::Samples(..)));
         is_due.then(|| {
             self.probed_ms.store(now_ms + 1, Relaxed);
-            Probe::new(Arc::clone(&self.zone))
+            let probe = Probe::new(Arc::clone(&self.zone));
+            match wants_samples && !self.may_list_all {
+                true => probe.with_samples(random),
+                false => probe,
+            }
         })
     }
 
@@ -136,31 +156,35 @@ impl Watched {
 mod tests {
     use super::*;
     use crate::{
-        dns::Unknown,
-        policy::dns::{probe::Why, testing::zone},
+        dns::{Answer, Question, Record, Unknown},
+        policy::dns::testing::{numbers, run, zone},
     };
+
+    fn due(list: &Watched, now_ms: u64) -> Option<Probe> {
+        list.due(now_ms, numbers(now_ms))
+    }
 
     #[test]
     fn a_list_is_probed_at_the_start_and_every_hour() {
         let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 98);
-        assert!(list.due(5).is_some());
-        assert!(list.due(6).is_none(), "it is on its way");
+        assert!(due(&list, 5).is_some());
+        assert!(due(&list, 6).is_none(), "it is on its way");
         list.probed(Health::Healthy, 7);
-        assert!(list.due(5 + PROBE_AGAIN_MS).is_none());
-        assert!(list.due(5 + PROBE_EVERY_MS).is_some());
+        assert!(due(&list, 5 + PROBE_AGAIN_MS).is_none());
+        assert!(due(&list, 5 + PROBE_EVERY_MS).is_some());
     }
 
     #[test]
     fn a_list_that_answers_to_no_probe_is_probed_again_soon() {
         let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 98);
         for round in 0..3 {
-            assert!(list.due(round * PROBE_AGAIN_MS).is_some());
+            assert!(due(&list, round * PROBE_AGAIN_MS).is_some());
             list.probed(Health::Unknown(Unknown::Timeout), 0);
             assert!(!list.is_probed());
         }
-        assert!(list.due(3 * PROBE_AGAIN_MS).is_some());
+        assert!(due(&list, 3 * PROBE_AGAIN_MS).is_some());
         list.probed(Health::Healthy, 0);
-        assert!(list.is_probed() && list.due(4 * PROBE_AGAIN_MS).is_none());
+        assert!(list.is_probed() && due(&list, 4 * PROBE_AGAIN_MS).is_none());
         // What was known once holds.
         list.probed(Health::Unknown(Unknown::Timeout), 0);
         assert!(list.is_probed());
@@ -173,9 +197,9 @@ mod tests {
         list.probed(broken, 10);
         assert!(list.is_off());
         let pause = Limits::default().pause_ms;
-        assert!(list.due(0).is_some());
-        assert!(list.due(11).is_none());
-        assert!(list.due(10 + pause).is_some());
+        assert!(due(&list, 0).is_some());
+        assert!(due(&list, 11).is_none());
+        assert!(due(&list, 10 + pause).is_some());
         list.probed(Health::Healthy, 10 + pause);
         assert!(!list.is_off());
     }
@@ -184,22 +208,77 @@ mod tests {
     fn a_reload_does_not_forget_that_a_list_is_off() {
         let list = |name: &str, percent| Watched::new(zone(name, &[(&[], 1.0)]), percent);
         let before = list("bl.example", 98);
-        assert!(before.due(5).is_some());
+        assert!(due(&before, 5).is_some());
         before.probed(Health::Broken(Why::Listed("127.0.0.1")), 10);
         for (name, is_off) in [("bl.example", true), ("other.example", false)] {
             let after = list(name, 50);
             after.follow(&before);
             assert_eq!(after.is_off(), is_off, "{name}");
-            assert_eq!(after.due(11).is_none(), is_off, "{name}");
+            assert_eq!(due(&after, 11).is_none(), is_off, "{name}");
         }
+    }
+
+    /// Whether the list says yes to a name.
+    type IsListed<'a> = &'a dyn Fn(&str) -> bool;
+
+    /// What a probe finds where the list says yes to every question that `is_listed` picks.
+    fn found(probe: &Probe, is_listed: impl Fn(&str) -> bool) -> Health {
+        let answer = |question: &Question| match is_listed(&question.name) {
+            true => Answer::Found([Record::A([127, 0, 0, 2].into())].into()),
+            false => Answer::NoName,
+        };
+        run(|answers| probe.step(answers), answer).0
     }
 
     #[test]
     fn one_that_says_yes_to_all_is_off() {
-        let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 98);
-        for _ in 0..1000 {
-            list.count(true, 0);
+        let is_test = |name: &str| name.starts_with("2.0.0.127.");
+        let is_one =
+            |name: &str| name.starts_with("1.0.0.127.") || name.starts_with("1.0.0.0.0.0.f.7");
+        let lists: [(IsListed<'_>, bool); 3] = [
+            (&|_| true, true),
+            (&|name| !is_one(name), true),
+            // All that its clients asked about, and no more: they chose it.
+            (&is_test, false),
+        ];
+        for (place, (is_listed, is_off)) in lists.into_iter().enumerate() {
+            let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 98);
+            assert!(due(&list, 0).is_some());
+            list.probed(Health::Healthy, 0);
+            let mut now = 10;
+            for _ in 0..1000 {
+                list.count(Said::Yes, now);
+            }
+            assert!(!list.is_off(), "{place}: no answer alone does it");
+            list.probed(found(&due(&list, now).expect("at once"), is_listed), now);
+            assert_eq!(list.is_off(), is_off, "{place}");
+            // It stays off as long as it is so, and comes back with the first good probe.
+            now += 20 * 60_000;
+            if let Some(probe) = due(&list, now) {
+                list.probed(found(&probe, is_listed), now);
+            }
+            assert_eq!(list.is_off(), is_off, "{place}");
+            now += 20 * 60_000;
+            if let Some(probe) = due(&list, now) {
+                list.probed(found(&probe, is_test), now);
+            }
+            assert!(!list.is_off(), "{place}");
         }
-        assert!(list.is_off());
+    }
+
+    #[test]
+    fn one_that_may_list_all_is_not_asked_for_samples() {
+        let list = Watched::new(zone("bl.example", &[(&[], 1.0)]), 101);
+        assert!(due(&list, 0).is_some());
+        list.probed(Health::Healthy, 0);
+        for _ in 0..1000 {
+            list.count(Said::Yes, 10);
+        }
+        assert!(due(&list, 10).is_none());
+        list.count(Said::Error, 10);
+        let probe = due(&list, 10).expect("an error is never right");
+        let is_one =
+            |name: &str| name.starts_with("1.0.0.127.") || name.starts_with("1.0.0.0.0.0.f.7");
+        assert_eq!(found(&probe, |name| !is_one(name)), Health::Healthy);
     }
 }
