@@ -9,10 +9,7 @@
 //! Rejected: `getaddrinfo` on threads. It tells no TTL, can't be given a time limit, and a thread of it that hangs delays
 //! the end of the process.
 
-use super::{
-    dns::{Dns, by_rank},
-    system::Made,
-};
+use super::{dns::Dns, records::by_rank, system::Made};
 use crate::dns::{Answer as Told, Question, Record, RecordType, Unknown};
 use hickory_resolver::{
     Hosts,

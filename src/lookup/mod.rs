@@ -1,5 +1,5 @@
-//! Questions that wait for an answer from elsewhere: the DNS. They are asked on the control thread; a worker never waits for
-//! one, only a session does.
+//! Questions that wait for an answer from elsewhere: the DNS. They are asked on a thread of their own ([`Thread`]); a worker never
+//! waits for one, only a session does.
 //!
 //! - [`Dns`]: what the checks of a policy ask. Equal questions share one flight, answers fill one bounded cache of the whole
 //!   process, and an answer comes back to the worker that asked through one mailbox.
@@ -18,18 +18,23 @@
 //!   a library that is written for tokio.
 //! - *The library's own cache*: it tells neither whether an answer came from it nor how old it is, so it can't be refreshed
 //!   ahead, and its answers would be awaited on another thread all the same.
-//! - *Cancelling what nobody waits for any more*: the answer is asked for again soon, and then it is there.
+//! - *Cancelling what nothing waits for any more*: the answer is asked for again soon, and then it is there.
 
 mod addresses;
 mod breaker;
 mod cache;
 mod desk;
 mod dns;
+mod flights;
 mod recorded;
+mod records;
+mod shares;
 mod size;
 mod system;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod transport;
 mod validation;
 mod waiter;
 
@@ -39,3 +44,4 @@ pub use addresses::{
 pub use desk::{Desk, Docket};
 pub use dns::{Asked, Dns};
 pub use recorded::Recorded;
+pub use thread::Thread;

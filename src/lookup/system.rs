@@ -1,10 +1,11 @@
 //! The library's resolver as `[dns]` and the system's files want it, made anew when a file has changed.
 
+use super::transport::Transport;
 use crate::config;
 use hickory_resolver::{
-    Hosts, TokioResolver,
+    Hosts, Resolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
-    net::{NetError, runtime::TokioRuntimeProvider},
+    net::NetError,
     system_conf::read_system_conf,
 };
 use std::{
@@ -35,7 +36,7 @@ pub(super) struct Made {
     /// A name with so many dots is asked for as it is first.
     pub dots_min: usize,
     /// Asks the servers.
-    pub dns: TokioResolver,
+    pub dns: Resolver<Transport>,
 }
 
 /// Makes it.
@@ -62,6 +63,11 @@ impl System {
     pub fn is_outdated(&self) -> bool {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.as_ref().is_some_and(|made| made.stamp != stamp_now())
+    }
+
+    /// Has the resolver made anew at the next question, with connections of its own.
+    pub fn forget(&self) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The library's resolver, made anew where the files have changed.
@@ -119,8 +125,7 @@ impl System {
         let search =
             search.map(|domain| domain.to_ascii().trim_end_matches('.').to_ascii_lowercase());
         let (search, dots_min) = (search.collect(), options.ndots);
-        let provider = TokioRuntimeProvider::default();
-        let dns = TokioResolver::builder_with_config(config, provider)
+        let dns = Resolver::builder_with_config(config, Transport::default())
             .with_options(options)
             .build()?;
         Ok(Made {

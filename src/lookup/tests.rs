@@ -1,10 +1,13 @@
 //! What is asked of a server that answers by the name: `found`, `nodata`, `none`, `failed`, `silent`, `long`.
 
+mod floods;
 mod forged;
 mod lies;
 
 use super::{
-    dns::{Asked, Dns, RECORDS_MAX, SHARE_MAX, TXT_MAX},
+    dns::{Asked, Dns},
+    records::{RECORDS_MAX, TXT_MAX},
+    shares::SHARE_MAX,
     waiter::{Arrived, Waiter},
 };
 use crate::{
@@ -119,7 +122,7 @@ fn serve() -> SocketAddr {
     address
 }
 
-/// One that asks there, on a control thread.
+/// One that asks there, on a thread of its own.
 fn dns(server: SocketAddr, timeout: Time) -> Arc<Dns> {
     attended(config::Dns {
         servers: vec![server],

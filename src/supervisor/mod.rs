@@ -37,6 +37,7 @@ use crate::{
     config::{Config, ConfigSource, InForce, LogFormat, Workers},
     http::Listener,
     log::{self, Target, Writer, say},
+    lookup,
     metrics::{Counter, Info, Registry, Scope},
     net::{self, Choice},
     policy::Shared,
@@ -155,7 +156,7 @@ impl Process {
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
         runtime.block_on(lists::probe_in_time(&site));
-        attend(&site, &runtime, &registry)?;
+        let asking = attend(&site, &runtime, &registry)?;
         let inside = runtime.enter();
         signals.catch_ends()?;
         drop(inside);
@@ -186,6 +187,7 @@ impl Process {
         let mut control = Control::new(given, registry, site, shared, writer, &workers);
         control.set_rules(rules);
         let outcome = runtime.block_on(control.run(signals, doors, acme, &workers));
+        drop(asking);
         finish(outcome, control, workers, maildir, runtime)
     }
 }
@@ -228,17 +230,24 @@ fn inform(registry: &Registry, choice: &Choice) {
     registry.info(Info::Engine, &engine);
 }
 
-/// Has what the sessions ask done on the control thread, and starts the thread that adds DMARC reports up, where there are to
-/// be any.
-fn attend(site: &Site, runtime: &Runtime, registry: &Arc<Registry>) -> Result<(), RunError> {
+/// Has passwords asked about on the control thread, and the DNS on a thread of its own, which is returned. Starts the thread that
+/// adds DMARC reports up, where there are to be any.
+fn attend(
+    site: &Site,
+    runtime: &Runtime,
+    registry: &Arc<Registry>,
+) -> Result<lookup::Thread, RunError> {
     let control = runtime.handle().clone();
-    let lookups = control.clone();
     site.auth.attend(move |task| drop(control.spawn(task)));
-    site.dns.attend(move |task| drop(lookups.spawn(task)));
+    let asking = lookup::Thread::start();
+    let asking =
+        asking.map_err(|why| unavailable(format!("the thread for the DNS can't start: {why}")))?;
+    site.dns.attend(asking.spawner());
     let reports = site.reports.as_ref();
     reports
         .map_or(Ok(()), |reports| reports.attend(registry))
-        .map_err(|why| unavailable(format!("the thread for reports can't start: {why}")))
+        .map_err(|why| unavailable(format!("the thread for reports can't start: {why}")))?;
+    Ok(asking)
 }
 
 /// Says that it serves, and with what rights.

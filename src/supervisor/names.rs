@@ -5,7 +5,7 @@
 //! A name that isn't found stops nothing: its backend counts as down until it is. The addresses and hosts that were found last
 //! stay in use while a look-up fails.
 //!
-//! All of it runs on the control thread. A configuration without names asks nothing.
+//! All of it runs on the control thread, and asks the DNS on the thread for that. A configuration without names asks nothing.
 
 use crate::{
     config::Config,

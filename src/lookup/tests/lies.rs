@@ -202,10 +202,10 @@ fn names_that_lead_to_each_other_have_no_records() {
 fn what_is_too_much_is_cut() {
     fn text(question: &[u8]) -> Vec<u8> {
         let string = [&[255u8][..], &[b'x'; 255]].concat();
-        message(question, ANSWER, &[record(16, &string.repeat(255))])
+        message(question, ANSWER, &[record(16, &string.repeat(60))])
     }
     fn many(question: &[u8]) -> Vec<u8> {
-        message(question, ANSWER, &vec![address(TRUE); 4000])
+        message(question, ANSWER, &vec![address(TRUE); 250])
     }
     let cut = |question: &[u8]| vec![Sent::Here(message(question, CUT, &[]))];
     let told = believed(
