@@ -156,7 +156,7 @@ impl Process {
         let acme = certificates::plug_in(acme, &site, &registry).map_err(unavailable)?;
         let site = Arc::new(site);
         runtime.block_on(lists::probe_in_time(&site));
-        let asking = attend(&site, &runtime, &registry)?;
+        let _asking = attend(&site, &runtime, &registry)?;
         let inside = runtime.enter();
         signals.catch_ends()?;
         drop(inside);
@@ -187,7 +187,6 @@ impl Process {
         let mut control = Control::new(given, registry, site, shared, writer, &workers);
         control.set_rules(rules);
         let outcome = runtime.block_on(control.run(signals, doors, acme, &workers));
-        drop(asking);
         finish(outcome, control, workers, maildir, runtime)
     }
 }
