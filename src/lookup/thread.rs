@@ -36,7 +36,6 @@ impl Thread {
     }
 
     /// Has things done there.
-    #[must_use]
     pub fn spawner(&self) -> impl Fn(Task) + Send + Sync + 'static {
         let runtime = self.runtime.clone();
         move |task| drop(runtime.spawn(task))
