@@ -153,7 +153,7 @@ impl Heard {
             Audit::Failed(broken) => self.broken(lease, broken),
             Audit::Open => {
                 let yes = self.last(lease, true);
-                match lease.confirm(head).await {
+                match Box::pin(lease.confirm(head)).await {
                     Ok(()) => yes,
                     Err(broken) => Met {
                         outcome: Outcome::on(lease, broken.into(), yes.outcome.times),

@@ -44,15 +44,18 @@ impl Session {
             Body::Window(mut window) if window.is_extended() => {
                 let payload = window.take_bytes();
                 let header = self.header_for_candidate(&payload);
-                let answer = self.commit_held(&mut transaction, payload).await;
+                // Rare, and larger than what most messages need: boxed, as below.
+                let answer = Box::pin(self.commit_held(&mut transaction, payload)).await;
                 self.judge_for_candidate(&header);
                 answer
             }
             Body::Window(window) => {
                 let payload = window.bytes();
                 let answer = self.commit_window(&mut transaction, payload).await;
-                let end = header::end(payload).unwrap_or(payload.len());
-                self.judge_for_candidate(&payload[..end]);
+                if self.peer.candidate.is_some() {
+                    let end = header::end(payload).unwrap_or(payload.len());
+                    self.judge_for_candidate(&payload[..end]);
+                }
                 answer
             }
             Body::Streaming(stream) => {
@@ -65,7 +68,8 @@ impl Session {
                 } = *stream;
                 pace.pause();
                 self.verify(hashes, self.lookups_due()).await;
-                let answer = self.commit_stream(&mut transaction, way, &header).await;
+                let committing = self.commit_stream(&mut transaction, way, &header);
+                let answer = Box::pin(committing).await;
                 self.judge_for_candidate(&header);
                 answer
             }

@@ -152,8 +152,10 @@ impl Pools {
                     let conn = self.reuse(conn, &local, place, acquisition).await;
                     (place, conn.map(|conn| (conn, Counter::LeaseReused)))
                 }
+                // Rare, and much larger than all that a connection from the pool needs: boxed, here and below.
                 Next::Open(place, permit) => {
-                    (place, self.open(&local, place, permit, acquisition).await)
+                    let opening = self.open(&local, place, permit, acquisition);
+                    (place, Box::pin(opening).await)
                 }
                 Next::None => {
                     let last = acquisition.tried.last();
@@ -171,7 +173,8 @@ impl Pools {
                             (place, conn.map(|conn| (conn, Counter::LeaseMoved)))
                         }
                         Some((place, Accepted::Permit(permit))) => {
-                            (place, self.open(&local, place, permit, acquisition).await)
+                            let opening = self.open(&local, place, permit, acquisition);
+                            (place, Box::pin(opening).await)
                         }
                         None => continue,
                     }
@@ -231,10 +234,8 @@ impl Pools {
             return Ok(Some(conn));
         }
         let due = self.due(local, acquisition);
-        match self
-            .introduce(&mut conn, local, place, acquisition, due)
-            .await
-        {
+        let introduction = self.introduce(&mut conn, local, place, acquisition, due);
+        match Box::pin(introduction).await {
             Ok(()) => Ok(Some(conn)),
             Err(Trouble::Lost) => {
                 self.closed(Counter::ClosedStale, local.scopes[place]);

@@ -169,7 +169,7 @@ impl Pools {
             client,
             deadline,
         };
-        match self.join(local, &question).await {
+        match Box::pin(self.join(local, &question)).await {
             Some((counter, answer)) => (counter, answer.last()),
             None => unknown(),
         }
