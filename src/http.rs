@@ -2,8 +2,8 @@
 //!
 //! Connections are cheap to open and cost nothing to keep silent, so a plain limit would let one client take every
 //! place. Here a client address has a few places, and when there is none left, the connection that has been idle
-//! longest is closed for the new one: first among those of the address that holds the most. A connection whose request
-//! is being answered is never closed for another.
+//! longest is closed for the new one: first among those of the address that holds the most, and never one of an address that
+//! holds no more than the new one's. A connection whose request is being answered is never closed for another.
 //!
 //! It must not know what is served: it is given a service and the [`Limits`].
 //!
@@ -217,14 +217,16 @@ impl Places {
 impl Taken {
     /// Whether there is a place for this client, if need be by closing an idle connection.
     fn make_room(&mut self, client: IpAddr, limits: Limits) -> bool {
-        let full = self.held_by(client) >= limits.per_client;
+        let held = self.held_by(client);
+        let full = held >= limits.per_client;
         if !full && self.all.len() < limits.connections {
             return true;
         }
         let idle = self.all.iter().filter_map(|entry| {
             let since = entry.idle?;
-            let may_go = !full || entry.client == client;
-            may_go.then_some((self.held_by(entry.client), since, entry.number))
+            let of_it = self.held_by(entry.client);
+            let may_go = entry.client == client || !full && of_it > held;
+            may_go.then_some((of_it, since, entry.number))
         });
         // Of the client that holds the most, the one that has been idle longest.
         let goes = idle.max_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)));
@@ -386,6 +388,28 @@ mod tests {
             }
             say(&mut early, "/").await;
             assert!(is_answered(&mut early).await, "it had one connection");
+        });
+    }
+
+    #[test]
+    fn a_client_with_many_connections_closes_none_of_one_with_few() {
+        run(async |address, gate, waiting| {
+            let mut few = connect(address, 9).await;
+            let mut many = Vec::new();
+            for last in [2, 2, 2, 3, 3] {
+                let mut stream = connect(address, last).await;
+                say(&mut stream, "/wait").await;
+                many.push(stream);
+            }
+            while waiting.load(SeqCst) < many.len() {
+                tokio::task::yield_now().await;
+            }
+            for last in [2, 3, 3, 2, 3] {
+                assert!(!ask(address, last).await, "127.0.0.{last}");
+            }
+            say(&mut few, "/").await;
+            assert!(is_answered(&mut few).await, "its only one");
+            gate.notify_waiters();
         });
     }
 

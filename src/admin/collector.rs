@@ -1,7 +1,11 @@
 //! Asks all workers at once and makes one view of their answers.
 
-use super::source::{AdminSource, Judgements, Wanted};
-use crate::metrics::{Registry, Snapshot, View};
+use super::{
+    pages::Page,
+    source::{AdminSource, Judgements, Wanted},
+};
+use crate::metrics::{Process, Registry, Snapshot, View, export};
+use axum::body::Bytes;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -11,11 +15,24 @@ use tokio::{task::JoinSet, time::timeout};
 /// How long a worker may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What is made of a view, at a cost of milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Prometheus' text.
+    Metrics,
+    /// The stages as JSON.
+    Stages,
+    /// The same with the whole histograms.
+    Histograms,
+}
+
 /// Asks the workers of a source. Share it: a stalled worker is shown with its last answer to any request.
 pub struct Collector {
     source: Arc<dyn AdminSource>,
     registry: Arc<Registry>,
     last: Mutex<Vec<Arc<Snapshot>>>,
+    /// A page of each [`Kind`].
+    pages: [Page; 3],
 }
 
 impl Collector {
@@ -26,6 +43,7 @@ impl Collector {
             source,
             registry,
             last: Mutex::default(),
+            pages: Default::default(),
         })
     }
 
@@ -69,6 +87,27 @@ impl Collector {
         let mut view = self.registry.view(last.iter().map(|snapshot| &**snapshot));
         view.stalled = stalled;
         view
+    }
+
+    /// A page of a view; several that ask get the same, as [`Page`] says. Takes [`PATIENCE`] at most. `None`: making it
+    /// panicked.
+    pub async fn page(self: &Arc<Self>, kind: Kind) -> Option<Bytes> {
+        let collector = Arc::clone(self);
+        // A task, so that a client that goes away doesn't stop it: the next one would begin it anew.
+        let made = tokio::spawn(async move {
+            let page = &collector.pages[kind as usize];
+            page.get(collector.made(kind)).await
+        });
+        made.await.ok()
+    }
+
+    async fn made(&self, kind: Kind) -> String {
+        let view = self.view().await;
+        match kind {
+            Kind::Metrics => export::prometheus(&view, &Process::read()),
+            Kind::Stages => export::stages_json(&view, false).to_string(),
+            Kind::Histograms => export::stages_json(&view, true).to_string(),
+        }
     }
 
     /// What all workers keep of their judgements. Takes [`PATIENCE`] at most.

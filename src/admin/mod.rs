@@ -14,6 +14,7 @@
 pub mod collector;
 pub mod explanations;
 pub mod histograms;
+mod pages;
 pub mod routes;
 pub mod rules;
 pub mod server;

@@ -1,15 +1,12 @@
 //! The pages: what is asked through which door, and what is answered.
 
 use super::{
-    collector::Collector,
+    collector::{Collector, Kind},
     explanations,
     rules::{Refusal, Rules},
     source::Status,
 };
-use crate::metrics::{
-    Process,
-    export::{self, PROMETHEUS_TYPE},
-};
+use crate::metrics::export::PROMETHEUS_TYPE;
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
@@ -140,8 +137,14 @@ fn tells_of_clients(path: &str) -> bool {
 }
 
 async fn metrics(State(collector): State<Arc<Collector>>) -> Response {
-    let text = export::prometheus(&collector.view().await, &Process::read());
-    ([(header::CONTENT_TYPE, PROMETHEUS_TYPE)], text).into_response()
+    page(&collector, Kind::Metrics, PROMETHEUS_TYPE).await
+}
+
+async fn page(collector: &Arc<Collector>, kind: Kind, content_type: &'static str) -> Response {
+    match collector.page(kind).await {
+        Some(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// What is asked of `/stages`.
@@ -152,14 +155,12 @@ struct Wanted {
     histograms: u8,
 }
 
-async fn stages(
-    State(collector): State<Arc<Collector>>,
-    Query(wanted): Query<Wanted>,
-) -> Json<Value> {
-    Json(export::stages_json(
-        &collector.view().await,
-        wanted.histograms > 0,
-    ))
+async fn stages(State(collector): State<Arc<Collector>>, Query(wanted): Query<Wanted>) -> Response {
+    let kind = match wanted.histograms {
+        0 => Kind::Stages,
+        _ => Kind::Histograms,
+    };
+    page(&collector, kind, "application/json").await
 }
 
 async fn health(State(collector): State<Arc<Collector>>) -> (StatusCode, Json<Value>) {

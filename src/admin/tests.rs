@@ -12,8 +12,11 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     pin::pin,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -25,6 +28,8 @@ use tokio::{
 #[derive(Default)]
 pub(super) struct Fake {
     snapshots: Mutex<[Snapshot; 2]>,
+    /// How often the first one was asked for.
+    asked: AtomicU32,
     pub(super) stalled: Mutex<bool>,
     status: Mutex<Status>,
     reload: Mutex<Option<String>>,
@@ -39,6 +44,7 @@ impl AdminSource for Fake {
         if worker == 1 && *self.stalled.lock().unwrap() {
             return Box::pin(std::future::pending());
         }
+        self.asked.fetch_add(u32::from(worker == 0), Relaxed);
         let snapshot = self.snapshots.lock().unwrap()[worker].clone();
         Box::pin(async { Some(snapshot) })
     }
@@ -451,5 +457,21 @@ fn the_histogram_log_is_written_at_its_interval_and_at_the_end() {
         stop.send(()).unwrap();
         run.await;
         assert_eq!(text().matches("Tag=banner,").count(), 2);
+    });
+}
+
+#[test]
+fn a_flood_of_requests_asks_the_workers_once_a_second() {
+    with_server(async |address, fake, _| {
+        let start = Instant::now();
+        for path in ["/metrics", "/stages", "/stages?histograms=1"] {
+            for _ in 0..50 {
+                let (status, _, body) = ask(address, "GET", path, "").await;
+                assert_eq!((status, body.is_empty()), (200, false), "{path}");
+            }
+        }
+        let seconds = u32::try_from(start.elapsed().as_secs()).unwrap() + 1;
+        let asked = fake.asked.load(Relaxed);
+        assert!(asked <= 3 * (pages::BURST + seconds), "{asked}");
     });
 }
