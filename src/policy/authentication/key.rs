@@ -113,6 +113,13 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_too_large_is_no_reason_to_come_again() {
+        let found = |why| find(&Answer::Unknown(why), Algorithm::Ed25519Sha256);
+        assert_eq!(found(Unknown::TooLarge), Err(Reason::KeySyntax));
+        assert_eq!(found(Unknown::Overload), Err(Reason::KeyUnavailable));
+    }
+
+    #[test]
     fn a_record_is_taken_or_refused_with_a_reason() {
         for (tags, expected) in [
             ("v=DKIM1; k=ed25519; ", None),

@@ -33,8 +33,8 @@ impl Zone {
         self.put(name, RecordType::A, vec![address]);
     }
 
-    pub(super) fn fail(&mut self, name: &str, record_type: RecordType) {
-        let answer = Answer::Unknown(Unknown::Timeout);
+    pub(super) fn fail(&mut self, name: &str, record_type: RecordType, why: Unknown) {
+        let answer = Answer::Unknown(why);
         self.answers.insert(question(name, record_type), answer);
     }
 }

@@ -79,8 +79,8 @@ fn a_host_that_matches_outweighs_one_that_is_not_known() {
     };
     let hosts = vec![host("m1.example"), host(""), host("m2.example")];
     zone.put("b.example", RecordType::Mx, hosts);
-    zone.fail("m1.example", RecordType::A);
-    zone.fail("m2.example", RecordType::A);
+    zone.fail("m1.example", RecordType::A, Unknown::Timeout);
+    zone.fail("m2.example", RecordType::A, Unknown::Timeout);
     let result = zone.check().result;
     assert_eq!(result.code, ResultCode::TempError);
     zone.a("m1.example", "192.0.2.1");
@@ -98,7 +98,7 @@ fn only_the_first_names_of_the_client_count() {
     assert_eq!((run.result.code, run.asked.len()), (ResultCode::Fail, 12));
     zone.a("p9.b.example", "192.0.2.1");
     assert_eq!(zone.check().result.code, ResultCode::Pass);
-    zone.fail("1.2.0.192.in-addr.arpa", RecordType::Ptr);
+    zone.fail("1.2.0.192.in-addr.arpa", RecordType::Ptr, Unknown::Timeout);
     let result = zone.check().result;
     assert_eq!((result.code, result.void_lookups), (ResultCode::Fail, 0));
 }
@@ -143,7 +143,7 @@ fn what_a_result_says() {
         zone.check().result.problem.as_deref(),
         Some("an unknown mechanism in the record of c.example: moo:?x")
     );
-    zone.fail("c.example", RecordType::Txt);
+    zone.fail("c.example", RecordType::Txt, Unknown::Timeout);
     assert_eq!(
         zone.check().result.problem.as_deref(),
         Some("TXT records of c.example: no answer in time")
@@ -277,5 +277,17 @@ proptest! {
     fn any_octets_are_a_record_or_none(text in prop::collection::vec(any::<u8>(), 0..200)) {
         let text = [b"v=spf1 ", &*text].concat();
         let _ = record::SpfRecord::select(&[Record::Txt(text.into())], IpAddr::from([192, 0, 2, 1]));
+    }
+}
+
+#[test]
+fn texts_that_are_too_large_are_an_error_that_stays() {
+    for (why, code) in [
+        (Unknown::TooLarge, ResultCode::PermError),
+        (Unknown::Overload, ResultCode::TempError),
+    ] {
+        let mut zone = Zone::default();
+        zone.fail("b.example", RecordType::Txt, why);
+        assert_eq!(zone.check().result.code, code);
     }
 }
