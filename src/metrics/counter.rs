@@ -262,7 +262,7 @@ metrics! {
         LookupCached [how = "cached"] "The answer was there.",
         LookupJoined [how = "joined"] "The same was being asked already.",
         LookupSent [how = "sent"] "A server was asked.",
-        LookupRefused [how = "refused"] "Not asked: too many questions were on their way, or no server had answered for some time.",
+        LookupRefused [how = "refused"] "Not asked, or not kept: too many questions were on their way, the answers of the message took too much memory, or no server had answered for some time.",
     }
     "gatepost_lookups_late_total" None "Waits for answers that ended at `timeouts.lookups` without all of them." {
         LookupLate "",
