@@ -5,13 +5,16 @@
 //! longest is closed for the new one: first among those of the address that holds the most, and never one of an address that
 //! holds no more than the new one's. A connection whose request is being answered is never closed for another.
 //!
-//! It must not know what is served: it is given a service and the [`Limits`].
+//! It must not know what is served: it is given a service and the [`Limits`]. A request over the network has the [`Ends`] of its
+//! connection as an extension (an `Arc`).
 //!
 //! Rejected: axum's own `serve` (it has no limit on the time of a head, on idle time or on connections); a semaphore
 //! before `accept` (silent connections hold it for as long as a head may take).
 
+mod ends;
 mod listener;
 
+pub use ends::Ends;
 pub use listener::Listener;
 
 use crate::bind_error;
@@ -94,13 +97,13 @@ where
     let (stopping, stopped) = watch::channel(());
     let accept = async {
         loop {
-            let Ok((stream, peer)) = listener.accept().await else {
+            let Ok((stream, peer, ends)) = listener.accept().await else {
                 sleep(PAUSE).await;
                 continue;
             };
             let (service, stopped) = (service.clone(), stopped.clone());
             places.give(peer, limits, |place| {
-                let talk = converse(stream, limits, service, place, stopped);
+                let talk = converse((stream, ends), limits, service, place, stopped);
                 tokio::spawn(talk).abort_handle()
             });
         }
@@ -118,7 +121,7 @@ where
 
 /// One connection, until its peer, its life or the server ends it.
 async fn converse<S, B>(
-    stream: Box<dyn Wire>,
+    (stream, ends): (Box<dyn Wire>, Option<Arc<Ends>>),
     limits: Limits,
     service: S,
     place: Place,
@@ -128,8 +131,11 @@ async fn converse<S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
     let place = Arc::new(place);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         place.set_busy(true);
+        if let Some(ends) = &ends {
+            request.extensions_mut().insert(Arc::clone(ends));
+        }
         let answer = service.call(request);
         let place = Arc::clone(&place);
         async move {

@@ -1,8 +1,8 @@
 //! The HTTP endpoint for people and machines that run Gatepost: metrics, health, reload, drain.
 //!
 //! It lives on the control thread, on that thread's tokio. It listens on the loopback by default, answers only under names
-//! of its own, refuses what a page of another site had a browser send ([`rules`]), asks for a token where one is set, and
-//! holds few connections, small requests and short waits. A second socket may show what is measured to others
+//! of its own, refuses what a page of another site had a browser send ([`rules`]), asks for a token where one is set, lets no
+//! other user of this machine change anything where none is, and holds few connections, small requests and short waits. A second socket may show what is measured to others
 //! ([`Door::Public`]): what changes state doesn't exist there.
 //!
 //! It must not know what a worker or a backend is. It asks a [`AdminSource`], which the supervisor provides; a worker that does
@@ -31,3 +31,5 @@ pub use source::{AdminSource, Answer, BackendStatus, Judgements, PoolStatus, Sta
 mod explanation_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_tests;

@@ -3,10 +3,10 @@
 use super::{
     collector::{Collector, Kind},
     explanations,
-    rules::{Refusal, Rules},
+    rules::{self, Refusal, Rules},
     source::Status,
 };
-use crate::metrics::export::PROMETHEUS_TYPE;
+use crate::{http::Ends, metrics::export::PROMETHEUS_TYPE};
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
@@ -18,10 +18,17 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
 
 /// Longest wait for an answer, that of a reload included.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The answer to a user of this machine that may only look.
+const OTHER_USER: &str = "Without a token only root and the user that Gatepost runs as may do this: use sudo, set \
+    admin.token, or set admin.listen = \"unix:/run/gatepost/admin.sock\" and put the users that may do it into the group of \
+    that socket\n";
+/// One request at a time has the kernel's list of sockets read, which many could make a machine busy with.
+static LOOKING: Mutex<()> = Mutex::const_new(());
 
 /// What `GET /` shows: the head, and the lines of each kind of page.
 const HEAD: &str = concat!(
@@ -44,7 +51,7 @@ const CHANGES: &str = concat!(
 /// What a socket of the endpoint is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// `admin.listen` on a network address: all pages; changes may need the token.
+    /// `admin.listen` on a network address: all pages; changes need the token, or the right user of this machine.
     Control,
     /// `admin.listen` on a Unix socket: all pages, for its owner and group.
     Local,
@@ -87,6 +94,13 @@ async fn guard(rules: Arc<Rules>, door: Door, request: Request, next: Next) -> R
     if let Some(refused) = refusal(&rules, door, &request) {
         return refused;
     }
+    if door == Door::Control
+        && !rules.has_token()
+        && is_guarded(&request)
+        && !is_from_operator(request.extensions().get().cloned()).await
+    {
+        return (StatusCode::FORBIDDEN, OTHER_USER).into_response();
+    }
     let Ok(mut response) = timeout(PATIENCE, next.run(request)).await else {
         return (StatusCode::GATEWAY_TIMEOUT, "No answer in time\n").into_response();
     };
@@ -113,8 +127,7 @@ fn refusal(rules: &Rules, door: Door, request: &Request) -> Option<Response> {
         );
         return Some((StatusCode::FORBIDDEN, why).into_response());
     }
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if reads && !tells_of_clients(request.uri().path()) {
+    if !is_guarded(request) {
         return None;
     }
     let why = match rules.allows_change(headers, door != Door::Local) {
@@ -129,6 +142,26 @@ fn refusal(rules: &Rules, door: Door, request: &Request) -> Option<Response> {
     };
     let asked = [(header::WWW_AUTHENTICATE, "Bearer")];
     Some((StatusCode::UNAUTHORIZED, asked, why).into_response())
+}
+
+/// Whether a request changes something, or is for what tells of clients.
+fn is_guarded(request: &Request) -> bool {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    !reads || tells_of_clients(request.uri().path())
+}
+
+/// Whether a request without a token may be the operator's: of other users of this machine it is not. From other machines any may
+/// come where the address can be reached, which the start warns of ([`super::exposure`]).
+async fn is_from_operator(ends: Option<Arc<Ends>>) -> bool {
+    let Some(ends) = ends else {
+        return false;
+    };
+    if !ends.is_local() {
+        return true;
+    }
+    let _turn = LOOKING.lock().await;
+    let user = spawn_blocking(move || ends.user()).await;
+    user.ok().flatten().is_some_and(rules::may_change)
 }
 
 /// Whether a page has addresses of clients and senders in it: it is for those alone that may change something.

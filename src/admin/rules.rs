@@ -1,4 +1,5 @@
-//! Which requests are let in: under which names, from which pages, with which token.
+//! Which requests are let in: under which names, from which pages, with which token. Without a token, of which user of this
+//! machine: `routes` asks the kernel for that ([`may_change`]).
 //!
 //! A web page can make the browser of its reader send requests to this endpoint: directly, with an `Origin` that
 //! names the page, or under a name of its own that it lets resolve to this machine's address (DNS rebinding), and then it
@@ -7,6 +8,7 @@
 use crate::config::Config;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, Uri, header, uri::Authority};
+use rustix::process::geteuid;
 use std::net::IpAddr;
 
 /// What a configuration says of requests.
@@ -56,6 +58,11 @@ impl Rules {
             || (!name.is_empty() && !name.contains('.'))
             || name.ends_with(".localhost")
             || self.names.contains(&name)
+    }
+
+    /// Whether a token is asked for.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
     /// Whether a request that changes something may have been meant: it carries the token, or none is asked for and no
@@ -112,6 +119,11 @@ fn origin_is_ours(headers: &HeaderMap) -> bool {
         (Some(origin), Some(host)) => !other_site && origin.eq_ignore_ascii_case(host),
         _ => false,
     }
+}
+
+/// Whether this user of the machine may change something without a token: root, and the one that the process runs as.
+pub(super) fn may_change(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
 }
 
 /// The token in `Bearer TOKEN` (RFC 6750 §2.1).

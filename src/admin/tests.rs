@@ -140,7 +140,7 @@ pub(super) async fn ask(
     ask_over(stream, method, path, &format!("Host: {address}\r\n{more}")).await
 }
 
-async fn ask_over(
+pub(super) async fn ask_over(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,

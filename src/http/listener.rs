@@ -1,9 +1,11 @@
 //! Where connections come from: the network, or a socket in the file system.
 
+use super::ends::Ends;
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::unix::net::UnixListener,
+    sync::Arc,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -75,17 +77,18 @@ impl Accepting {
         }
     }
 
-    /// The next connection and its client's address. All clients of a Unix socket have the loopback's: those that its mode
+    /// The next connection, its client's address, and its ends where it comes over the network. All clients of a Unix socket have the loopback's: those that its mode
     /// lets in share their places.
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Wire>, IpAddr)> {
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Wire>, IpAddr, Option<Arc<Ends>>)> {
         match self {
             Accepting::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Box::new(stream), peer.ip()))
+                let ends = Arc::new(Ends::of(&stream)?);
+                Ok((Box::new(stream), peer.ip(), Some(ends)))
             }
             Accepting::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Box::new(stream), Ipv4Addr::LOCALHOST.into()))
+                Ok((Box::new(stream), Ipv4Addr::LOCALHOST.into(), None))
             }
         }
     }

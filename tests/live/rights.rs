@@ -6,6 +6,7 @@ use crate::{
     delivery::pool,
     harness::{Gatepost, Running, free_address, home, http, leave_out, wait_until},
 };
+use nix::unistd::{Uid, setfsuid};
 use std::{
     fs,
     io::{Read, Write},
@@ -147,6 +148,24 @@ crate::on_all_engines! {
         assert!(Client::hello(low).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
     }
 
+    fn other_users_of_the_machine_may_only_look(engine) {
+        if !is_root() { return }
+        let backend = Backend::good(free_address());
+        let log = "[log]\nto = \"off\"\n";
+        let gatepost = Gatepost::start(engine, &format!("[process]\nuser = \"nobody\"\n{log}{}", pool(&[&backend], "")));
+        confined(&gatepost);
+        for (user, status) in [(1, 403), (0, 200), (NOBODY, 200)] {
+            let ask = |method, path| as_user(user, || http(gatepost.admin, method, path));
+            for (method, path) in [("POST", "/reload"), ("GET", "/explain")] {
+                let (said, answer) = ask(method, path);
+                assert_eq!(said, status, "{path} of {user}: {answer}");
+            }
+            for path in ["/ready", "/metrics"] {
+                assert_eq!(ask("GET", path).0, 200, "{path} of {user}");
+            }
+        }
+    }
+
     fn a_key_reader_that_is_killed_is_started_anew(engine) {
         if !is_root() { return }
         let backend = Backend::good(free_address());
@@ -220,6 +239,14 @@ crate::on_all_engines! {
             assert!(Client::hello(gatepost.smtp).send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
         }
     }
+}
+
+/// Does it with the sockets of another user: the kernel notes who makes one, by the user of the thread for files.
+fn as_user<T>(user: u32, work: impl FnOnce() -> T) -> T {
+    let before = setfsuid(Uid::from_raw(user));
+    let done = work();
+    setfsuid(before);
+    done
 }
 
 /// The processes that a process has started.

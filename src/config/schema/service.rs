@@ -27,8 +27,8 @@ pub struct Admin {
     /// always allowed.
     pub hosts: Vec<String>,
     /// The token that POST requests (reload, drain) and requests for what tells of clients (`/explain`) must send as
-    /// `Authorization: Bearer …`. Without a token every host that reaches `listen` may send them. Requests over a Unix
-    /// socket need none.
+    /// `Authorization: Bearer …`. Without a token root and the user that Gatepost runs as may send them from this machine, and
+    /// every host that reaches `listen` where that is no loopback address. Requests over a Unix socket need none.
     pub token: Secret,
     /// How many of the latest judgements are kept, so that `gatepost explain ID` and `/explain/ID` can tell why a message or
     /// a session was treated so; ID is that of the log line. No part of a message is kept. Each worker keeps its share, in
