@@ -1,5 +1,5 @@
 //! Threads beside the workers, for what computes longer than a worker's other sessions should wait: hashes of passwords,
-//! handshakes.
+//! handshakes, signatures.
 //!
 //! Few threads and a bounded queue: a caller that finds it full is told so. They share the cores with the workers, which go first:
 //! a worker has many sessions, and is back at rest within microseconds.
@@ -12,6 +12,8 @@ pub type Job = Box<dyn FnOnce() + Send>;
 
 /// How nice these threads are: a worker has nine times their weight where both want a core.
 const NICE: i32 = 10;
+/// How nice those are to which handshakes and passwords go first: these have three times their weight.
+const NICE_LAST: i32 = 15;
 
 /// The threads. They end when this is dropped and the queue is empty.
 #[derive(Debug)]
@@ -26,6 +28,18 @@ impl Threads {
     /// # Errors
     /// No thread can be had.
     pub fn start(name: &str, count: usize, waiting_max: usize) -> io::Result<Threads> {
+        Threads::start_nice(name, count, waiting_max, NICE)
+    }
+
+    /// Starts threads to which those of [`Threads::start`] go first.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn start_last(name: &str, count: usize, waiting_max: usize) -> io::Result<Threads> {
+        Threads::start_nice(name, count, waiting_max, NICE_LAST)
+    }
+
+    fn start_nice(name: &str, count: usize, waiting_max: usize, nice: i32) -> io::Result<Threads> {
         let (jobs, queue) = bounded::<Job>(waiting_max);
         for number in 0..count {
             let queue = queue.clone();
@@ -33,7 +47,7 @@ impl Threads {
                 .name(format!("{name}-{number}"))
                 .spawn(move || {
                     // Without it they compute as well, only less politely.
-                    let _ = rustix::process::setpriority_process(None, NICE);
+                    let _ = rustix::process::setpriority_process(None, nice);
                     for job in queue {
                         // One that panics has dropped its reply, which is an answer too.
                         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));

@@ -12,7 +12,7 @@ use crate::{
         now, sleep, spawn, spawn_vital,
     },
     policy::Shared,
-    proxy::{self, Context, Current, Kept, Site},
+    proxy::{self, Context, Current, Kept, Site, Verifier},
     smtp::Tick,
     threads::Threads,
     upstream::Pools,
@@ -75,6 +75,8 @@ pub struct Plan {
     pub registry: Arc<Registry>,
     /// The threads that compute its handshakes.
     pub helpers: Arc<Threads>,
+    /// The threads that verify its clients' signatures.
+    pub verifier: Arc<Verifier>,
     /// Where its log lines go.
     pub log: Option<crossbeam::channel::Sender<Batch>>,
 }
@@ -118,7 +120,7 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
     spawn_vital("lookup", Rc::clone(&desk).serve(answers));
     let lines = Lines::new(plan.log);
     let place = (plan.number, plan.workers);
-    let context = Context::new(place, current, pools, recorder, desk, lines);
+    let context = Context::new(place, current, pools, recorder, desk, plan.verifier, lines);
     let mut stoppers = Vec::new();
     for (number, bound) in plan.sockets {
         let listener = Listener::adopt(bound)?;

@@ -12,6 +12,7 @@ use gatepost::{
     metrics::Registry,
     net::{self, BindOptions, Bound, Engine},
     policy::Shared,
+    proxy::Verifier,
     supervisor::build_site,
     threads::Threads,
     worker::{self, Order, Plan, Worker},
@@ -114,6 +115,7 @@ fn start(engine: Engine, keys: &str) -> (Worker, SocketAddr) {
         shared,
         registry,
         helpers: Arc::new(Threads::start("tls", 1, 16).expect("a thread")),
+        verifier: Arc::new(Verifier::start().expect("a thread")),
         log: None,
     };
     (worker::start(plan).expect("a thread"), address)

@@ -270,6 +270,11 @@ metrics! {
     "gatepost_lookups_bogus_total" None "Answers of the DNS that its servers found forged (`dns.dnssec`), and that count as no answer." {
         LookupBogus "",
     }
+    "gatepost_messages_unverified_total" None "Messages of which DKIM signatures or the ARC chain were not verified, because too much of that was under way." {
+        UnverifiedShare [reason = "share"] "The client's address (IPv6: its /64) or network (/24, /48) had its share under way.",
+        UnverifiedFull [reason = "full"] "The queue was full.",
+        UnverifiedLate [reason = "late"] "The results did not come within five seconds.",
+    }
     "gatepost_dmarc_reports_total" None "DMARC reports written (`policy.dmarc.reports`)." {
         ReportsWritten "",
     }

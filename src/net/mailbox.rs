@@ -81,6 +81,11 @@ impl<T> Sender<T> {
         self.0.wake();
         Ok(())
     }
+
+    /// Whether the receiver is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.receiver_gone.load(Ordering::Acquire)
+    }
 }
 
 impl<T> Clone for Sender<T> {

@@ -5,6 +5,7 @@ use super::{
     pace::Paces,
     received::Dates,
     site::{ListenerSite, Site, scarce},
+    verifier::Verifier,
 };
 use crate::{
     config::LogFormat,
@@ -51,6 +52,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Where its questions leave and their answers come in.
     pub desk: Rc<Desk>,
+    /// Where signatures are verified.
+    pub verifier: Arc<Verifier>,
     /// The transaction log.
     pub lines: Lines,
     /// The process is going down: no new transactions.
@@ -130,6 +133,7 @@ impl Context {
         pools: Rc<Pools>,
         recorder: Recorder,
         desk: Rc<Desk>,
+        verifier: Arc<Verifier>,
         lines: Lines,
     ) -> Rc<Context> {
         let limits = &current.site.config.limits;
@@ -146,6 +150,7 @@ impl Context {
             paces: Paces::default(),
             recorder,
             desk,
+            verifier,
             lines,
             draining: Cell::new(false),
             questions: Cell::new(0),

@@ -21,7 +21,6 @@ use crate::{
     net::now,
     policy::{
         At, Breaches, Facts, Inquiry, Judgement, Part, SessionTicket, Shared, Signals, Verdict,
-        authentication::{Job, Verified},
         replies::QUARANTINE_LATE,
     },
     smtp::{
@@ -268,8 +267,8 @@ impl<Ask: AsyncFnMut(Vec<Question>) -> Vec<Answer>> Trial<'_, Ask> {
         let Some(message) = self.inquiry.message_mut() else {
             return;
         };
-        let verified: Vec<Verified> = message.close(hashes).iter().map(Job::run).collect();
-        message.conclude(&verified);
+        let work = message.close(hashes);
+        message.conclude(&work.run());
         self.resolve().await;
     }
 

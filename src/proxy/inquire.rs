@@ -7,26 +7,24 @@ use super::{
     known::Asked,
     session::Session,
     site::Site,
+    verifier::Unverified,
 };
 use crate::{
     config::Role,
     dns::Answers,
+    log::{Rarely, say},
     lookup,
     memory::Held,
     metrics::{Counter, Scope, Stage},
-    net::{compute, now},
+    net::now,
     policy::{
         At, Part, Policy,
-        authentication::{BodyHashes, Job, Message, Verified},
+        authentication::{BodyHashes, Message},
         client_key,
     },
     smtp::{Tick, server::Answer},
 };
 use std::net::IpAddr;
-
-/// Signatures that are verified on the worker. One takes 24 µs with RSA of 2,048 bits, and to wake another thread and be
-/// woken by it took 8 to 60 µs (two threads and two queues, on a machine with other work). Most messages have one or two.
-pub(super) const JOBS_HERE_MAX: usize = 2;
 
 impl Session {
     /// Begins what can be asked from this point on, and sends the questions. Does nothing where the policy asks nothing, for
@@ -104,11 +102,11 @@ impl Session {
         let Some(message) = self.message_mut() else {
             return;
         };
-        let jobs = message.close(body);
-        let verified = match jobs.len() {
-            0..=JOBS_HERE_MAX => run(&jobs),
-            _ => compute(move || run(&jobs)).await.unwrap_or_default(),
-        };
+        let work = message.close(body);
+        let (verified, why) = self.context.verifier.verify(self.peer.address, work).await;
+        if let Some(why) = why {
+            self.note_unverified(why);
+        }
         if let Some(message) = self.message_mut() {
             message.conclude(&verified);
         }
@@ -131,6 +129,24 @@ impl Session {
     pub fn drop_answers(&mut self) {
         if let Some(asking) = &mut self.peer.asking {
             asking.docket = None;
+        }
+    }
+
+    fn note_unverified(&self, why: Unverified) {
+        let counter = match why {
+            Unverified::Share => Counter::UnverifiedShare,
+            Unverified::Full => Counter::UnverifiedFull,
+            Unverified::Late => Counter::UnverifiedLate,
+        };
+        self.context.recorder.count(counter, Scope::NONE, 1);
+        static UNVERIFIED: Rarely = Rarely::new();
+        if let Some(remark) = UNVERIFIED.admits() {
+            say!(
+                Warn,
+                "signatures of a message from {} were not verified: {}{remark}",
+                self.peer.address,
+                why.as_str()
+            );
         }
     }
 
@@ -231,11 +247,6 @@ impl Session {
         self.peer.asking = Some(asking);
         is_known
     }
-}
-
-/// Verifies signatures.
-pub(super) fn run(jobs: &[Job]) -> Vec<Verified> {
-    jobs.iter().map(Job::run).collect()
 }
 
 /// What questions are asked with.

@@ -47,9 +47,11 @@ pub mod tarpit;
 mod told;
 pub mod trace;
 pub mod transaction;
+mod verifier;
 pub mod window;
 
 pub use candidate::Shadow;
 pub use connection::serve;
 pub use context::{Context, Current, Kept};
 pub use site::{ListenerSite, Parts, Site};
+pub use verifier::Verifier;

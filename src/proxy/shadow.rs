@@ -6,19 +6,20 @@
 //! Clients, HELO names, senders, and recipients that the policy in force refuses, are judged at once: nothing comes after.
 //!
 //! Signatures are verified once where both policies want the same of them. Otherwise the candidate's are verified apart, but
-//! not those of a message that streams, nor more of them than a worker verifies by itself: another thread would have to be
+//! not those of a message that streams, nor those that take longer than a worker gives them: another thread would have to be
 //! waited for.
 
 use super::{
     candidate::{Candidate, Shadow},
-    inquire::{JOBS_HERE_MAX, advance, run},
+    inquire::advance,
     known::Asked,
     session::Session,
+    verifier::HERE_MICROS_MAX,
 };
 use crate::{
     policy::{
         At, Breaches, Part,
-        authentication::{Job, Verified},
+        authentication::{Verified, Work},
     },
     smtp::header::{self, Index},
 };
@@ -80,14 +81,14 @@ impl Session {
         let Some(mut candidate) = self.peer.candidate.take() else {
             return;
         };
-        let Some(jobs) = survive(|| self.close_for_candidate(&mut candidate)) else {
+        let Some(work) = survive(|| self.close_for_candidate(&mut candidate)) else {
             return;
         };
-        let few = |jobs: &Vec<Job>| jobs.len() <= JOBS_HERE_MAX;
-        let all = jobs.as_ref().is_none_or(few);
-        let verified = jobs
-            .filter(few)
-            .map(|jobs| survive(|| run(&jobs)).unwrap_or_default());
+        let is_cheap = |work: &Work| work.micros() <= HERE_MICROS_MAX;
+        let all = work.as_ref().is_none_or(is_cheap);
+        let verified = work
+            .filter(is_cheap)
+            .map(|work| survive(|| work.run()).unwrap_or_default());
         self.judge_rest_for_candidate(candidate, verified.as_deref(), header);
         if let Some(candidate) = &mut self.peer.candidate {
             candidate.late |= !all;
@@ -95,7 +96,7 @@ impl Session {
     }
 
     /// What there is to compute for the candidate's own signatures, now that the body has ended. `None`: it has none.
-    fn close_for_candidate(&self, candidate: &mut Candidate) -> Option<Vec<Job>> {
+    fn close_for_candidate(&self, candidate: &mut Candidate) -> Option<Work> {
         let shadow = self.current.site.shadow.as_ref()?;
         if candidate.refuses() {
             return None;
@@ -213,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_candidate_that_panics_ends_nothing_else() {
-        let nothing: [Job; 0] = [];
+        let nothing: [u8; 0] = [];
         let at = nothing.len();
-        assert!(survive(|| nothing[at].run()).is_none());
+        assert!(survive(|| nothing[at]).is_none());
         assert_eq!(survive(|| 7), Some(7));
     }
 }

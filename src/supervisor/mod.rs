@@ -42,7 +42,7 @@ use crate::{
     net::{self, Choice},
     policy::Shared,
     process,
-    proxy::Site,
+    proxy::{Site, Verifier},
     quickstart::Maildir,
     threads::Threads,
     worker::{self, Order, Plan, Worker},
@@ -120,10 +120,7 @@ impl Process {
     /// # Errors
     /// What keeps it from starting; see [`RunError`].
     pub fn run(self, config: Config, source: ConfigSource) -> Result<(), RunError> {
-        let Process {
-            runtime,
-            mut signals,
-        } = self;
+        let (runtime, mut signals) = (self.runtime, self.signals);
         log::set_level(build::level(&config));
         log::set_json(config.log.format == LogFormat::Json);
         let registry = Registry::new();
@@ -161,6 +158,7 @@ impl Process {
         signals.catch_ends()?;
         drop(inside);
         let helpers = helpers().map_err(unavailable)?;
+        let verifier = Verifier::start().map(Arc::new).map_err(unavailable)?;
         let plans = cores.iter().zip(sockets.into_workers()).enumerate();
         let plans = plans.map(|(number, (core, sockets))| Plan {
             number,
@@ -172,6 +170,7 @@ impl Process {
             shared: Arc::clone(&shared),
             registry: Arc::clone(&registry),
             helpers: Arc::clone(&helpers),
+            verifier: Arc::clone(&verifier),
             log: writer.queue(),
         });
         let workers: io::Result<Vec<Worker>> = plans.map(worker::start).collect();

@@ -100,6 +100,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "reports",
             "auth",
             "tls",
+            "threads",
             "policy",
             "lookup",
             "dns",

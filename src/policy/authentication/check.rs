@@ -3,7 +3,7 @@
 use super::body::{BodyDigests, BodyHash, BodyHashes};
 use super::canonical::{self, Source};
 use super::crypto::{Job, Verified};
-use super::dkim::Reason;
+use super::dkim::{Outcome, Reason};
 use super::key::{self, Key};
 use super::signature::Signature;
 use super::{CLOCK_SKEW_SECONDS_MAX, UnixTime};
@@ -91,6 +91,15 @@ impl Check {
                 signature: self.signature.octets.clone(),
                 key: key.public.clone(),
             }),
+            _ => None,
+        }
+    }
+
+    /// Why it can't hold, whatever its mathematics would say.
+    pub fn refused(&self) -> Option<Reason> {
+        match &self.key {
+            _ if self.body_differs => Some(Reason::BodyDiffers),
+            Some(Err(reason)) if reason.outcome() != Outcome::TempError => Some(*reason),
             _ => None,
         }
     }

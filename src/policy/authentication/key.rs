@@ -89,6 +89,9 @@ fn read(text: &[u8], algorithm: Algorithm) -> Result<Key, Reason> {
             RSA_BITS_MIN..=RSA_BITS_MAX => {}
             _ => return Err(Reason::KeyLong(public.bits)),
         }
+        if !public.has_usable_exponent() {
+            return Err(Reason::KeyExponent);
+        }
     }
     let flag = |word: &str| {
         tags.get("t")
@@ -150,28 +153,45 @@ mod tests {
         assert!(flags.testing && flags.strict);
     }
 
+    /// The bits of an RSAPublicKey (RFC 8017 §A.1.1) with a modulus of so many octets, if it is taken.
+    fn rsa(octets: usize, exponent: &[u8]) -> Result<u32, Reason> {
+        let mut modulus = vec![0; octets + 1];
+        modulus[1] = 0x80;
+        let integer = |content: &[u8]| {
+            let length = u16::try_from(content.len()).expect("it is short");
+            let [high, low] = length.to_be_bytes();
+            [&[2, 0x82, high, low][..], content].concat()
+        };
+        let mut der = [integer(&modulus), integer(exponent)].concat();
+        let length = u16::try_from(der.len()).expect("it is short");
+        let [high, low] = length.to_be_bytes();
+        der.splice(..0, [0x30, 0x82, high, low]);
+        let text = format!("p={}", tags::to_base64(&der));
+        read(text.as_bytes(), Algorithm::RsaSha256).map(|key| key.public.bits)
+    }
+
+    #[test]
+    fn an_exponent_that_is_dear_or_none_at_all_makes_a_key_unusable() {
+        for usable in [&[3][..], &[17], &[1, 0, 1], &[0, 0, 0, 0, 0, 1, 0, 1]] {
+            assert_eq!(rsa(256, usable), Ok(2048), "{usable:?}");
+        }
+        // 2^33 - 1, 2^32 + 1, more than 32 bits can hold, 65,539, even ones, 1 and 0.
+        for refused in [
+            &[1, 255, 255, 255, 255][..],
+            &[1, 0, 0, 0, 1],
+            &[255; 256],
+            &[1, 0, 3],
+            &[4],
+            &[1],
+            &[0],
+        ] {
+            assert_eq!(rsa(256, refused), Err(Reason::KeyExponent), "{refused:?}");
+        }
+    }
+
     #[test]
     fn rsa_has_from_1024_to_4096_bits() {
-        // RSAPublicKey (RFC 8017 §A.1.1): a modulus of so many octets, and 65537.
-        let of = |octets: usize| {
-            let mut modulus = vec![0; octets + 1];
-            modulus[1] = 0x80;
-            let length = u16::try_from(octets + 1)
-                .expect("it is short")
-                .to_be_bytes();
-            let inner = [
-                &[2, 0x82, length[0], length[1]][..],
-                &modulus,
-                &[2, 3, 1, 0, 1],
-            ]
-            .concat();
-            let length = u16::try_from(inner.len())
-                .expect("it is short")
-                .to_be_bytes();
-            let der = [&[0x30, 0x82, length[0], length[1]][..], &inner].concat();
-            let text = format!("p={}", tags::to_base64(&der));
-            read(text.as_bytes(), Algorithm::RsaSha256).map(|key| key.public.bits)
-        };
+        let of = |octets| rsa(octets, &[1, 0, 1]);
         assert_eq!(of(127), Err(Reason::KeyShort(1016)));
         assert_eq!(of(128), Ok(1024));
         assert_eq!(of(512), Ok(4096));

@@ -4,10 +4,11 @@ use super::{
     UnixTime,
     arc::{self, Arc},
     body::{BodyDigests, BodyHashes},
-    crypto::{Job, Verified},
+    crypto::Verified,
     dkim::{self, Dkim},
     dmarc::{self, Author, Dmarc, Evidence},
     sealed,
+    work::Work,
 };
 use crate::{
     dns::{Answers, Question, Step},
@@ -120,27 +121,27 @@ impl Message {
         }
     }
 
-    /// The body has ended. What is left to compute: nothing for signatures that the body does not fit.
-    pub fn close(&mut self, body: BodyHashes) -> Vec<Job> {
+    /// The body has ended. What is left to compute: nothing for what the body does not fit.
+    pub fn close(&mut self, body: BodyHashes) -> Work {
         let State::Open(open) = &mut self.state else {
-            return Vec::new();
+            return Work::default();
         };
         let mut open = std::mem::take(open);
         let digests = body.finish();
-        let mut jobs = Vec::new();
+        let mut work = Work::default();
         if let Some(dkim) = &mut open.dkim {
             dkim.compare(&digests);
-            jobs.extend(dkim.jobs());
+            work.signatures = dkim.jobs().collect();
         }
         if let Some(arc) = &mut open.arc {
             arc.compare(&digests);
-            jobs.extend(arc.jobs());
+            work.chain = arc.jobs();
         }
         self.state = State::Computing(open, digests);
-        jobs
+        work
     }
 
-    /// What the jobs of [`Message::close`] came to. A job without a result has failed for now.
+    /// What the work of [`Message::close`] came to. A job without a result has failed for now.
     pub fn conclude(&mut self, verified: &[Verified]) {
         if let State::Computing(open, digests) = &mut self.state {
             let open = std::mem::take(open);

@@ -9,8 +9,9 @@
 //! 2. `missing` names the keys that are not there yet.
 //! 3. The body passes [`BodyHashes::update`] in any pieces. Each octet is hashed at most twice (once a canonical form),
 //!    however many signatures there are, and nothing of it is kept.
-//! 4. `jobs` gives the mathematics that is left to do, and [`Job::run`] does it. A job is `Send` and owns what it needs, so it
-//!    may run on another thread. What the jobs of one message give may be put into one list.
+//! 4. `jobs` gives the mathematics that is left to do: each signature of DKIM for itself, a chain of ARC in the order in which it
+//!    is verified, up to the first failure. [`Work`] is both, does it, and knows how long it takes. It is `Send`, so it may run
+//!    on another thread.
 //! 5. `finish` puts hashes and mathematics together; [`dmarc::step`] weighs the results; [`results::Results`] writes them.
 //!
 //! [`Message`] goes through this for one message.
@@ -36,12 +37,14 @@ pub mod results;
 mod sealed;
 mod signature;
 mod tags;
+mod work;
 
 pub use body::{BodyDigests, BodyHashes};
 pub use canonical::Canonical;
 pub use crypto::{Algorithm, Job, Verified};
 pub use message::{Message, Wanted};
 pub use names::under;
+pub use work::Work;
 
 /// Seconds since 1970, without leap seconds.
 pub type UnixTime = u64;

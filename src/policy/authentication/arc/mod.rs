@@ -21,6 +21,9 @@ pub const RESULTS_MAX: usize = 2048;
 /// Where the places of jobs begin. Those of DKIM are smaller, so what both have computed may come in one list.
 const FIRST_PLACE: usize = 1000;
 
+/// Keys that are asked for while none is known. Most chains have no more.
+const KEYS_FIRST: usize = 4;
+
 /// What came of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Chain {
@@ -112,8 +115,9 @@ pub struct Verification {
 enum State {
     Ended(Arc),
     Open {
-        /// The newest message signature, then the seals, the oldest first.
+        /// In the order of RFC 8617 §5.2: the newest message signature, then the seals, the newest first.
         checks: Vec<Check>,
+        /// The oldest first.
         seals: Vec<Seal>,
     },
 }
@@ -162,7 +166,7 @@ impl Verification {
         let mut checks = vec![message.map_err(ArcFault::Message)?];
         let mut seals = Vec::with_capacity(sets.len());
         let hashes = sets::seal_hashes(header, &sets);
-        for ((place, set), hash) in sets.iter().enumerate().zip(hashes) {
+        for ((place, set), hash) in sets.iter().enumerate().zip(hashes).rev() {
             let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
             let (signature, seal) = set
                 .read_seal()
@@ -170,32 +174,52 @@ impl Verification {
             checks.push(Check::without_body(signature, hash));
             seals.push(seal);
         }
+        seals.reverse();
         Ok(State::Open { checks, seals })
     }
 
-    /// Takes the keys that have come, and asks in `questions` for those that are missing: at most one more than there are
-    /// sets.
+    /// Takes the keys that have come, and asks in `questions` for those that are missing, the newest first: the first
+    /// [`KEYS_FIRST`], and two more for each that is usable. A long chain takes a few rounds, and one whose newest keys
+    /// can't be had asks for no others.
     pub fn missing(&mut self, answers: &dyn Answers, questions: &mut Vec<Question>) {
         let State::Open { checks, .. } = &mut self.state else {
             return;
         };
-        for check in checks.iter_mut() {
-            if let Some(question) = check.step(answers)
-                && !questions.contains(&question)
-            {
-                questions.push(question);
+        let before = questions.len();
+        let mut wanted = KEYS_FIRST;
+        for (place, check) in checks.iter_mut().enumerate() {
+            if place == wanted {
+                return;
+            }
+            if let Some(question) = check.step(answers) {
+                if !questions.contains(&question) {
+                    questions.push(question);
+                }
+            } else if check.key().is_some() {
+                wanted += 2;
+            } else if check.refused().is_some() {
+                // The chain has failed: what else was asked need not be waited for.
+                questions.truncate(before);
+                return;
+            } else {
+                wanted = wanted.min(place + 1);
             }
         }
     }
 
-    /// The mathematics to do for the signatures whose keys are there.
-    pub fn jobs(&self) -> impl Iterator<Item = Job> {
-        let checks = match &self.state {
-            State::Ended(_) => &[][..],
-            State::Open { checks, .. } => checks,
-        };
-        let checks = checks.iter().enumerate();
-        checks.filter_map(|(place, check)| check.job(FIRST_PLACE + place))
+    /// The mathematics that is left, in the order in which it decides: after the first failure none is needed. Nothing for a
+    /// chain that has failed already.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Job> {
+        match &self.state {
+            State::Open { checks, .. } if fault(checks).is_none() => {
+                let checks = checks.iter().enumerate();
+                checks
+                    .map_while(|(place, check)| check.job(FIRST_PLACE + place))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Tells what the body was: what it does not fit needs no mathematics.
@@ -214,13 +238,15 @@ impl Verification {
             State::Ended(arc) => return arc,
             State::Open { checks, seals } => (checks, seals),
         };
-        for (place, check) in checks.iter_mut().enumerate() {
+        for check in &mut checks {
             check.compare(body);
+        }
+        if let Some(fault) = fault(&checks) {
+            return Arc::without_seals(Chain::Fail, Some(fault));
+        }
+        for (place, check) in checks.iter().enumerate() {
             let reason = check.conclude(FIRST_PLACE + place, verified);
-            let fault = match u8::try_from(place) {
-                Ok(0) | Err(_) => ArcFault::Message(reason),
-                Ok(number) => ArcFault::Seal(number, reason),
-            };
+            let fault = fault_at(&checks, place, reason);
             match reason.outcome() {
                 Outcome::Pass => {}
                 Outcome::TempError => return Arc::without_seals(Chain::Unknown, Some(fault)),
@@ -232,5 +258,20 @@ impl Verification {
             fault: None,
             seals,
         }
+    }
+}
+
+/// What fails a chain whatever the mathematics would say.
+fn fault(checks: &[Check]) -> Option<ArcFault> {
+    let refused = checks.iter().map(Check::refused).enumerate();
+    let mut faults = refused.filter_map(|(place, reason)| Some(fault_at(checks, place, reason?)));
+    faults.next()
+}
+
+/// The fault of the check at `place`: see [`State::Open`].
+fn fault_at(checks: &[Check], place: usize, reason: Reason) -> ArcFault {
+    match u8::try_from(checks.len() - place) {
+        Ok(number) if place > 0 => ArcFault::Seal(number, reason),
+        _ => ArcFault::Message(reason),
     }
 }

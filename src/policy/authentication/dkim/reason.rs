@@ -89,7 +89,9 @@ pub enum Reason {
     KeyShort(u32),
     /// The key has more bits than are computed with.
     KeyLong(u32),
-    /// The mathematics was not done.
+    /// The exponent of the RSA key is none, or one that takes long to compute with.
+    KeyExponent,
+    /// The mathematics was not done: too much of it was waiting.
     NotComputed,
 }
 
@@ -111,7 +113,7 @@ impl Reason {
             Reason::IdentityOutside | Reason::IdentityNotDomain => Outcome::PermError,
             Reason::NoKey | Reason::KeySyntax | Reason::KeyVersion => Outcome::PermError,
             Reason::KeyAlgorithm | Reason::KeyHash => Outcome::PermError,
-            Reason::KeyService | Reason::KeyRevoked => Outcome::PermError,
+            Reason::KeyService | Reason::KeyRevoked | Reason::KeyExponent => Outcome::PermError,
         }
     }
 
@@ -146,7 +148,8 @@ impl Reason {
             Reason::KeyRevoked => "key revoked",
             Reason::KeyShort(_) => "key too short",
             Reason::KeyLong(_) => "key too long",
-            Reason::NotComputed => "not computed",
+            Reason::KeyExponent => "unusable exponent of key",
+            Reason::NotComputed => "not computed, too much was waiting",
         }
     }
 }

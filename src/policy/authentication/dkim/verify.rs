@@ -6,6 +6,7 @@ use crate::policy::authentication::UnixTime;
 use crate::policy::authentication::body::{BodyDigests, BodyHashes};
 use crate::policy::authentication::check::{self, Check, FIELDS_USUAL};
 use crate::policy::authentication::crypto::{Algorithm, Job, Verified};
+use crate::policy::authentication::key::Key;
 use crate::policy::authentication::signature::{self, Kind, Label};
 use crate::policy::authentication::tags::Tags;
 use crate::smtp::header::{self, Field};
@@ -75,7 +76,7 @@ impl Verification {
     /// The mathematics to do for the signatures whose keys are there.
     pub fn jobs(&self) -> impl Iterator<Item = Job> {
         let checks = self.candidates.iter().enumerate();
-        checks.filter_map(|(place, candidate)| candidate.check.as_ref().ok()?.job(place))
+        checks.filter_map(|(place, candidate)| candidate.job(place))
     }
 
     /// Tells what the body was. Before [`Verification::jobs`] it saves the mathematics of signatures that can't hold.
@@ -127,6 +128,18 @@ impl Candidate {
         }
     }
 
+    fn job(&self, place: usize) -> Option<Job> {
+        let check = self.check.as_ref().ok()?;
+        let is_outside = check.key().is_some_and(|key| self.is_outside(key));
+        check.job(place).filter(|_| !is_outside)
+    }
+
+    /// Whether the key asks for an identity of its own domain, and this is of another (RFC 6376 §3.6.1, `t=s`).
+    fn is_outside(&self, key: &Key) -> bool {
+        let domain = self.identity.rsplit_once('@');
+        key.strict && domain.map_or("", |(_, domain)| domain) != &*self.label.domain
+    }
+
     fn conclude(self, place: usize, verified: &[Verified], body: &BodyDigests) -> SignatureResult {
         let check = self.check.as_ref().ok();
         let key = check.and_then(Check::key);
@@ -134,11 +147,7 @@ impl Candidate {
             Ok(check) => check.conclude(place, verified),
             Err(reason) => *reason,
         };
-        let domain = self
-            .identity
-            .rsplit_once('@')
-            .map_or("", |(_, domain)| domain);
-        if key.is_some_and(|key| key.strict) && *domain != *self.label.domain {
+        if key.is_some_and(|key| self.is_outside(key)) {
             reason = Reason::IdentityNotDomain;
         }
         let length = check.and_then(|check| check.length(body));

@@ -1,11 +1,6 @@
 //! Each result with its effect, and what lifts a failure.
 
-use crate::policy::{
-    At, Facts, Inquiry,
-    authentication::{Job, Verified},
-    dns::testing,
-    testing::*,
-};
+use crate::policy::{At, Facts, Inquiry, dns::testing, testing::*};
 use crate::smtp::{Tick, envelope::Path};
 
 /// What a stranger is told at the end of a message, and the hits, by a DNS that says `lines`.
@@ -51,9 +46,8 @@ fn told_from(
         if need.is_empty()
             && let (Some(message), Some(hashes)) = (inquiry.message_mut(), hashes.take())
         {
-            let jobs = message.close(hashes);
-            let verified: Vec<Verified> = jobs.iter().map(Job::run).collect();
-            message.conclude(&verified);
+            let work = message.close(hashes);
+            message.conclude(&work.run());
         }
     }
     let facts = Facts {
