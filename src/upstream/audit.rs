@@ -43,7 +43,10 @@ impl Lease {
         match first {
             // It can't be asked any more. Many close after each message, and few of those say too much.
             Some(_) if !is_of_addresses(head) => Audit::Sound,
-            Some(_) => Audit::Failed(self.doubt()),
+            Some(_) => {
+                in_step.unconfirmed(self.now());
+                Audit::Failed(self.doubt())
+            }
             None => Audit::Open,
         }
     }
@@ -63,24 +66,24 @@ impl Lease {
             }
             Err(trouble) => trouble,
         };
-        match trouble {
-            // All that it ever said has been read.
-            Trouble::Lost if !self.session().is_midway() => {
-                self.backend().in_step.confirmed(yes, self.now());
-            }
-            // As in `audit`.
-            Trouble::Unavailable if !is_of_addresses(yes) => {}
-            trouble => {
-                if trouble == Trouble::Nonsense {
-                    self.pools.said_too_much(&self.local, self.place);
-                }
-                let broken = self.broke(trouble);
-                self.take_note(&broken);
-                return Err(broken);
-            }
+        // As in `audit`. A filter that dies over the body is mostly seen to be reset, or has said yes to RCPT last.
+        let leaves = match trouble {
+            Trouble::Lost => self.conn().has_closed() && !self.session().is_midway(),
+            Trouble::Unavailable => true,
+            _ => false,
+        };
+        if leaves && !is_of_addresses(yes) {
+            // Nothing was confirmed: the next yes is asked about again.
+            self.broken = true;
+            return Ok(());
         }
-        self.broken = true;
-        Ok(())
+        match trouble {
+            Trouble::Nonsense => self.pools.said_too_much(&self.local, self.place),
+            _ => self.backend().in_step.unconfirmed(self.now()),
+        }
+        let broken = self.broke(trouble);
+        self.take_note(&broken);
+        Err(broken)
     }
 
     /// The message may have been taken or not.

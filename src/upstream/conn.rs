@@ -43,6 +43,8 @@ pub(super) struct Conn {
     /// Received, and used up to `used`.
     unread: Option<Chunk>,
     used: usize,
+    /// The backend has ended its side in an orderly way.
+    closed: bool,
     /// Why the client is of no more use.
     failure: Option<BackendError>,
     /// The last moment that is known: a deadline counts from it. Set by what was received last, and anew after a wait
@@ -71,6 +73,7 @@ impl Conn {
             out: Vec::new(),
             unread: None,
             used: 0,
+            closed: false,
             failure: None,
             now,
             born: now,
@@ -117,7 +120,10 @@ impl Conn {
                     self.unread = Some(chunk);
                     self.now = now();
                 }
-                Ok(None) => return Err(sent.err().unwrap_or(Trouble::Lost)),
+                Ok(None) => {
+                    self.closed = sent.is_ok();
+                    return Err(sent.err().unwrap_or(Trouble::Lost));
+                }
                 Err(error) => return Err(trouble_of(&error)),
             }
         }
@@ -228,6 +234,11 @@ impl Conn {
         }
     }
 
+    /// Whether the backend has ended its side where a reply was due, and was not cut off.
+    pub(super) fn has_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Nothing is under way, unread or unsent: it may serve another transaction.
     pub(super) fn is_clean(&self) -> bool {
         self.session.is_clean() && self.unread.is_none() && self.out.is_empty()
@@ -331,6 +342,7 @@ impl Conn {
             out,
             unread,
             used,
+            closed,
             failure,
             now,
             born,
@@ -358,6 +370,7 @@ impl Conn {
                 out,
                 unread,
                 used,
+                closed,
                 failure,
                 now,
                 born,

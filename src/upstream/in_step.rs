@@ -4,7 +4,7 @@
 //! message that it refuses. Where a body goes by DATA, 354 in its place shows that nothing has shifted. Where it goes by BDAT,
 //! all the replies before the end of the body are alike. So of each backend one yes to the end of a body by BDAT is confirmed
 //! before it is believed ([`Lease::audit`]), and again after [`HOLDS`]; and one that was found to say more than it was asked
-//! gets its bodies by DATA from then on.
+//! gets its bodies by DATA from then on. One whose yes could not be confirmed gets them so for as long as [`HOLDS`].
 //!
 //! [`Lease::audit`]: super::lease::Lease::audit
 
@@ -25,6 +25,8 @@ const HOLDS: Duration = Duration::from_secs(600);
 pub struct InStep {
     /// Until when a yes is believed, in ticks.
     until: AtomicU64,
+    /// Until when bodies go by DATA because a yes could not be confirmed, in ticks.
+    unconfirmed_until: AtomicU64,
     /// A yes with a status of addresses was confirmed.
     speaks_of_addresses: AtomicBool,
     /// It has said more than it was asked.
@@ -35,7 +37,9 @@ impl InStep {
     /// Whether a yes to the end of a body by BDAT is believed.
     #[must_use]
     pub fn trusts(&self, yes: ReplyHead, now: Tick) -> bool {
-        now.0 < self.until.load(Relaxed)
+        // Another worker may have found out meanwhile, and before the other one's question was answered.
+        !self.is_lost()
+            && now.0 < self.until.load(Relaxed)
             && (!is_of_addresses(yes) || self.speaks_of_addresses.load(Relaxed))
     }
 
@@ -45,6 +49,18 @@ impl InStep {
         if is_of_addresses(yes) {
             self.speaks_of_addresses.store(true, Relaxed);
         }
+    }
+
+    /// A yes could not be confirmed: that proves nothing, and by BDAT the next one might be in doubt for the same reason.
+    pub fn unconfirmed(&self, now: Tick) {
+        self.unconfirmed_until
+            .fetch_max(now.after(HOLDS).0, Relaxed);
+    }
+
+    /// Whether bodies are to go by DATA also where it offers CHUNKING.
+    #[must_use]
+    pub fn wants_data(&self, now: Tick) -> bool {
+        self.is_lost() || now.0 < self.unconfirmed_until.load(Relaxed)
     }
 
     /// It has said more than it was asked. True the first time.
@@ -111,6 +127,19 @@ mod tests {
         in_step.confirmed(QUEUED, start);
         assert!(in_step.lose() && !in_step.lose());
         assert!(in_step.is_lost() && !in_step.trusts(QUEUED, start));
+        // Another worker had asked before.
+        in_step.confirmed(QUEUED, start);
+        assert!(!in_step.trusts(QUEUED, start));
+        assert!(in_step.wants_data(start.after(2 * HOLDS)));
+    }
+
+    #[test]
+    fn one_that_could_not_be_asked_gets_data_for_some_minutes() {
+        let (in_step, start) = (InStep::default(), Tick(1));
+        assert!(!in_step.wants_data(start));
+        in_step.unconfirmed(start);
+        assert!(in_step.wants_data(start) && !in_step.is_lost());
+        assert!(!in_step.wants_data(start.after(HOLDS)));
     }
 
     #[test]

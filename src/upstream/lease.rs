@@ -177,7 +177,7 @@ impl Lease {
     pub fn open(&mut self, envelope: &Envelope, to: To<'_>, load: Load) -> Result<(), Unsupported> {
         // INV-250. BINARYMIME goes by BDAT alone (RFC 3030 §3).
         let binary = envelope.params().body == BodyKind::BinaryMime;
-        let avoid = self.backend().in_step.is_lost() && !binary;
+        let avoid = self.backend().in_step.wants_data(self.now()) && !binary;
         let conn = self.conn_mut();
         conn.session.avoid_chunks(avoid);
         conn.session.open(envelope, to, load, &mut conn.out)?;

@@ -8,6 +8,7 @@ mod peer;
 mod refusals;
 mod surplus;
 mod troubles;
+mod unconfirmed;
 
 use super::*;
 use crate::{
@@ -65,6 +66,10 @@ impl Rig {
     }
 
     async fn with(peers: &[&Peer], change: fn(&mut crate::config::Pool)) -> Rig {
+        Rig::configured(peers, |config| change(&mut config.pool[0])).await
+    }
+
+    async fn configured(peers: &[&Peer], change: impl FnOnce(&mut Config)) -> Rig {
         let mut config = Config::default();
         let address = |p: &&Peer| crate::config::Backend::Address(p.address.to_string());
         config.pool = vec![crate::config::Pool {
@@ -76,7 +81,7 @@ impl Rig {
         }];
         config.pool[0].health.interval = Time::secs(0);
         config.pool[0].health.slow_start = Time::secs(0);
-        change(&mut config.pool[0]);
+        change(&mut config);
         let backends = Arc::new(Backends::build(&config, None, &Default::default()).unwrap());
         let pools = Pools::new(Arc::clone(&backends), Recorder::alone(), 0);
         let rig = Rig {

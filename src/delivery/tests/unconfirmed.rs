@@ -1,0 +1,78 @@
+//! Backends that can't be asked whether their yes was the answer to the message.
+
+use super::*;
+
+const OFFERS: &[&str] = &["PIPELINING", "CHUNKING"];
+
+#[test]
+// INV-250
+fn a_close_confirms_no_yes_that_may_be_the_one_to_rcpt() {
+    on_each_engine(|| async {
+        // Its filter answers MAIL twice and dies over each body.
+        let dying = Script::offering(OFFERS)
+            .on("MAIL", "250 2.1.0 fine\r\n250 2.1.0 fine\r\n")
+            .on("RCPT", "250 2.1.5 fine\r\n");
+        for ends in ["!wait!wait!close", "!wait!wait421 4.3.2 down\r\n!close"] {
+            let peer = Peer::new(dying.clone().on("END", ends));
+            let rig = Rig::new(&[&peer]).await;
+            let envelope = envelope(&["joe@example.net"]);
+            let outcome = rig.deliver(&envelope).await;
+            assert!(outcome.is_uncertain(), "{ends}: {outcome:?}");
+            // Nor is the next one believed, now that it lives long enough to refuse it.
+            let refusing = dying.clone().on("END", "!wait550 5.7.1 spam\r\n");
+            peer.follow(refusing);
+            let outcome = rig.deliver(&envelope).await;
+            assert!(!outcome.is_accepted(), "{ends}: {outcome:?}");
+            assert!(peer.bodies().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_closes_after_each_message_gets_data_where_its_yes_looks_like_one_to_rcpt() {
+    on_each_engine(|| async {
+        for (says, in_doubt) in [
+            ("250 2.1.5 taken\r\n!close", 1),
+            ("250 2.1.5 taken\r\n421 4.7.0 enough\r\n!close", 1),
+            ("250 2.0.0 taken\r\n!close", 0),
+            ("250 taken\r\n!close", 0),
+        ] {
+            let peer = Peer::new(Script::offering(OFFERS).on("END", says));
+            let rig = Rig::new(&[&peer]).await;
+            let envelope = envelope(&["joe@example.net"]);
+            for sent in 0..4 {
+                let outcome = rig.deliver(&envelope).await;
+                assert_eq!(outcome.is_uncertain(), sent < in_doubt, "{says}");
+                assert_eq!(outcome.is_accepted(), sent >= in_doubt, "{says}");
+            }
+            assert_eq!(peer.bodies().len(), 4);
+            assert_eq!(rig.count(Counter::BackendSurplus, &peer), 0);
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_does_not_answer_in_time_gets_data_for_a_while() {
+    on_each_engine(|| async {
+        // Silent after a message, but for the next one.
+        let hello = "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+        let script = Script::offering(&[]).on("EHLO", hello).on("EHLO", "");
+        let peer = Peer::new(script);
+        let rig = Rig::configured(&[&peer], |config| {
+            config.timeouts.backend = Time::secs(1);
+        })
+        .await;
+        let envelope = envelope(&["joe@example.net"]);
+        let first = rig.deliver(&envelope).await;
+        assert!(first.is_uncertain(), "{first:?}");
+        for sent in 2..4 {
+            let outcome = rig.deliver(&envelope).await;
+            assert!(outcome.is_accepted(), "{outcome:?}");
+            assert_eq!(peer.bodies().len(), sent);
+        }
+        assert_eq!(rig.count(Counter::BackendSurplus, &peer), 0);
+        let commands = peer.commands();
+        let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
+        assert_eq!(chunks.count(), 1);
+    });
+}
