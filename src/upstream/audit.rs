@@ -6,7 +6,7 @@ use super::{
     in_step::{is_farewell, is_of_addresses},
     lease::Lease,
 };
-use crate::smtp::reply_parse::ReplyHead;
+use crate::smtp::{backend_session::Event, reply_parse::ReplyHead};
 
 /// What is to be made of a final reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,8 @@ impl Lease {
         }
     }
 
-    /// Asks whether the yes that was just heard was the answer to the end of the message: a send and a receive.
+    /// Asks whether the yes that was just heard was the answer to the end of the message: a send and a receive, two where
+    /// the backend refuses a second EHLO.
     ///
     /// # Errors
     /// It was not, or the backend did not say: the message is uncertain.
@@ -60,8 +61,10 @@ impl Lease {
         let conn = self.conn_mut();
         conn.session.confirm(&mut conn.out);
         let trouble = match conn.next(due).await {
-            Ok(_) => {
+            Ok(event) => {
                 self.backend().in_step.confirmed(yes, self.now());
+                // It would not hear EHLO again, and has answered QUIT.
+                self.broken = event == Event::Bye;
                 return Ok(());
             }
             Err(trouble) => trouble,

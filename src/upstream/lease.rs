@@ -175,9 +175,13 @@ impl Lease {
     /// # Errors
     /// The backend can't take the message; nothing was written, the lease is as it was.
     pub fn open(&mut self, envelope: &Envelope, to: To<'_>, load: Load) -> Result<(), Unsupported> {
-        // INV-250. BINARYMIME goes by BDAT alone (RFC 3030 §3).
-        let binary = envelope.params().body == BodyKind::BinaryMime;
-        let avoid = self.backend().in_step.wants_data(self.now()) && !binary;
+        // INV-250. BINARYMIME goes by BDAT alone (RFC 3030 §3): it is not for a backend whose yes may be to anything, and by
+        // one that merely could not be asked it is not refused.
+        let (binary, in_step) = (BodyKind::BinaryMime, &self.backend().in_step);
+        let avoid = match envelope.params().body == binary {
+            true => in_step.is_lost(),
+            false => in_step.wants_data(self.now()),
+        };
         let conn = self.conn_mut();
         conn.session.avoid_chunks(avoid);
         conn.session.open(envelope, to, load, &mut conn.out)?;
@@ -361,7 +365,8 @@ impl Lease {
 
     pub(super) fn broke(&mut self, trouble: Trouble) -> Broken {
         self.broken = true;
-        let uncertain = self.conn().session.is_uncertain();
+        // Where the replies have shifted, a refusal that was heard may not be one of this message.
+        let uncertain = self.conn().session.is_uncertain() || (self.ended && self.has_shifted());
         // What lies on a pooled connection shifts the replies; without the end of a body nothing can have been delivered.
         let is_old = match self.heard {
             false => trouble != Trouble::Timeout,

@@ -214,3 +214,38 @@ fn a_reply_that_lay_on_a_pooled_connection_costs_no_message() {
         }
     });
 }
+
+#[test]
+fn a_refusal_that_lay_on_a_pooled_connection_is_not_told_where_the_body_went_ahead() {
+    on_each_engine(|| async {
+        for stray in [
+            "550 5.7.1 stray\r\n250 2.1.0 fine\r\n",
+            "550 5.7.1 stray\r\n!wait250 2.1.0 fine\r\n",
+            "250 2.0.0 stray\r\n250 2.1.0 fine\r\n",
+            "250 2.0.0 stray\r\n!wait250 2.1.0 fine\r\n",
+        ] {
+            // It takes several messages on a connection, so that later bodies go ahead.
+            let offers = &["PIPELINING", "CHUNKING"];
+            let peer = Peer::new(Script::offering(offers));
+            let rig = Rig::new(&[&peer]).await;
+            let envelope = envelope(&["joe@example.net"]);
+            for _ in 0..3 {
+                assert!(rig.deliver(&envelope).await.is_accepted());
+            }
+            let script = Script::offering(offers)
+                .on("MAIL", "250 2.1.0 fine\r\n")
+                .on("MAIL", stray);
+            peer.follow(script);
+            peer.cut();
+            rig.until(|| peer.open() == 0).await;
+            assert!(rig.deliver(&envelope).await.is_accepted());
+            let before = peer.bodies().len();
+            let outcome = rig.deliver(&envelope).await;
+            assert!(outcome.is_uncertain(), "{stray}: {outcome:?}");
+            rig.until(|| peer.bodies().len() > before).await;
+            let outcome = rig.deliver(&envelope).await;
+            assert!(outcome.is_accepted(), "{stray}: {outcome:?}");
+            assert_eq!(rig.count(Counter::BackendSurplus, &peer), 1, "{stray}");
+        }
+    });
+}

@@ -1,8 +1,23 @@
 //! Backends that can't be asked whether their yes was the answer to the message.
 
 use super::*;
+use crate::smtp::envelope::BodyKind;
 
 const OFFERS: &[&str] = &["PIPELINING", "CHUNKING"];
+
+const BINARY: &[&str] = &["PIPELINING", "8BITMIME", "CHUNKING", "BINARYMIME"];
+
+/// As [`envelope`], of a message that goes by BDAT alone.
+fn binary() -> Envelope {
+    let mut envelope = envelope(&["joe@example.net"]);
+    let sender = envelope.keep_path(Path::split(b"a@a.example"));
+    let params = MailParams {
+        body: BodyKind::BinaryMime,
+        ..MailParams::default()
+    };
+    envelope.set_sender(sender, params);
+    envelope
+}
 
 #[test]
 // INV-250
@@ -74,5 +89,58 @@ fn a_backend_that_does_not_answer_in_time_gets_data_for_a_while() {
         let commands = peer.commands();
         let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
         assert_eq!(chunks.count(), 1);
+    });
+}
+
+#[test]
+fn a_backend_that_refuses_a_second_ehlo_costs_no_message() {
+    on_each_engine(|| async {
+        let hello = "250-peer.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n";
+        let script = Script::offering(&[])
+            .on("EHLO", hello)
+            .on("EHLO", "503 5.5.1 Duplicate EHLO\r\n");
+        let peer = Peer::new(script);
+        let rig = Rig::new(&[&peer]).await;
+        for sent in 1..4 {
+            let outcome = rig.deliver(&binary()).await;
+            assert!(outcome.is_accepted(), "{outcome:?}");
+            assert_eq!(peer.bodies().len(), sent);
+        }
+        assert_eq!(rig.count(Counter::BackendSurplus, &peer), 0);
+        let commands = peer.commands();
+        let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
+        assert_eq!(chunks.count(), 3);
+    });
+}
+
+#[test]
+fn a_refusal_of_the_message_is_not_taken_for_one_of_ehlo() {
+    on_each_engine(|| async {
+        let script = Script::offering(OFFERS)
+            .on("MAIL", "250 ok\r\n250 ok\r\n")
+            .on("END", "!wait!wait503 5.5.1 no\r\n");
+        let peer = Peer::new(script);
+        let rig = Rig::new(&[&peer]).await;
+        let outcome = rig.deliver(&envelope(&["joe@example.net"])).await;
+        assert!(outcome.is_uncertain(), "{outcome:?}");
+        assert_eq!(rig.count(Counter::BackendSurplus, &peer), 1);
+    });
+}
+
+#[test]
+fn what_goes_by_bdat_alone_is_not_for_a_backend_that_said_too_much() {
+    on_each_engine(|| async {
+        let faulty = Script::offering(BINARY)
+            .on("MAIL", "250 ok\r\n250 ok\r\n")
+            .on("END", "250 2.0.0 taken\r\n");
+        let (faulty, well) = (Peer::new(faulty), Peer::new(Script::offering(BINARY)));
+        let rig = Rig::new(&[&faulty, &well]).await;
+        let outcome = rig.deliver(&binary()).await;
+        assert!(outcome.is_uncertain(), "{outcome:?}");
+        for sent in 1..4 {
+            let outcome = rig.deliver(&binary()).await;
+            assert!(outcome.is_accepted(), "{outcome:?}");
+            assert_eq!((faulty.bodies().len(), well.bodies().len()), (1, sent));
+        }
     });
 }

@@ -84,7 +84,8 @@ impl BackendSession {
             Phase::Introduce => self.hear_introduced(head, quiet, out),
             Phase::Auth => Some(self.hear_auth(head, quiet)),
             Phase::Transaction => self.hear_answer(head, quiet),
-            Phase::Confirm => Some(self.hear_confirmed(head)),
+            Phase::Confirm => self.hear_confirmed(head, out),
+            Phase::ConfirmByQuit => Some(self.hear_left(head)),
             Phase::Quit => {
                 self.phase = Phase::Failed(BackendError::Closing(head));
                 Some(Event::Bye)

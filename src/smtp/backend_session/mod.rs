@@ -253,6 +253,8 @@ enum Phase {
     Transaction,
     /// EHLO is said again, to know what the last reply answered.
     Confirm,
+    /// That was refused as a command, and QUIT was said.
+    ConfirmByQuit,
     Quit,
     Failed(BackendError),
 }
@@ -393,7 +395,7 @@ impl BackendSession {
             Phase::Idle => BackendState::Idle,
             Phase::Quit => BackendState::Quitting,
             Phase::Failed(_) => BackendState::Failed,
-            Phase::Confirm => BackendState::Committing,
+            Phase::Confirm | Phase::ConfirmByQuit => BackendState::Committing,
             Phase::Transaction => self.transaction.state(),
         }
     }
@@ -421,6 +423,7 @@ impl BackendSession {
             | Phase::Introduce
             | Phase::Auth
             | Phase::Confirm
+            | Phase::ConfirmByQuit
             | Phase::Quit => true,
             Phase::Handshake | Phase::Challenged | Phase::Idle | Phase::Failed(_) => false,
             Phase::Transaction => self.transaction.awaits_reply(),
