@@ -3,7 +3,7 @@
 use super::{
     error::Broken,
     health::Trouble,
-    in_step::{is_farewell, is_of_addresses},
+    in_step::{is_farewell, is_of_addresses, may_be_refusal},
     lease::Lease,
 };
 use crate::smtp::{backend_session::Event, reply_parse::ReplyHead};
@@ -23,14 +23,14 @@ impl Lease {
     /// Looks at the final reply that was just heard. Costs no system call.
     pub fn audit(&mut self, head: ReplyHead) -> Audit {
         let surplus = self.conn().surplus();
-        let (first, farewell) = (surplus.first().copied(), is_farewell(surplus));
+        let (is_more, farewell) = (!surplus.is_empty(), is_farewell(surplus));
+        let may_be_refusal = may_be_refusal(surplus);
         let chunks = self.session().sends_chunks();
-        if let Some(first) = first
-            && !farewell
-        {
+        if is_more && !farewell {
             self.pools.said_too_much(&self.local, self.place);
-            // After 354 nothing has shifted, and the first reply is the one to the end, if not both say the same.
-            let is_sure = !head.is_positive() || (!chunks && first == b'2');
+            // After 354 nothing has shifted, and the first reply is the one to the end, unless what follows is a filter's or a
+            // server's other opinion.
+            let is_sure = !head.is_positive() || (!chunks && !may_be_refusal);
             return match is_sure {
                 true => Audit::Sound,
                 false => Audit::Failed(self.doubt()),
@@ -40,14 +40,14 @@ impl Lease {
         if !head.is_positive() || !chunks || in_step.trusts(head, self.now()) {
             return Audit::Sound;
         }
-        match first {
+        match is_more {
             // It can't be asked any more. Many close after each message, and few of those say too much.
-            Some(_) if !is_of_addresses(head) => Audit::Sound,
-            Some(_) => {
+            true if !is_of_addresses(head) => Audit::Sound,
+            true => {
                 in_step.unconfirmed(self.now());
                 Audit::Failed(self.doubt())
             }
-            None => Audit::Open,
+            false => Audit::Open,
         }
     }
 

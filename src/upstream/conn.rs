@@ -258,8 +258,11 @@ impl Conn {
         };
         match said.first() {
             Some(b'4') if !is_farewell(&said) => {
-                // Until it closes, or the deadline passes.
-                !matches!(self.stream.recv().await, Ok(None))
+                // Until it says more, or the deadline passes: not the end of TLS without a word, nor a reset.
+                match self.stream.recv().await {
+                    Ok(more) => more.is_some(),
+                    Err(error) => error.kind() == io::ErrorKind::TimedOut,
+                }
             }
             _ => !is_farewell(&said),
         }

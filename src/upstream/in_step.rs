@@ -89,6 +89,19 @@ pub fn is_farewell(octets: &[u8]) -> bool {
     octets.starts_with(&b"421"[..octets.len().min(3)])
 }
 
+/// Whether what a backend says after its yes to the end of a body may be what it makes of the message: a refusal, but not one
+/// that is about a command (500, 502, 503: RFC 5321 §4.2.1), as far as it has come.
+#[must_use]
+pub fn may_be_refusal(octets: &[u8]) -> bool {
+    let is_refusal = |line: &[u8]| {
+        let code = &line[..line.len().min(3)];
+        matches!(code.first(), Some(b'4' | b'5'))
+            && code.iter().all(u8::is_ascii_digit)
+            && !matches!(code, b"500" | b"502" | b"503")
+    };
+    octets.split(|octet| *octet == b'\n').any(is_refusal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +153,28 @@ mod tests {
         in_step.unconfirmed(start);
         assert!(in_step.wants_data(start) && !in_step.is_lost());
         assert!(!in_step.wants_data(start.after(HOLDS)));
+    }
+
+    #[test]
+    fn only_a_refusal_that_may_be_of_the_message_casts_doubt_on_a_yes() {
+        for (octets, doubt) in [
+            (&b"554 5.7.1 spam\r\n"[..], true),
+            (b"451-4.7.1 later\r\n451 4.7.1 later\r\n", true),
+            (b"5", true),
+            (b"50", true),
+            (b"500 5.5.1 bad command\r\n554 spam\r\n", true),
+            (b"\r\n554 spam\r\n", true),
+            (b"250 ok\r\n550 no\r\n", true),
+            (b"500 5.5.1 bad command\r\n", false),
+            (b"502 what\r\n", false),
+            (b"503 5.5.1 what\r\n", false),
+            (b"\r\n", false),
+            (b"250 ok\r\n", false),
+            (b"5 messages of yours\r\n", false),
+            (b"hello\r\n", false),
+        ] {
+            assert_eq!(may_be_refusal(octets), doubt, "{octets:?}");
+        }
     }
 
     #[test]

@@ -185,6 +185,29 @@ fn a_no_in_the_same_segment_as_a_yes_is_believed() {
 }
 
 #[test]
+fn what_can_be_no_refusal_of_the_message_does_not_take_its_yes_away() {
+    on_each_engine(|| async {
+        for says in [
+            "250 2.0.0 taken\r\n500 5.5.1 bad command\r\n",
+            "250 2.0.0 taken\r\n503 5.5.1 bad sequence\r\n",
+            "250 2.0.0 taken\r\n\r\n",
+            "250 2.0.0 taken\r\n250 2.0.0 taken\r\n",
+        ] {
+            let peer = Peer::new(Script::offering(&["PIPELINING"]).on("END", says));
+            let rig = Rig::new(&[&peer]).await;
+            let envelope = envelope(&["joe@example.net"]);
+            for sent in 1..4 {
+                let outcome = rig.deliver(&envelope).await;
+                assert!(outcome.is_accepted(), "{says:?}: {outcome:?}");
+                assert_eq!(peer.bodies().len(), sent);
+                assert_eq!(rig.count(Counter::BackendSurplus, &peer), sent as u64);
+            }
+            assert!(rig.backends.view(now())[0].up);
+        }
+    });
+}
+
+#[test]
 fn a_reply_that_lay_on_a_pooled_connection_costs_no_message() {
     on_each_engine(|| async {
         for offers in [&["PIPELINING"][..], &[]] {
