@@ -30,7 +30,7 @@ pub(super) const SIZE: usize = 8 * 1024;
 /// Buffers that the kernel has at first.
 const READY: u16 = 64;
 
-/// Buffers that may be lent at a time; the others are always the kernel's when it is entered.
+/// Buffers that may be lent at a time; the others are the kernel's, or can be given to it as soon as it runs dry.
 const LENT_MAX: u16 = COUNT / 2;
 
 /// The only group of buffers of a ring.
@@ -49,6 +49,8 @@ pub(super) struct Buffers {
     /// Those that the kernel has, and how many it should have.
     ready: Cell<u16>,
     wanted: Cell<u16>,
+    /// The round in which they last ran dry.
+    dry: Cell<u64>,
     /// Those that neither the kernel nor a session has, the one that came back last at the end.
     spare: RefCell<Vec<u16>>,
 }
@@ -66,6 +68,7 @@ impl Buffers {
             lent: Cell::new(0),
             ready: Cell::new(0),
             wanted: Cell::new(READY),
+            dry: Cell::new(u64::MAX),
             spare: RefCell::new((0..COUNT).rev().collect()),
         });
         let address = buffers.entries.as_ptr() as u64;
@@ -75,8 +78,12 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// The kernel found none: it gets more from now on.
-    pub(super) fn ran_dry(&self) {
+    /// The kernel found none: it gets more from now on. All receives of one round may tell of the same shortage, which counts
+    /// once.
+    pub(super) fn ran_dry(&self, round: u64) {
+        if self.dry.replace(round) == round {
+            return;
+        }
         self.wanted.set((self.wanted.get() * 2).min(COUNT));
         self.fill();
     }

@@ -117,7 +117,7 @@ impl Operation for Inbox {
             .buffer()
             .map(|id| Chunk::lent(io.buffers().take(id, len)));
         if done.result == -libc::ENOBUFS {
-            io.buffers().ran_dry();
+            io.buffers().ran_dry(io.round());
         }
         match (done.result, chunk) {
             (1.., Some(chunk)) => state.push(chunk),
