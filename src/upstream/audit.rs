@@ -62,7 +62,11 @@ impl Lease {
         conn.session.confirm(&mut conn.out);
         let trouble = match conn.next(due).await {
             Ok(event) => {
-                self.backend().in_step.confirmed(yes, self.now());
+                match is_farewell(self.conn().surplus()) {
+                    true => self.backend().in_step.confirmed(yes, self.now()),
+                    // This yes holds, and no other one.
+                    false => self.pools.said_too_much(&self.local, self.place),
+                }
                 // It would not hear EHLO again, and has answered QUIT.
                 self.broken = event == Event::Bye;
                 return Ok(());

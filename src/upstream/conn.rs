@@ -239,6 +239,24 @@ impl Conn {
         self.closed
     }
 
+    /// Whether what broke it shows that the backend says more than it is asked.
+    pub(super) fn has_shifted(&self) -> bool {
+        match self.failure {
+            Some(BackendError::Unasked) => true,
+            Some(BackendError::Unexpected(head)) => head.is_positive(),
+            _ => false,
+        }
+    }
+
+    /// Whether it says more than it is asked, and does not only take leave: of one that should have become clean.
+    pub(super) fn said_too_much(&self) -> bool {
+        match self.surplus() {
+            [] => self.has_shifted(),
+            _ if matches!(self.failure, Some(BackendError::Closing(_))) => false,
+            octets => !is_farewell(octets),
+        }
+    }
+
     /// Nothing is under way, unread or unsent: it may serve another transaction.
     pub(super) fn is_clean(&self) -> bool {
         self.session.is_clean() && self.unread.is_none() && self.out.is_empty()
@@ -251,20 +269,29 @@ impl Conn {
 
     /// Whether what came while it was idle is more than a farewell: the backend says more than it is asked. Some say 451 for
     /// 421 where they close an idle connection.
-    pub(super) async fn has_surplus(mut self: Box<Self>) -> bool {
-        self.stream.set_deadline(now().after(GOODBYE));
-        let Ok(Some(said)) = self.stream.recv().await else {
+    pub(super) async fn has_surplus(self: Box<Self>) -> bool {
+        let Conn {
+            mut stream, permit, ..
+        } = *self;
+        stream.set_deadline(now().after(GOODBYE));
+        let Ok(Some(said)) = stream.recv().await else {
+            stream.close();
             return false;
         };
         match said.first() {
             Some(b'4') if !is_farewell(&said) => {
+                // It is closing: the place is another connection's.
+                drop(permit);
                 // Until it says more, or the deadline passes: not the end of TLS without a word, nor a reset.
-                match self.stream.recv().await {
+                match stream.recv().await {
                     Ok(more) => more.is_some(),
                     Err(error) => error.kind() == io::ErrorKind::TimedOut,
                 }
             }
-            _ => !is_farewell(&said),
+            _ => {
+                stream.close();
+                !is_farewell(&said)
+            }
         }
     }
 

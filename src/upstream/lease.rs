@@ -289,20 +289,11 @@ impl Lease {
                     self.backend().endurance.has_closed_at(taken + 1);
                 }
                 self.take_note(&broken);
-                if self.has_shifted() {
+                if self.conn().has_shifted() {
                     self.pools.said_too_much(&self.local, self.place);
                 }
                 Err(broken)
             }
-        }
-    }
-
-    /// Whether what broke the connection shows that the backend says more than it is asked.
-    fn has_shifted(&self) -> bool {
-        match self.conn().failure() {
-            Some(BackendError::Unasked) => true,
-            Some(BackendError::Unexpected(head)) => head.is_positive(),
-            _ => false,
         }
     }
 
@@ -366,11 +357,12 @@ impl Lease {
     pub(super) fn broke(&mut self, trouble: Trouble) -> Broken {
         self.broken = true;
         // Where the replies have shifted, a refusal that was heard may not be one of this message.
-        let uncertain = self.conn().session.is_uncertain() || (self.ended && self.has_shifted());
+        let uncertain =
+            self.conn().session.is_uncertain() || (self.ended && self.conn().has_shifted());
         // What lies on a pooled connection shifts the replies; without the end of a body nothing can have been delivered.
         let is_old = match self.heard {
             false => trouble != Trouble::Timeout,
-            true => self.has_shifted() && !self.ended,
+            true => self.conn().has_shifted() && !self.ended,
         };
         Broken {
             trouble,

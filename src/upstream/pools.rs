@@ -393,6 +393,9 @@ impl Pools {
                     Ok(_) => {}
                 }
             }
+            if conn.said_too_much() {
+                pools.said_too_much(&local, place);
+            }
             pools.closed(Counter::ClosedFailed, local.scopes[place]);
         });
     }

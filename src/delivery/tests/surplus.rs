@@ -272,3 +272,23 @@ fn a_refusal_that_lay_on_a_pooled_connection_is_not_told_where_the_body_went_ahe
         }
     });
 }
+
+#[test]
+fn what_follows_the_answer_that_confirms_a_yes_ends_the_trust_too() {
+    on_each_engine(|| async {
+        let hello = "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+        let more = "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n250 ok\r\n";
+        let script = Script::offering(&[]).on("EHLO", hello).on("EHLO", more);
+        let peer = Peer::new(script);
+        let rig = Rig::new(&[&peer]).await;
+        let envelope = envelope(&["joe@example.net"]);
+        for sent in 1..4 {
+            assert!(rig.deliver(&envelope).await.is_accepted());
+            assert_eq!(peer.bodies().len(), sent);
+        }
+        assert_eq!(rig.count(Counter::BackendSurplus, &peer), 1);
+        let commands = peer.commands();
+        let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
+        assert_eq!(chunks.count(), 1);
+    });
+}
