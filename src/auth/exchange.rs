@@ -22,7 +22,11 @@ use rsasl::{
     property::{AuthId, AuthzId, OAuthBearerToken},
     validate::{Validate, ValidationError},
 };
-use std::{str, sync::Arc};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    str,
+    sync::Arc,
+};
 
 /// Octets of a name or a password at most.
 const SECRET_MAX: usize = 1024;
@@ -150,8 +154,13 @@ impl Exchange {
         if self.mechanism == Mechanism::ScramSha256Plus && first && !octets.starts_with(b"p=") {
             return Turn::Failed(None);
         }
+        if self.is_scram() && !is_scram_message(octets, first) {
+            return Turn::Failed(tried());
+        }
         let mut said = Vec::new();
-        let Ok(state) = session.step(Some(octets), &mut said) else {
+        // A fault of rsasl's would be one more failed response. The session that it leaves is dropped here.
+        let step = AssertUnwindSafe(|| session.step(Some(octets), &mut said));
+        let Ok(Ok(state)) = catch_unwind(step) else {
             return Turn::Failed(tried());
         };
         match (session.validation(), state.is_running()) {
@@ -177,6 +186,26 @@ impl Exchange {
             (None, false) => Turn::Failed(tried()),
         }
     }
+
+    fn is_scram(&self) -> bool {
+        let scram = [Mechanism::ScramSha256, Mechanism::ScramSha256Plus];
+        scram.contains(&self.mechanism)
+    }
+}
+
+/// Whether a client's message of SCRAM is a list of attributes, each a letter, `=` and a value (RFC 5802 §7); the first message has a
+/// flag and a name that may be left out before them. rsasl takes the first two octets of each part without a look at its length.
+fn is_scram_message(octets: &[u8], first: bool) -> bool {
+    let mut parts = octets.split(|octet| *octet == b',');
+    if first {
+        let (_flag, Some(acts_as)) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        if !(acts_as.is_empty() || acts_as.starts_with(b"a=")) {
+            return false;
+        }
+    }
+    parts.all(|part| matches!(part, [letter, b'=', ..] if letter.is_ascii_alphabetic()))
 }
 
 /// `authzid NUL authcid NUL password` (RFC 4616).
@@ -340,4 +369,89 @@ fn sasl(
     let named = Mechname::parse(mechanism.as_str().as_bytes()).ok()?;
     let session = server.start_suggested(named).ok()?;
     Some(State::Sasl(session, shared))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::accounts::sample;
+
+    const FIRST: &[u8] = b"n,,n=amy,r=abcdefghij";
+
+    fn scram() -> Exchange {
+        Exchange::begin(Mechanism::ScramSha256, Some(sample()), None).expect("there are accounts")
+    }
+
+    fn is_refused(turn: &Turn) -> bool {
+        matches!(turn, Turn::Failed(_))
+    }
+
+    #[test]
+    fn a_first_message_of_scram_that_is_none_is_refused() {
+        let messages: [&[u8]; 20] = [
+            b"",
+            b",",
+            b",,",
+            b"n",
+            b"n,",
+            b"n,,",
+            b"n,,,",
+            b"n,x,n=a,r=b",
+            b"n,a,n=a,r=b",
+            b"n,b=c,n=a,r=b",
+            b"n,,n,r=b",
+            b"n,,,r=b",
+            b"n,,n=a",
+            b"n,,n=a,",
+            b"n,,n=a,r",
+            b"n,,n=a,,r=b",
+            b"n,,n=a,r=b,",
+            b"n,,n=a,r=b,x",
+            b"n,,m=x,n=a,r=b",
+            b"\xff,\xff,\xff,\xff",
+        ];
+        for message in messages {
+            let shown = message.escape_ascii();
+            assert!(is_refused(&scram().respond(Some(message))), "{shown}");
+        }
+        for message in [
+            FIRST,
+            b"n,a=amy,n=amy,r=abcdefghij,x=further",
+            b"y,,n=a,r=b",
+        ] {
+            let turn = scram().respond(Some(message));
+            let shown = message.escape_ascii();
+            assert!(matches!(turn, Turn::Challenge(_)), "{shown}: {turn:?}");
+        }
+    }
+
+    #[test]
+    fn a_final_message_of_scram_that_is_none_is_refused() {
+        let messages: [&[u8]; 15] = [
+            b"",
+            b",",
+            b"c",
+            b"c=",
+            b"c=biws",
+            b"c=biws,",
+            b"c=biws,r",
+            b"c=biws,r=y",
+            b"c=biws,r=y,",
+            b"c=biws,r=y,p",
+            b"c=biws,r=y,,p=AAAA",
+            b"c=biws,r=y,x,p=AAAA",
+            b"c=biws,r=y,p=AAAA,",
+            b"c=biws,r=y,p=AAAA,x",
+            b"\0\0,\0",
+        ];
+        for message in messages {
+            let mut exchange = scram();
+            let turn = exchange.respond(Some(FIRST));
+            assert!(matches!(turn, Turn::Challenge(_)), "{turn:?}");
+            let turn = exchange.respond(Some(message));
+            let tried = matches!(&turn, Turn::Failed(Some(user)) if user == "amy");
+            assert!(tried, "{}: {turn:?}", message.escape_ascii());
+            assert!(is_refused(&exchange.respond(Some(message))));
+        }
+    }
 }
