@@ -106,6 +106,8 @@ where
                 let talk = converse((stream, ends), limits, service, place, stopped);
                 tokio::spawn(talk).abort_handle()
             });
+            // So that a request that has come with its connection is read before later connections take the place.
+            tokio::task::yield_now().await;
         }
     };
     tokio::select! {

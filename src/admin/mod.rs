@@ -19,6 +19,7 @@ pub mod routes;
 pub mod rules;
 pub mod server;
 pub mod source;
+mod users;
 
 pub use collector::Collector;
 pub use histograms::Histograms;

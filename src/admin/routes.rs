@@ -3,10 +3,11 @@
 use super::{
     collector::{Collector, Kind},
     explanations,
-    rules::{self, Refusal, Rules},
+    rules::{Refusal, Rules},
     source::Status,
+    users::{Asker, Users},
 };
-use crate::{http::Ends, metrics::export::PROMETHEUS_TYPE};
+use crate::metrics::export::PROMETHEUS_TYPE;
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
@@ -18,7 +19,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
+use tokio::time::timeout;
 
 /// Longest wait for an answer, that of a reload included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,8 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const OTHER_USER: &str = "Without a token only root and the user that Gatepost runs as may do this: use sudo, set \
     admin.token, or set admin.listen = \"unix:/run/gatepost/admin.sock\" and put the users that may do it into the group of \
     that socket\n";
-/// One request at a time has the kernel's list of sockets read, which many could make a machine busy with.
-static LOOKING: Mutex<()> = Mutex::const_new(());
+/// The answer where too many connections wait for their users to be looked up.
+const BUSY: &str = "Too many connections wait until it is known which user of this machine they are of: try again, set \
+    admin.token, or set admin.listen = \"unix:/run/gatepost/admin.sock\"\n";
 
 /// What `GET /` shows: the head, and the lines of each kind of page.
 const HEAD: &str = concat!(
@@ -61,6 +63,11 @@ pub enum Door {
 
 /// The pages of a door.
 pub fn router(collector: Arc<Collector>, door: Door) -> Router {
+    router_for(collector, door, Arc::new(Users::new()))
+}
+
+/// The same, where the users of its connections are looked up so.
+pub(super) fn router_for(collector: Arc<Collector>, door: Door, users: Arc<Users>) -> Router {
     let shown = match door {
         Door::Public => [HEAD, "</dl></html>\n"].concat(),
         Door::Control | Door::Local => [HEAD, CHANGES, "</dl></html>\n"].concat(),
@@ -83,23 +90,28 @@ pub fn router(collector: Arc<Collector>, door: Door) -> Router {
     pages
         .fallback(async || (StatusCode::NOT_FOUND, "No such page; see GET /\n"))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
-            let rules = guarding.source().rules();
-            guard(rules, door, request, next)
+            let (rules, users) = (guarding.source().rules(), Arc::clone(&users));
+            guard((rules, users), door, request, next)
         }))
         .with_state(collector)
 }
 
 /// Bounds the time of a request, refuses what a web page made a browser send, forbids caching.
-async fn guard(rules: Arc<Rules>, door: Door, request: Request, next: Next) -> Response {
+async fn guard(
+    (rules, users): (Arc<Rules>, Arc<Users>),
+    door: Door,
+    request: Request,
+    next: Next,
+) -> Response {
     if let Some(refused) = refusal(&rules, door, &request) {
         return refused;
     }
-    if door == Door::Control
-        && !rules.has_token()
-        && is_guarded(&request)
-        && !is_from_operator(request.extensions().get().cloned()).await
-    {
-        return (StatusCode::FORBIDDEN, OTHER_USER).into_response();
+    if door == Door::Control && !rules.has_token() && is_guarded(&request) {
+        match users.asker(request.extensions().get().cloned()).await {
+            Asker::Operator => {}
+            Asker::Other => return last_answer(StatusCode::FORBIDDEN, OTHER_USER),
+            Asker::Busy => return last_answer(StatusCode::SERVICE_UNAVAILABLE, BUSY),
+        }
     }
     let Ok(mut response) = timeout(PATIENCE, next.run(request)).await else {
         return (StatusCode::GATEWAY_TIMEOUT, "No answer in time\n").into_response();
@@ -111,6 +123,12 @@ async fn guard(rules: Arc<Rules>, door: Door, request: Request, next: Next) -> R
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// An answer after which the connection is closed, so that its place is free for others.
+fn last_answer(status: StatusCode, why: &'static str) -> Response {
+    let close = [(header::CONNECTION, "close")];
+    (status, close, why).into_response()
 }
 
 /// The answer to a request that is not let in.
@@ -148,20 +166,6 @@ fn refusal(rules: &Rules, door: Door, request: &Request) -> Option<Response> {
 fn is_guarded(request: &Request) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     !reads || tells_of_clients(request.uri().path())
-}
-
-/// Whether a request without a token may be the operator's: of other users of this machine it is not. From other machines any may
-/// come where the address can be reached, which the start warns of ([`super::exposure`]).
-async fn is_from_operator(ends: Option<Arc<Ends>>) -> bool {
-    let Some(ends) = ends else {
-        return false;
-    };
-    if !ends.is_local() {
-        return true;
-    }
-    let _turn = LOOKING.lock().await;
-    let user = spawn_blocking(move || ends.user()).await;
-    user.ok().flatten().is_some_and(rules::may_change)
 }
 
 /// Whether a page has addresses of clients and senders in it: it is for those alone that may change something.

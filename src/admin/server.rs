@@ -32,7 +32,7 @@ use std::{
 };
 
 /// A scraper, a load balancer and a person at a browser are often all on this machine: one address may have half.
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     connections: 64,
     per_client: 32,
     // No page reads a body.

@@ -13,6 +13,7 @@ use std::{
     io::{self, BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
+    sync::OnceLock,
 };
 
 /// The lists of sockets, of this network namespace. A system without IPv6 has no second one. Not `/proc/net`, which is missing
@@ -30,6 +31,8 @@ pub struct Ends {
     server: SocketAddr,
     /// Another descriptor of our socket.
     socket: OwnedFd,
+    /// What was found out of the client's user.
+    user: OnceLock<Option<u32>>,
 }
 
 impl Ends {
@@ -39,6 +42,7 @@ impl Ends {
             client: plain(stream.peer_addr()?),
             server: plain(stream.local_addr()?),
             socket: stream.as_fd().try_clone_to_owned()?,
+            user: OnceLock::new(),
         })
     }
 
@@ -49,9 +53,20 @@ impl Ends {
         self.client.ip().is_loopback() || self.server.ip().is_loopback()
     }
 
-    /// The user that the client's socket belongs to, where it is a socket of this machine and open. Blocks.
+    /// The user that the client's socket belongs to, where it is a socket of this machine and was open when this was first asked:
+    /// the owner of a socket does not change. Blocks the first time.
     #[must_use]
     pub fn user(&self) -> Option<u32> {
+        *self.user.get_or_init(|| self.look_up())
+    }
+
+    /// The same where it was found out before. Does not block.
+    #[must_use]
+    pub fn known_user(&self) -> Option<Option<u32>> {
+        self.user.get().copied()
+    }
+
+    fn look_up(&self) -> Option<u32> {
         let user = LISTS.into_iter().find_map(|list| {
             let list = File::open(list).ok()?;
             find(
@@ -225,16 +240,18 @@ mod tests {
             let place = listener.local_addr().expect("bound");
             let client = std::net::TcpStream::connect(place).expect("it listens");
             let (stream, _) = listener.accept().await.expect("connected");
-            let ends = Ends::of(&stream).expect("connected");
+            let [ends, later] = [(); 2].map(|()| Ends::of(&stream).expect("connected"));
             let own = rustix::process::geteuid().as_raw();
             assert!(ends.is_local() && ends.is_open());
+            assert_eq!(ends.known_user(), None);
             assert_eq!(ends.user(), Some(own));
             SockRef::from(&client)
                 .set_linger(Some(std::time::Duration::ZERO))
                 .expect("an open socket");
             drop(client);
-            assert!(!ends.is_open());
-            assert_eq!(ends.user(), None);
+            assert!(!later.is_open());
+            assert_eq!(later.user(), None);
+            assert_eq!(ends.known_user(), Some(Some(own)), "asked once");
         });
     }
 }
