@@ -1,13 +1,16 @@
 //! Where the passwords of account files are checked: threads and a queue for pairs of address and account that have worked lately, and
 //! others for strangers. A hash takes long by intent, and a failure is counted only after it. So without these two, one address
-//! that guesses could fill the queue before it is locked, and make all others wait for its guesses.
+//! that guesses could fill the queue before it is locked, and make all others wait for its guesses. A few addresses of one network could
+//! do the same, so a network has a share too.
 //!
 //! Rejected: one queue with places kept for known pairs (they would get in, and still wait for all the guesses before them); a
 //! queue for each address, served in turns (guessers have many addresses, and owners then wait for each of them).
 
+use super::throttle::site;
 use crate::threads::Threads;
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::Hash,
     io,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,6 +23,8 @@ const KNOWN_WAITING_MAX: usize = 256;
 const STRANGERS_WAITING_MAX: usize = 128;
 /// Passwords of one address, or of one known pair, under way at most.
 const SHARE_MAX: u32 = 16;
+/// Passwords of the strangers of one network (IPv4 /24, IPv6 /48) under way at most.
+const NETWORK_MAX: u32 = 48;
 /// Threads of each kind at most.
 const THREADS_MAX: usize = 4;
 
@@ -32,30 +37,72 @@ pub(super) enum Asker {
     Known(IpAddr, String),
 }
 
-/// The passwords under way, by whose they are. There is no entry for zero.
-type Shares = Arc<Mutex<HashMap<Asker, u32>>>;
+/// The passwords under way. There is no entry for zero.
+#[derive(Debug, Default)]
+struct Shares {
+    /// By whose they are.
+    askers: HashMap<Asker, u32>,
+    /// Those of strangers, by their network.
+    networks: HashMap<IpAddr, u32>,
+}
+
+impl Shares {
+    /// Whether there was room for one more.
+    fn take(&mut self, asker: &Asker) -> bool {
+        let under_way = self.askers.get(asker).copied().unwrap_or(0);
+        let network = network(asker);
+        let of_network = network.and_then(|network| self.networks.get(&network).copied());
+        if under_way >= SHARE_MAX || of_network.unwrap_or(0) >= NETWORK_MAX {
+            return false;
+        }
+        *self.askers.entry(asker.clone()).or_insert(0) += 1;
+        if let Some(network) = network {
+            *self.networks.entry(network).or_insert(0) += 1;
+        }
+        true
+    }
+
+    fn give_back(&mut self, asker: Asker) {
+        if let Some(network) = network(&asker) {
+            count_out(&mut self.networks, network);
+        }
+        count_out(&mut self.askers, asker);
+    }
+}
+
+/// The network of a stranger. A known pair takes nothing of its share.
+fn network(asker: &Asker) -> Option<IpAddr> {
+    match asker {
+        Asker::Stranger(client) => Some(site(*client)),
+        Asker::Known(..) => None,
+    }
+}
+
+fn count_out<K: Eq + Hash>(shares: &mut HashMap<K, u32>, key: K) {
+    if let Entry::Occupied(mut share) = shares.entry(key) {
+        *share.get_mut() -= 1;
+        if *share.get() == 0 {
+            share.remove();
+        }
+    }
+}
 
 /// The threads and what is under way.
 pub(super) struct Hashing {
     known: Threads,
     strangers: Threads,
-    shares: Shares,
+    shares: Arc<Mutex<Shares>>,
 }
 
 /// A password under way; counted out when dropped.
 struct Place {
-    shares: Shares,
+    shares: Arc<Mutex<Shares>>,
     asker: Asker,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut share) = locked(&self.shares).entry(self.asker.clone()) {
-            *share.get_mut() -= 1;
-            if *share.get() == 0 {
-                share.remove();
-            }
-        }
+        locked(&self.shares).give_back(self.asker.clone());
     }
 }
 
@@ -70,7 +117,7 @@ impl Hashing {
         Ok(Hashing {
             known: Threads::start("auth", count, KNOWN_WAITING_MAX)?,
             strangers: Threads::start("auth-new", count, STRANGERS_WAITING_MAX)?,
-            shares: Shares::default(),
+            shares: Arc::default(),
         })
     }
 
@@ -92,21 +139,15 @@ impl Hashing {
     }
 
     fn place(&self, asker: Asker) -> Option<Place> {
-        let mut shares = locked(&self.shares);
-        let share = shares.entry(asker.clone()).or_insert(0);
-        if *share >= SHARE_MAX {
-            return None;
-        }
-        *share += 1;
-        drop(shares);
-        Some(Place {
+        let has_room = locked(&self.shares).take(&asker);
+        has_room.then(|| Place {
             shares: Arc::clone(&self.shares),
             asker,
         })
     }
 }
 
-fn locked(shares: &Shares) -> MutexGuard<'_, HashMap<Asker, u32>> {
+fn locked(shares: &Mutex<Shares>) -> MutexGuard<'_, Shares> {
     shares.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -115,8 +156,8 @@ mod tests {
     use super::*;
     use crossbeam::channel::bounded;
 
-    fn stranger(last: u8) -> Asker {
-        Asker::Stranger([192, 0, 2, last].into())
+    fn stranger(network: u8, last: u8) -> Asker {
+        Asker::Stranger([192, 0, network, last].into())
     }
 
     fn known(account: &str) -> Asker {
@@ -134,11 +175,14 @@ mod tests {
                 let _ = gate.recv();
             })
         };
-        let taken = (0..100).filter(|_| guess(stranger(1))).count();
+        let taken = (0..100).filter(|_| guess(stranger(2, 1))).count();
         assert_eq!(taken, SHARE_MAX as usize);
-        assert!(guess(stranger(2)), "another address has a share of its own");
+        assert!(
+            guess(stranger(2, 2)),
+            "another address has a share of its own"
+        );
         // As many as take all threads for strangers, and fill their queue.
-        let others = (3..=99).flat_map(|last| (0..SHARE_MAX).map(move |_| stranger(last)));
+        let others = (3..=99).flat_map(|network| (0..SHARE_MAX).map(move |_| stranger(network, 1)));
         let taken = others.filter(|asker| guess(asker.clone())).count();
         assert!(taken <= STRANGERS_WAITING_MAX + THREADS_MAX);
         let (tell, told) = bounded(1);
@@ -156,8 +200,43 @@ mod tests {
             strangers,
         } = hashing;
         drop((known, strangers));
-        while !locked(&shares).is_empty() {
+        let all_ended = || {
+            let shares = locked(&shares);
+            shares.askers.is_empty() && shares.networks.is_empty()
+        };
+        while !all_ended() {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    // INV-LIMIT
+    fn the_addresses_of_a_network_share_what_leaves_room_for_others() {
+        let ip = |text: &str| Asker::Stranger(text.parse().expect("an address"));
+        let v4 = |last| ip(&format!("198.51.100.{last}"));
+        let v6 = |last| ip(&format!("2001:db8:7:{last:x}::"));
+        let networks: [(&dyn Fn(u32) -> Asker, Asker); 2] =
+            [(&v4, ip("198.51.101.1")), (&v6, ip("2001:db8:8::"))];
+        let mut shares = Shares::default();
+        for (address, other) in networks {
+            let flood: Vec<_> = (0..200)
+                .map(|number| address(number % 7))
+                .filter(|asker| shares.take(asker))
+                .collect();
+            assert_eq!(flood.len(), NETWORK_MAX as usize);
+            assert!(!shares.take(&address(99)), "its network has its share");
+            assert!(shares.take(&other), "another network");
+            let known = Asker::Known([198, 51, 100, 1].into(), "amy".into());
+            assert!(shares.take(&known), "it has worked");
+            shares.give_back(known);
+            for asker in flood {
+                shares.give_back(asker);
+            }
+            assert!(shares.take(&address(99)));
+            for asker in [address(99), other] {
+                shares.give_back(asker);
+            }
+        }
+        assert!(shares.askers.is_empty() && shares.networks.is_empty());
     }
 }

@@ -84,6 +84,14 @@ pub(super) fn network(client: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that it is of: an IPv4 /24, or a /48 of IPv6, the usual site (RFC 6177).
+pub(super) fn site(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 80 << 80).into()),
+        IpAddr::V4(address) => IpAddr::V4((address.to_bits() >> 8 << 8).into()),
+    }
+}
+
 impl Throttle {
     /// Entries of what is to outlive a restart at most.
     pub const KEPT_MAX: usize = CLIENTS_MAX + ACCOUNTS_MAX + PAIRS_MAX + KNOWN_MAX;
