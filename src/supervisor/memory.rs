@@ -101,12 +101,11 @@ fn found(store: &Store, loaded: Loaded) -> Option<Box<Snapshot>> {
             "state: {file} is not there yet: nothing is remembered"
         ),
         Loaded::Snapshot(snapshot) => {
-            let age = moment().unix.saturating_sub(snapshot.made) / 1_000_000;
             let entries = snapshot.entries();
-            say!(
-                Info,
-                "state: {entries} entries read from {file}, written {age} s ago"
-            );
+            match written(snapshot.made, moment().unix) {
+                Ok(when) => say!(Info, "state: {entries} entries read from {file}, {when}"),
+                Err(when) => say!(Warn, "state: {entries} entries read from {file}, {when}"),
+            }
             return Some(snapshot);
         }
         Loaded::SetAside(why, Ok(aside)) => say!(
@@ -124,6 +123,19 @@ fn found(store: &Store, loaded: Loaded) -> Option<Box<Snapshot>> {
         ),
     }
     None
+}
+
+/// When it was written, in words. `Err`: at a time that is still to come.
+fn written(made: u64, now: u64) -> Result<String, String> {
+    match made.saturating_sub(now) / 1_000_000 {
+        0 => {
+            let age = now.saturating_sub(made) / 1_000_000;
+            Ok(format!("written {age} s ago"))
+        }
+        ahead => Err(format!(
+            "written by a clock that was {ahead} s ahead of this one: is the time right?"
+        )),
+    }
 }
 
 /// Gives the tables what was kept, or at least the secret that it will be kept under.
@@ -159,6 +171,16 @@ fn moment() -> Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_is_told() {
+        let now = 50_000_000;
+        for (made, age) in [(0, 50), (49_000_001, 0), (now, 0), (now + 999_999, 0)] {
+            assert_eq!(written(made, now), Ok(format!("written {age} s ago")));
+        }
+        let why = written(now + 3_600_000_000, now).expect_err("an hour ahead");
+        assert!(why.contains("a clock that was 3600 s ahead"), "{why}");
+    }
 
     #[test]
     fn what_was_kept_stays_while_the_clock_is_not_set() {
