@@ -24,6 +24,7 @@ mod levels;
 mod names;
 pub mod remote;
 mod service;
+mod slowed;
 mod throttle;
 mod verifier;
 
@@ -31,5 +32,6 @@ pub use accounts::{Accounts, Entry};
 pub use attempt::{Account, Attempt, Credential, Mechanism, Outcome, Secret};
 pub use exchange::{Exchange, Turn};
 pub use identity::{SenderRule, owns, owns_from};
-pub use service::{Reply, Service, Slowed, SourceId, Task, faults};
+pub use service::{Reply, Service, SourceId, Task, faults};
+pub use slowed::Slowed;
 pub use verifier::Verifier;

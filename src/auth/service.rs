@@ -11,6 +11,7 @@ use super::{
     cache::{Cache, JudgesBy},
     hashing::{Asker, Hashing},
     remote::{Owned, Remote},
+    slowed::{Places, Slowed},
     throttle::{Limits, Throttle, network},
 };
 use crate::{
@@ -64,7 +65,7 @@ struct Lasting {
     spawn: OnceLock<Box<dyn Fn(Task) + Send + Sync>>,
     generations: AtomicU64,
     asked: AtomicU32,
-    slowed: AtomicU32,
+    slowed: Places,
 }
 
 /// All sources of a configuration. Shared by all workers.
@@ -74,15 +75,6 @@ pub struct Service {
     generation: u64,
     limits: Limits,
     slowed_max: u32,
-}
-
-/// A session among those that are being slowed; counted out when dropped.
-pub struct Slowed(Arc<Lasting>);
-
-impl Drop for Slowed {
-    fn drop(&mut self) {
-        self.0.slowed.fetch_sub(1, Relaxed);
-    }
 }
 
 /// A question among those that are being asked.
@@ -109,7 +101,7 @@ impl Service {
                 spawn: OnceLock::new(),
                 generations: AtomicU64::new(0),
                 asked: AtomicU32::new(0),
-                slowed: AtomicU32::new(0),
+                slowed: Places::default(),
             }),
         };
         let (mut sources, mut problems) = (Vec::new(), Vec::new());
@@ -274,12 +266,11 @@ impl Service {
         self.lasting.throttle.granted(client, &user, now);
     }
 
-    /// A place among the sessions that wait to hear of their failure. `None`: too many wait.
+    /// A place among the sessions that wait to hear of their failure. `None`: too many wait, or too many of this client's
+    /// address or network.
     #[must_use]
-    pub fn slow(&self) -> Option<Slowed> {
-        let before = self.lasting.slowed.fetch_add(1, Relaxed);
-        let place = Slowed(Arc::clone(&self.lasting));
-        (before < self.slowed_max).then_some(place)
+    pub fn slow(&self, client: IpAddr) -> Option<Slowed> {
+        self.lasting.slowed.take(client, self.slowed_max)
     }
 
     /// The account of a name that a trusted proxy has told (XCLIENT's LOGIN). Where no source can be asked without a

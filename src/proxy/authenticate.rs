@@ -181,11 +181,15 @@ impl Session {
         self.count(Result::Rejected);
         let delay = self.service().failed(self.peer.address, user, asked);
         self.note_denied(user);
-        let Some(_slowed) = self.service().slow() else {
+        let Some(_slowed) = self.service().slow(self.peer.address) else {
             return Answer::Close(replies::AUTH_SLOWED.reply());
         };
-        self.io.input.settle();
-        sleep_until(asked.after(delay)).await;
+        // A client that has closed gives its place back, but not before a first failure would be told: it may have closed only its
+        // own side, and would see how long the answer took.
+        if !self.io.stays_until(asked.after(delay)).await {
+            let first = self.current.site.config.timeouts.auth_delay.0;
+            sleep_until(asked.after(first.min(delay))).await;
+        }
         self.now = now();
         Answer::Refuse(replies::AUTH_FAILED.reply())
     }

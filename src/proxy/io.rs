@@ -5,7 +5,7 @@
 use super::context::Context;
 use crate::{
     metrics::{Counter, Scope, Stage},
-    net::{Chunk, Stream, now, sleep},
+    net::{Chunk, Stream, now, sleep, sleep_until},
     smtp::Tick,
 };
 use std::{
@@ -15,6 +15,9 @@ use std::{
     task::Poll,
     time::Duration,
 };
+
+/// Octets that a client may send ahead during a wait before they stay with the kernel.
+const AHEAD_MAX: usize = 4096;
 
 /// A client's connection.
 pub(super) struct Io {
@@ -84,6 +87,31 @@ impl Io {
         true
     }
 
+    /// Waits until then, and keeps what the client says meanwhile, up to a limit. Whether the client has stayed: one that has closed is
+    /// not waited for any longer.
+    pub async fn stays_until(&mut self, due: Tick) -> bool {
+        self.input.settle();
+        let mut pause = pin!(sleep_until(due));
+        loop {
+            let listens = self.input.bytes().len() < AHEAD_MAX;
+            let heard = poll_fn(|cx| {
+                // First, so that a client that never stops talking doesn't lengthen it.
+                if pause.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                match listens {
+                    true => self.stream.poll_recv(cx).map(Some),
+                    false => Poll::Pending,
+                }
+            });
+            match heard.await {
+                None => return true,
+                Some(Ok(Some(chunk))) => self.input.append(&chunk),
+                Some(_) => return false,
+            }
+        }
+    }
+
     /// Reads on. Meanwhile the buffer of the replies is the worker's. Where the session is idle, a drain ends the wait;
     /// where places or memory become scarce, it ends sooner in any case.
     pub async fn read(
@@ -130,6 +158,11 @@ impl Input {
         if self.bytes().is_empty() {
             *self = Input::None;
         }
+    }
+
+    /// Adds a copy of what came next.
+    fn append(&mut self, next: &[u8]) {
+        *self = Input::Own([self.bytes(), next].concat(), 0);
     }
 
     /// Gives a loan back before a wait for another than the client.

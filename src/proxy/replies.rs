@@ -97,7 +97,7 @@ pub const AUTH_SLOWED: Known = Known {
     code: 421,
     status: Status(4, 7, 0),
     text: "Too many failed logins, try again later",
-    cause: "`limits.auth_slowed` sessions wait to hear that their login failed: passwords are being guessed from many addresses.",
+    cause: "`limits.auth_slowed` sessions wait to hear that their login failed, or an eighth as many of one address or a quarter of one network: passwords are being guessed.",
     advice: "The client tries again. The operator looks for lines with `verdict=denied` in the log, and shuts those addresses out.",
 };
 

@@ -392,7 +392,7 @@ on_all_engines! {
     }
 
     fn too_many_who_guess_at_once_are_sent_away(engine) {
-        let more = "[limits]\nauth_slowed = 2\n[timeouts]\nauth_delay = \"60s\"";
+        let more = "[limits]\nauth_slowed = 16\n[timeouts]\nauth_delay = \"60s\"";
         let Some(site) = site(engine, "", more) else {
             return;
         };
@@ -401,6 +401,7 @@ on_all_engines! {
             client.raw(format!("{}\r\n", plain("nobody", "x")).as_bytes());
         }
         let waits = |client: &mut Client| !client.hears(Duration::from_millis(1));
+        // An address has an eighth of the places, a network a quarter.
         wait_until("six have been sent away", || {
             clients.retain_mut(|client| {
                 let waits = waits(client);
@@ -413,6 +414,33 @@ on_all_engines! {
         let mut client = Client::hello(site.gate.smtp);
         client.expect(&plain("amy", "amys secret"), "235");
         assert!(clients.iter_mut().all(waits));
+        let mut elsewhere = Client::hello_from([127, 0, 1, 1].into(), site.gate.smtp);
+        elsewhere.raw(format!("{}\r\n", plain("nobody", "x")).as_bytes());
+        site.gate.log_line(&["client=127.0.1.1", "verdict=denied"]);
+        assert!(waits(&mut elsewhere));
+    }
+
+    fn a_guesser_that_closes_gives_its_place_back(engine) {
+        // One place for an address.
+        let more = "[limits]\nauth_slowed = 8\n[timeouts]\nauth_delay = \"10ms\"";
+        let Some(site) = site(engine, "", more) else {
+            return;
+        };
+        let login = |user: &str, password: &str| {
+            Client::hello(site.gate.smtp).command(&plain(user, password))[..3].to_string()
+        };
+        assert_eq!(login("amy", "amys secret"), "235");
+        // Each failure is told later than the one before it, the last after half a minute; amy's own after a moment.
+        for i in 0..16 {
+            let mut client = Client::hello(site.gate.smtp);
+            client.raw(format!("{}\r\nNOOP\r\n", plain(&format!("guess{i}"), "x")).as_bytes());
+            site.gate.log_line(&[&format!("user=guess{i}"), "verdict=denied"]);
+        }
+        let told = (0..5).any(|_| {
+            std::thread::sleep(Duration::from_millis(500));
+            login("amy", "wrong") == "535"
+        });
+        assert!(told, "there is a place for one who waits");
     }
 
     fn a_reload_takes_the_file_over_and_refuses_a_bad_one(engine) {

@@ -93,7 +93,7 @@ pub struct Limits {
     /// for addresses that logged in to it in the last 30 days; each of those has this limit for itself. 0: no limit.
     pub auth_failures_account: u32,
     /// Most sessions that wait for the delayed reply to a failed login (`timeouts.auth_delay`); further failures get
-    /// 421.
+    /// 421. An eighth of them may come from one address (IPv6: /64), a quarter from one network (IPv4 /24, IPv6 /48).
     pub auth_slowed: u32,
     /// Most sessions whose replies are slow (`then = "tarpit"`), all workers together. Further ones are answered as usual. 0:
     /// none is slowed.
