@@ -422,7 +422,7 @@ on_all_engines! {
 
     fn a_guesser_that_closes_gives_its_place_back(engine) {
         // One place for an address, and no lock that would end the growth of the delay.
-        let more = "[limits]\nauth_slowed = 8\nauth_failures_client = 0\n[timeouts]\nauth_delay = \"50ms\"";
+        let more = "[limits]\nauth_slowed = 8\nauth_failures_client = 0\n[timeouts]\nauth_delay = \"500ms\"";
         let Some(site) = site(engine, "", more) else {
             return;
         };
