@@ -75,7 +75,7 @@ pub enum Record {
 pub enum Unknown {
     /// It did not come in time.
     Timeout,
-    /// Too much was being asked already.
+    /// Too much was being asked already, or there was no memory for the answer.
     Overload,
     /// The servers failed: SERVFAIL, REFUSED, no server to be reached.
     Broken,

@@ -2,8 +2,8 @@
 //!
 //! It lives on the control thread, on that thread's tokio. It listens on the loopback by default, answers only under names
 //! of its own, refuses what a page of another site had a browser send ([`rules`]), asks for a token where one is set, lets no
-//! other user of this machine change anything where none is, and holds few connections, small requests and short waits. A second socket may show what is measured to others
-//! ([`Door::Public`]): what changes state doesn't exist there.
+//! other user of this machine change anything where none is, and holds few connections, small requests and short waits. A
+//! second socket may show what is measured to others ([`Door::Public`]): what changes state doesn't exist there.
 //!
 //! It must not know what a worker or a backend is. It asks a [`AdminSource`], which the supervisor provides; a worker that does
 //! not answer within a second is reported as stalled and the rest is shown.

@@ -106,14 +106,17 @@ async fn guard(
     if let Some(refused) = refusal(&rules, door, &request) {
         return refused;
     }
-    if door == Door::Control && !rules.has_token() && is_guarded(&request) {
-        match users.asker(request.extensions().get().cloned()).await {
-            Asker::Operator => {}
-            Asker::Other => return last_answer(StatusCode::FORBIDDEN, OTHER_USER),
-            Asker::Busy => return last_answer(StatusCode::SERVICE_UNAVAILABLE, BUSY),
+    let answer = async {
+        if door == Door::Control && !rules.has_token() && is_guarded(&request) {
+            match users.asker(request.extensions().get().cloned()).await {
+                Asker::Operator => {}
+                Asker::Other => return last_answer(StatusCode::FORBIDDEN, OTHER_USER),
+                Asker::Busy => return last_answer(StatusCode::SERVICE_UNAVAILABLE, BUSY),
+            }
         }
-    }
-    let Ok(mut response) = timeout(PATIENCE, next.run(request)).await else {
+        next.run(request).await
+    };
+    let Ok(mut response) = timeout(PATIENCE, answer).await else {
         return (StatusCode::GATEWAY_TIMEOUT, "No answer in time\n").into_response();
     };
     let headers = response.headers_mut();

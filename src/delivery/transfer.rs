@@ -223,7 +223,7 @@ pub(super) async fn whole(lease: &mut Lease, message: &Message<'_>) -> Met {
     lease.undotted(message.undotted);
     // Ahead of the envelope's replies only where a refused recipient refuses it all, and where the connection won't turn
     // out to be closed: the end of data would have been sent, and whether the message was taken could not be known.
-    if message.recipients() == 1 && lease.takes_body() && lease.may_go_ahead() {
+    if message.recipients() == 1 && lease.takes_body() && lease.will_last() {
         lease.body(message.pieces, true);
         heard.times.sent = Some(lease.now());
     }

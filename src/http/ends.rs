@@ -36,10 +36,10 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Of a connection that was accepted.
-    pub(super) fn of(stream: &tokio::net::TcpStream) -> io::Result<Ends> {
+    /// Of a connection that was accepted from this client. The kernel does not say any more whose one is that was reset.
+    pub(super) fn of(stream: &tokio::net::TcpStream, client: SocketAddr) -> io::Result<Ends> {
         Ok(Ends {
-            client: plain(stream.peer_addr()?),
+            client: plain(client),
             server: plain(stream.local_addr()?),
             socket: stream.as_fd().try_clone_to_owned()?,
             user: OnceLock::new(),
@@ -139,6 +139,7 @@ fn plain(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::listener::Accepting;
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -240,7 +241,9 @@ mod tests {
             let place = listener.local_addr().expect("bound");
             let client = std::net::TcpStream::connect(place).expect("it listens");
             let (stream, _) = listener.accept().await.expect("connected");
-            let [ends, later] = [(); 2].map(|()| Ends::of(&stream).expect("connected"));
+            let [ends, later] = [(); 2].map(|()| {
+                Ends::of(&stream, client.local_addr().expect("open")).expect("connected")
+            });
             let own = rustix::process::geteuid().as_raw();
             assert!(ends.is_local() && ends.is_open());
             assert_eq!(ends.known_user(), None);
@@ -252,6 +255,26 @@ mod tests {
             assert!(!later.is_open());
             assert_eq!(later.user(), None);
             assert_eq!(ends.known_user(), Some(Some(own)), "asked once");
+        });
+    }
+
+    #[test]
+    fn a_connection_that_was_reset_in_the_queue_is_no_fault_of_the_listener() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let any = "127.0.0.1:0".parse().expect("an address");
+            let listener = crate::http::bind("test", any, "").expect("bound");
+            let place = listener.local_addr().expect("bound");
+            let listener = Accepting::from_std(listener.into()).expect("registered");
+            let client = std::net::TcpStream::connect(place).expect("it listens");
+            let linger = Some(std::time::Duration::ZERO);
+            SockRef::from(&client).set_linger(linger).expect("open");
+            drop(client);
+            let accepted = listener.accept().await;
+            assert!(accepted.is_ok_and(|(_, peer, _)| peer.is_loopback()));
         });
     }
 }

@@ -77,14 +77,15 @@ impl Accepting {
         }
     }
 
-    /// The next connection, its client's address, and its ends where it comes over the network. All clients of a Unix socket have the loopback's: those that its mode
-    /// lets in share their places.
+    /// The next connection, its client's address, and its ends where it comes over the network and is still there. All clients of
+    /// a Unix socket have the loopback's address: those that its mode lets in share their places.
     pub(super) async fn accept(&self) -> io::Result<(Box<dyn Wire>, IpAddr, Option<Arc<Ends>>)> {
         match self {
             Accepting::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                let ends = Arc::new(Ends::of(&stream)?);
-                Ok((Box::new(stream), peer.ip(), Some(ends)))
+                // One that was reset meanwhile is no fault of the listener, which would pause.
+                let ends = Ends::of(&stream, peer).ok().map(Arc::new);
+                Ok((Box::new(stream), peer.ip(), ends))
             }
             Accepting::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;

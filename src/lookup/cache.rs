@@ -103,12 +103,10 @@ impl Cache {
         now: Instant,
     ) -> Answer {
         let answer = bounded(answer);
-        let bounded = |ttl: Duration, [least, most]: [Duration; 2]| ttl.clamp(least, most);
+        let within = |ttl: Duration, [least, most]: [Duration; 2]| ttl.clamp(least, most);
         let (ttl, stale) = match &answer {
-            Answer::Found(_) => (bounded(ttl.unwrap_or_default(), FOUND), STALE),
-            Answer::NoRecords | Answer::NoName => {
-                (bounded(ttl.unwrap_or(NONE_UNTOLD), NONE), STALE)
-            }
+            Answer::Found(_) => (within(ttl.unwrap_or_default(), FOUND), STALE),
+            Answer::NoRecords | Answer::NoName => (within(ttl.unwrap_or(NONE_UNTOLD), NONE), STALE),
             Answer::Unknown(_) => (FAILED, Duration::ZERO),
         };
         let known = !matches!(answer, Answer::Unknown(_));

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     time::{timeout, timeout_at},
 };
 
@@ -59,6 +59,8 @@ pub struct Dns {
     spawn: Arc<OnceLock<Spawn>>,
     /// Answers that were bogus, counted on over reloads.
     bogus: Arc<AtomicU64>,
+    /// Places of those that ask whether a failure was one of validation.
+    repeats: Semaphore,
 }
 
 /// What came of a question.
@@ -123,6 +125,7 @@ impl Dns {
             flights: Mutex::default(),
             spawn: before.map_or_else(Arc::default, |before| Arc::clone(&before.spawn)),
             bogus: before.map_or_else(Arc::default, |before| Arc::clone(&before.bogus)),
+            repeats: Semaphore::new(validation::REPEATS_MAX),
         })
     }
 
@@ -351,12 +354,14 @@ impl Dns {
     }
 
     /// Whether a failure was one of validation. It changes no verdict, and is asked so that operators see which it was.
+    // INV-LIMIT
     async fn is_bogus(&self, question: &Question, due: tokio::time::Instant) -> bool {
         let settings = self.settings();
         if settings.dnssec == Dnssec::Off {
             return false;
         }
-        let Some(name) = library_name(&question.name) else {
+        let (Some(name), Ok(_place)) = (library_name(&question.name), self.repeats.try_acquire())
+        else {
             return false;
         };
         let record_type = library_type(question.record_type);

@@ -1,5 +1,6 @@
 //! How large an answer is, and how large one may be that is used.
 
+use super::records::by_rank;
 use crate::dns::{Answer, Record, Unknown};
 
 /// Octets of an answer that is kept. The TXT records of the largest domains have some 8 KiB together, a key of DKIM for RSA with
@@ -25,8 +26,8 @@ fn octets_of_record(record: &Record) -> usize {
         }
 }
 
-/// The answer as it is kept. One above the limit loses records, the last ones in an order that is not the server's. But texts mean something together
-/// (there must be one record of SPF among them, and not two): of those all are used or none.
+/// The answer as it is kept. One above the limit loses the records that are used last. But texts mean something together (there must
+/// be one record of SPF among them, and not two): where they are above it, none is used.
 pub fn bounded(answer: Answer) -> Answer {
     if octets_of(&answer) <= OCTETS_MAX {
         return answer;
@@ -38,8 +39,7 @@ pub fn bounded(answer: Answer) -> Answer {
         return Answer::Unknown(Unknown::TooLarge);
     }
     let mut records = records.to_vec();
-    // Of the types that can be so large, exchangers come by preference, and hosts that serve by priority.
-    records.sort_unstable();
+    records.sort_unstable_by(by_rank);
     let mut octets = 0;
     let fits = records.iter().take_while(|record| {
         octets += octets_of_record(record);

@@ -22,6 +22,8 @@ use tokio::{
 pub(super) const REPEAT: Duration = Duration::from_secs(1);
 /// Servers that are asked to, the first of the list: each takes a socket while it is asked.
 const REPEATED_MAX: usize = 4;
+/// Failures that are asked about so at the same time: one above that is a plain one.
+pub(super) const REPEATS_MAX: usize = 64;
 /// The largest datagram: what passes every network in one piece (RFC 9715).
 const PAYLOAD: u16 = 1232;
 

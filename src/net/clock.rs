@@ -8,8 +8,9 @@
 //! Only a time before 2020 is known to be wrong. Many machines without a clock begin with the time at which their system was
 //! built or last ran, which no program can tell from the truth; systemd's `time-sync.target` waits for the right one.
 //!
-//! Rooms that don't know this one take the system's time as it is: `log`, `tls` and `metrics` below it, and `acme` and `auth`,
-//! which hold it against the times that others have written in certificates and tokens. So does what only names a file by it.
+//! Rooms that don't know this one take the system's time as it is: `log`, `tls` and `metrics` below it, `admin` in the times of
+//! its intervals, and `acme` and `auth`, which hold it against the times that others have written in certificates and tokens. So
+//! does what only names a file by it.
 
 use crate::smtp::tick::Tick;
 use std::{

@@ -182,7 +182,10 @@ impl Session {
             Ok((_, fate @ Fate::Quarantine(_))) if transaction.fate != fate => {
                 Some(Answer::Refuse(QUARANTINE_LATE.reply()))
             }
-            Ok(_) => None,
+            Ok(_) => {
+                self.drop_answers();
+                None
+            }
             Err(answer) => Some(answer),
         };
         if let Some(answer) = answer {

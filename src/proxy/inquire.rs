@@ -125,7 +125,8 @@ impl Session {
         }
     }
 
-    /// All has been judged: what was found is kept for the log, and no answer while a backend is waited for.
+    /// All has been judged: what was found is kept for the log, and no answer while a backend is waited for. A candidate keeps
+    /// its answers until it has judged.
     pub fn drop_answers(&mut self) {
         if let Some(asking) = &mut self.peer.asking {
             asking.docket = None;

@@ -163,7 +163,7 @@ impl Session {
                 let client = self.client_key();
                 let due = self.now.after(self.current.site.config.timeouts.backend.0);
                 pools
-                    .verify(route.pool, (sender, client), recipient, self.now, due)
+                    .verify(route.pool, (sender, client), recipient, due)
                     .await
             }
         };

@@ -147,7 +147,7 @@ impl Verifier {
     }
 
     /// Verifies a message of this client: here, where that takes no longer than the way to another thread. Where there is no room for
-    /// it, or no time, what is cheap of it is verified, and it is said why the rest was not.
+    /// it, what is cheap of it is verified; where its results come too late, nothing is. It is said why the rest was not.
     pub(super) async fn verify(
         &self,
         client: IpAddr,

@@ -116,7 +116,8 @@ impl Collector {
             let id = name.to_str().and_then(|name| name.strip_prefix("closing-"));
             let is_ours = id.is_some_and(|id| !id.contains('.'));
             // A link or a FIFO that others have put there must not take the place of one of ours.
-            if is_ours && entry.file_type()?.is_file() && paths.len() < CLOSING_MAX {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if is_ours && is_file && paths.len() < CLOSING_MAX {
                 paths.push(entry.path());
             }
         }

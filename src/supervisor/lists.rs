@@ -1,5 +1,6 @@
 //! Probes the lists in the DNS that the policy uses: before the start, before a reload that brings new ones, every hour, when what
-//! one says raises a suspicion, and when one that was switched off may come back. All of it runs on the control thread.
+//! one says raises a suspicion, and when one that was switched off may come back. The control thread drives them; what they ask runs on the
+//! DNS thread.
 //!
 //! Nothing that a list says counts before a probe has found it in order. A start waits for that, for as long as a session would
 //! wait for an answer: longer, and a DNS that is down would keep the mail out that needs none.

@@ -6,7 +6,10 @@ use super::{
     in_step::{is_farewell, is_of_addresses, may_be_refusal},
     lease::Lease,
 };
-use crate::smtp::{backend_session::Event, reply_parse::ReplyHead};
+use crate::smtp::{
+    backend_session::{BackendError, Event},
+    reply_parse::ReplyHead,
+};
 
 /// What is to be made of a final reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,16 @@ impl Lease {
         let broken = self.broke(trouble);
         self.take_note(&broken);
         Err(broken)
+    }
+
+    /// Whether what was heard over this connection shows that its replies don't fit our commands.
+    pub(super) fn is_out_of_step(&self) -> bool {
+        // No server refuses RSET: that was the answer to RCPT.
+        let refused_reset = matches!(self.conn().failure(), Some(BackendError::Reset(_)));
+        if refused_reset {
+            self.pools.said_too_much(&self.local, self.place);
+        }
+        refused_reset || self.conn().said_too_much()
     }
 
     /// The message may have been taken or not.

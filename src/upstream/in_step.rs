@@ -65,7 +65,6 @@ impl InStep {
 
     /// It has said more than it was asked. True the first time.
     pub fn lose(&self) -> bool {
-        self.until.store(0, Relaxed);
         !self.lost.swap(true, SeqCst)
     }
 

@@ -241,14 +241,11 @@ impl Lease {
         closing.then(|| conn.session.reply().into())
     }
 
-    /// Whether the body may go ahead of the replies to the envelope. The connection can be relied on to carry this message:
-    /// it is fresh, or the backend has taken as many messages on one connection before ([`super::endurance`]). And the
-    /// backend answers each command once ([`super::in_step`]).
+    /// Whether the connection can be relied on to carry this message: it is fresh, or the backend has taken as many
+    /// messages on one connection before ([`super::endurance`]).
     #[must_use]
-    pub fn may_go_ahead(&self) -> bool {
-        let backend = self.backend();
-        !backend.in_step.is_lost()
-            && (!self.reused || backend.endurance.keeps(self.conn().taken + 1))
+    pub fn will_last(&self) -> bool {
+        !self.reused || self.backend().endurance.keeps(self.conn().taken + 1)
     }
 
     /// Sends what was written. [`Lease::next`] does so by itself; this is for a body that goes on.

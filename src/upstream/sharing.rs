@@ -22,29 +22,30 @@ const SMALL: u32 = 16;
 /// So many times as large a small pool passes for: a third of it is all that there is, a sixth is half.
 const SMALL_PASSES_FOR: u32 = 4;
 
-/// A pool's connections, open or still to be opened, and those that messages and questions have, over all workers. Of
-/// backends that are left out none counts, unless all are.
-fn connections(pool: &Pool) -> (u32, u32) {
-    let count = |all: bool| {
-        let usable = pool.backends.iter();
-        let usable = usable.filter(|b| all || !b.health.is_ejected());
-        usable.fold((0, 0), |(limit, leased): (u32, u32), b| {
-            let limit = limit.saturating_add(b.budget.limit());
-            (limit, leased.saturating_add(b.leases()))
-        })
-    };
-    match count(false) {
-        (0, _) => count(true),
-        usable => usable,
+/// A pool's connections, open or still to be opened, those that messages and questions have, over all workers, and how many
+/// there may be by the configuration. Of backends that are left out only the last counts, unless all are.
+fn connections(pool: &Pool) -> (u32, u32, u32) {
+    let (mut usable, mut all, mut configured) = ((0_u32, 0_u32), (0_u32, 0_u32), 0_u32);
+    for backend in &pool.backends {
+        let (limit, leased) = (backend.budget.limit(), backend.leases());
+        let add = |sum: &mut (u32, u32)| {
+            *sum = (sum.0.saturating_add(limit), sum.1.saturating_add(leased));
+        };
+        add(&mut all);
+        if !backend.health.is_ejected() {
+            add(&mut usable);
+        }
+        configured = configured.saturating_add(backend.budget.configured());
     }
+    let (limit, leased) = if usable.0 == 0 { all } else { usable };
+    (limit, leased, configured)
 }
 
 /// A claim of this client, where it has not had its share.
 fn enter(pool: &Pool, client: u128, purpose: Purpose) -> Option<Share> {
-    let (mut connections, leased) = connections(pool);
+    let (mut connections, leased, configured) = connections(pool);
     // Not by what is left of it in an outage: then one client must not have it all.
-    let limits = pool.backends.iter().map(|b| b.budget.configured());
-    if limits.fold(0, u32::saturating_add) <= SMALL {
+    if configured <= SMALL {
         connections *= SMALL_PASSES_FOR;
     }
     pool.shares.enter(client, purpose, connections, leased)

@@ -86,19 +86,15 @@ impl Pools {
     }
 
     /// Whether the pool's backends take a recipient from this sender: from the cache, from another session's question,
-    /// or by asking one, until `deadline`. `moment` is about now; `client` is the key of one that has a share of the
-    /// connections.
+    /// or by asking one, until `deadline`. `client` is the key of one that has a share of the connections. What is remembered for
+    /// all senders is [`Pools::verified`]'s to say, and is not looked up again.
     pub async fn verify(
         self: &Rc<Self>,
         pool: PoolId,
         (sender, client): (&[u8], Option<u128>),
         recipient: Path<'_>,
-        moment: Tick,
         deadline: Tick,
     ) -> Verification {
-        if let Some(known) = self.verified(pool, recipient, moment) {
-            return known;
-        }
         let Some(local) = self.local(pool) else {
             return Verification::Unknown(replies::UNVERIFIED.reply());
         };
@@ -277,29 +273,30 @@ impl Pools {
                 return Ok(Some(Answer::Final(unknown().1)));
             }
         }
-        let mut answer = None;
+        let mut told = None;
         loop {
-            let event = match (lease.next().await, &answer) {
-                (Ok(event), _) => event,
+            match (lease.next().await, &told) {
+                (Ok(Event::Sender(head)), _) => told = Some((Some(head), lease.reply().into())),
+                (Ok(Event::Verified(_)), _) => told = Some((None, lease.reply().into())),
+                (Ok(Event::Reset), _) => break,
+                (Ok(_), _) => {}
                 // It has answered before it went: that holds.
                 (Err(_), Some(_)) => break,
                 (Err(broken), None) => return Err(broken),
-            };
-            match event {
-                Event::Sender(head) => {
-                    let said = lease.reply().into();
-                    answer = Some(self.sender_refused(&lease, question, head, said));
-                }
-                Event::Verified(_) => {
-                    if !question.own {
-                        takes_question(&lease);
-                    }
-                    answer = Some(self.learn(local, question, lease.reply().into()));
-                }
-                Event::Reset => break,
-                _ => {}
             }
         }
+        let answer = match told {
+            // What it said may be the answer to something else: nothing is learned, and the delivery tells.
+            Some(_) if lease.is_out_of_step() => Some(Answer::Unasked),
+            Some((Some(head), said)) => Some(self.sender_refused(&lease, question, head, said)),
+            Some((None, said)) => {
+                if !question.own {
+                    takes_question(&lease);
+                }
+                Some(self.learn(local, question, said))
+            }
+            None => None,
+        };
         lease.give_back();
         Ok(answer)
     }

@@ -106,7 +106,7 @@ fn questions_are_no_messages_that_a_connection_has_carried() {
             );
             let asking = rig
                 .pools
-                .verify(rig.pool, (b"a@a.example", None), path, now(), until);
+                .verify(rig.pool, (b"a@a.example", None), path, until);
             assert_eq!(asking.await, Verification::Accepted);
             for _ in 0..3 {
                 let outcome = rig.deliver(&envelope).await;

@@ -173,8 +173,8 @@ impl Job {
     }
 }
 
-/// The bits of the modulus, and the exponent (`u32::MAX` for larger ones), in DER of a SubjectPublicKeyInfo (RFC 5280 §4.1) or of an RSAPublicKey (RFC 8017 §A.1.1):
-/// RFC 6376 §3.6.1 names the second, and the first is in use. The library reads both.
+/// The bits of the modulus, and the exponent (`u32::MAX` for larger ones), in DER of a SubjectPublicKeyInfo (RFC 5280 §4.1) or
+/// of an RSAPublicKey (RFC 8017 §A.1.1): RFC 6376 §3.6.1 names the second, and the first is in use. The library reads both.
 fn rsa_numbers(der: &[u8]) -> Option<(u32, u32)> {
     const SEQUENCE: u8 = 0x30;
     const INTEGER: u8 = 0x02;

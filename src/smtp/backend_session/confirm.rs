@@ -21,8 +21,8 @@ use super::{
 
 impl BackendSession {
     /// After a positive final reply: asks whether that was the answer to the end of the body. [`Event::Ready`] says that it
-    /// was, and the connection is clean, [`Event::Bye`] that it was, and the connection is over; until then, and where the connection fails instead, the message is
-    /// uncertain.
+    /// was, and the connection is clean, [`Event::Bye`] that it was, and the connection is over. Until then, and where the
+    /// connection fails instead, the message is uncertain.
     pub fn confirm(&mut self, out: &mut Vec<u8>) {
         if !self.is_clean() {
             self.fail(BackendError::OutOfStep);

@@ -27,6 +27,8 @@ pub enum Mode {
     Silent,
     /// Takes the connection and closes it.
     Closing,
+    /// Answers MAIL twice.
+    Doubles,
     /// Closes the connection when MAIL comes the second time.
     Stale,
     /// Says 421 to MAIL.
@@ -245,10 +247,10 @@ impl Shared {
             }
             self.count_open(&verb);
             if verb == "MAIL" {
-                mails += 1;
-                (sender, taken) = (path(&line), 0);
+                (sender, taken, mails) = (path(&line), 0, mails + 1);
                 match mode {
                     Mode::Stale if mails == 2 => return out.shutdown(Shutdown::Both),
+                    Mode::Doubles => out.write_all(b"250 2.1.0 fine\r\n")?,
                     Mode::Refusing => return out.write_all(b"421 4.3.2 full\r\n"),
                     Mode::NoNull if sender.is_empty() => {
                         out.write_all(b"554 5.7.1 no bounces here\r\n")?;
