@@ -9,6 +9,7 @@ pub mod admin;
 pub mod auth;
 pub mod bind_error;
 pub mod characters;
+pub mod client_key;
 pub mod config;
 pub mod decimal;
 pub mod delivery;

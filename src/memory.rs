@@ -4,6 +4,7 @@
 //! One address has an eighth of it, or the room of one window, and its network half; what small messages need doesn't count
 //! towards that, so most mail looks nothing up.
 
+use crate::client_key::prefix_of;
 use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, RefCell},
@@ -30,16 +31,14 @@ pub struct BodyMemory {
     clients: RefCell<FxHashMap<u128, u64>>,
     /// The same of their networks (IPv4 /24, IPv6 /48): the holder of a /48 has 65,536 keys.
     networks: RefCell<FxHashMap<u128, u64>>,
-    /// The key of a client's network (IPv4 /24, IPv6 /48) by the client's.
-    network_of: fn(u128) -> u128,
     /// Empty, each of [`FIRST`] octets. Not counted: it is a fixed sum.
     spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BodyMemory {
-    /// A budget of `max` octets, for windows of up to `window`. `network_of`: the key of a client's network by the client's.
+    /// A budget of `max` octets, for windows of up to `window`.
     #[must_use]
-    pub fn new(max: u64, window: u64, network_of: fn(u128) -> u128) -> Rc<BodyMemory> {
+    pub fn new(max: u64, window: u64) -> Rc<BodyMemory> {
         let memory = BodyMemory {
             used: Cell::new(0),
             max: Cell::new(0),
@@ -48,7 +47,6 @@ impl BodyMemory {
             network_share: Cell::new(0),
             clients: RefCell::default(),
             networks: RefCell::default(),
-            network_of,
             spare: RefCell::default(),
         };
         memory.set_max(max, window);
@@ -125,7 +123,7 @@ impl BodyMemory {
 
     /// Takes so much of a client's share, and of its network's.
     fn take_share(&self, client: u128, octets: u64) -> bool {
-        let network = (self.network_of)(client);
+        let network = prefix_of(client);
         let mut clients = self.clients.borrow_mut();
         let mut networks = self.networks.borrow_mut();
         let held = clients.get(&client).copied().unwrap_or(0) + octets;
@@ -140,11 +138,7 @@ impl BodyMemory {
 
     fn give_share(&self, client: u128, octets: u64) {
         give(&mut self.clients.borrow_mut(), client, octets);
-        give(
-            &mut self.networks.borrow_mut(),
-            (self.network_of)(client),
-            octets,
-        );
+        give(&mut self.networks.borrow_mut(), prefix_of(client), octets);
     }
 }
 

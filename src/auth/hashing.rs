@@ -6,11 +6,10 @@
 //! Rejected: one queue with places kept for known pairs (they would get in, and still wait for all the guesses before them); a
 //! queue for each address, served in turns (guessers have many addresses, and owners then wait for each of them).
 
-use super::throttle::site;
+use super::throttle::{count_out, site};
 use crate::threads::Threads;
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::Hash,
+    collections::HashMap,
     io,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -75,15 +74,6 @@ fn network(asker: &Asker) -> Option<IpAddr> {
     match asker {
         Asker::Stranger(client) => Some(site(*client)),
         Asker::Known(..) => None,
-    }
-}
-
-fn count_out<K: Eq + Hash>(shares: &mut HashMap<K, u32>, key: K) {
-    if let Entry::Occupied(mut share) = shares.entry(key) {
-        *share.get_mut() -= 1;
-        if *share.get() == 0 {
-            share.remove();
-        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Places among the sessions that wait to hear of their failed login. An address and a network have a share of them each, so that one
 //! network of guessers doesn't have honest users with a mistyped password sent away.
 
-use super::throttle::{network, site};
+use super::throttle::{count_out, network, site};
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -69,12 +69,7 @@ impl Drop for Slowed {
         let mut taken = self.places.locked();
         taken.all -= 1;
         for owner in self.owners {
-            if let Entry::Occupied(mut share) = taken.of.entry(owner) {
-                *share.get_mut() -= 1;
-                if *share.get() == 0 {
-                    share.remove();
-                }
-            }
+            count_out(&mut taken.of, owner);
         }
     }
 }

@@ -24,7 +24,12 @@ use crate::{
     smtp::Tick,
     state::{Moment, Section, Snapshot},
 };
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+    net::IpAddr,
+    time::Duration,
+};
 
 /// Addresses whose failures are counted at once.
 const CLIENTS_MAX: usize = 64 * 1024;
@@ -89,6 +94,16 @@ pub(super) fn site(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 80 << 80).into()),
         IpAddr::V4(address) => IpAddr::V4((address.to_bits() >> 8 << 8).into()),
+    }
+}
+
+/// One fewer under a key. None is no entry.
+pub(super) fn count_out<K: Eq + Hash>(shares: &mut HashMap<K, u32>, key: K) {
+    if let Entry::Occupied(mut share) = shares.entry(key) {
+        *share.get_mut() -= 1;
+        if *share.get() == 0 {
+            share.remove();
+        }
     }
 }
 

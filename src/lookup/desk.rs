@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn memory(max: u64) -> Rc<BodyMemory> {
-        BodyMemory::new(max, 0, |client| client >> 8)
+        BodyMemory::new(max, 0)
     }
 
     /// Asks so many questions, and has the answers come.

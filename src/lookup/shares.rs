@@ -5,6 +5,7 @@
 //! octets that were decoded, and each question [`QUESTION_OCTETS`] beside. What has been taken is forgotten at a fixed rate; as
 //! long as it is above the limit, or would be if what is on its way cost what the latest answers did, nothing more is asked.
 
+use crate::client_key::prefix_of;
 use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
@@ -146,28 +147,20 @@ impl Default for Shares {
 impl Shares {
     /// Whether a client (`policy::client_key`) may ask one more.
     pub fn has_room(&self, client: u128, now: Instant) -> bool {
-        self.clients.has_room(client, now) && self.networks.has_room(network_of(client), now)
+        self.clients.has_room(client, now) && self.networks.has_room(prefix_of(client), now)
     }
 
     /// A question of it is on its way.
     pub fn begin(&mut self, client: u128, now: Instant) {
         self.clients.begin(client, now);
-        self.networks.begin(network_of(client), now);
+        self.networks.begin(prefix_of(client), now);
     }
 
     /// No more: so many octets were decoded for it.
     pub fn end(&mut self, client: u128, decoded: usize, now: Instant) {
         let cost = QUESTION_OCTETS + decoded as u64;
         self.clients.end(client, cost, now);
-        self.networks.end(network_of(client), cost, now);
-    }
-}
-
-/// The network of an address: its /24, or its /48 of IPv6. IPv4 has the form of RFC 4291 §2.5.5.2.
-fn network_of(client: u128) -> u128 {
-    match client >> 32 == 0xffff {
-        true => client & !0 << 8,
-        false => client & !0 << 80,
+        self.networks.end(prefix_of(client), cost, now);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     memory::BodyMemory,
     metrics::{Counter, Gauge, Recorder, Scope},
     net::{hasten_waits, now},
-    policy::{Shared, prefix_of},
+    policy::Shared,
     record::{self, Allowance, HeldBack, Record, Ring, explanation},
     smtp::{Capabilities, Tick, server::Settings},
     upstream::Pools,
@@ -137,7 +137,7 @@ impl Context {
         lines: Lines,
     ) -> Rc<Context> {
         let limits = &current.site.config.limits;
-        let memory = BodyMemory::new(limits.body_memory.0, limits.window.0, prefix_of);
+        let memory = BodyMemory::new(limits.body_memory.0, limits.window.0);
         let kept = Kept {
             all: Ring::new(share(current.site.config.admin.explanations, workers)),
             differences: Ring::new(DIFFERENCES_MAX),

@@ -126,10 +126,9 @@ impl Drop for Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::prefix_of;
 
     fn memory(max: u64, window: u64) -> Rc<BodyMemory> {
-        BodyMemory::new(max, window, prefix_of)
+        BodyMemory::new(max, window)
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::{
 /// The rooms that aren't named here (main, supervisor) stand above all and may import any.
 const ROOMS: &[(&str, &[&str])] = &[
     ("characters", &[]),
+    ("client_key", &[]),
     ("decimal", &[]),
     ("bind_error", &[]),
     ("files", &[]),
@@ -25,8 +26,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("state", &["files"]),
     ("threads", &[]),
     ("dns", &[]),
-    ("memory", &[]),
-    ("lookup", &["net", "dns", "memory", "smtp", "log", "config"]),
+    ("memory", &["client_key"]),
+    (
+        "lookup",
+        &[
+            "client_key",
+            "net",
+            "dns",
+            "memory",
+            "smtp",
+            "log",
+            "config",
+        ],
+    ),
     ("tls", &["metrics", "log", "config"]),
     (
         "auth",
@@ -57,6 +69,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "policy",
         &[
             "characters",
+            "client_key",
             "dns",
             "smtp",
             "state",

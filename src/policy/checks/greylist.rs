@@ -7,6 +7,7 @@
 
 use super::{Check, Whom};
 use crate::{
+    client_key::prefix,
     config::{Then, Time},
     policy::{
         At, Facts, HitKind, Shared, What,
@@ -17,7 +18,7 @@ use crate::{
             greylist::{Outcome, Pass, Terms, Triple},
             shown_domain,
         },
-        rates::{client_key, key},
+        rates::client_key,
         replies,
         rule::{Rule, Say},
         spf::ResultCode,
@@ -161,7 +162,7 @@ fn network(client: IpAddr) -> (u128, String) {
     match client.to_canonical() {
         IpAddr::V4(v4) => {
             let network = Ipv4Addr::from(u32::from(v4) & 0xffff_ff00);
-            (key::prefix(client), format!("{network}/24"))
+            (prefix(client), format!("{network}/24"))
         }
         IpAddr::V6(_) => {
             let network = client_key(client);
@@ -182,7 +183,7 @@ fn triple(client: u64, facts: &Facts<'_>, shared: &Shared) -> Triple {
     Triple {
         client,
         whole: shared.secret.hash_one(whole),
-        network: shared.secret.hash_one(("fresh", key::prefix(facts.client))),
+        network: shared.secret.hash_one(("fresh", prefix(facts.client))),
     }
 }
 

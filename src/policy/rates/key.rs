@@ -1,50 +1,13 @@
-//! What is counted under which key.
-//!
-//! One holder of an IPv6 network has 2^64 addresses at least, so a /64 counts as one address and a /48, the
-//! usual site, as its prefix (RFC 6177); for IPv4 it is the address and its /24.
+//! What is counted under which key: [`crate::client_key`], hashed.
 
-use crate::state::Secret;
+use crate::{
+    client_key::{address, prefix},
+    state::Secret,
+};
 use std::{
     hash::{BuildHasher, Hash, Hasher},
     net::IpAddr,
 };
-
-const V6_ADDRESS: u128 = !0 << 64;
-const V6_PREFIX: u128 = !0 << 80;
-const V4_PREFIX: u128 = !0 << 8;
-
-/// The address as 128 bits, IPv4 in its mapped form (RFC 4291 §2.5.5.2).
-fn bits(ip: IpAddr) -> (u128, bool) {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => (u128::from(v4.to_ipv6_mapped()), true),
-        IpAddr::V6(v6) => (u128::from(v6), false),
-    }
-}
-
-/// The key of an address.
-pub fn address(ip: IpAddr) -> u128 {
-    match bits(ip) {
-        (v4, true) => v4,
-        (v6, false) => v6 & V6_ADDRESS,
-    }
-}
-
-/// The key of its prefix.
-pub fn prefix(ip: IpAddr) -> u128 {
-    match bits(ip) {
-        (v4, true) => v4 & V4_PREFIX,
-        (v6, false) => v6 & V6_PREFIX,
-    }
-}
-
-/// The key of the prefix of an address whose key this is.
-#[must_use]
-pub fn prefix_of(address: u128) -> u128 {
-    match address >> 32 == 0xffff {
-        true => address & V4_PREFIX,
-        false => address & V6_PREFIX,
-    }
-}
 
 /// A key with its hash under a secret of ours: a keyed hash is dear, and one serves all accounts of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +90,7 @@ impl Hasher for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client_key::prefix_of;
 
     #[test]
     fn neighbours_share_a_key() {
