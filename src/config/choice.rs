@@ -227,7 +227,7 @@ choice! {
 choice! {
     /// How a backend is chosen.
     Balance {
-        /// Pick two at random by weight, and take the less loaded of them.
+        /// Pick two different ones at random by weight, and take the less loaded of them.
         LeastLoaded = "least-loaded",
         /// Send the same recipient to the same backend while that backend is up.
         HashRecipient = "hash-recipient",

@@ -10,7 +10,7 @@ use super::{
     error::LeaseError,
     health::Trouble,
     ids::PoolId,
-    lease::Lease,
+    lease::{Held, Lease},
     origin::Origin,
     pooling::{
         backend::Backend,
@@ -21,6 +21,7 @@ use super::{
     pools::{Level, Local, Pools},
     reply::BackendReply,
     select::{Choice, Needs},
+    silence::Trial,
     tried::{TRIES_MAX, Tried},
 };
 use crate::{
@@ -75,6 +76,8 @@ struct Acquisition<'a> {
     share: Option<Share>,
     /// Times that a backend was full though no connection of ours to it worked.
     full: Cell<u32>,
+    /// It is the one message that a silent backend gets.
+    trial: Option<Trial>,
 }
 
 impl Acquisition<'_> {
@@ -110,6 +113,7 @@ impl Pools {
             refusal: OnceCell::new(),
             share: None,
             full: Cell::new(0),
+            trial: None,
         };
         if let Some(client) = request.client {
             let purpose = Purpose::Message;
@@ -234,6 +238,7 @@ impl Pools {
             return Ok(Some(conn));
         }
         let due = self.due(local, acquisition);
+        let _opening = local.pool.backends[place].opening(acquisition.now);
         let introduction = self.introduce(&mut conn, local, place, acquisition, due);
         match Box::pin(introduction).await {
             Ok(()) => Ok(Some(conn)),
@@ -311,11 +316,12 @@ impl Pools {
     }
 
     /// Finds an idle connection, or a permit to open one.
-    fn next_step(self: &Rc<Self>, local: &Rc<Local>, acquisition: &Acquisition<'_>) -> Next {
+    fn next_step(self: &Rc<Self>, local: &Rc<Local>, acquisition: &mut Acquisition<'_>) -> Next {
         let pool = &local.pool;
-        let now = acquisition.now;
+        let (now, needs) = (acquisition.now, acquisition.request.needs);
         loop {
-            let eligible = pool.eligible(acquisition.tried.backends(), acquisition.request.needs);
+            acquisition.trial = None;
+            let eligible = pool.eligible(acquisition.tried.backends(), needs, now);
             let ready =
                 |b: &Arc<Backend>| self.has_idle(b.id) || (b.budget.has_room() && !b.has_waiters());
             match pool.choose(
@@ -326,6 +332,13 @@ impl Pools {
                 ready,
             ) {
                 Choice::This(place) => {
+                    if eligible.is_on_trial(place) {
+                        acquisition.trial = pool.backends[place].silence.try_it();
+                        // Another worker's message was faster.
+                        if acquisition.trial.is_none() {
+                            continue;
+                        }
+                    }
                     if !acquisition.tried.wants_fresh()
                         && let Some(conn) =
                             self.take_idle(local, place, acquisition.request.origin, now)
@@ -391,7 +404,14 @@ impl Pools {
         let (since, due) = (acquisition.now, self.due(local, acquisition));
         let scope = local.scopes[place];
         let level = Level::up(&self.recorder, Gauge::BackendOpening, scope);
+        // To the end of the introduction; then the lease counts.
+        let mut opening = local.pool.backends[place].opening(since);
         let opened = connect(&local.pool, permit, acquisition.request.origin, due).await;
+        if let Err(error) = &opened
+            && error.counter == Counter::ConnectTimeout
+        {
+            opening.give_up(now());
+        }
         drop(level);
         let (mut conn, spoken) = match opened {
             Ok(opened) => opened,
@@ -445,8 +465,12 @@ impl Pools {
             self.recorder.record(Stage::LeaseHit, scope, micros);
         }
         let reused = source != Counter::LeaseFresh;
-        let share = acquisition.share.take();
-        Lease::new(conn, Rc::clone(self), local, place, reused, now, share)
+        let held = Held {
+            client: acquisition.request.client,
+            _share: acquisition.share.take(),
+            _trial: acquisition.trial.take(),
+        };
+        Lease::new(conn, Rc::clone(self), local, place, reused, now, held)
     }
 }
 

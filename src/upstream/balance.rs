@@ -2,32 +2,39 @@
 //!
 //! A candidate is asked for by its place in the pool's list; `None` is one that can't be had now.
 
+use std::cmp::Ordering;
+
 /// A backend that may be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Its share: the configured weight times what a slow start leaves of it.
     pub weight: u64,
-    /// Leases in flight, over all workers.
+    /// Messages in flight, over all workers, and connections that are being opened for one.
     pub load: u32,
+    /// Whether it has an idle connection.
+    pub idle: bool,
     /// What stands for it in a hash: the same in every worker, process and run.
     pub seed: u64,
 }
 
-/// The better of two picked at random by their weights: the one with fewer leases for its weight, and the
-/// first one where they are equal, so that without load the shares are those of the weights.
+/// The better of two different ones that are picked at random by their weights: the one with less load for its weight. Where
+/// they are equally busy, one with an idle connection, and else the first, so that without load the shares are those of the
+/// weights.
 ///
-/// `random` gives 64 evenly spread bits. Rejected: the least loaded of all. Every worker would send to the
-/// same one until the counters catch up.
+/// Two different ones: a backend that hangs keeps its load, and must be compared with another one each time. `random` gives
+/// 64 evenly spread bits. Rejected: the least loaded of all. Every worker would send to the same one until the counters
+/// catch up.
 pub fn least_loaded(
     count: usize,
     at: impl Fn(usize) -> Option<Candidate>,
     mut random: impl FnMut() -> u64,
 ) -> Option<usize> {
     let total: u64 = (0..count).filter_map(&at).map(|c| c.weight).sum();
-    let mut draw = || {
+    let mut draw = |total: u64, but: Option<usize>| {
         // The high half of the product spreads evenly over 0..total, without a division.
         let mut left = ((u128::from(random()) * u128::from(total)) >> 64) as u64;
         (0..count)
+            .filter(|i| Some(*i) != but)
             .filter_map(|i| at(i).map(|c| (i, c)))
             .find(|(_, c)| match left.checked_sub(c.weight) {
                 Some(rest) => {
@@ -37,12 +44,21 @@ pub fn least_loaded(
                 None => true,
             })
     };
-    let first = draw()?;
-    let second = draw()?;
-    // a.load / a.weight <= b.load / b.weight, without the division.
-    let burden = |a: &Candidate, b: &Candidate| u128::from(a.load) * u128::from(b.weight);
-    let better = burden(&first.1, &second.1) <= burden(&second.1, &first.1);
-    Some(if better { first.0 } else { second.0 })
+    let (first, a) = draw(total, None)?;
+    let Some((second, b)) = draw(total.saturating_sub(a.weight), Some(first)) else {
+        return Some(first);
+    };
+    // a.load / a.weight < b.load / b.weight, without the division.
+    let burdens = (
+        u128::from(a.load) * u128::from(b.weight),
+        u128::from(b.load) * u128::from(a.weight),
+    );
+    let is_second = match burdens.0.cmp(&burdens.1) {
+        Ordering::Less => false,
+        Ordering::Equal => a.load > 0 && b.idle && !a.idle,
+        Ordering::Greater => true,
+    };
+    Some(if is_second { second } else { first })
 }
 
 /// The highest score of a weighted rendezvous: each key has its own order of the candidates, one that goes
@@ -97,6 +113,7 @@ mod tests {
         let made = weights.iter().enumerate().map(|(i, &weight)| Candidate {
             weight,
             load: 0,
+            idle: false,
             seed: hash(format!("192.0.2.{i}:25").as_bytes()),
         });
         made.map(Some).collect()
@@ -116,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_follow_the_weights_where_nobody_is_busy() {
+    fn shares_follow_the_weights_where_all_are_idle() {
         let pool = pool(&[1, 2, 5]);
         let mut random = randoms();
         let mut got = [0usize; 3];
@@ -141,7 +158,38 @@ mod tests {
     }
 
     #[test]
-    fn who_can_not_be_had_is_not_picked() {
+    fn one_that_hangs_is_always_compared_with_another() {
+        for weights in [&[1, 1][..], &[1, 9], &[9, 1], &[5, 1, 1], &[1, 1, 1, 1]] {
+            let mut pool = pool(weights);
+            let mut random = randoms();
+            pool[0].as_mut().expect("made above").load = 1;
+            for _ in 0..1000 {
+                let picked = least_loaded(pool.len(), |i| pool[i], &mut random);
+                assert_ne!(picked, Some(0), "{weights:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_that_are_equally_busy_one_with_an_idle_connection_is_picked() {
+        let mut pool = pool(&[1, 1]);
+        let mut random = randoms();
+        pool[1].as_mut().expect("made above").idle = true;
+        let mut shares = |pool: &[Option<Candidate>]| {
+            let picked = (0..1000).map(|_| least_loaded(2, |i| pool[i], &mut random));
+            picked.filter(|place| *place == Some(0)).count()
+        };
+        let share = shares(&pool);
+        assert!(
+            (400..600).contains(&share),
+            "weights hold without load: {share}"
+        );
+        pool.iter_mut().flatten().for_each(|c| c.load = 2);
+        assert_eq!(shares(&pool), 0);
+    }
+
+    #[test]
+    fn one_that_can_not_be_had_is_not_picked() {
         let mut pool = pool(&[1, 1, 1]);
         pool[0] = None;
         let mut random = randoms();

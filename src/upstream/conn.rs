@@ -47,8 +47,8 @@ pub(super) struct Conn {
     closed: bool,
     /// Why the client is of no more use.
     failure: Option<BackendError>,
-    /// The last moment that is known: a deadline counts from it. Set by what was received last, and anew after a wait
-    /// for the client.
+    /// The last moment that is known: a deadline counts from it. Set by what was received last, by a wait that was in vain,
+    /// and anew after a wait for the client.
     pub(super) now: Tick,
     pub(super) born: Tick,
     /// When it was last put into the pool.
@@ -88,13 +88,7 @@ impl Conn {
 
     /// Sends what the client wants to be sent.
     pub(super) async fn flush(&mut self, due: Tick) -> Result<(), Trouble> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        self.stream.set_deadline(due);
-        let (sent, out) = self.stream.send(mem::take(&mut self.out)).await;
-        self.out = out;
-        sent.map_err(|error| trouble_of(&error))
+        flush(&mut self.stream, &mut self.out, due).await
     }
 
     /// The next event that is not `Read`; sends and receives as it must, each until `due`.
@@ -111,20 +105,27 @@ impl Conn {
                     return Ok(event);
                 }
             }
+            let mut waiting = self.permit.backend().silence.wait(self.now);
             // What could not be sent may have been answered all the same: the backend that refuses a body
             // in its middle says so before it closes.
-            let sent = self.flush(due).await;
+            let sent = flush(&mut self.stream, &mut self.out, due).await;
             self.stream.set_deadline(due);
-            match self.stream.recv().await {
-                Ok(Some(chunk)) => {
-                    self.unread = Some(chunk);
-                    self.now = now();
-                }
+            let received = self.stream.recv().await;
+            // Also of a wait in vain: what it came to is noted at the time when it's known.
+            self.now = now();
+            match received {
+                Ok(Some(chunk)) => self.unread = Some(chunk),
                 Ok(None) => {
                     self.closed = sent.is_ok();
                     return Err(sent.err().unwrap_or(Trouble::Lost));
                 }
-                Err(error) => return Err(trouble_of(&error)),
+                Err(error) => {
+                    let trouble = trouble_of(&error);
+                    if trouble == Trouble::Timeout {
+                        waiting.give_up(self.now);
+                    }
+                    return Err(trouble);
+                }
             }
         }
     }
@@ -457,6 +458,16 @@ pub(super) enum Fitness {
     Another,
     /// As it is.
     Ready,
+}
+
+async fn flush(stream: &mut Stream, out: &mut Vec<u8>, due: Tick) -> Result<(), Trouble> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    stream.set_deadline(due);
+    let (sent, rest) = stream.send(mem::take(out)).await;
+    *out = rest;
+    sent.map_err(|error| trouble_of(&error))
 }
 
 fn trouble_of(error: &io::Error) -> Trouble {

@@ -208,9 +208,15 @@ fn is_at_its_limit(conn: &Conn) -> bool {
     true
 }
 
-/// The same trouble, or the client's part in it: a backend that was told of one turns it away as it likes.
+/// The same trouble, or the client's part in it: a backend that was told of one turns it away as it likes. It may also look
+/// the client's address up before it greets, in a DNS zone that doesn't answer. So where it says nothing, it is asked
+/// whether it works without that client.
 pub(super) fn about_origin(conn: &Conn, trouble: Trouble) -> Trouble {
     match trouble {
+        Trouble::Timeout if conn.owner.is_some() => {
+            conn.permit.backend().health.suspect(now());
+            Trouble::Origin
+        }
         Trouble::Lost | Trouble::Unavailable | Trouble::Nonsense if conn.owner.is_some() => {
             Trouble::Origin
         }

@@ -28,8 +28,8 @@ pub enum Trouble {
     Nonsense,
     /// TLS is a must, and can't be had: not offered, refused, or the handshake failed.
     Tls,
-    /// It would not have the client that it was told of, or not be told. That is about the client as like as not, so
-    /// a client can't get a backend ejected by it.
+    /// It would not have the client that it was told of, or not be told, or it fell silent over it. That is about the client
+    /// as like as not, so a client can't get a backend ejected by it.
     Origin,
     /// It fails most of its messages while the others of its pool take theirs.
     Outlier,
@@ -56,7 +56,7 @@ impl fmt::Display for Trouble {
             Trouble::Unavailable => "it said that it is not available",
             Trouble::Nonsense => "what it said is not SMTP",
             Trouble::Tls => "TLS with it can't be had",
-            Trouble::Origin => "it refused the client that it was told of",
+            Trouble::Origin => "it refused the client that it was told of, or did not answer",
             Trouble::Outlier => {
                 "it fails most of its messages while the others of its pool take theirs"
             }

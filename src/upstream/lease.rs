@@ -16,8 +16,10 @@ use super::{
     pooling::{backend::Backend, shares::Share},
     pools::{Local, Pools},
     reply::BackendReply,
+    silence::Trial,
 };
 use crate::{
+    client_key,
     config::Balance,
     metrics::{Counter, Gauge, Scope},
     net,
@@ -52,8 +54,17 @@ pub struct Lease {
     too_many_after: Option<u32>,
     /// The recipient before this one was refused so.
     too_many_once: bool,
-    /// What its client may have; given back with the lease.
-    _share: Option<Share>,
+    held: Held,
+}
+
+/// What a lease's message holds as long as it has the lease.
+pub(super) struct Held {
+    /// The key of its client, where that has a share of the connections.
+    pub(super) client: Option<u128>,
+    /// What its client may have.
+    pub(super) _share: Option<Share>,
+    /// It is the one message that a silent backend gets.
+    pub(super) _trial: Option<Trial>,
 }
 
 impl Lease {
@@ -64,7 +75,7 @@ impl Lease {
         place: usize,
         reused: bool,
         now: Tick,
-        share: Option<Share>,
+        held: Held,
     ) -> Lease {
         conn.now = now;
         conn.permit.backend().lease_begun();
@@ -84,7 +95,7 @@ impl Lease {
             asks: false,
             too_many_after: None,
             too_many_once: false,
-            _share: share,
+            held,
         }
     }
 
@@ -118,8 +129,8 @@ impl Lease {
         self.local.scopes[self.place]
     }
 
-    /// The last moment that the lease knows: when it was had, or when the backend was last heard. Reading the clock
-    /// again would tell nothing more.
+    /// The last moment that the lease knows: when it was had, when the backend was last heard, or when it had not been
+    /// heard in time. Reading the clock again would tell nothing more.
     #[must_use]
     pub fn now(&self) -> Tick {
         self.conn().now
@@ -268,6 +279,13 @@ impl Lease {
         match self.conn_mut().next(due).await {
             Ok(event) => {
                 self.heard = true;
+                let is_end = matches!(
+                    event,
+                    Event::Final(_) | Event::FinalFor(..) | Event::Refused
+                );
+                if is_end && !self.asks {
+                    self.backend().silence.ends(self.now());
+                }
                 self.note(event);
                 if let Event::Final(head) | Event::FinalFor(_, head) = event
                     && head.is_positive()
@@ -333,7 +351,16 @@ impl Lease {
             }
             _ => return,
         };
-        self.pools.noted(&self.local, self.place, failed, now);
+        self.pools
+            .noted(&self.local, self.place, failed, self.network(), now);
+    }
+
+    /// The network of its client, where that may have chosen the backend, or where the backend was told of it.
+    fn network(&self) -> Option<u128> {
+        let by_recipient = self.local.pool.balance == Balance::HashRecipient;
+        let is_its_own = by_recipient || self.conn().owner.is_some();
+        let client = self.held.client.filter(|_| is_its_own);
+        client.map(client_key::prefix_of)
     }
 
     /// Whether the backend has said something, or has gone, while nothing was asked of it: in the middle of
@@ -389,7 +416,8 @@ impl Lease {
             self.backend().health.suspect(self.now());
         }
         if !broken.stale && !self.asks && !refused && broken.trouble.counts() {
-            self.pools.noted(&self.local, self.place, true, self.now());
+            self.pools
+                .noted(&self.local, self.place, true, self.network(), self.now());
         }
     }
 

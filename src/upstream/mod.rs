@@ -60,6 +60,7 @@ mod route;
 mod security;
 mod select;
 mod sharing;
+mod silence;
 mod strain;
 mod streaming;
 #[cfg(test)]

@@ -37,10 +37,21 @@ impl Pools {
     }
 
     /// Takes note of what became of a message at a backend. One that fails most of its messages while the others take
-    /// theirs is held: left out where `eject_max` allows, else with the least weight.
-    pub(super) fn noted(&self, local: &Rc<Local>, place: usize, failed: bool, now: Tick) {
+    /// theirs is held: left out where `eject_max` allows, else with the least weight. `network` is that of a client whose
+    /// failures count once ([`Outcomes::is_first_of`](super::outlier::Outcomes::is_first_of)).
+    pub(super) fn noted(
+        &self,
+        local: &Rc<Local>,
+        place: usize,
+        failed: bool,
+        network: Option<u128>,
+        now: Tick,
+    ) {
         let pool = &local.pool;
         let backend = &pool.backends[place];
+        if failed && network.is_some_and(|network| !backend.outcomes.is_first_of(network, now)) {
+            return;
+        }
         backend.outcomes.note(failed, now);
         if !failed || backend.health.is_ejected() {
             return;

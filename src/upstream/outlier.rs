@@ -9,6 +9,7 @@
 //!
 //! Arithmetic over atomics; time is passed in.
 
+use super::balance::mix;
 use crate::smtp::{Status, Tick, reply_parse::ReplyHead};
 use std::{
     sync::atomic::{
@@ -26,6 +27,8 @@ const TRIED_MIN: u32 = 5;
 const SIGMAS: f64 = 3.0;
 /// A backend is left out for the pool's `backoff_max`, and for this many times as long at most when it happens again.
 const TIMES_MAX: u32 = 5;
+/// Networks of clients whose failures count once a window; where more fail than these, all failures count.
+const NETWORKS_MAX: usize = 16;
 /// Counts of one window stop here: they are packed in 20 bits each.
 const COUNT_MAX: u64 = (1 << 20) - 1;
 
@@ -78,6 +81,8 @@ pub struct Outcomes {
     /// The window's number, tried, failed: 24, 20 and 20 bits.
     present: AtomicU64,
     before: AtomicU64,
+    /// Networks of clients that have met a failure: the window's number and a hash, 24 and 40 bits.
+    networks: [AtomicU64; NETWORKS_MAX],
     /// Until when it is left out, in ticks.
     held_until: AtomicU64,
     /// How often that happened without a long good time between.
@@ -91,7 +96,9 @@ impl Outcomes {
         let one = (1 << 20) | u64::from(failed);
         let mut seen = self.present.load(Relaxed);
         loop {
-            let next = match number_of(seen) == window {
+            // A window that another worker has begun a moment too early for this one is the present one.
+            let is_present = number_of(seen).wrapping_sub(window) & 0xff_ffff <= 1;
+            let next = match is_present {
                 true if tried_of(seen) == COUNT_MAX => return,
                 true => seen + one,
                 false => (window << 40) | one,
@@ -104,9 +111,34 @@ impl Outcomes {
                 Err(now) => seen = now,
             }
         }
-        if number_of(seen) != window {
+        if number_of(seen).wrapping_sub(window) & 0xff_ffff > 1 {
             self.before.store(seen, Relaxed);
         }
+    }
+
+    /// Whether this is the first failure in its window over a message of this network ([`crate::client_key`]).
+    ///
+    /// Asked where a client can choose which backend gets its messages, or where the backend was told of the client: what
+    /// one client sends, and where it comes from, must leave no backend out. With five failures in two windows needed, those
+    /// are from three networks at least.
+    pub fn is_first_of(&self, network: u128, now: Tick) -> bool {
+        let window = window_of(now);
+        let hash = mix(mix(network as u64) ^ (network >> 64) as u64) >> 24;
+        let entry = (window << 40) | hash;
+        for place in &self.networks {
+            let seen = place.load(Relaxed);
+            if seen == entry {
+                return false;
+            }
+            if number_of(seen) != window {
+                match place.compare_exchange(seen, entry, Relaxed, Relaxed) {
+                    Ok(_) => return true,
+                    Err(other) if other == entry => return false,
+                    Err(_) => {}
+                }
+            }
+        }
+        true
     }
 
     /// Those of the present window and of the one before.
@@ -237,6 +269,30 @@ mod tests {
             counts(1, 1),
             "old ones don't come back"
         );
+    }
+
+    #[test]
+    fn a_window_that_was_begun_too_early_by_another_worker_goes_on() {
+        let outcomes = Outcomes::default();
+        outcomes.note(true, at(9));
+        outcomes.note(true, at(10));
+        outcomes.note(false, at(9));
+        assert_eq!(outcomes.latest(at(10)), counts(3, 2));
+    }
+
+    #[test]
+    fn a_network_fails_once_a_window() {
+        let outcomes = Outcomes::default();
+        assert!(outcomes.is_first_of(7, at(5)));
+        assert!(!outcomes.is_first_of(7, at(9)));
+        assert!(outcomes.is_first_of(7 << 64, at(9)));
+        assert!(!outcomes.is_first_of(7 << 64, at(9)));
+        assert!(outcomes.is_first_of(7, at(10)), "another window");
+        assert!(!outcomes.is_first_of(7, at(11)));
+        // With that many no single client is meant.
+        let many = (100..200).filter(|n| outcomes.is_first_of(*n, at(20)));
+        assert_eq!(many.count(), 100);
+        assert!(outcomes.is_first_of(7, at(21)));
     }
 
     #[test]

@@ -383,7 +383,8 @@ impl Pools {
     pub(super) fn tidy(self: &Rc<Self>, mut conn: Box<Conn>, local: &Rc<Local>, place: usize) {
         let (pools, local) = (Rc::clone(self), Rc::clone(local));
         net::spawn(async move {
-            let due = now().after(local.pool.waits.reply);
+            conn.now = now();
+            let due = conn.now.after(local.pool.waits.reply);
             loop {
                 match conn.next(due).await {
                     Ok(Event::Reset) if conn.is_clean() => {

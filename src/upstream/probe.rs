@@ -72,6 +72,11 @@ impl Pools {
         for local in self.all() {
             for (place, backend) in local.pool.backends.iter().enumerate() {
                 let (health, rules) = (&backend.health, &local.pool.rules);
+                // Long before the limits of what is waited for: it is asked whether it works.
+                if backend.silence.is_news(now) {
+                    health.suspect(now);
+                    local.pool.queue.retry_all();
+                }
                 if backend.outcomes.held(now).is_some() || !health.is_due(now, rules) {
                     continue;
                 }

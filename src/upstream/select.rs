@@ -56,13 +56,25 @@ pub struct Eligible<'a> {
     readmitted: u64,
     /// There are others that are well.
     well: bool,
+    now: Tick,
+    /// One of those that are well is not silent: those that are get one message at a time.
+    vocal: bool,
 }
 
 impl Eligible<'_> {
     /// Whether the backend at this place may be used.
     #[must_use]
     pub fn has(&self, i: usize) -> bool {
-        self.may(i) && (!self.pool.backends[i].health.is_ejected() || self.is_readmitted(i))
+        let backend = &self.pool.backends[i];
+        self.may(i)
+            && (!backend.health.is_ejected() || self.is_readmitted(i))
+            && !(self.vocal && backend.silence.is_closed(self.now))
+    }
+
+    /// Whether the backend at this place may be used for nothing but its trial.
+    #[must_use]
+    pub fn is_on_trial(&self, i: usize) -> bool {
+        self.vocal && self.pool.backends[i].silence.is_silent(self.now)
     }
 
     /// Whether the backend at this place is one of the ejected that are used all the same while others are well: it gets
@@ -109,21 +121,26 @@ impl Eligible<'_> {
 impl Pool {
     /// Which backends may be used by a lease that avoids these and needs this. No more than `eject_max` percent of the
     /// pool are left out: the least bad of the others are taken back in, with little weight for as long as others are
-    /// well. Where all that may be used are ejected, the least bad one of them is used: a pool is never a black hole.
+    /// well. Where all that may be used are ejected, the least bad one of them is used: a pool is never a black hole. A
+    /// silent one gets one message at a time while another one is well and not silent.
     #[must_use]
-    pub fn eligible<'a>(&'a self, avoid: &'a [BackendId], needs: Needs) -> Eligible<'a> {
+    pub fn eligible<'a>(&'a self, avoid: &'a [BackendId], needs: Needs, now: Tick) -> Eligible<'a> {
         let mut eligible = Eligible {
             pool: self,
             avoid,
             needs,
             readmitted: 0,
             well: false,
+            now,
+            vocal: false,
         };
         let mut ejected = 0;
         for (i, backend) in self.backends.iter().enumerate() {
-            match backend.health.is_ejected() {
-                true => ejected += 1,
-                false => eligible.well |= eligible.may(i),
+            if backend.health.is_ejected() {
+                ejected += 1;
+            } else if eligible.may(i) {
+                eligible.well = true;
+                eligible.vocal |= !backend.silence.is_silent(now);
             }
         }
         if ejected == 0 {
@@ -244,7 +261,8 @@ impl Pool {
         };
         Candidate {
             weight: u64::from(backend.weight()) * u64::from(share),
-            load: backend.leases(),
+            load: backend.load(),
+            idle: backend.idle() > 0,
             seed: backend.seed,
         }
     }

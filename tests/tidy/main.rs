@@ -86,6 +86,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "upstream",
         &[
+            "client_key",
             "characters",
             "tls",
             "net",

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod limits;
+mod origins;
 mod peer;
 mod refusals;
 mod surplus;

@@ -30,6 +30,8 @@ pub struct Script {
     greets_after: Duration,
     /// It closes at the MAIL after so many messages.
     messages: Option<usize>,
+    /// It reads a PROXY header, and does not greet where that has this in it.
+    shuns: Option<&'static str>,
 }
 
 impl Script {
@@ -61,6 +63,12 @@ impl Script {
     /// Closes at the MAIL after so many messages on a connection.
     pub fn closing_after(mut self, messages: usize) -> Script {
         self.messages = Some(messages);
+        self
+    }
+
+    /// Reads a PROXY header before it greets, and does not greet where that has this in it.
+    pub fn shunning(mut self, text: &'static str) -> Script {
+        self.shuns = Some(text);
         self
     }
 
@@ -222,6 +230,14 @@ impl Dialogue<'_> {
     fn talk(&mut self) -> io::Result<()> {
         let mut input = BufReader::new(self.out.try_clone()?);
         thread::sleep(self.script.greets_after);
+        let mut header = String::new();
+        if let Some(text) = self.script.shuns
+            && input.read_line(&mut header)? > 0
+            && header.contains(text)
+        {
+            // Until the other side goes.
+            return input.read_to_string(&mut header).map(drop);
+        }
         self.say("GREETING", "220 peer.example ESMTP\r\n")?;
         let mut line = String::new();
         loop {
@@ -269,6 +285,7 @@ impl Dialogue<'_> {
                 }
                 "DATA" => self.data(&mut input)?,
                 "BDAT" => self.chunk(&line, &mut input)?,
+                "XCLI" => self.say("XCLIENT", "220 peer.example ESMTP\r\n")?,
                 "QUIT" => return self.say("QUIT", "221 2.0.0 bye\r\n"),
                 _ => self.say("OTHER", "250 2.0.0 fine\r\n")?,
             }

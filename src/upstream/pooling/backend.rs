@@ -15,6 +15,7 @@ use super::{
         question::QuestionSender,
         reply::BackendReply,
         security::SecurityIdentity,
+        silence::{Silence, Waiting},
     },
     budget::Budget,
     queue::Queue,
@@ -73,6 +74,8 @@ pub struct Backend {
     pub learned: LearnedLimit,
     /// What came of its latest messages.
     pub outcomes: Outcomes,
+    /// Whether it has fallen silent.
+    pub(in crate::upstream) silence: Arc<Silence>,
     /// How many messages it takes on one connection.
     pub endurance: Endurance,
     /// Whether it answers each command once.
@@ -90,6 +93,7 @@ pub struct Backend {
     weight: AtomicU32,
     waiting: AtomicU32,
     leases: AtomicU32,
+    opening: AtomicU32,
     idle: AtomicU32,
     closing: AtomicU32,
     /// When it last greeted a connection of ours, in ticks; 0: never.
@@ -117,6 +121,7 @@ impl Backend {
             seen: Seen::default(),
             learned: LearnedLimit::default(),
             outcomes: Outcomes::default(),
+            silence: Arc::default(),
             endurance: Endurance::default(),
             in_step: InStep::default(),
             question: QuestionSender::default(),
@@ -127,6 +132,7 @@ impl Backend {
             weight: AtomicU32::new(weight),
             waiting: AtomicU32::new(0),
             leases: AtomicU32::new(0),
+            opening: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             closing: AtomicU32::new(0),
             greeted_at: AtomicU64::new(0),
@@ -155,6 +161,21 @@ impl Backend {
     #[must_use]
     pub fn leases(&self) -> u32 {
         self.leases.load(Relaxed)
+    }
+
+    /// Messages that it has or is to have, over all workers: its leases, and connections that are being opened for one.
+    #[must_use]
+    pub fn load(&self) -> u32 {
+        self.leases() + self.opening.load(Relaxed)
+    }
+
+    /// Counts a connection that is being opened for a message, until the value is dropped.
+    pub(in crate::upstream) fn opening(&self, now: Tick) -> Opening<'_> {
+        self.opening.fetch_add(1, Relaxed);
+        Opening {
+            backend: self,
+            waiting: self.silence.wait(now),
+        }
     }
 
     /// Idle connections, over all workers.
@@ -234,6 +255,26 @@ pub(in crate::upstream) struct Closing(Arc<Backend>);
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.closing.fetch_sub(1, Relaxed);
+    }
+}
+
+/// See [`Backend::opening`].
+#[derive(Debug)]
+pub(in crate::upstream) struct Opening<'a> {
+    backend: &'a Backend,
+    waiting: Waiting<'a>,
+}
+
+impl Opening<'_> {
+    /// Nothing was heard in time.
+    pub(in crate::upstream) fn give_up(&mut self, now: Tick) {
+        self.waiting.give_up(now);
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.backend.opening.fetch_sub(1, Relaxed);
     }
 }
 

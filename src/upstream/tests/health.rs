@@ -209,7 +209,7 @@ fn no_more_than_eject_max_are_left_out() {
                 .fail(Tick(i as u64 + 1), &pool.rules);
         };
         let usable = || {
-            let eligible = pool.eligible(&[], Needs::default());
+            let eligible = pool.eligible(&[], Needs::default(), now());
             (0..4).filter(|i| eligible.has(*i)).collect::<Vec<_>>()
         };
         fail(0);
@@ -285,7 +285,7 @@ fn what_is_announced_is_what_the_backends_can_take() {
         let all = backends.pool(pool).unwrap();
         let needs = |size, extensions| Needs { size, extensions };
         let able = |needs| {
-            let eligible = all.eligible(&[], needs);
+            let eligible = all.eligible(&[], needs, now());
             (0..2).filter(|i| eligible.has(*i)).collect::<Vec<_>>()
         };
         assert_eq!(able(needs(3000, Extensions::NONE)), [0, 1]);

@@ -8,6 +8,7 @@ mod health;
 mod lending;
 mod peer;
 mod sharing;
+mod silence;
 mod sink;
 mod verify;
 
