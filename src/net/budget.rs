@@ -12,6 +12,9 @@ pub(super) const OCTETS: usize = 128 * 1024;
 /// A read counts as so many octets at least: a short one costs a turn of the session as well.
 pub(super) const READ_MIN: usize = 8 * 1024;
 
+/// A record of TLS without plaintext counts as so many octets beside its own: it takes the 4 µs that new keys take.
+pub(super) const EMPTY: usize = 128;
+
 /// What was received since the session waited last.
 #[derive(Default)]
 pub(super) struct Budget {
@@ -21,8 +24,17 @@ pub(super) struct Budget {
 impl Budget {
     /// Counts a read of so many octets.
     pub(super) fn charge(&mut self, octets: usize) {
-        // Both fit by far: a read is limited by `CHUNK_MAX`.
-        self.spent += octets.clamp(READ_MIN, OCTETS) as u32;
+        self.add(octets.clamp(READ_MIN, OCTETS));
+    }
+
+    /// Counts so many records without plaintext.
+    pub(super) fn charge_empty(&mut self, records: usize) {
+        self.add(records.saturating_mul(EMPTY).min(OCTETS));
+    }
+
+    /// At most `OCTETS`, which fits.
+    fn add(&mut self, octets: usize) {
+        self.spent = self.spent.saturating_add(octets as u32);
     }
 
     /// Do the others come first now?
@@ -51,6 +63,18 @@ mod tests {
         budget.renew();
         assert!(!budget.is_spent());
         count
+    }
+
+    #[test]
+    fn records_without_plaintext_count_beside_their_octets() {
+        let mut budget = Budget::default();
+        budget.charge_empty(OCTETS / EMPTY - 1);
+        assert!(!budget.is_spent());
+        budget.charge_empty(1);
+        assert!(budget.is_spent());
+        budget.charge_empty(usize::MAX);
+        budget.renew();
+        assert!(!budget.is_spent());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! rustls is given what the engine received and says what to send; the reads, the sends tried at once, the deadlines and
 //! the close are those of a plain stream. Bounds: ciphertext is taken from the engine only when the session asks for more,
-//! one chunk at a time, and plaintext goes out in a worker's buffer; what does not fit waits here, at most one chunk and one
+//! one chunk at a time, records without plaintext are counted, and plaintext goes out in a worker's buffer; what does not fit waits here, at most one chunk and one
 //! record. Between records a stream owns rustls's state and its smallest read buffer (4 KiB).
 //!
 //! What the end of a handshake leaves to be sent (a client's Finished, a server's tickets) goes with the next send of the
@@ -38,8 +38,7 @@ impl Stream {
     /// goes; `ResourceBusy` where too many handshakes wait to be computed; otherwise as `recv` and `send`. The stream is
     /// of no more use then.
     pub async fn accept_tls(&mut self, acceptor: &Acceptor) -> io::Result<()> {
-        let facts = |connection: &Connection| acceptor.facts(connection);
-        self.handshake(acceptor.begin(), facts).await
+        self.handshake(acceptor.begin(), Some(acceptor)).await
     }
 
     /// Begins a handshake with a backend. Ends at the stream's deadline.
@@ -47,9 +46,7 @@ impl Stream {
     /// # Errors
     /// As `accept_tls`; a certificate that does not pass is `InvalidData` too.
     pub async fn connect_tls(&mut self, connector: &Connector) -> io::Result<()> {
-        // A server's certificate was verified by the connector, or is not to be.
-        let facts = |connection: &Connection| TlsFacts::of(connection, |_| true);
-        self.handshake(connector.begin(), facts).await
+        self.handshake(connector.begin(), None).await
     }
 
     /// What the handshake brought, where the stream speaks TLS.
@@ -62,12 +59,12 @@ impl Stream {
     async fn handshake(
         &mut self,
         connection: Result<Connection, rustls::Error>,
-        facts: impl FnOnce(&Connection) -> TlsFacts,
+        acceptor: Option<&Acceptor>,
     ) -> io::Result<()> {
         if self.tls.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let mut tls = Box::new(Tls::new(connection.map_err(invalid)?));
+        let mut tls = Box::new(Tls::new(connection.map_err(invalid)?, acceptor.cloned()));
         let mut result = Ok(());
         loop {
             // An alert about a failure goes out as well.
@@ -92,7 +89,6 @@ impl Stream {
                 None => Err(io::ErrorKind::UnexpectedEof.into()),
             };
         }
-        tls.facts = facts(&tls.connection);
         self.tls = Some(tls);
         Ok(())
     }
@@ -113,7 +109,7 @@ impl Stream {
             match tls.input {
                 Side::Open => {}
                 Side::Closed => return Poll::Ready(Ok(None)),
-                Side::Failed => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Side::Failed => return Poll::Ready(Err(tls.failure())),
             }
             if tls.connection.wants_write() && !tls.patient {
                 self.transmit_now(tls, 0);
@@ -135,9 +131,10 @@ impl Stream {
     }
 
     /// Makes plaintext of `bytes`, as much as one chunk holds; what is left of them is kept.
-    fn decrypt(&self, tls: &mut Tls, bytes: &[u8]) -> io::Result<Option<Chunk>> {
+    fn decrypt(&mut self, tls: &mut Tls, bytes: &[u8]) -> io::Result<Option<Chunk>> {
         let mut plain = self.io.socket().worker.pool.filling();
         let result = tls.decrypt(bytes, &mut plain);
+        self.budget.charge_empty(tls.take_empty());
         if result.is_err() {
             tls.input = Side::Failed;
             self.transmit_now(tls, 0);

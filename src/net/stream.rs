@@ -33,7 +33,7 @@ pub struct Stream {
     /// Received, and given back by [`Stream::unread`]: comes before all else.
     unread: Option<Box<Chunk>>,
     peer: SocketAddr,
-    budget: Budget,
+    pub(super) budget: Budget,
     /// There once it speaks TLS.
     pub(super) tls: Option<Box<Tls>>,
 }

@@ -26,6 +26,7 @@ use crate::{
         command::Verb,
         server::{Action, Interrupt, Phase, Signals},
     },
+    tls,
 };
 use std::{io, rc::Rc, time::Duration};
 
@@ -162,6 +163,13 @@ impl Session {
                 }
                 Some(self.expire(phase).await)
             }
+            // What came is no TLS, or more of it than is allowed: there is no way to say so.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(End {
+                by: "gatepost",
+                phase,
+                why: tls::failure(&error),
+                lingers: false,
+            }),
             Ok(None) | Err(_) => Some(End::client(phase)),
         }
     }

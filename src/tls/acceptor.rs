@@ -1,7 +1,9 @@
 //! A listener's side.
 
 use super::{
-    ALPN, Anchors, Error, Identity, Store, TlsFacts, provider,
+    ALPN, Anchors, Error, Identity, Store, TlsFacts,
+    chain::Limited,
+    provider,
     trust::{Optional, is_believed},
 };
 use crate::config::{ClientCertificates, TlsVersion};
@@ -18,6 +20,8 @@ use std::{fmt, sync::Arc};
 #[derive(Clone)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
+    /// Are clients asked for a certificate?
+    asks: bool,
     /// What says which clients' certificates are believed, where the handshake itself takes any.
     believes: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -55,17 +59,19 @@ impl Acceptor {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(|why| told(&why))?;
-        let mut believes = None;
+        let (mut asks, mut believes) = (false, None::<Arc<dyn ClientCertVerifier>>);
         let builder = match terms.clients {
             None | Some((ClientCertificates::Off, _)) => builder.with_no_client_auth(),
             Some((wanted, anchors)) => {
                 let roots = Arc::clone(&anchors.roots);
                 let strict = WebPkiClientVerifier::builder_with_provider(roots, provider());
                 let strict = strict.build().map_err(|why| told(&why))?;
+                let strict = Arc::new(Limited(strict));
+                asks = true;
                 match wanted == ClientCertificates::Optional {
                     false => builder.with_client_cert_verifier(strict),
                     true => {
-                        believes = Some(Arc::clone(&strict));
+                        believes = Some(strict.clone());
                         builder.with_client_cert_verifier(Arc::new(Optional(strict)))
                     }
                 }
@@ -80,7 +86,11 @@ impl Acceptor {
             config.ticketer = tickets;
         }
         let config = Arc::new(config);
-        Ok(Acceptor { config, believes })
+        Ok(Acceptor {
+            config,
+            asks,
+            believes,
+        })
     }
 
     /// A handshake that is about to begin.
@@ -88,7 +98,12 @@ impl Acceptor {
         ServerConnection::new(Arc::clone(&self.config)).map(Connection::from)
     }
 
-    /// What a handshake that is over brought.
+    /// May a client's last flight hold a certificate?
+    pub(crate) fn asks(&self) -> bool {
+        self.asks
+    }
+
+    /// What a handshake that is over brought. It may take as long as the handshake, for a certificate.
     pub(crate) fn facts(&self, connection: &Connection) -> TlsFacts {
         TlsFacts::of(connection, |chain| match &self.believes {
             Some(verifier) => is_believed(&**verifier, chain),
@@ -97,11 +112,13 @@ impl Acceptor {
     }
 }
 
-/// Of a configuration that was made elsewhere: tests and load generators want more than a file can say.
+/// Of a configuration that was made elsewhere, and asks clients for no certificate: tests and load generators want more than a
+/// file can say.
 impl From<Arc<ServerConfig>> for Acceptor {
     fn from(config: Arc<ServerConfig>) -> Acceptor {
         Acceptor {
             config,
+            asks: false,
             believes: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What is wrong: with a certificate, a key or a file of them, in an operator's words ([`Error`]), and with a handshake,
 //! in one word for the log ([`failure`]).
 
-use rustls::{AlertDescription, PeerIncompatible};
+use rustls::{AlertDescription, PeerIncompatible, PeerMisbehaved};
 use std::{fmt, io, path::Path};
 
 /// Why no TLS configuration can be made of what was given: which file, what is wrong, and what to do.
@@ -48,7 +48,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The word for an error of [`accept_tls`](crate::net::Stream::accept_tls) and its twin.
+/// The word for an error of [`accept_tls`](crate::net::Stream::accept_tls) and its twin, or of TLS after a handshake.
 #[must_use]
 pub fn failure(error: &io::Error) -> &'static str {
     let inner = error.get_ref();
@@ -77,6 +77,9 @@ pub fn failure(error: &io::Error) -> &'static str {
         ) => "tls_certificate_refused",
         Tls::AlertReceived(_) => "tls_refused",
         Tls::InvalidMessage(_) => "tls_nonsense",
+        Tls::PeerMisbehaved(
+            PeerMisbehaved::TooManyKeyUpdateRequests | PeerMisbehaved::TooManyWarningAlertsReceived,
+        ) => "tls_empty_records",
         _ => "tls_failed",
     }
 }

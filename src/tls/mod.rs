@@ -9,6 +9,7 @@
 
 mod acceptor;
 mod back;
+mod chain;
 mod connector;
 mod error;
 mod facts;
@@ -43,8 +44,10 @@ fn provider() -> Arc<CryptoProvider> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod testing {
-    use super::Identity;
+    use super::{Acceptor, Anchors, Identity, Store, acceptor::Terms};
+    use crate::config::{ClientCertificates, TlsVersion};
     use rustls::pki_types::PrivateKeyDer;
+    use std::sync::Arc;
 
     /// A certificate of its own making, with an ECDSA key.
     pub(crate) fn identity(names: &[&str]) -> Identity {
@@ -52,5 +55,19 @@ pub(crate) mod testing {
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         Identity::of(vec![made.cert.der().clone()], key).unwrap()
+    }
+    /// Answers handshakes as one of these names, and asks clients for a certificate, which they need not have.
+    pub(crate) fn asking(names: &[&str]) -> Acceptor {
+        let authority = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, authority.cert.pem()).unwrap();
+        let anchors = Anchors::read(&file).unwrap();
+        let terms = Terms {
+            oldest: TlsVersion::V12,
+            clients: Some((ClientCertificates::Optional, &anchors)),
+            tickets: None,
+        };
+        Acceptor::of(Arc::new(Store::new(vec![identity(names)])), terms).unwrap()
     }
 }

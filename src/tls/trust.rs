@@ -9,7 +9,7 @@
 //!   when they are asked, self-signed or from their own authority, and must not lose mail over it.
 
 use super::{
-    Error,
+    Error, chain,
     facts::names_of,
     identity::{certificates, now},
     provider,
@@ -97,14 +97,23 @@ impl Anchors {
 
     /// A backend's certificate must lead to one of these, or be one of those that the operator named.
     pub(super) fn for_backends(&self) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+        self.for_servers(Arc::clone(&self.named))
+    }
+
+    /// The certificate of a web service must lead to one of these.
+    pub(super) fn for_web(&self) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+        self.for_servers(Arc::default())
+    }
+
+    fn for_servers(
+        &self,
+        named: Arc<Vec<CertificateDer<'static>>>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let roots = Arc::clone(&self.roots);
         let strict = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|why| Error::new(why.to_string()))?;
-        Ok(Arc::new(Pinned {
-            strict,
-            named: Arc::clone(&self.named),
-        }))
+        Ok(Arc::new(Pinned { strict, named }))
     }
 }
 
@@ -114,7 +123,8 @@ impl fmt::Debug for Anchors {
     }
 }
 
-/// Takes what leads to an anchor, and a certificate that is itself in the operator's file.
+/// Takes what leads to an anchor, and a certificate that is itself in the operator's file. No path is built of a chain above
+/// the limits of [`chain`].
 #[derive(Debug)]
 struct Pinned {
     strict: Arc<WebPkiServerVerifier>,
@@ -130,13 +140,16 @@ impl ServerCertVerifier for Pinned {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let strict = self.strict.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
+        let strict = match chain::limit(end_entity, intermediates) {
+            Ok(()) => self.strict.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            Err(excess) => Err(excess.into()),
+        };
         match strict {
             Err(_) if self.named.contains(end_entity) => {
                 holds(end_entity, server_name, now)?;
@@ -264,10 +277,12 @@ impl ClientCertVerifier for Optional {
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        // They are kept as long as the session. No provider shows as many.
+        chain::limit_octets(end_entity, intermediates)?;
         Ok(ClientCertVerified::assertion())
     }
 

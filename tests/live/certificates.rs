@@ -64,6 +64,15 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(params, key).expect("signed"))
     }
 
+    /// An authority below this one.
+    pub fn below(&self, name: &str) -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).expect("sound");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        Authority(CertifiedIssuer::signed_by(params, key, &self.0).expect("signed"))
+    }
+
     /// Its own certificate.
     pub fn pem(&self) -> String {
         self.0.pem()

@@ -30,6 +30,12 @@ impl Client {
         self.try_version(ALL_VERSIONS, authority, name).ok()
     }
 
+    /// The same with this certificate, where the other side may refuse it.
+    pub fn try_tls_as(self, authority: &[u8], name: &str, own: &Pem) -> Option<Secure> {
+        self.shake_hands(ALL_VERSIONS, authority, name, Some(own))
+            .ok()
+    }
+
     /// Shakes hands, and shows this certificate.
     pub fn into_tls_as(self, authority: &[u8], name: &str, own: &Pem) -> Secure {
         let secure = self.shake_hands(ALL_VERSIONS, authority, name, Some(own));
@@ -118,6 +124,14 @@ impl Secure {
         self.reply()
     }
 
+    /// The same where the other side may have ended the connection: empty then.
+    pub fn try_command(&mut self, command: &str) -> String {
+        match self.io().write_all(format!("{command}\r\n").as_bytes()) {
+            Ok(()) => self.reply(),
+            Err(_) => String::new(),
+        }
+    }
+
     /// One reply, all its lines; empty where the connection ended.
     pub fn reply(&mut self) -> String {
         let mut reply = Vec::new();
@@ -135,6 +149,13 @@ impl Secure {
             }
         }
         String::from_utf8_lossy(&reply).into_owned()
+    }
+
+    /// Sends an octet after many new keys; whether it could be sent.
+    pub fn renew_keys(&mut self, times: usize) -> bool {
+        (0..times).for_each(|_| self.tls.refresh_traffic_keys().expect("a session"));
+        let sent = self.io().write_all(b"x");
+        sent.is_ok() && self.io().flush().is_ok()
     }
 
     /// The `tls-exporter` channel binding (RFC 9266 §2).

@@ -268,6 +268,54 @@ crate::on_all_engines! {
         }
     }
 
+    fn a_chain_above_the_limits_counts_for_nothing(engine) {
+        for (word, anonymous) in [("optional", true), ("required", false)] {
+            let keys = format!("client_certificates = \"{word}\"\nclient_ca = \"FOLDER/ca.pem\"\nclient_trusted = [\"relay.partner.example\"]\n");
+            let site = Site::start(engine, &keys, "");
+            let mut between = vec![site.authority.below("one")];
+            for name in ["two", "three", "four"] {
+                between.push(between[between.len() - 1].below(name));
+            }
+            let last = &between[between.len() - 1];
+            // The last authority's certificate comes along by itself.
+            let own = last.issue(&["relay.partner.example"]);
+            let sound: String = between.iter().rev().skip(1).map(Authority::pem).collect();
+            let large = Authority::new().issue(&vec!["a-name-of-many-octets.partner.example"; 1000]).chain;
+            for (case, more, goes_on, trusted) in [
+                ("four authorities", String::new(), true, true),
+                ("eight of one name", Authority::new().pem().repeat(8), anonymous, false),
+                ("more than 32 KiB", large, false, false),
+            ] {
+                let pem = Pem { chain: own.chain.clone() + &sound + &more, key: own.key.clone() };
+                let mut client = Client::hello(site.gatepost.smtp);
+                client.expect("STARTTLS", "220");
+                let secure = client.try_tls_as(&site.authority.der(), "mx.example.net", &pem);
+                let reply = secure.map(|mut tls| {
+                    tls.try_command("EHLO client.example");
+                    tls.try_command("MAIL FROM:<a@sender.example>");
+                    tls.try_command("RCPT TO:<b@elsewhere.example>")
+                });
+                let reply = reply.unwrap_or_default();
+                assert_eq!(!reply.is_empty(), goes_on, "{word}, {case}: {reply}");
+                let relays = goes_on && !reply.starts_with("550 5.7.1 Relaying denied");
+                assert_eq!(relays, trusted, "{word}, {case}: {reply}");
+            }
+            site.gatepost.log_line(&["why=tls_bad_certificate"]);
+        }
+    }
+
+    fn a_flood_of_new_keys_ends_the_session(engine) {
+        let site = Site::start(engine, "", "");
+        let mut flood = Client::hello(site.gatepost.smtp).secured(&site.authority.der(), "mx.example.net");
+        flood.command("EHLO client.example");
+        assert!(flood.renew_keys(31), "some are fine");
+        let rounds = (0..10_000).take_while(|_| flood.renew_keys(31));
+        assert!(rounds.count() < 10_000);
+        site.gatepost.log_line(&["why=tls_empty_records", "end=gatepost@idle"]);
+        let mut next = Client::hello(site.gatepost.smtp).secured(&site.authority.der(), "mx.example.net");
+        assert!(next.command("EHLO client.example").starts_with("250"));
+    }
+
     fn after_xclient_the_certificate_is_the_proxys(engine) {
         let keys = "xclient_from = [\"127.0.0.0/8\"]\nclient_certificates = \"optional\"\nclient_ca = \"FOLDER/ca.pem\"\nclient_trusted = [\"relay.partner.example\"]\n";
         let site = Site::start(engine, keys, "");

@@ -28,7 +28,8 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// The oldest TLS version that is accepted. 1.2 is the default because many mail servers don't have 1.3 yet.
     pub tls_min: TlsVersion,
-    /// Whether clients are asked for a certificate. Its names go to the log.
+    /// Whether clients are asked for a certificate. Its names go to the log. Of a chain of more than 6 certificates (its own
+    /// included), or of three issuers with one name, no name counts; one of more than 32 KiB ends the handshake.
     pub client_certificates: ClientCertificates,
     /// A PEM file with the authorities whose client certificates are accepted.
     #[schemars(with = "Option<String>")]

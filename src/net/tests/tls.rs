@@ -253,6 +253,62 @@ fn octets_that_do_not_decrypt_end_the_stream() {
     });
 }
 
+/// Has new keys go before what is sent next.
+fn renew_keys(stream: &mut Stream) {
+    let tls = stream.tls.as_mut().unwrap();
+    tls.connection.refresh_traffic_keys().unwrap();
+}
+
+#[test]
+// INV-TURN
+fn records_without_plaintext_have_an_end() {
+    on_each_engine(|| async {
+        const EACH: usize = 31;
+        const ROUNDS: usize = 100;
+        let (mut client, mut server) = tls_pair().await;
+        spawn(async move {
+            for _ in 0..ROUNDS {
+                (0..EACH).for_each(|_| renew_keys(&mut client));
+                if client.send(b"a".to_vec()).await.0.is_err() {
+                    break;
+                }
+            }
+            while let Ok(Some(_)) = client.recv().await {}
+        });
+        let mut got = 0;
+        let error = loop {
+            match server.recv().await {
+                Ok(chunk) => got += chunk.expect("more to come").len(),
+                Err(error) => break error,
+            }
+        };
+        assert!(got <= 256 / EACH, "{got} rounds went through");
+        assert_eq!(crate::tls::failure(&error), "tls_empty_records");
+        let again = server.recv().await.unwrap_err();
+        assert_eq!(crate::tls::failure(&again), "tls_empty_records");
+    });
+}
+
+#[test]
+fn new_keys_now_and_then_and_short_records_are_fine() {
+    on_each_engine(|| async {
+        const ROUNDS: usize = 600;
+        let (mut client, mut server) = tls_pair().await;
+        spawn(async move {
+            for _ in 0..ROUNDS {
+                renew_keys(&mut client);
+                client.send(vec![7; 4096]).await.0.unwrap();
+                for _ in 0..10 {
+                    client.send(vec![7]).await.0.unwrap();
+                }
+            }
+            while let Ok(Some(_)) = client.recv().await {}
+        });
+        recv_exact(&mut server, ROUNDS * 4106).await;
+        server.close();
+    });
+}
+
 #[test]
 fn a_connection_under_tls_does_not_move() {
     on_each_engine(|| async {
