@@ -80,19 +80,23 @@ fn unquoted(local: &str) -> Cow<'_, str> {
 
 /// Whether the account may use every address in each From and Sender field of this header, and each address that is shown
 /// with them: a program may show a display name alone, or "Sender on behalf of From". A field that can't be read, and a From
-/// without an address, is refused; a header without From is not judged here.
+/// without an address, is refused, and so is a header that has more of these fields than are read of one; a header without
+/// From is not judged here.
 #[must_use]
 pub fn owns_from(account: &Account, rule: &SenderRule, header: &[u8]) -> bool {
     if rule.mode == SenderIdentity::Off {
         return true;
     }
-    let mut body = Vec::new();
+    let mut line = Vec::new();
+    let mut octets = 0;
     header::fields(header)
         .filter(|field| field.may_be("from") || field.may_be("sender"))
         .all(|field| {
-            body.clear();
-            field.unfold(&mut body);
-            mailboxes::read(&body).is_some_and(|found| {
+            octets += field.body.len();
+            if octets > mailboxes::OCTETS_MAX {
+                return false;
+            }
+            mailboxes::of_field(&field, &mut line).is_some_and(|found| {
                 let enough = field.may_be("sender") || !found.mailboxes.is_empty();
                 enough && found.all().all(|address| owns(account, rule, address))
             })
@@ -219,6 +223,19 @@ mod tests {
                 "{name:?}"
             );
         }
+    }
+
+    #[test]
+    fn more_fields_than_are_read_are_refused() {
+        let fields = |count| "amy@example.net\r\nFrom: ".repeat(count) + "amy@example.net";
+        let most = mailboxes::OCTETS_MAX / " amy@example.net".len();
+        assert!(may(SenderIdentity::Strict, &fields(10)));
+        assert!(may(SenderIdentity::Strict, &fields(most - 1)));
+        assert!(!may(SenderIdentity::Strict, &fields(most)));
+        assert!(!may(
+            SenderIdentity::Strict,
+            &"amy@example.net,".repeat(200)
+        ));
     }
 
     #[test]

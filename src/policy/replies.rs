@@ -157,7 +157,7 @@ known! {
         "The authenticated account doesn't own the address in MAIL FROM, and the listener's `sender_identity` asks for that.",
         "The user sends with an address of their own. The operator gives the account that address, or sets `sender_identity`.";
     NOT_YOUR_FROM = 550 (5, 7, 1) "An address in From is not yours":
-        "The authenticated account doesn't own each address in the From field, or the field can't be read, and the listener's `sender_identity` asks for that.",
+        "The authenticated account doesn't own each address in the From field, or the field can't be read (it has more than 8 KiB or 100 addresses, say), and the listener's `sender_identity` asks for that.",
         "The user sends with an address of their own in From. The operator gives the account that address, or sets `sender_identity`.";
     LOOP = 554 (5, 4, 6) "Too many hops: the message has more Received fields than limits.received":
         "The message went round in a circle (RFC 5321 section 6.3).",

@@ -35,7 +35,7 @@ pub struct Limits {
     /// Errors of the client ([`Tally::errors`](super::server::Tally::errors)) before 421 and close; a message that was
     /// taken sets the count to 0. 0: no limit.
     pub errors: u32,
-    /// Commands that do nothing before 421 and close; counted like `errors`. 0: no limit.
+    /// Commands that do nothing, or next to nothing, before 421 and close; counted like `errors`. 0: no limit.
     pub junk: u32,
     /// Octets of a command line that is too long within which its CRLF must come: it is answered with 500
     /// and the session goes on after it. Without a CRLF in so many octets the session is closed.

@@ -146,7 +146,7 @@ replies! {
     /// Too many errors.
     TOO_MANY_ERRORS = 421 4,7,0 "Too many errors; closing", "The client has made limits.errors errors since its last good message: 5xx replies, failed logins, and 4xx replies beyond the first 1,000.", "See the replies before.";
     /// Too many junk commands.
-    TOO_MUCH_JUNK = 421 4,7,0 "Too many commands without a message; closing", "The session has had limits.junk commands that do nothing since its last good message.", "See what the client does; a monitor should say QUIT.";
+    TOO_MUCH_JUNK = 421 4,7,0 "Too many commands without a message; closing", "The session has had limits.junk commands since its last good message that do nothing, or next to nothing: a BDAT of fewer than 64 octets after the first 32 of a message.", "See what the client does; a monitor should say QUIT, and chunks of a message should have some KiB.";
     /// To a client that took too long; the connection is closed.
     TIMED_OUT = 421 4,4,2 "Timeout exceeded; closing", "The client took too long for a command or a body, or sent its body slower than timeouts.body_rate.", "Look for a slow or broken path between the client and here.";
     /// To a session without a message under way, while the process drains.

@@ -62,8 +62,9 @@ pub struct Limits {
     /// connection is closed. Replies that ask the client to try again (4xx) are not counted, up to 1,000 of them. 0: no
     /// limit.
     pub errors: u32,
-    /// Most commands that do nothing (NOOP, unneeded RSET, VRFY, HELP, a BDAT of 0 octets that isn't the last, and the
-    /// like) since the last accepted message; then 421 and the connection is closed. 0: no limit.
+    /// Most commands that do nothing (NOOP, unneeded RSET, VRFY, HELP, a BDAT of 0 octets that isn't the last, one of
+    /// fewer than 64 octets after the first 32 of a message, and the like) since the last accepted message; then 421 and
+    /// the connection is closed. 0: no limit.
     pub junk: u32,
     /// A body up to this size is received and checked completely before a backend is contacted. A larger one is
     /// streamed: it holds a backend connection while it arrives.

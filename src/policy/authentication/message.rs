@@ -206,7 +206,8 @@ fn spf_evidence(spf: &SpfResult) -> dmarc::Spf<'_> {
     }
 }
 
-/// The author by the From fields. A field that only some programs take for From is one.
+/// The author by the From fields. A field that only some programs take for From is one. One with more addresses than are
+/// read names no author, as one that is malformed.
 pub(super) fn author(header: &[u8]) -> Author {
     let mut fields = header::fields(header).filter(|field| field.may_be("from"));
     let Some(field) = fields.next() else {
@@ -215,10 +216,36 @@ pub(super) fn author(header: &[u8]) -> Author {
     if fields.next().is_some() {
         return Author::Several;
     }
-    let mut body = Vec::new();
-    field.unfold(&mut body);
-    match mailboxes::read(&body) {
+    match mailboxes::of_field(&field, &mut Vec::new()) {
         Some(found) => Author::of(found.mailboxes.iter().map(Vec::as_slice)),
         None => Author::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_domain_in_from_is_the_authors_however_it_is_written() {
+        let of = |from: &str| author(format!("From: {from}\r\n\r\n").as_bytes());
+        let domain = |name: &str| Author::Domain(name.into());
+        for from in [
+            "Amy (at work) <amy@X.example>",
+            "amy@x.example, \"Doe, Ben\" <ben@x.example>",
+            "us: amy@x.example,\r\n Ben <ben@x.example>;",
+            "Amy (ben@y.example) <amy@x.example>",
+            &"Amy Doe <amy@x.example>,\r\n ".repeat(mailboxes::ADDRESSES_MAX),
+        ] {
+            assert_eq!(of(from), domain("x.example"), "{from}");
+        }
+        let idn = "a@b\u{fc}cher.example, b@xn--bcher-kva.example";
+        assert_eq!(of(idn), domain("xn--bcher-kva.example"));
+        assert_eq!(of("amy@x.example, ben@y.example"), Author::Several);
+        assert_eq!(of("us:;"), Author::Missing);
+        for many in ["amy@x.example,", "@,", "amy@x.example <", "(", "x "] {
+            let from = many.repeat(mailboxes::OCTETS_MAX);
+            assert_eq!(of(&from), Author::Malformed, "{many}");
+        }
     }
 }

@@ -183,6 +183,9 @@ fn triple(client: u64, facts: &Facts<'_>, shared: &Shared) -> Triple {
     Triple {
         client,
         whole: shared.secret.hash_one(whole),
+        address: shared
+            .secret
+            .hash_one(("fresh of", client_key(facts.client))),
         network: shared.secret.hash_one(("fresh", prefix(facts.client))),
     }
 }

@@ -11,7 +11,9 @@
 //!
 //! One network makes [`FRESH_MAX`] entries an hour at most, whatever stands for its clients: a host may send from as many
 //! domains as its owner likes, and from each /64 of a site. What it sends beyond is put off without being remembered, so that
-//! one network can't fill the table.
+//! one network can't fill the table. An address makes half as many at most, and after its first [`FRESH_FEW`] in an hour only
+//! while half of its network's are left: so a few addresses that make as many as they can don't keep their neighbours from
+//! being remembered.
 //!
 //! A time that lies in the future was noted while the clock was ahead, and says nothing: the wait begins anew, and such a note
 //! gives way to others.
@@ -30,6 +32,10 @@ use std::time::Duration;
 const RETRY: u64 = 3_600;
 /// Entries of one network in an hour.
 const FRESH_MAX: u64 = 1_000;
+/// Those of one address in an hour for which all of its network's are there.
+const FRESH_FEW: u64 = 50;
+/// Those of one address in an hour beyond these, for which half of its network's are there.
+const FRESH_MORE: u64 = FRESH_MAX / 2 - FRESH_FEW;
 /// Successes of a client count once in so long, in seconds.
 const COUNTED_EVERY: u64 = 3_600;
 
@@ -78,7 +84,10 @@ pub struct Greylist {
     waiting: Notes,
     passed: Notes,
     allowed: Notes,
+    /// New entries by network.
     fresh: Table,
+    /// New entries by address. A table of its own: of many addresses, none pushes out a network.
+    fresh_of_address: Table,
 }
 
 /// Who asks, as hashes.
@@ -88,6 +97,8 @@ pub struct Triple {
     pub client: u64,
     /// Of the client, the sender and the recipient.
     pub whole: u64,
+    /// Of the client's address, in IPv6 its /64.
+    pub address: u64,
     /// Of the /24 or /48 that the client's address is in: its new entries are counted together.
     pub network: u64,
 }
@@ -109,6 +120,7 @@ impl Greylist {
             passed: Notes::new(slots),
             allowed: Notes::new(slots),
             fresh: Table::new(slots / 8, secret),
+            fresh_of_address: Table::new(slots / 8, secret),
         }
     }
 
@@ -145,10 +157,7 @@ impl Greylist {
             left: terms.delay,
             first: true,
         };
-        let an_hour = Limit::new(FRESH_MAX, Duration::from_secs(3_600));
-        let has_room =
-            an_hour.is_none_or(|limit| self.fresh.admit_hashed(triple.network, limit, 1, tick));
-        if !has_room {
+        if !self.has_share(triple, tick) {
             return first;
         }
         // Another worker may have begun it: the earlier time holds.
@@ -167,6 +176,25 @@ impl Greylist {
             Ok(_) => first,
             Err(_) => Outcome::Pass(Pass::NoRoom),
         }
+    }
+
+    /// Whether the client's address and network may make another entry.
+    fn has_share(&self, triple: Triple, tick: Tick) -> bool {
+        let an_hour = |most| Limit::new(most, Duration::from_secs(3_600));
+        let (Some(few), Some(more), Some(all)) =
+            (an_hour(FRESH_FEW), an_hour(FRESH_MORE), an_hour(FRESH_MAX))
+        else {
+            return true;
+        };
+        let addresses = &self.fresh_of_address;
+        let most = if addresses.admit_hashed(triple.address, few, 1, tick) {
+            FRESH_MAX
+        } else if addresses.admit_hashed(!triple.address, more, 1, tick) {
+            FRESH_MAX / 2
+        } else {
+            return false;
+        };
+        self.fresh.admit_up_to(triple.network, all, most, 1, tick)
     }
 
     /// It came again in time.
@@ -268,6 +296,7 @@ mod tests {
             let triple = Triple {
                 client: self.1.hash_one(client),
                 whole: self.1.hash_one((client, sender)),
+                address: self.1.hash_one(("address", client)),
                 network: self.1.hash_one(network),
             };
             self.0.ask(triple, &TERMS, now, Tick(tick * 1_000_000))
@@ -367,6 +396,36 @@ mod tests {
         rig.0.waiting.each(NOW, |_| kept += 1);
         assert_eq!(kept, FRESH_MAX);
         assert_eq!(rig.ask(2, 1, NOW), waits(300, true));
+    }
+
+    #[test]
+    fn busy_addresses_leave_room_for_their_neighbours() {
+        let rig = rig(65_536);
+        let kept = || {
+            let mut kept = 0;
+            rig.0.waiting.each(NOW, |_| kept += 1);
+            kept
+        };
+        for sender in 0..2_000 {
+            rig.ask_at([1, 1, sender], NOW, NOW);
+        }
+        assert_eq!(kept(), FRESH_MAX / 2, "one address has half");
+        // Six, which go on for hours, each as fast as it is let.
+        for later in (0..6 * 3_600).step_by(6) {
+            for client in 1..7 {
+                rig.ask_at(
+                    [1, client, 10_000 + later],
+                    NOW + 100,
+                    NOW + u64::from(later),
+                );
+            }
+        }
+        let tick = NOW + 6 * 3_600;
+        for neighbour in 100..110 {
+            let ask = |now| rig.ask_at([1, neighbour, 1], now, tick);
+            assert_eq!(ask(NOW + 100), waits(300, true));
+            assert_eq!(ask(NOW + 101), waits(299, false), "it is remembered");
+        }
     }
 
     #[test]

@@ -96,15 +96,21 @@ impl Table {
 
     /// The same for a key that has been hashed, under a secret of this process and for all its calls.
     pub fn admit_hashed(&self, hash: u64, limit: Limit, cost: u64, now: Tick) -> bool {
+        self.admit_up_to(hash, limit, limit.limit, cost, now)
+    }
+
+    /// The same for a key of which this caller may use `most` alone: the rest of `limit` is for others with the same key.
+    pub fn admit_up_to(&self, hash: u64, limit: Limit, most: u64, cost: u64, now: Tick) -> bool {
         let hash = hash.max(1);
         let line = self.line(hash);
         let now = now.0.saturating_mul(1_000);
         let due = &line.dues[line.find(hash).unwrap_or_else(|| line.claim(hash))];
         let price = limit.price(cost);
+        let room = limit.price(most).min(limit.per_ns);
         let charge = |was: u64| {
             let free = was <= now;
             let then = was.max(now).saturating_add(price);
-            let fits = then - now <= limit.per_ns || (free && cost > limit.limit);
+            let fits = then - now <= room || (free && cost > limit.limit);
             fits.then_some(then)
         };
         due.fetch_update(Relaxed, Relaxed, charge).is_ok()
@@ -207,6 +213,25 @@ mod tests {
         assert!(
             table.admit((0, 8u128), ten, 1, Tick(500 * SECOND)),
             "another key"
+        );
+    }
+
+    #[test]
+    fn what_one_may_use_leaves_the_rest_to_others() {
+        let table = Table::new(1_000, Secret::random());
+        let (hundred, key) = (limit(100, 100), 7);
+        let admitted = |most: u64, from: u64| {
+            (0..200)
+                .filter(|_| table.admit_up_to(key, hundred, most, 1, Tick(from)))
+                .count()
+        };
+        assert_eq!([admitted(30, 0), admitted(30, 0)], [30, 0]);
+        assert_eq!([admitted(100, 0), admitted(30, 0)], [70, 0]);
+        assert_eq!(admitted(30, 71 * SECOND), 1, "the account is one");
+        assert_eq!(
+            admitted(1_000, 500 * SECOND),
+            100,
+            "never more than the limit"
         );
     }
 

@@ -4,8 +4,23 @@
 //! an address as its own display name, encoded words with commas in them. What is found is more than the grammar finds:
 //! a program may show the name of a group, a display name or a comment and not the address beside it, so an address that
 //! stands there counts as well. Each `@` of a field leads to an address, or to `None`.
+//!
+//! A stranger writes these fields, and reading one takes far longer than receiving it. So a field has limits here
+//! ([`OCTETS_MAX`], [`ADDRESSES_MAX`]); what exceeds them can't be read, as what has no end.
 
 use super::{comment_end, words};
+use crate::smtp::header::Field;
+use std::borrow::Cow;
+
+/// Octets of a field that is read, its folds included: room for a hundred authors with long names.
+pub const OCTETS_MAX: usize = 8 * 1024;
+/// Addresses that are found in a field, of each of the two kinds of [`Addresses`].
+pub const ADDRESSES_MAX: usize = 100;
+
+/// Characters that are shown like `@`: fullwidth and small.
+const OTHER_SIGNS: [char; 2] = ['\u{ff20}', '\u{fe6b}'];
+/// The octet of UTF-8 that both begin with.
+const OTHER_SIGNS_LEAD: u8 = 0xef;
 
 /// Addresses of a field, without quotes, comments and white space.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,12 +37,26 @@ impl Addresses {
         let both = self.mailboxes.iter().chain(&self.mentioned);
         both.map(Vec::as_slice)
     }
+
+    fn are_too_many(&self) -> bool {
+        self.mailboxes.len().max(self.mentioned.len()) > ADDRESSES_MAX
+    }
 }
 
-/// Reads the unfolded body of a field. `None`: quotes, comments or brackets don't match, or a bracket holds no address,
-/// so that programs may read anything in it.
+/// Reads a field; `line` is room for its body on one line. `None`: quotes, comments or brackets don't match, or a bracket
+/// holds no address, so that programs may read anything in it; or there is more than the limits allow.
 #[must_use]
-pub fn read(body: &[u8]) -> Option<Addresses> {
+pub fn of_field(field: &Field<'_>, line: &mut Vec<u8>) -> Option<Addresses> {
+    if field.body.len() > OCTETS_MAX {
+        return None;
+    }
+    line.clear();
+    field.unfold(line);
+    read(line)
+}
+
+/// Reads the unfolded body of a field.
+pub(super) fn read(body: &[u8]) -> Option<Addresses> {
     let mut reader = Reader::default();
     let tokens = tokens(body)?;
     let mut rest = tokens.as_slice();
@@ -46,27 +75,30 @@ pub fn read(body: &[u8]) -> Option<Addresses> {
             Token::Special(b':') => reader.end_of_group_name(),
             other => reader.text.push(other),
         }
+        if reader.found.are_too_many() {
+            return None;
+        }
     }
     reader.end_of_mailbox();
-    Some(reader.found)
+    (!reader.found.are_too_many()).then_some(reader.found)
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Token {
+enum Token<'a> {
     /// Anything that is nothing else, dots included.
-    Text(Vec<u8>),
+    Text(&'a [u8]),
     /// The text of a quoted string, with encoded words decoded: programs do that though the RFC forbids it.
-    Quoted(Vec<u8>),
+    Quoted(Cow<'a, [u8]>),
     /// Encoded words, decoded.
     Encoded(Vec<u8>),
     /// The text of a comment.
-    Comment(Vec<u8>),
+    Comment(Cow<'a, [u8]>),
     Blank,
     /// `<`, `>`, `,`, `;`, `:` or `@`.
     Special(u8),
 }
 
-fn tokens(body: &[u8]) -> Option<Vec<Token>> {
+fn tokens(body: &[u8]) -> Option<Vec<Token<'_>>> {
     let mut tokens = Vec::new();
     let mut at = 0;
     let words_end = words::end(body);
@@ -95,7 +127,7 @@ fn tokens(body: &[u8]) -> Option<Vec<Token>> {
                 };
                 has_bracket = end.is_some();
                 at = end.map_or(at, |end| at + end + 1);
-                Token::Text(body[start..at].to_vec())
+                Token::Text(&body[start..at])
             }
             _ => match word(start) {
                 Some(length) => {
@@ -111,7 +143,7 @@ fn tokens(body: &[u8]) -> Option<Vec<Token>> {
                     {
                         at += 1;
                     }
-                    Token::Text(body[start..at].to_vec())
+                    Token::Text(&body[start..at])
                 }
             },
         });
@@ -131,7 +163,10 @@ fn quoted_end(text: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The text as it is shown: without the backslashes of quoted pairs, encoded words decoded.
-fn shown(text: &[u8]) -> Vec<u8> {
+fn shown(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', text).is_none() && !words::has_any(text) {
+        return text.into();
+    }
     let mut plain = Vec::with_capacity(text.len());
     let mut octets = text.iter();
     while let Some(&octet) = octets.next() {
@@ -141,25 +176,27 @@ fn shown(text: &[u8]) -> Vec<u8> {
         }
     }
     if !words::has_any(&plain) {
-        return plain;
+        return plain.into();
     }
     let mut decoded = Vec::with_capacity(plain.len());
     words::decode(&plain, &mut decoded);
-    decoded
+    decoded.into()
 }
 
 #[derive(Default)]
 struct Reader<'a> {
     /// What stands outside of brackets, since the last mailbox.
-    text: Vec<&'a Token>,
+    text: Vec<&'a Token<'a>>,
     /// There were brackets since then.
     bracketed: bool,
     found: Addresses,
+    /// Room for what is shown of `text`.
+    line: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
     /// An address in brackets, perhaps after a source route (RFC 5322 §4.4), which is shown nowhere.
-    fn angle(&mut self, inner: &'a [Token]) -> Option<()> {
+    fn angle(&mut self, inner: &'a [Token<'a>]) -> Option<()> {
         self.end_of_text();
         self.bracketed = true;
         let address = self.address(without_route(inner)?)?;
@@ -169,21 +206,19 @@ impl<'a> Reader<'a> {
 
     fn end_of_mailbox(&mut self) {
         let bracketed = std::mem::take(&mut self.bracketed);
-        let is_at = |token: &&Token| **token == Token::Special(b'@');
+        let is_at = |token: &&Token<'_>| **token == Token::Special(b'@');
         if bracketed || !self.text.iter().any(is_at) {
             self.end_of_text();
             return;
         }
-        let text = std::mem::take(&mut self.text);
+        let mut text = std::mem::take(&mut self.text);
         match self.address(text.iter().copied()) {
             Some(address) => self.found.mailboxes.push(address),
-            None => {
-                // Not one address, so perhaps several.
-                let mut several = Addresses::default();
-                mention_all(&text, &mut several.mentioned);
-                self.found.mailboxes.append(&mut several.mentioned);
-            }
+            // Not one address, so perhaps several.
+            None => mention_all(&text, &mut self.line, &mut self.found.mailboxes),
         }
+        text.clear();
+        self.text = text;
     }
 
     fn end_of_group_name(&mut self) {
@@ -193,12 +228,12 @@ impl<'a> Reader<'a> {
 
     /// A display name, the name of a group, or what follows brackets.
     fn end_of_text(&mut self) {
-        mention_all(&self.text, &mut self.found.mentioned);
+        mention_all(&self.text, &mut self.line, &mut self.found.mentioned);
         self.text.clear();
     }
 
     /// The address that the tokens are (RFC 5322 §3.4.1, with white space and comments as in §4.4).
-    fn address(&mut self, tokens: impl IntoIterator<Item = &'a Token>) -> Option<Vec<u8>> {
+    fn address(&mut self, tokens: impl IntoIterator<Item = &'a Token<'a>>) -> Option<Vec<u8>> {
         let mut address: Vec<u8> = Vec::new();
         let (mut at_sign, mut apart) = (None, false);
         for token in tokens {
@@ -220,7 +255,7 @@ impl<'a> Reader<'a> {
                 Token::Quoted(_) if at_sign.is_some() => return None,
                 Token::Quoted(text) => {
                     mention(text, &mut self.found.mentioned);
-                    text
+                    &**text
                 }
                 Token::Text(text) => text,
             };
@@ -241,54 +276,60 @@ impl<'a> Reader<'a> {
 }
 
 /// What follows the source route that the tokens may begin with; `None` where it is no route.
-fn without_route(inner: &[Token]) -> Option<&[Token]> {
+fn without_route<'t, 'a>(inner: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
     let first = inner.iter().position(|token| *token != Token::Blank)?;
     if inner[first] != Token::Special(b'@') {
         return Some(inner);
     }
     let colon = inner.iter().position(|t| *t == Token::Special(b':'))?;
     let (route, mailbox) = (&inner[first..colon], &inner[colon + 1..]);
-    let is_hop = |hop: &[Token]| matches!(hop, [Token::Special(b'@'), Token::Text(_)]);
+    let is_hop = |hop: &[Token<'_>]| matches!(hop, [Token::Special(b'@'), Token::Text(_)]);
     let mut hops = route.split(|token| *token == Token::Special(b','));
     hops.all(is_hop).then_some(mailbox)
 }
 
 /// Finds the addresses in a run of text, as it is shown and as it is without its comments.
-fn mention_all(tokens: &[&Token], found: &mut Vec<Vec<u8>>) {
-    let mut text = Vec::new();
+fn mention_all(tokens: &[&Token<'_>], text: &mut Vec<u8>, found: &mut Vec<Vec<u8>>) {
+    text.clear();
     for token in tokens {
         match token {
-            Token::Text(part) | Token::Quoted(part) | Token::Encoded(part) => {
-                text.extend_from_slice(part);
-            }
+            Token::Text(part) => text.extend_from_slice(part),
+            Token::Quoted(part) => text.extend_from_slice(part),
+            Token::Encoded(part) => text.extend_from_slice(part),
             Token::Comment(part) => mention(part, found),
             Token::Blank => text.push(b' '),
             Token::Special(octet) => text.push(*octet),
         }
     }
-    mention(&text, found);
+    mention(text, found);
 }
 
 /// Finds the addresses in a text: words with an `@` in the middle; and a text that is nothing but an address with blanks
 /// around its `@`, where its domain has a dot (`Amy @ Example` is no address).
 fn mention(text: &[u8], found: &mut Vec<Vec<u8>>) {
-    let text = String::from_utf8_lossy(text).replace(['\u{ff20}', '\u{fe6b}'], "@");
-    if !text.contains('@') {
+    // The least that an address has is a sign between two characters. Most of what comes here has no sign.
+    if text.len() < 3 || memchr::memchr2(b'@', OTHER_SIGNS_LEAD, text).is_none() {
         return;
+    }
+    let mut text = String::from_utf8_lossy(text);
+    if text.contains(OTHER_SIGNS) {
+        text = text.replace(OTHER_SIGNS, "@").into();
     }
     let splits = |c: char| c.is_whitespace() || c.is_control() || ",;:<>()\"\\|".contains(c);
     let mut push = |local: &str, domain: &str| {
         let local = local.trim_start_matches(is_ornament);
         let domain = domain.trim_end_matches(is_ornament);
-        if !local.is_empty() && !domain.is_empty() {
+        if !local.is_empty() && !domain.is_empty() && found.len() <= ADDRESSES_MAX {
             found.push(format!("{local}@{domain}").into_bytes());
         }
     };
     for word in text.split(splits) {
         // Several signs are shown as they stand, and programs cut such a word in different places.
-        let parts: Vec<&str> = word.split('@').collect();
-        for pair in parts.windows(2) {
-            push(pair[0], pair[1]);
+        let mut parts = word.split('@');
+        let mut local = parts.next().unwrap_or_default();
+        for domain in parts {
+            push(local, domain);
+            local = domain;
         }
     }
     if let Some((local, domain)) = text.split_once('@') {

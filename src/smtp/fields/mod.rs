@@ -86,6 +86,7 @@ mod tests {
                 let mut decoded = Vec::new();
                 words::decode(&body, &mut decoded);
                 assert!(decoded.len() <= 4 * body.len());
+                // Without the limit of what is read of a field.
                 let _ = mailboxes::read(&body);
             }
         }

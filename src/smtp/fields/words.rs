@@ -31,7 +31,7 @@ pub fn decode(text: &[u8], out: &mut Vec<u8>) {
     let (mut rest, tail) = text.split_at(end(text));
     // The octets of words that follow each other in one charset: a character may lie over the end of a word.
     let mut run: Option<Run> = None;
-    while let Some(start) = memchr::memmem::find(rest, b"=?") {
+    while let Some(start) = pair(rest, *b"=?") {
         let (before, word) = rest.split_at(start);
         let Some((word, length)) = Word::read(word) else {
             Run::finish(&mut run, out);
@@ -58,6 +58,12 @@ pub fn decode(text: &[u8], out: &mut Vec<u8>) {
     Run::finish(&mut run, out);
     out.extend_from_slice(rest);
     out.extend_from_slice(tail);
+}
+
+/// Where two octets stand one after the other. Words are short and many: a search for a text takes longer to begin than this
+/// takes to find them.
+fn pair(text: &[u8], [first, second]: [u8; 2]) -> Option<usize> {
+    memchr::memchr_iter(first, text).find(|at| text.get(at + 1) == Some(&second))
 }
 
 /// Where the last encoded word of the text can end. Each that begins before is closed, so that none is looked for in vain
@@ -181,7 +187,7 @@ impl<'a> Word<'a> {
             return None;
         }
         // Last, for it is the dear one: what has come this far is a word wherever it ends.
-        let payload_end = memchr::memmem::find(payload, b"?=")?;
+        let payload_end = pair(payload, *b"?=")?;
         let word = Word {
             charset: Charset::of(name),
             is_base64,

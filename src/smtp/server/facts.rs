@@ -113,7 +113,7 @@ pub struct Tally {
     pub errors: u32,
     /// Errors of the whole session.
     pub errors_total: u32,
-    /// Commands that did nothing, since the last good message: what `limits.junk` is compared with.
+    /// Commands that did nothing, or next to nothing, since the last good message: what `limits.junk` is compared with.
     pub junk: u32,
     /// Messages accepted.
     pub messages: u32,

@@ -15,6 +15,11 @@ use crate::smtp::{
     reply::Reply,
 };
 
+/// A chunk with fewer octets is small: it costs more to have read and answered its command than to take its octets.
+const SMALL_CHUNK: u64 = 64;
+/// Small chunks of one message that are no junk. Some clients send a header, or the rest of a part, by itself.
+const SMALL_CHUNKS_FREE: u32 = 32;
+
 /// The body's scanner, and what is known of its fate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transfer {
@@ -25,6 +30,8 @@ pub(super) struct Transfer {
     size: u64,
     /// This chunk is the last one.
     last: bool,
+    /// Small chunks of this message so far, the empty ones not counted.
+    small: u32,
     /// What will be said at the end of the body, or of this chunk, instead of yes.
     refusal: Option<Reply>,
     /// That only follows from what was refused before.
@@ -262,13 +269,25 @@ impl Server {
                 out.extend_from_slice(b"250 2.0.0 Ok: ");
                 push_decimal(self.transfer.size, out);
                 out.extend_from_slice(b" octets\r\n");
-                // RFC 3030 §2 lets a chunk be empty; only one that is the last does anything.
-                if self.transfer.size == 0 {
+                if self.is_junk_chunk() {
                     self.count_junk(out);
                 }
             }
         }
         None
+    }
+
+    /// Whether the chunk that has ended, which isn't the last, has done too little. RFC 3030 §2 lets a chunk be of any size,
+    /// also empty; but a message in chunks of one octet has a command and a reply for each.
+    fn is_junk_chunk(&mut self) -> bool {
+        match self.transfer.size {
+            0 => true,
+            SMALL_CHUNK.. => false,
+            _ => {
+                self.transfer.small = self.transfer.small.saturating_add(1);
+                self.transfer.small > SMALL_CHUNKS_FREE
+            }
+        }
     }
 
     /// What is to be said instead of yes.

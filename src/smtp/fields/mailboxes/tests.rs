@@ -1,6 +1,7 @@
 //! Address fields as they come, and as they are forged.
 
 use super::*;
+use crate::smtp::header;
 use proptest::prelude::*;
 
 /// Mailboxes, then what is mentioned; `?`: it can't be read.
@@ -209,6 +210,51 @@ fn what_has_no_address() {
         told("boss@bank.example@x.example <amy@x.example>"),
         "amy@x.example | boss@bank.example bank.example@x.example"
     );
+}
+
+/// What is read of a From field with this body.
+fn of_from(body: &str) -> Option<Addresses> {
+    let text = format!("From: {body}\r\n");
+    let field = header::fields(text.as_bytes()).next();
+    of_field(&field.expect("a field"), &mut Vec::new())
+}
+
+#[test]
+fn a_field_with_more_than_the_limits_allow_cant_be_read() {
+    let most = |mailbox: &str| mailbox.repeat(ADDRESSES_MAX);
+    for mailbox in [
+        "amy@x.example,",
+        "Amy Doe <amy@x.example>,\r\n ",
+        "<amy@x.example>",
+        "g:amy@x.example;",
+    ] {
+        let found = of_from(&most(mailbox)).expect(mailbox).mailboxes;
+        assert_eq!(found.len(), ADDRESSES_MAX, "{mailbox}");
+        let more = most(mailbox) + mailbox;
+        assert_eq!(of_from(&more), None, "{mailbox}");
+    }
+    for shown in [
+        "(a@b.cc)",
+        "\"a@b.cc\" ",
+        "a@b.cc ",
+        "a@b.cc: ",
+        "\"a@b.cc c@d.ee\"",
+    ] {
+        let shown = most(shown) + shown;
+        assert_eq!(of_from(&format!("{shown}<amy@x.example>")), None, "{shown}");
+    }
+    let one = format!("({}) amy@x.example", "a@b.cc ".repeat(ADDRESSES_MAX + 1));
+    assert_eq!(of_from(&one), None);
+    // Nothing that these can be read as takes longer than that.
+    for filling in ["@,", ";@", "a,", " ", "()", "\r\n ", "=?a?q?b?= "] {
+        let filled = |octets: usize| {
+            let count = (octets - " <amy@x.example>".len()) / filling.len();
+            of_from(&format!("{}<amy@x.example>", filling.repeat(count)))
+        };
+        let found = filled(OCTETS_MAX).expect(filling);
+        assert_eq!(found.mailboxes, [b"amy@x.example"], "{filling:?}");
+        assert_eq!(filled(OCTETS_MAX + 20), None, "{filling:?}");
+    }
 }
 
 proptest! {
