@@ -4,7 +4,6 @@
 
 use gatepost::{
     config,
-    log::Line,
     policy::{At, Facts, Inquiry, Judgement, Policy, Shared},
     record::{
         BackendSaid, Client, ENTRY_ROOM, Findings, Mail, Outcome, Recipients, Record, Refusal,
@@ -182,9 +181,7 @@ fn an_explanation_that_is_kept_allocates_nothing() {
     let mut ring = Ring::new(16);
     let mut keep = |now: u64| {
         ring.keep(*b"0123456789ABC", now, |out| {
-            let mut line = Line::start(out, true);
-            explanation::write(&record(now), &mut line);
-            line.end();
+            explanation::pack(&record(now), now, out);
             assert!(out.len() < ENTRY_ROOM);
         });
     };

@@ -32,6 +32,21 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Fields that follow others in JSON: of an object that begins and ends elsewhere ([`Line::again`]).
+    pub fn further(out: &'a mut Vec<u8>) -> Line<'a> {
+        Line {
+            out,
+            json: true,
+            first: false,
+        }
+    }
+
+    /// Fields that [`Line::further`] has written.
+    pub fn again(&mut self, fields: &[u8]) {
+        debug_assert!(self.json && !self.first);
+        self.out.extend_from_slice(fields);
+    }
+
     /// A field with text that may hold anything.
     #[inline]
     // INV-RAW
@@ -132,16 +147,26 @@ impl<'a> Line<'a> {
         self.out.push(b'}');
     }
 
-    /// A JSON array of objects that come one by one. For logfmt there is no such thing.
-    pub fn objects(&mut self, key: &str, fill: impl FnOnce(&mut Objects<'_>)) {
+    /// A JSON array of objects that come one by one; whether any came. Without any there is no field. For logfmt there is
+    /// no such thing.
+    pub fn objects(&mut self, key: &str, fill: impl FnOnce(&mut Objects<'_>)) -> bool {
         debug_assert!(self.json);
+        let before = (self.out.len(), self.first);
         self.key(key);
         self.out.push(b'[');
-        fill(&mut Objects {
+        let mut objects = Objects {
             out: self.out,
             first: true,
-        });
+        };
+        fill(&mut objects);
+        if objects.first {
+            let (len, first) = before;
+            self.out.truncate(len);
+            self.first = first;
+            return false;
+        }
         self.out.push(b']');
+        true
     }
 
     /// A field with text that is put together here and may hold anything.

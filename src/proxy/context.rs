@@ -76,7 +76,7 @@ pub struct Context {
 /// What a worker keeps of its latest judgements.
 #[derive(Default)]
 pub struct Kept {
-    /// Explanations, as JSON.
+    /// Explanations, packed.
     pub all: Ring,
     /// Those of messages that a candidate's policy would have treated otherwise.
     pub differences: Ring,
@@ -286,15 +286,9 @@ impl Context {
     /// Keeps an explanation; twice where the candidate's policy differs. Nothing waits between this and its end, so that the ring is free.
     // INV-LOCK
     pub fn explain(&self, record: &Record<'_>) {
-        let (id, now) = (record.id, record.now);
-        let render = |out: &mut Vec<u8>| {
-            let mut line = Line::start(out, true);
-            self.dates.stamp(now, &mut line);
-            explanation::write(record, &mut line);
-            line.end();
-        };
+        let (id, micros) = (record.id, self.dates.micros(record.now));
+        let render = |out: &mut Vec<u8>| explanation::pack(record, micros, out);
         let Kept { all, differences } = &mut *self.kept.borrow_mut();
-        let micros = self.dates.micros(now);
         all.keep(id, micros, render);
         if record.shadow.is_some_and(|shadow| shadow.differs) {
             differences.keep(id, micros, render);

@@ -107,6 +107,15 @@ pub fn held_back(held: &HeldBack, line: &mut Line<'_>) {
 pub fn client(client: &Client<'_>, line: &mut Line<'_>) {
     line.text("listener", client.listener.as_bytes())
         .plain("client", |out| push_address(client.address, out));
+    origins(client, line);
+    if let Some(helo) = client.helo {
+        line.text("helo", helo);
+    }
+    account(client, line);
+}
+
+/// Its names, and what a proxy in front said of it.
+pub(super) fn origins(client: &Client<'_>, line: &mut Line<'_>) {
     if let Some(name) = client.name {
         line.text("client_name", name);
     }
@@ -119,9 +128,10 @@ pub fn client(client: &Client<'_>, line: &mut Line<'_>) {
     if let Some(tls) = &client.front {
         front(tls, line);
     }
-    if let Some(helo) = client.helo {
-        line.text("helo", helo);
-    }
+}
+
+/// Its account, and its TLS with us.
+pub(super) fn account(client: &Client<'_>, line: &mut Line<'_>) {
     if let Some(login) = client.login {
         line.text("login", login.as_bytes());
     }

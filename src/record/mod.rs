@@ -15,7 +15,10 @@
 
 mod allowance;
 pub mod explanation;
+#[cfg(test)]
+mod explanation_tests;
 pub mod line;
+mod packed;
 mod refusals;
 mod ring;
 pub mod text;
@@ -268,7 +271,16 @@ impl Recipients {
 
     /// Those that are named.
     pub fn named(&self) -> impl Iterator<Item = &[u8]> {
-        let text = self.text.strip_suffix(b"\n");
+        Recipients::each(&self.text)
+    }
+
+    /// The same as one text, of which [`Recipients::each`] makes them again.
+    fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    fn each(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let text = text.strip_suffix(b"\n");
         text.into_iter()
             .flat_map(|text| text.split(|octet| *octet == b'\n'))
     }

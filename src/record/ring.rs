@@ -1,7 +1,8 @@
 //! The latest explanations of one worker: bounded in number and in octets, found by their ids.
 //!
 //! All of them lie in one block of memory that is written round and round, so that keeping one more costs a copy and no
-//! allocation. The block is taken with the first explanation; the system gives it pages as they are written.
+//! allocation. The block is taken with the first explanation; the system gives it pages as they are written, and no more of
+//! them than twice what is kept.
 //!
 //! Rejected: a text for each (an allocation a message, or buffers that all grow to the largest that ever was); one ring for
 //! all workers (a lock on the path of a message).
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 /// Octets of one explanation at most; one that is longer is not kept.
 pub const ENTRY_MAX: usize = 64 * 1024;
 /// Octets of the block for each explanation that may be kept: most take less. Where they take more, fewer are kept.
-pub const ENTRY_ROOM: usize = 2 * 1024;
+pub const ENTRY_ROOM: usize = 1024;
 
 /// The id of a log line.
 pub type Id = [u8; 13];
@@ -102,11 +103,16 @@ impl Ring {
             let room = self.max.saturating_mul(ENTRY_ROOM).max(2 * ENTRY_MAX);
             self.block = vec![0; room];
         }
-        if self.entries.len() >= self.max {
+        let full = self.entries.len() >= self.max;
+        if full {
             self.entries.pop_front();
         }
         let mut at = self.head;
-        if at + len > self.block.len() {
+        let oldest = self.entries.front().map_or(0, |oldest| oldest.at);
+        if full && (len..at).contains(&oldest) {
+            // Enough is free at the start: memory that was written before costs less than memory that was not.
+            at = 0;
+        } else if at + len > self.block.len() {
             // What lies between here and the end of the block is the oldest, and would be in the way for ever.
             while self.entries.front().is_some_and(|oldest| oldest.at >= at) {
                 self.entries.pop_front();

@@ -10,6 +10,7 @@ use crate::{
     net::{calendar, mailbox::Sender, now},
     policy::Shared,
     proxy::{Kept, Site},
+    record::explanation,
     worker::Order,
 };
 use std::{
@@ -173,7 +174,15 @@ impl admin::AdminSource for State {
         }));
         let orders = self.orders.get(worker);
         let sent = orders.is_some_and(|orders| orders.try_send(order).is_ok());
-        Box::pin(async move { if sent { take.await.ok() } else { None } })
+        Box::pin(async move {
+            let mut found = if sent { take.await.ok()? } else { return None };
+            found.texts = found
+                .texts
+                .iter()
+                .filter_map(|packed| json(packed))
+                .collect();
+            Some(found)
+        })
     }
 
     fn status(&self) -> Status {
@@ -243,7 +252,14 @@ impl admin::AdminSource for State {
     }
 }
 
-/// What is wanted of what a worker keeps. Runs on that worker, so it copies and does nothing else.
+/// A packed explanation as JSON.
+fn json(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    explanation::unpack(packed, &mut text)?;
+    Some(text)
+}
+
+/// What is wanted of what a worker keeps, packed as it is there. Runs on that worker, so it copies and does nothing else.
 fn judgements(kept: &Kept, wanted: &Wanted) -> Judgements {
     let owned = |text: &[u8]| text.to_vec();
     let texts = match wanted {

@@ -153,7 +153,7 @@ fn log(config: &Config, at: &mut Document) {
     if config.admin.explanations > EXPLANATIONS_MAX {
         at.error(
             "admin.explanations",
-            format!("`explanations` is {EXPLANATIONS_MAX} at most: each takes 2 KiB of memory"),
+            format!("`explanations` is {EXPLANATIONS_MAX} at most: each takes 1 KiB of memory"),
             None,
         );
     }

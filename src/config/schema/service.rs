@@ -32,7 +32,7 @@ pub struct Admin {
     pub token: Secret,
     /// How many of the latest judgements are kept, so that `gatepost explain ID` and `/explain/ID` can tell why a message or
     /// a session was treated so; ID is that of the log line. No part of a message is kept. Each worker keeps its share, in
-    /// memory of 2 KiB each, which is taken as it is used; long ones push out more than one older one. 0: none.
+    /// memory of 1 KiB each, which is taken as it is used; long ones push out more than one older one. 0: none.
     pub explanations: u32,
     /// File to which latency histograms are written in the HdrHistogram log format.
     #[schemars(with = "Option<String>")]
