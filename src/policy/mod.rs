@@ -360,6 +360,17 @@ impl Policy {
         self.ask_part(Part::Whole, at, facts, shared, judgement)
     }
 
+    /// The verdict on a message that has come whole, where no check looks at it and its score is below all thresholds: most
+    /// are such, and need no facts.
+    pub fn ask_nothing(&self, listener: usize, judgement: &mut Judgement) -> Option<Verdict> {
+        let profile = self.profile(listener);
+        if !profile.stages[At::Body as usize].is_empty() {
+            return None;
+        }
+        judgement.begin(At::Body);
+        (judgement.score() < profile.least).then(|| judgement.fate())
+    }
+
     /// The same in two parts: what needs no answer from elsewhere, and then, where that refuses nothing, the rest.
     // INV-ALLOC
     pub fn ask_part(

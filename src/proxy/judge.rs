@@ -195,7 +195,10 @@ impl Session {
     /// What becomes of the message, or the answer to it.
     fn fate(&mut self, asked: Asked<'_>) -> Result<Fate, Answer> {
         let at = asked.at;
-        let verdict = self.verdict(asked);
+        let verdict = match self.nothing_to_ask(at) {
+            Some(verdict) => verdict,
+            None => self.verdict(asked),
+        };
         let judgement = &self.peer.judgement;
         match verdict {
             Verdict::Accept => Ok(Fate::Deliver),
@@ -209,6 +212,19 @@ impl Session {
             }
             refused => Err(answer_at(at, refused)),
         }
+    }
+
+    /// The verdict on a whole message where nobody asks anything about it.
+    fn nothing_to_ask(&mut self, at: At) -> Option<Verdict> {
+        let site = &self.current.site;
+        if at != At::Body || site.shadow.is_some() {
+            return None;
+        }
+        let profile = self.profile();
+        let verdict = site.policy.ask_nothing(profile, &mut self.peer.judgement)?;
+        self.decided = None;
+        self.settle_pacing();
+        Some(verdict)
     }
 
     /// The pool for suspicious mail of the profile that holds.
@@ -301,10 +317,14 @@ impl Session {
         for hit in self.peer.judgement.fresh() {
             self.count_hit(hit);
         }
+        self.settle_pacing();
+        verdict
+    }
+
+    fn settle_pacing(&mut self) {
         if self.peer.judgement.is_slow() != self.peer.pacing.is_some() {
             self.set_pacing();
         }
-        verdict
     }
 
     fn count_hit(&self, hit: &Hit) {
