@@ -147,28 +147,6 @@ impl<'a> Line<'a> {
         self.out.push(b'}');
     }
 
-    /// A JSON array of objects that come one by one; whether any came. Without any there is no field. For logfmt there is
-    /// no such thing.
-    pub fn objects(&mut self, key: &str, fill: impl FnOnce(&mut Objects<'_>)) -> bool {
-        debug_assert!(self.json);
-        let before = (self.out.len(), self.first);
-        self.key(key);
-        self.out.push(b'[');
-        let mut objects = Objects {
-            out: self.out,
-            first: true,
-        };
-        fill(&mut objects);
-        if objects.first {
-            let (len, first) = before;
-            self.out.truncate(len);
-            self.first = first;
-            return false;
-        }
-        self.out.push(b']');
-        true
-    }
-
     /// A field with text that is put together here and may hold anything.
     // INV-RAW
     pub fn words(&mut self, key: &str, value: fmt::Arguments<'_>) {
@@ -252,25 +230,6 @@ impl<'a> Line<'a> {
             true => self.enclosed(b",\"", key, b"\":", first),
             false => self.enclosed(b" ", key, b"=", first),
         }
-    }
-}
-
-/// The objects of an array under way.
-#[derive(Debug)]
-pub struct Objects<'a> {
-    out: &'a mut Vec<u8>,
-    first: bool,
-}
-
-impl Objects<'_> {
-    /// Adds one.
-    pub fn add(&mut self, render: impl FnOnce(&mut Line<'_>)) {
-        if !std::mem::take(&mut self.first) {
-            self.out.push(b',');
-        }
-        let mut object = Line::start(self.out, true);
-        render(&mut object);
-        self.out.push(b'}');
     }
 }
 

@@ -222,10 +222,21 @@ impl<'a> Builder<'a> {
         let least = thresholds
             .map(|(score, _)| *score)
             .fold(f64::INFINITY, f64::min);
+        let is_idle = |stage: &&Vec<Looked>| {
+            stage
+                .iter()
+                .all(|looked| looked.check.reads_breaches_alone())
+        };
+        let idle = (0..)
+            .zip(&stages)
+            .filter(|(_, stage)| is_idle(stage))
+            .map(|(at, _)| 1 << at)
+            .sum();
         Profile {
             wants: Arc::new(wants),
             of_welcome: Arc::new(of_welcome),
             stages,
+            idle,
             reject,
             quarantine,
             defer,

@@ -18,8 +18,8 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// Told of one finding: its name, the result, and what belongs to it.
-pub type Tell<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>, &str, fmt::Arguments<'_>);
+/// Told of one finding: its name in two parts, the result, and what belongs to it.
+pub type Tell<'a> = &'a mut dyn FnMut([&str; 2], &str, fmt::Arguments<'_>);
 
 impl Policy {
     /// All that was found for a client of this listener.
@@ -28,7 +28,7 @@ impl Policy {
         let mut all = Vec::new();
         self.each_finding(listener, inquiry, &mut |name, result, detail| {
             all.push(Finding {
-                name: name.to_string(),
+                name: name.concat(),
                 result: result.into(),
                 detail: detail.to_string(),
             });
@@ -44,7 +44,7 @@ impl Policy {
             let name = &list.zone().name;
             let name = name.label();
             let mut tell = |result: &str, detail: fmt::Arguments<'_>| {
-                tell(format_args!("dnsbl.{name}"), result, detail);
+                tell(["dnsbl.", name], result, detail);
             };
             match inquiry.listing(place, list) {
                 _ if list.is_off() => tell("off", format_args!("")),
@@ -84,17 +84,13 @@ fn of_client(inquiry: &Inquiry, tell: Tell<'_>) {
             reverse::Outcome::Unknown(why) => why.as_str(),
         };
         tell(
-            format_args!("rdns"),
+            ["rdns", ""],
             result,
             format_args!("{}", Spaced(|| names.names.iter())),
         );
     }
     if let Some(found) = inquiry.helo() {
-        tell(
-            format_args!("helo_domain"),
-            of_helo(found),
-            format_args!(""),
-        );
+        tell(["helo_domain", ""], of_helo(found), format_args!(""));
     }
     if let Some(found) = inquiry.sender() {
         let addresses = match found {
@@ -102,7 +98,7 @@ fn of_client(inquiry: &Inquiry, tell: Tell<'_>) {
             _ => &[],
         };
         tell(
-            format_args!("sender_domain"),
+            ["sender_domain", ""],
             of_sender(found),
             format_args!("{}", Spaced(|| addresses.iter())),
         );
@@ -114,7 +110,7 @@ fn of_client(inquiry: &Inquiry, tell: Tell<'_>) {
             None => ("", ""),
         };
         tell(
-            format_args!("spf"),
+            ["spf", ""],
             spf.code.as_str(),
             format_args!("{identity} {domain}{before}{problem}"),
         );
@@ -128,19 +124,19 @@ fn of_message(inquiry: &Inquiry, tell: Tell<'_>) {
     };
     if let Some(dkim) = message.dkim() {
         tell(
-            format_args!("dkim"),
+            ["dkim", ""],
             dkim.as_str(),
             format_args!("{}", Spaced(|| dkim.domains())),
         );
     }
     if let Some(arc) = message.arc() {
-        tell(format_args!("arc"), arc.chain.as_str(), format_args!(""));
+        tell(["arc", ""], arc.chain.as_str(), format_args!(""));
     }
     if let Some(dmarc) = message.dmarc() {
         let asks = dmarc.requested.map(|(policy, _)| policy.as_str());
         let before = if asks.is_some() { " p=" } else { "" };
         tell(
-            format_args!("dmarc"),
+            ["dmarc", ""],
             dmarc.conclusion.as_str(),
             format_args!("{}{before}{}", dmarc.author, asks.unwrap_or_default()),
         );

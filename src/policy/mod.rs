@@ -360,15 +360,22 @@ impl Policy {
         self.ask_part(Part::Whole, at, facts, shared, judgement)
     }
 
-    /// The verdict on a message that has come whole, where no check looks at it and its score is below all thresholds: most
-    /// are such, and need no facts.
-    pub fn ask_nothing(&self, listener: usize, judgement: &mut Judgement) -> Option<Verdict> {
-        let profile = self.profile(listener);
-        if !profile.stages[At::Body as usize].is_empty() {
+    /// The verdict at [`At::Header`] or [`At::Body`] without facts, where nothing would look at them; `None` where
+    /// [`Policy::ask`] must be called. Most messages are such.
+    // INV-ALLOC
+    pub fn ask_nothing(
+        &self,
+        at: At,
+        listener: usize,
+        breaches: Breaches,
+        streams: bool,
+        judgement: &mut Judgement,
+    ) -> Option<Verdict> {
+        if at < At::Header || breaches != Breaches::NONE {
             return None;
         }
-        judgement.begin(At::Body);
-        (judgement.score() < profile.least).then(|| judgement.fate())
+        self.profile(listener)
+            .look_at_nothing(at, streams, judgement)
     }
 
     /// The same in two parts: what needs no answer from elsewhere, and then, where that refuses nothing, the rest.

@@ -26,6 +26,8 @@ pub(super) struct Profile {
     /// And about one that a client list has accepted.
     pub of_welcome: Arc<Wants>,
     pub stages: [Vec<Looked>; At::COUNT],
+    /// The points, a bit for each, where nothing looks at a message that breaks none of the proxy's own rules.
+    pub idle: u16,
     pub reject: Option<(f64, Rule)>,
     pub quarantine: Option<(f64, Rule)>,
     pub defer: Option<(f64, Rule)>,
@@ -48,6 +50,22 @@ impl Profile {
         self.wants_for(inquiry.is_of_welcome())
     }
 
+    /// The verdict on a header section or a whole message that breaks none of the proxy's own rules, where no check looks at
+    /// it and its score is below all thresholds; `None` where it must be asked for.
+    pub fn look_at_nothing(
+        &self,
+        at: At,
+        streams: bool,
+        judgement: &mut Judgement,
+    ) -> Option<Verdict> {
+        if self.idle >> at as u16 & 1 == 0 {
+            return None;
+        }
+        judgement.begin(at);
+        let below = !weighs(at, streams) || judgement.score() < self.least;
+        below.then(|| judgement.fate())
+    }
+
     pub fn look(
         &self,
         part: Part,
@@ -56,7 +74,7 @@ impl Profile {
         shared: &Shared,
         judgement: &mut Judgement,
     ) -> Verdict {
-        let weighs = at == At::Body || (at == At::Header && facts.streams);
+        let weighs = weighs(at, facts.streams);
         if self.stages[at as usize].is_empty() && !weighs {
             return Verdict::Accept;
         }
@@ -150,4 +168,9 @@ impl Profile {
         }
         say.take_refusal().unwrap_or(Verdict::Accept)
     }
+}
+
+/// Whether the score is weighed at this point.
+fn weighs(at: At, streams: bool) -> bool {
+    at == At::Body || (at == At::Header && streams)
 }

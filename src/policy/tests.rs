@@ -417,3 +417,51 @@ fn replies_fit_their_codes() {
         assert!(!known.cause.is_empty() && !known.advice.is_empty());
     }
 }
+
+#[test]
+fn without_facts_the_verdict_is_the_same() {
+    let said = |policy: &str, before: f64, at: At, breaches: Breaches, streams: bool| {
+        let mut rig = rig(policy);
+        let hello = match before > 0.0 {
+            true => "localhost",
+            false => "mx.a.example",
+        };
+        assert_eq!(rig.hello(hello), "accept");
+        let nothing = rig
+            .policy
+            .ask_nothing(at, 0, breaches, streams, &mut rig.judgement);
+        let facts = Facts {
+            breaches,
+            streams,
+            ..stranger()
+        };
+        let asked = rig.policy.ask(at, &facts, &rig.shared, &mut rig.judgement);
+        nothing.map(|nothing| {
+            assert_eq!(nothing, asked);
+            nothing.is_accept()
+        })
+    };
+    let hops = Breaches {
+        hops: true,
+        ..Breaches::NONE
+    };
+    let scores = "helo.unqualified = { then = 'score', score = 2.0 }\n";
+    let tags = format!("{scores}tag_score = 1.0");
+    let quiet = "early_talk = { mode = 'off' }\n";
+    for (policy, before, at, breaches, streams, expected) in [
+        (quiet, 0.0, At::Header, Breaches::NONE, false, Some(true)),
+        (quiet, 0.0, At::Header, hops, false, None),
+        (quiet, 0.0, At::Mail, Breaches::NONE, false, None),
+        (quiet, 0.0, At::Body, Breaches::NONE, false, Some(true)),
+        (scores, 2.0, At::Header, Breaches::NONE, true, Some(true)),
+        (&tags, 2.0, At::Header, Breaches::NONE, false, Some(true)),
+        (&tags, 2.0, At::Header, Breaches::NONE, true, None),
+        (&tags, 0.0, At::Header, Breaches::NONE, true, Some(true)),
+    ] {
+        let got = said(policy, before, at, breaches, streams);
+        assert_eq!(got, expected, "{policy} {at:?} {breaches:?} {streams}");
+    }
+    let rule = "header = [{ name = 'x', field = 'X', when = 'present', then = 'reject' }]";
+    let got = said(rule, 0.0, At::Header, Breaches::NONE, false);
+    assert_eq!(got, None, "a check looks");
+}

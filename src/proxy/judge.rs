@@ -195,7 +195,7 @@ impl Session {
     /// What becomes of the message, or the answer to it.
     fn fate(&mut self, asked: Asked<'_>) -> Result<Fate, Answer> {
         let at = asked.at;
-        let verdict = match self.nothing_to_ask(at) {
+        let verdict = match self.nothing_to_ask(&asked) {
             Some(verdict) => verdict,
             None => self.verdict(asked),
         };
@@ -214,14 +214,16 @@ impl Session {
         }
     }
 
-    /// The verdict on a whole message where nobody asks anything about it.
-    fn nothing_to_ask(&mut self, at: At) -> Option<Verdict> {
+    /// The verdict where nothing looks at the message.
+    fn nothing_to_ask(&mut self, asked: &Asked<'_>) -> Option<Verdict> {
         let site = &self.current.site;
-        if at != At::Body || site.shadow.is_some() {
+        if site.shadow.is_some() {
             return None;
         }
-        let profile = self.profile();
-        let verdict = site.policy.ask_nothing(profile, &mut self.peer.judgement)?;
+        let (at, breaches, streams) = (asked.at, asked.breaches, asked.streams);
+        let (profile, judgement) = (self.profile(), &mut self.peer.judgement);
+        let policy = &site.policy;
+        let verdict = policy.ask_nothing(at, profile, breaches, streams, judgement)?;
         self.decided = None;
         self.settle_pacing();
         Some(verdict)

@@ -25,7 +25,6 @@ const RECIPIENTS: u8 = 1 << 1;
 /// Lists that stand in the JSON, for they are not empty.
 const REFUSALS: u8 = 1 << 2;
 const CHECKS: u8 = 1 << 3;
-const FOUND: u8 = 1 << 4;
 
 /// The keys of the stages' durations.
 const STAGES: [&str; 4] = [
@@ -55,6 +54,7 @@ pub fn pack(record: &Record<'_>, micros: u64, out: &mut Vec<u8>) {
         envelope(record, mail, &mut packer, &mut flags);
         delivery(record, mail, &mut packer);
     }
+    found(record, &mut packer);
     more(record, &mut Line::further(out), &mut flags);
     out[start] = flags;
 }
@@ -123,6 +123,19 @@ fn delivery(record: &Record<'_>, mail: &Mail<'_>, packer: &mut Packer<'_>) {
     packer.number(Some(record.now.micros_since(mail.started)));
 }
 
+/// What was asked elsewhere about a stranger: how much, and then each.
+fn found(record: &Record<'_>, packer: &mut Packer<'_>) {
+    let (start, mut count) = (packer.0.len(), 0_u32);
+    packer.octets(count.to_le_bytes());
+    record.findings.each(&mut |name, result, detail| {
+        count += 1;
+        packer.parts(name);
+        packer.text(Some(result.as_bytes()));
+        packer.words(detail);
+    });
+    packer.0[start..start + 4].copy_from_slice(&count.to_le_bytes());
+}
+
 /// What few have, as JSON.
 fn more(record: &Record<'_>, line: &mut Line<'_>, flags: &mut u8) {
     if let (_, _, Some(check)) = told(record) {
@@ -135,9 +148,6 @@ fn more(record: &Record<'_>, line: &mut Line<'_>, flags: &mut u8) {
     }
     if record.refusals.count() > 0 {
         refusals(record, line, flags);
-    }
-    if found(record, line) {
-        *flags |= FOUND;
     }
     if !record.findings.judgement.hits().is_empty() {
         *flags |= CHECKS;
@@ -233,7 +243,8 @@ pub fn unpack(entry: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if flags & MAIL != 0 {
         unpack_mail(&mut unpacker, line)?;
     }
-    for (flag, list) in [(REFUSALS, "refusals"), (CHECKS, "checks"), (FOUND, "found")] {
+    unpack_found(&mut unpacker, line)?;
+    for (flag, list) in [(REFUSALS, "refusals"), (CHECKS, "checks")] {
         if flags & flag == 0 {
             line.list(list, [], |_, ()| ());
         }
@@ -264,6 +275,20 @@ fn unpack_mail(unpacker: &mut Unpacker<'_>, line: &mut Line<'_>) -> Option<()> {
         }
     }
     line.number("total_us", unpacker.number()??);
+    Some(())
+}
+
+fn unpack_found(unpacker: &mut Unpacker<'_>, line: &mut Line<'_>) -> Option<()> {
+    let count = u32::from_le_bytes(unpacker.octets()?);
+    let all = (0..count).map(|_| Some([unpacker.text()??, unpacker.text()??, unpacker.text()??]));
+    let all: Vec<[&[u8]; 3]> = all.collect::<Option<_>>()?;
+    line.list("found", all, |line, texts| {
+        line.object(|line| {
+            for (key, text) in ["name", "result", "detail"].into_iter().zip(texts) {
+                line.text(key, text);
+            }
+        });
+    });
     Some(())
 }
 
@@ -344,19 +369,6 @@ fn class(reply: &Reply) -> &'static str {
         true => "defer",
         false => "reject",
     }
-}
-
-/// What was asked elsewhere about a stranger; whether anything was.
-fn found(record: &Record<'_>, line: &mut Line<'_>) -> bool {
-    line.objects("found", |found| {
-        record.findings.each(&mut |name, result, detail| {
-            found.add(|line| {
-                line.words("name", name);
-                line.text("result", result.as_bytes());
-                line.words("detail", detail);
-            });
-        });
-    })
 }
 
 fn check(record: &Record<'_>, hit: &Hit, line: &mut Line<'_>) {

@@ -309,8 +309,8 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Tells what was asked elsewhere, one by one: its name, the result, and what belongs to it.
-    pub fn each(&self, tell: &mut dyn FnMut(fmt::Arguments<'_>, &str, fmt::Arguments<'_>)) {
+    /// Tells what was asked elsewhere, one by one: its name in two parts, the result, and what belongs to it.
+    pub fn each(&self, tell: &mut dyn FnMut([&str; 2], &str, fmt::Arguments<'_>)) {
         if let Some(inquiry) = self.inquiry {
             self.policy.each_finding(self.listener, inquiry, tell);
         }

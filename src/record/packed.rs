@@ -1,7 +1,11 @@
 //! Values one after the other in octets, for what is kept of each message and read of few: writing them costs a copy each.
 //! They are read in the order in which they were written; nothing in them says what they are.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// The length of a text that is not there.
 const NONE: u32 = u32::MAX;
@@ -33,6 +37,28 @@ impl Packer<'_> {
         let len = text.len().min(NONE as usize - 1);
         self.octets((len as u32).to_le_bytes());
         self.0.extend_from_slice(&text[..len]);
+    }
+
+    /// A text in parts.
+    pub fn parts(&mut self, parts: [&str; 2]) {
+        let len = parts[0].len() + parts[1].len();
+        self.octets((len as u32).to_le_bytes());
+        for part in parts {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// A text that is put together here.
+    pub fn words(&mut self, words: fmt::Arguments<'_>) {
+        if let Some(text) = words.as_str() {
+            return self.text(Some(text.as_bytes()));
+        }
+        let start = self.0.len();
+        self.octets([0; 4]);
+        // Writing to a Vec cannot fail.
+        let _ = self.0.write_fmt(words);
+        let len = (self.0.len() - start - 4) as u32;
+        self.0[start..start + 4].copy_from_slice(&len.to_le_bytes());
     }
 
     /// An address.
@@ -102,6 +128,9 @@ mod tests {
         packer.text(Some(b"a\0b"));
         packer.text(Some(b""));
         packer.text(None);
+        packer.parts(["ab", "c"]);
+        packer.words(format_args!("plain"));
+        packer.words(format_args!("{}.", 7));
         for address in addresses {
             packer.address(address);
         }
@@ -112,6 +141,8 @@ mod tests {
                 assert_eq!(start, (*b"id", Some(7), None));
                 let texts = [unpacker.text()?, unpacker.text()?, unpacker.text()?];
                 assert_eq!(texts, [Some(&b"a\0b"[..]), Some(b""), None]);
+                let texts = [unpacker.text()?, unpacker.text()?, unpacker.text()?];
+                assert_eq!(texts, [Some(&b"abc"[..]), Some(b"plain"), Some(b"7.")]);
                 assert_eq!([unpacker.address()?, unpacker.address()?], addresses);
                 Some(())
             };

@@ -68,6 +68,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "policy",
         &[
+            "decimal",
             "characters",
             "client_key",
             "dns",

@@ -49,6 +49,10 @@ pub trait Check: Send + Sync {
     fn reads_scores(&self) -> bool {
         false
     }
+    /// Whether it looks at [`Facts::breaches`] and nothing else, and says nothing where there is none.
+    fn reads_breaches_alone(&self) -> bool {
+        false
+    }
     /// Whom it is for.
     fn whom(&self) -> Whom;
     /// What its hits are.

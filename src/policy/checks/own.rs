@@ -96,6 +96,10 @@ impl Check for Own {
         self.at
     }
 
+    fn reads_breaches_alone(&self) -> bool {
+        true
+    }
+
     fn whom(&self) -> Whom {
         Whom::Everybody
     }

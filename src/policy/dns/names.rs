@@ -1,8 +1,10 @@
 //! Domain names in the form of a question, and addresses written backwards as names.
 
-use crate::dns::{Question, RecordType};
+use crate::{
+    decimal::push_decimal,
+    dns::{Question, RecordType},
+};
 use std::{
-    fmt::Write,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
@@ -13,6 +15,9 @@ pub const NAME_MAX: usize = 253;
 pub const LABEL_MAX: usize = 63;
 /// Octets of the longest reversed address with its dot: 32 nibbles (RFC 5782 section 2.4).
 pub const REVERSED_MAX: usize = 64;
+/// The same of an IPv4 address.
+const REVERSED_V4_MAX: usize = 16;
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The name in the form that [`Question::name`] has, where it is a host name that can be asked for.
 ///
@@ -61,8 +66,13 @@ pub fn is_label(label: &str) -> bool {
 pub fn reversed(address: IpAddr, suffix: &str) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            format!("{d}.{c}.{b}.{a}.{suffix}")
+            // Without the formatting machinery: each connection is asked about by several such names.
+            let mut name = Vec::with_capacity(REVERSED_V4_MAX + suffix.len());
+            for octet in v4.octets().into_iter().rev() {
+                push_decimal(octet.into(), &mut name);
+                name.push(b'.');
+            }
+            ascii(name) + suffix
         }
         IpAddr::V6(v6) => reversed_v6(v6, suffix),
     }
@@ -71,11 +81,18 @@ pub fn reversed(address: IpAddr, suffix: &str) -> String {
 /// The same of an IPv6 address as it is written, IPv4-mapped or not.
 #[must_use]
 pub fn reversed_v6(address: Ipv6Addr, suffix: &str) -> String {
-    let mut name = String::with_capacity(REVERSED_MAX + suffix.len());
-    for octet in address.octets().iter().rev() {
-        let _ = write!(name, "{:x}.{:x}.", octet & 15, octet >> 4);
+    let mut name = Vec::with_capacity(REVERSED_MAX + suffix.len());
+    for octet in address.octets().into_iter().rev() {
+        for nibble in [octet & 15, octet >> 4] {
+            name.extend_from_slice(&[HEX[usize::from(nibble)], b'.']);
+        }
     }
-    name + suffix
+    ascii(name) + suffix
+}
+
+/// Digits and dots as text.
+fn ascii(name: Vec<u8>) -> String {
+    String::from_utf8(name).expect("digits and dots are ASCII")
 }
 
 /// The name whose PTR records are the names of `address` (RFC 1035 section 3.5, RFC 3596 section 2.5).
