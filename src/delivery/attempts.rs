@@ -110,7 +110,8 @@ impl<'a> Attempts<'a> {
             // Another backend might have been able to.
             Some(kept) if !matches!(kept.ending, Ending::Unsupported(_)) => kept,
             _ => match self.lacking() {
-                Some(lacking) => Outcome::unsupported(lacking),
+                Some(lacking) if self.has_lapsed() => Outcome::ended(Ending::Lapsed(lacking)),
+                Some(lacking) => Outcome::ended(Ending::Unsupported(lacking)),
                 None => Outcome::without(why),
             },
         }
@@ -161,6 +162,12 @@ impl<'a> Attempts<'a> {
     fn is_exhausted(&self) -> bool {
         let Request { pool, needs, .. } = self.request;
         self.pools.is_exhausted(pool, needs, &self.tried)
+    }
+
+    /// Whether a backend of the pool could take it of late.
+    fn has_lapsed(&self) -> bool {
+        let Request { pool, needs, .. } = self.request;
+        self.pools.has_lapsed(pool, needs)
     }
 
     /// What no backend of the pool can take, as all of them have shown.
@@ -262,6 +269,7 @@ fn next(met: &Met) -> Next {
         Ending::Accepted(_)
         | Ending::Refused(..)
         | Ending::Recipients
+        | Ending::Lapsed(_)
         | Ending::NoConnection(_)
         // INV-ONCE
         | Ending::Uncertain(_) => Next::Done,

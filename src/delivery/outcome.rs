@@ -32,6 +32,8 @@ pub enum Ending {
     Recipients,
     /// No backend can take such a message; nothing was sent.
     Unsupported(Unsupported),
+    /// The same, but one of them could of late, and the client may have been offered it for that.
+    Lapsed(Unsupported),
     /// No connection could be had.
     NoConnection(LeaseError),
     /// The connection failed before the end of data was sent: no backend has the message.
@@ -96,10 +98,10 @@ impl Outcome {
         }
     }
 
-    /// No backend of the pool can take it.
-    pub(super) fn unsupported(why: Unsupported) -> Outcome {
+    /// It ended like this, and no connection was had.
+    pub(super) fn ended(ending: Ending) -> Outcome {
         Outcome {
-            ending: Ending::Unsupported(why),
+            ending,
             refused: Vec::new(),
             backend: None,
             tls: None,

@@ -84,6 +84,8 @@ impl Outcome {
             Ending::Refused(step, said) => reply_of(said, *step),
             Ending::Recipients => self.of_recipients(envelope),
             Ending::Unsupported(why) => unsupported(*why, envelope),
+            Ending::Lapsed(Unsupported::EightBit) => NO_LONGER_EIGHT_BIT.reply(),
+            Ending::Lapsed(_) => LAPSED.reply(),
             Ending::NoConnection(LeaseError::Timeout | LeaseError::Busy) => BUSY.reply(),
             Ending::NoConnection(_) => DOWN.reply(),
             Ending::Lost(_) => LOST.reply(),
@@ -201,8 +203,17 @@ pub const NO_LONGER_EIGHT_BIT: Known = Known {
     code: 451,
     status: Status(4, 3, 5),
     text: "The mail system behind this one takes no 8-bit data, come again in a new session",
-    cause: "The session was offered 8BITMIME before its backends were known, or before they changed, and none of them offers it.",
+    cause: "The client declared 8-bit data because the session offered 8BITMIME, or the backends offered it within the last day, and none of them offers it now.",
     advice: "The sender tries again by itself, and converts the message then.",
+};
+
+/// A message as the backends could take until of late.
+pub const LAPSED: Known = Known {
+    code: 451,
+    status: Status(4, 3, 5),
+    text: "The mail system behind this one can't take such a message now, try again later",
+    cause: "The message needs SMTPUTF8, or a SIZE, that a backend of the recipient's pool offered within the last day, and none of them offers it now.",
+    advice: "The sender tries again by itself. The operator finds out why EHLO at the backend says less than before.",
 };
 
 /// 8-bit data and a backend without 8BITMIME.
@@ -242,6 +253,7 @@ pub const ALL: &[Known] = &[
     BACKEND_CONFUSED,
     TOO_LARGE_BEHIND,
     NO_LONGER_EIGHT_BIT,
+    LAPSED,
     NO_EIGHT_BIT,
     NO_UTF8,
     MALFORMED,

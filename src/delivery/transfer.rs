@@ -130,7 +130,12 @@ impl Heard {
 
     /// The connection broke. Refusals that were heard before are what came of the message: a backend that has refused too
     /// much closes, and what it refused holds. So does a 421 that it says before it closes.
-    fn broken(self, lease: &Lease, broken: Broken) -> Met {
+    fn broken(mut self, lease: &Lease, broken: Broken) -> Met {
+        // Where the replies have shifted, what was heard may have been the answer to anything.
+        if lease.has_shifted() {
+            self.sender = None;
+            self.recipients.clear();
+        }
         // What a stale connection said was no answer to this message.
         if !broken.uncertain && !broken.stale && !self.is_good() {
             return self.refused(lease);
@@ -431,8 +436,12 @@ impl Streaming {
         }
         let met = match eight_bit && !self.takes_eight_bit() {
             true => {
-                let why = Ending::Unsupported(Unsupported::EightBit);
-                self.heard().met(&self.lease, why)
+                let seen = &self.lease.backend().seen;
+                let ending = match seen.could(0, Extensions::EIGHTBITMIME, now()) {
+                    true => Ending::Lapsed(Unsupported::EightBit),
+                    false => Ending::Unsupported(Unsupported::EightBit),
+                };
+                self.heard().met(&self.lease, ending)
             }
             false => self.finish().await,
         };

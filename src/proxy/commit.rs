@@ -24,7 +24,7 @@ use crate::{
         header,
         server::Answer,
     },
-    upstream::Origin,
+    upstream::{Found, Origin},
 };
 
 impl Session {
@@ -273,15 +273,21 @@ impl Session {
             _ => None,
         };
         let envelope = self.server.envelope();
-        let sender = envelope.sender().whole;
         let partly = outcome.is_partly_refused(envelope.recipients().len());
+        // By which RCPT will look for it, also where the message went to another pool.
+        let routed = transaction.routed_pool();
+        let elsewhere = transaction.pool() != routed;
         for (place, said) in &outcome.refused {
-            if let (Some(pool), Some(recipient)) =
-                (transaction.pool(), envelope.recipients().get(*place))
-            {
+            if let (Some(pool), Some(recipient)) = (routed, envelope.recipients().get(*place)) {
                 let path = envelope.path(recipient.path);
+                let found = Found {
+                    said,
+                    place: *place,
+                    partly,
+                    elsewhere,
+                };
                 let pools = &self.context.pools;
-                pools.note_refused(pool, self.peer.address, sender, path, said, partly);
+                pools.note_refused(&self.sending(pool), path, found);
                 let reply = reply_of(said, Step::Recipient);
                 let refusal = Refusal::new("rcpt", path.whole, &reply, None);
                 transaction.refusals.push(refusal);

@@ -4,7 +4,7 @@ use super::{known::Asked, replies, session::Session, site::Site};
 use crate::{
     delivery::{
         Step,
-        replies::{NO_UTF8, reply_of},
+        replies::{LAPSED, NO_UTF8, reply_of},
     },
     metrics::Counter,
     policy::{At, CheckId},
@@ -13,7 +13,7 @@ use crate::{
         envelope::{Path, PathSpan},
         server::Answer,
     },
-    upstream::{PoolId, Route, Verification},
+    upstream::{Lately, MessageSource, Needs, PoolId, Route, Sending, Verification},
 };
 
 impl Session {
@@ -113,13 +113,18 @@ impl Session {
         }
         let transaction_pool = self.transaction.as_ref().and_then(|t| t.pool());
         let other = transaction_pool.is_some_and(|pool| pool != route.pool);
-        if earlier > 0 && (other || site.is_lmtp(route.pool)) {
+        let alone = self.transaction.as_ref().is_some_and(|t| t.alone);
+        if earlier > 0 && (other || alone || site.is_lmtp(route.pool)) {
             return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
         }
         if let Some(reply) = self.exceeds(route.pool, earlier) {
             return Err(Answer::Refuse(reply));
         }
+        let alone = self.recall_rcpt(&route, path, earlier)?;
         self.verify_rcpt(&route, path).await?;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.alone = alone;
+        }
         Ok((route.pool, earlier))
     }
 
@@ -141,20 +146,41 @@ impl Session {
         Ok(())
     }
 
+    /// What a backend refused when the same message came before is told, or the recipient is to be alone: true. Also where a
+    /// route takes every recipient.
+    fn recall_rcpt(&self, route: &Route, path: PathSpan, earlier: usize) -> Result<bool, Answer> {
+        let recipient = self.server.envelope().path(path);
+        let sending = self.sending(route.pool);
+        match self.context.pools.refused_lately(&sending, recipient) {
+            Some(Lately::Told(said)) => Err(Answer::Refuse(reply_of(&said, Step::Recipient))),
+            Some(Lately::Alone) if earlier > 0 => Err(Answer::Refuse(replies::OTHER_ROUTE.reply())),
+            Some(Lately::Alone) => Ok(true),
+            None => Ok(false),
+        }
+    }
+
+    /// The message that is under way, as far as RCPT knows it.
+    pub fn sending(&self, pool: PoolId) -> Sending<'_> {
+        let envelope = self.server.envelope();
+        let sender = envelope.sender().whole;
+        Sending {
+            pool,
+            client: self.peer.address,
+            source: MessageSource::new(self.client_key(), sender),
+            sender,
+            size: envelope.params().size,
+        }
+    }
+
     /// Asks what the backends say of a recipient, as far as its route wants that.
     async fn verify_rcpt(&mut self, route: &Route, path: PathSpan) -> Result<(), Answer> {
-        let envelope = self.server.envelope();
-        let recipient: Path<'_> = envelope.path(path);
-        // Also where a route takes every recipient: what a backend refused at delivery is remembered.
-        let pools = &self.context.pools;
-        let sender = envelope.sender().whole;
-        if let Some(reply) = pools.refused_lately(route.pool, self.peer.address, sender, recipient)
-        {
-            return Err(Answer::Refuse(reply_of(&reply, Step::Recipient)));
-        }
         if !Site::verifies(route) {
             return Ok(());
         }
+        let envelope = self.server.envelope();
+        let recipient: Path<'_> = envelope.path(path);
+        let pools = &self.context.pools;
+        let sender = envelope.sender().whole;
         let verified = match pools.verified(route.pool, recipient, self.now) {
             Some(verified) => verified,
             // Only a backend's time is long enough to give the loan back: what it holds is copied for that.
@@ -180,17 +206,29 @@ impl Session {
     /// The reply where a message has more recipients than a pool's backends take, or declared more octets.
     fn exceeds(&self, pool: PoolId, earlier: usize) -> Option<Reply> {
         let backends = &self.current.site.backends;
-        // Where it goes to quarantine in the end, all its recipients do. Its size is not held against it before: most mail doesn't.
-        for pool in [Some(pool), self.quarantine_pool()].into_iter().flatten() {
-            let most = backends
-                .pool(pool)
-                .map_or(0, |pool| pool.recipients_max(self.now));
-            if most > 0 && earlier >= most as usize {
+        if earlier > 0 {
+            let (known, source) = (backends.pool(pool), self.sending(pool).source);
+            let here = known.map_or(0, |pool| pool.recipients_max(source, self.now));
+            // Where it goes to quarantine in the end, all its recipients do. What that pool is known to take for certain is
+            // kept to; neither its size nor what strangers' mail has shown of it is held against mail that mostly goes elsewhere.
+            let quarantine = self.quarantine_pool().and_then(|pool| backends.pool(pool));
+            let there = quarantine.map_or(0, |pool| pool.recipients_offered());
+            if [here, there]
+                .iter()
+                .any(|most| *most > 0 && earlier >= *most as usize)
+            {
                 return Some(replies::TOO_MANY_HERE.reply());
             }
         }
         let most = backends.pool(pool).map_or(0, |pool| pool.size_max());
         let declared = self.server.envelope().params().size;
-        (most > 0 && declared > most).then(|| replies::TOO_LARGE_HERE.reply())
+        let needs = Needs {
+            size: declared,
+            ..Needs::default()
+        };
+        (most > 0 && declared > most).then(|| match self.context.pools.has_lapsed(pool, needs) {
+            true => LAPSED.reply(),
+            false => replies::TOO_LARGE_HERE.reply(),
+        })
     }
 }

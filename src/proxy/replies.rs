@@ -25,7 +25,7 @@ pub const OTHER_ROUTE: Known = Known {
     code: 452,
     status: Status(4, 5, 3),
     text: "Send to this recipient in a message of its own",
-    cause: "The transaction has recipients that go to another pool, or to an LMTP pool, which takes one recipient a message so that one answer says it all; or that are judged by another profile (`[[profile]]` of their route); or a rule sends the message to quarantine, or discards it, for some of its recipients and not for others.",
+    cause: "The transaction has recipients that go to another pool, or to an LMTP pool, which takes one recipient a message so that one answer says it all; or that are judged by another profile (`[[profile]]` of their route); or a rule sends the message to quarantine, or discards it, for some of its recipients and not for others; or the recipient was refused when such a message came before, by what may have been about its size, so that the backend is to answer for this one alone.",
     advice: "Nothing: a mail server sends to the rest in another transaction by itself.",
 };
 
@@ -34,7 +34,7 @@ pub const TOO_MANY_HERE: Known = Known {
     code: 452,
     status: Status(4, 5, 3),
     text: "Too many recipients for this domain's mail system, send to the rest in another message",
-    cause: "A backend of the recipient's pool takes fewer recipients of one message: it says so in LIMITS (RCPTMAX), or has refused more of late.",
+    cause: "A backend of the recipient's pool takes fewer recipients of one message: it says so in LIMITS (RCPTMAX), or has of late refused more in messages of this sender and network, or in those of several networks.",
     advice: "Nothing: a mail server sends to the rest in another transaction by itself.",
 };
 

@@ -49,6 +49,8 @@ pub(super) struct Transaction {
     pub forwarded: Option<Box<XclientAttributes>>,
     /// The recipients that were accepted.
     pub recipients: Recipients,
+    /// Its recipient gets it in a message of its own.
+    pub alone: bool,
     /// What was asked elsewhere has been judged, and lets the message pass.
     pub answers_judged: bool,
     /// What was refused on the way.
@@ -141,6 +143,7 @@ impl Transaction {
             size: 0,
             told: None,
             signed: None,
+            alone: false,
             answers_judged: false,
         }
     }
@@ -162,8 +165,14 @@ impl Transaction {
     pub fn pool(&self) -> Option<PoolId> {
         match self.fate {
             Fate::Quarantine(pool) => pool,
-            Fate::Deliver | Fate::Discard => self.deliveries.first().map(|delivery| delivery.pool),
+            Fate::Deliver | Fate::Discard => self.routed_pool(),
         }
+    }
+
+    /// The pool of its recipients, once there is one.
+    #[must_use]
+    pub fn routed_pool(&self) -> Option<PoolId> {
+        self.deliveries.first().map(|delivery| delivery.pool)
     }
 
     /// Keeps a refusal on the way: of MAIL, of a recipient, of DATA.

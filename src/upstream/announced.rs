@@ -15,8 +15,14 @@
 //! for the first answers, and a session's next EHLO tells what is known by then. A message that a backend can't take
 //! after all is put off while another one of the pool may be able to, or where the sender was offered more than it finds.
 
-use super::{backends::Backends, pool::Pool, pooling::backend::Backend};
-use crate::smtp::{Capabilities, Extensions, Tick};
+use super::{
+    backends::Backends, ids::PoolId, learned::MessageSource, pool::Pool, pooling::backend::Backend,
+    pools::Pools, select::Needs,
+};
+use crate::{
+    net::now,
+    smtp::{Capabilities, Extensions, Tick},
+};
 
 /// What the backends must be able to do themselves; the rest of EHLO is ours alone.
 const END_TO_END: Extensions =
@@ -58,18 +64,26 @@ impl Pool {
         sizes.reduce(higher).unwrap_or_default()
     }
 
-    /// Recipients of one message that its backends take; 0: no limit is known. An LMTP backend answers for each recipient
-    /// at the end of the data, and there is one reply to the client: one.
+    /// Recipients of one message that its backends say they take; 0: no limit is known. An LMTP backend answers for each
+    /// recipient at the end of the data, and there is one reply to the client: one.
     #[must_use]
-    pub fn recipients_max(&self, now: Tick) -> u32 {
+    pub fn recipients_offered(&self) -> u32 {
         if self.session.lmtp {
             return 1;
         }
-        let limit = |backend: &Backend| {
-            let offered = backend.seen.get().map_or(0, |seen| seen.recipients_max);
-            lower(offered, backend.learned.get(now))
-        };
+        let limit = |backend: &Backend| backend.seen.get().map_or(0, |seen| seen.recipients_max);
         self.usable().map(limit).reduce(lower).unwrap_or_default()
+    }
+
+    /// Recipients of one message of this source that its backends take, by what they say and what they have shown; `None`:
+    /// of any message. 0: no limit is known.
+    #[must_use]
+    pub fn recipients_max(&self, of: Option<MessageSource>, now: Tick) -> u32 {
+        let shown = self.usable().map(|backend| backend.learned.get(of, now));
+        lower(
+            self.recipients_offered(),
+            shown.reduce(lower).unwrap_or_default(),
+        )
     }
 
     /// What may be announced for it.
@@ -85,9 +99,18 @@ impl Pool {
         Capabilities {
             extensions: all.without(Extensions::SMTPUTF8) | any.common(Extensions::SMTPUTF8),
             size_max: self.size_max(),
-            recipients_max: self.recipients_max(now),
+            recipients_max: self.recipients_max(None, now),
             ..Capabilities::default()
         }
+    }
+}
+
+impl Pools {
+    /// Whether none of a pool's backends can take this, and one could of late.
+    #[must_use]
+    pub fn has_lapsed(&self, pool: PoolId, needs: Needs) -> bool {
+        self.local(pool)
+            .is_some_and(|local| local.pool.has_lapsed(needs, now()))
     }
 }
 

@@ -3,13 +3,17 @@
 use super::{
     error::Broken,
     health::Trouble,
-    in_step::{is_farewell, is_of_addresses, may_be_refusal},
+    in_step::{is_cut_short, is_farewell, is_of_addresses, may_be_refusal},
     lease::Lease,
 };
 use crate::smtp::{
     backend_session::{BackendError, Event},
     reply_parse::ReplyHead,
 };
+use std::time::Duration;
+
+/// How long a backend may take to confirm a yes.
+const CONFIRM: Duration = Duration::from_secs(10);
 
 /// What is to be made of a final reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,7 @@ impl Lease {
         let surplus = self.conn().surplus();
         let (is_more, farewell) = (!surplus.is_empty(), is_farewell(surplus));
         let may_be_refusal = may_be_refusal(surplus);
+        let is_cut_short = is_cut_short(surplus);
         let chunks = self.session().sends_chunks();
         if is_more && !farewell {
             self.pools.said_too_much(&self.local, self.place);
@@ -40,7 +45,12 @@ impl Lease {
             };
         }
         let in_step = &self.backend().in_step;
-        if !head.is_positive() || !chunks || in_step.trusts(head, self.now()) {
+        if head.is_positive() && is_cut_short {
+            // It proves nothing, and what follows it may be the refusal of the message.
+            in_step.unconfirmed(self.now());
+            return Audit::Failed(self.doubt());
+        }
+        if !head.is_positive() || !chunks || in_step.trusts(head, self.begun()) {
             return Audit::Sound;
         }
         match is_more {
@@ -60,7 +70,7 @@ impl Lease {
     /// # Errors
     /// It was not, or the backend did not say: the message is uncertain.
     pub async fn confirm(&mut self, yes: ReplyHead) -> Result<(), Broken> {
-        let due = self.now().after(self.local.pool.waits.reply);
+        let due = self.now().after(self.local.pool.waits.reply.min(CONFIRM));
         let conn = self.conn_mut();
         conn.session.confirm(&mut conn.out);
         let trouble = match conn.next(due).await {
@@ -104,6 +114,12 @@ impl Lease {
             self.pools.said_too_much(&self.local, self.place);
         }
         refused_reset || self.conn().said_too_much()
+    }
+
+    /// Whether what was heard shows that the backend's replies don't fit our commands.
+    #[must_use]
+    pub fn has_shifted(&self) -> bool {
+        self.conn().has_shifted()
     }
 
     /// The message may have been taken or not.

@@ -120,6 +120,9 @@ impl Conn {
                     return Err(sent.err().unwrap_or(Trouble::Lost));
                 }
                 Err(error) => {
+                    // Many servers close TLS without a close_notify. A reply that was read whole before it was theirs all the
+                    // same, and cutting the wire makes none.
+                    self.closed = sent.is_ok() && error.kind() == io::ErrorKind::UnexpectedEof;
                     let trouble = trouble_of(&error);
                     if trouble == Trouble::Timeout {
                         waiting.give_up(self.now);
@@ -235,7 +238,8 @@ impl Conn {
         }
     }
 
-    /// Whether the backend has ended its side where a reply was due, and was not cut off.
+    /// Whether the backend has ended its side where a reply was due, and did not reset it. Under TLS with or without a
+    /// close_notify.
     pub(super) fn has_closed(&self) -> bool {
         self.closed
     }

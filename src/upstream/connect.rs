@@ -117,8 +117,9 @@ async fn attempt(
     match begun {
         Ok(()) => {
             let backend = conn.permit.backend();
-            backend.seen.set(conn.session.capabilities());
-            backend.greeted_at.store(now().0, Relaxed);
+            let now = now();
+            backend.seen.set(conn.session.capabilities(), now);
+            backend.greeted_at.store(now.0, Relaxed);
             backend
                 .budget
                 .has_taken(backend.idle() + backend.leases() + 1);

@@ -4,7 +4,7 @@
 //! message that it refuses. Where a body goes by DATA, 354 in its place shows that nothing has shifted. Where it goes by BDAT,
 //! all the replies before the end of the body are alike. So of each backend one yes to the end of a body by BDAT is confirmed
 //! before it is believed ([`Lease::audit`]), and again after [`HOLDS`]; and one that was found to say more than it was asked
-//! gets its bodies by DATA from then on. One whose yes could not be confirmed gets them so for as long as [`HOLDS`].
+//! gets its bodies by DATA from then on. While one message is on its way to be confirmed, the others go by DATA. One whose yes could not be confirmed gets them so for as long as [`HOLDS`].
 //!
 //! [`Lease::audit`]: super::lease::Lease::audit
 
@@ -31,16 +31,35 @@ pub struct InStep {
     speaks_of_addresses: AtomicBool,
     /// It has said more than it was asked.
     lost: AtomicBool,
+    /// A message is under way whose yes will be confirmed.
+    confirming: AtomicBool,
 }
 
 impl InStep {
-    /// Whether a yes to the end of a body by BDAT is believed.
+    /// Whether a yes to the end of a body by BDAT is believed, of a message that began at this moment.
     #[must_use]
-    pub fn trusts(&self, yes: ReplyHead, now: Tick) -> bool {
-        // Another worker may have found out meanwhile, and before the other one's question was answered.
-        !self.is_lost()
-            && now.0 < self.until.load(Relaxed)
+    pub fn trusts(&self, yes: ReplyHead, begun: Tick) -> bool {
+        self.is_confirmed(begun)
             && (!is_of_addresses(yes) || self.speaks_of_addresses.load(Relaxed))
+    }
+
+    /// Whether a yes was confirmed of late.
+    #[must_use]
+    pub fn is_confirmed(&self, now: Tick) -> bool {
+        // Another worker may have found out meanwhile, and before the other one's question was answered.
+        !self.is_lost() && now.0 < self.until.load(Relaxed)
+    }
+
+    /// Whether the yes to this message is the one to be confirmed: one at a time, since a backend that can't be asked leaves each
+    /// such message in doubt. To be given back with [`InStep::release`].
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        !self.confirming.swap(true, SeqCst)
+    }
+
+    /// The message is over.
+    pub fn release(&self) {
+        self.confirming.store(false, SeqCst);
     }
 
     /// Such a yes was confirmed.
@@ -86,6 +105,12 @@ pub fn is_of_addresses(yes: ReplyHead) -> bool {
 #[must_use]
 pub fn is_farewell(octets: &[u8]) -> bool {
     octets.starts_with(&b"421"[..octets.len().min(3)])
+}
+
+/// Whether that is less than a code: only the rest tells whether it takes leave, or refuses the message (`451`).
+#[must_use]
+pub fn is_cut_short(octets: &[u8]) -> bool {
+    matches!(octets, b"4" | b"42")
 }
 
 /// Whether what a backend says after its yes to the end of a body may be what it makes of the message: a refusal, but not one
@@ -146,6 +171,14 @@ mod tests {
     }
 
     #[test]
+    fn one_yes_is_confirmed_at_a_time() {
+        let in_step = InStep::default();
+        assert!(in_step.claim() && !in_step.claim());
+        in_step.release();
+        assert!(in_step.claim());
+    }
+
+    #[test]
     fn one_that_could_not_be_asked_gets_data_for_some_minutes() {
         let (in_step, start) = (InStep::default(), Tick(1));
         assert!(!in_step.wants_data(start));
@@ -187,6 +220,7 @@ mod tests {
             (b"250 2.1.5 ok\r\n", false),
         ] {
             assert_eq!(is_farewell(octets), farewell, "{octets:?}");
+            assert_eq!(is_cut_short(octets), farewell && octets.len() < 3);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     conn::Conn,
     error::Broken,
     health::Trouble,
+    learned::{MessageSource, Tally},
     outlier::is_trouble,
     pooling::{backend::Backend, shares::Share},
     pools::{Local, Pools},
@@ -24,12 +25,12 @@ use crate::{
     metrics::{Counter, Gauge, Scope},
     net,
     smtp::{
-        Capabilities, Envelope, Status, Tick,
+        Capabilities, Envelope, Tick,
         backend_session::{
             Abort, BackendError, BackendSession, BackendState, Event, Load, To, Unsupported,
         },
         envelope::{BodyKind, Path},
-        reply_parse::{ReplyHead, ReplyRef},
+        reply_parse::ReplyRef,
     },
 };
 use std::{fmt, rc::Rc, sync::Arc};
@@ -50,10 +51,12 @@ pub struct Lease {
     retired: bool,
     /// It carries a question of ours, and no message.
     asks: bool,
-    /// So many recipients were taken before the backend said that it takes no more in one message.
-    too_many_after: Option<u32>,
-    /// The recipient before this one was refused so.
-    too_many_once: bool,
+    /// What the replies to its recipients show.
+    tally: Tally,
+    /// When its message began.
+    begun: Tick,
+    /// It is the backend's one message whose yes will be confirmed.
+    confirms: bool,
     held: Held,
 }
 
@@ -93,8 +96,9 @@ impl Lease {
             ended: false,
             retired: false,
             asks: false,
-            too_many_after: None,
-            too_many_once: false,
+            tally: Tally::default(),
+            begun: now,
+            confirms: false,
             held,
         }
     }
@@ -134,6 +138,11 @@ impl Lease {
     #[must_use]
     pub fn now(&self) -> Tick {
         self.conn().now
+    }
+
+    /// When its message began: what was known of the backend then holds to the message's end.
+    pub(super) fn begun(&self) -> Tick {
+        self.begun
     }
 
     /// Time has passed without the backend: what is waited for from here on is not late already.
@@ -186,15 +195,25 @@ impl Lease {
     /// # Errors
     /// The backend can't take the message; nothing was written, the lease is as it was.
     pub fn open(&mut self, envelope: &Envelope, to: To<'_>, load: Load) -> Result<(), Unsupported> {
+        let source = MessageSource::new(self.held.client, envelope.sender().whole);
+        self.tally = Tally::new(source);
         // INV-250. BINARYMIME goes by BDAT alone (RFC 3030 §3): it is not for a backend whose yes may be to anything, and by
         // one that merely could not be asked it is not refused.
-        let (binary, in_step) = (BodyKind::BinaryMime, &self.backend().in_step);
-        let avoid = match envelope.params().body == binary {
+        let (now, binary) = (self.now(), envelope.params().body == BodyKind::BinaryMime);
+        let in_step = &self.backend().in_step;
+        let avoid = match binary {
             true => in_step.is_lost(),
-            false => in_step.wants_data(self.now()),
+            false => in_step.wants_data(now),
         };
+        let is_open = !avoid && !in_step.is_confirmed(now);
+        self.begun = now;
+        self.conn_mut().session.avoid_chunks(avoid);
+        if is_open && self.session().chunks() && !self.confirms {
+            self.confirms = self.backend().in_step.claim();
+            let waits = !self.confirms && !binary;
+            self.conn_mut().session.avoid_chunks(waits);
+        }
         let conn = self.conn_mut();
-        conn.session.avoid_chunks(avoid);
         conn.session.open(envelope, to, load, &mut conn.out)?;
         conn.uses += 1;
         Ok(())
@@ -293,6 +312,8 @@ impl Lease {
                     self.conn_mut().taken += 1;
                     let taken = self.conn().taken;
                     self.backend().endurance.has_kept(taken);
+                    let recipients = || self.session().accepted().count();
+                    self.backend().learned.has_taken(recipients, self.now());
                 }
                 Ok(event)
             }
@@ -319,24 +340,15 @@ impl Lease {
         }
         let now = self.now();
         let failed = match event {
-            Event::Recipient(_, head) if head.is_positive() => {
-                self.too_many_after = None;
-                self.too_many_once = false;
-                return;
-            }
             Event::Recipient(_, head) => {
-                let taken = self.session().accepted().count();
-                // A bare 452 is also said of one full mailbox: it takes two in a row.
-                let sure = head.status != Status::NONE || self.too_many_once;
-                self.too_many_once = is_too_many(head);
-                if taken > 0 && is_too_many(head) && sure && self.too_many_after.is_none() {
-                    self.too_many_after = u32::try_from(taken).ok();
-                }
+                let conn = self.conn.as_ref();
+                let taken = || conn.map_or(0, |conn| conn.session.accepted().count());
+                self.tally.hear(head, taken);
                 return;
             }
             Event::Go | Event::Refused => {
-                if let Some(recipients) = self.too_many_after.take() {
-                    self.backend().learned.learn(recipients, now);
+                if let Some((recipients, source)) = self.tally.shown() {
+                    self.backend().learned.learn(recipients, source, now);
                 }
                 return;
             }
@@ -450,19 +462,13 @@ impl Lease {
     }
 
     fn over(&self, conn: &Conn) {
+        if self.confirms {
+            conn.permit.backend().in_step.release();
+        }
         conn.permit.backend().lease_ended();
         let scope = self.local.scopes[self.place];
         self.pools.recorder.add(Gauge::BackendLeased, scope, -1);
     }
-}
-
-/// Whether a refusal says that a message has too many recipients (RFC 5321 §4.5.3.1.10; 552 before that). Exim says a bare
-/// 452, which also means a full disk: the caller looks at what is said to the recipients after it.
-fn is_too_many(head: ReplyHead) -> bool {
-    matches!(
-        (head.code, head.status),
-        (_, Status(4 | 5, 5, 3)) | (452, Status::NONE)
-    )
 }
 
 // INV-CLEAN, and INV-TAIL where the client has gone: what is under way ends with its connection.

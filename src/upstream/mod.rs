@@ -78,6 +78,7 @@ pub use changes::{Change, Changes};
 pub use error::{Broken, LeaseError};
 pub use health::{Health, Rules, Trouble};
 pub use ids::{BackendId, PoolId};
+pub use learned::MessageSource;
 pub use lease::Lease;
 pub use names::{Named, Names, SERVICE, ServiceTarget, Unresolved, name_of};
 pub use origin::Origin;
@@ -89,6 +90,7 @@ pub use pooling::{
     streams::StreamPlace,
 };
 pub use pools::Pools;
+pub use refusals::{Found, Lately, Sending};
 pub use reply::BackendReply;
 pub use route::{Route, RouteId, RouteTable};
 pub use security::faults as tls_faults;

@@ -1,97 +1,151 @@
-//! What a delivery found out about recipients that had been accepted, remembered for the next try of the same sender.
+//! What a delivery found out about recipients that had been accepted, remembered until the same message comes again.
+//!
+//! Where one of several recipients is refused, no recipient gets the message, and its sender is to try again: then that one is
+//! refused at RCPT, and the others get the message (`docs/decisions/0001-refused-after-acceptance.md`). A refusal may be about
+//! anything, the sender, the client, the size, so what is remembered holds for that message alone. It is known again by its sender,
+//! its declared size and its client's network, of which a large sender uses many addresses; where no size was declared, and where
+//! backends judge by the client, by the client itself. It is told once: what comes after that asks a backend again.
+//!
+//! A full mailbox or a message that is too large is told as a refusal for now, since the next message may be a smaller one. Where no
+//! size was declared either, it isn't told at all: the recipient gets a message of its own, and hears the backend itself.
 
 use super::{
     ids::PoolId,
+    learned::MessageSource,
     origin::keeps_apart,
-    pools::{Local, Pools},
+    pools::Pools,
     reply::BackendReply,
     verify::is_about_mailbox,
     verify_cache::{Known, RecipientKey},
 };
 use crate::{
+    client_key,
     net::now,
-    smtp::{Status, envelope::Path},
+    smtp::{Status, envelope::Path, reply_parse::ReplyHead},
 };
 use std::net::IpAddr;
 
+/// One message, as far as RCPT knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// The pool of its recipients.
+    pub pool: PoolId,
+    /// The client.
+    pub client: IpAddr,
+    /// Where it comes from, but for the null sender.
+    pub source: Option<MessageSource>,
+    /// Its sender.
+    pub sender: &'a [u8],
+    /// The size that was declared; 0: none.
+    pub size: u64,
+}
+
+/// What a delivery found out about a recipient.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// What the backend said.
+    pub said: &'a BackendReply,
+    /// The recipient's place in the envelope.
+    pub place: usize,
+    /// Others of the message may still get it.
+    pub partly: bool,
+    /// The backend is one of another pool, to which the message went in the end.
+    pub elsewhere: bool,
+}
+
+/// What becomes of a recipient that was refused of late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lately {
+    /// It is told this.
+    Told(BackendReply),
+    /// It gets a message of its own.
+    Alone,
+}
+
 impl Pools {
-    /// A refusal of this recipient from this sender, found out by a delivery of late: of this client's, where the
-    /// backends are told who that is. A refusal for now is told once and forgotten: at the next try a backend is asked
-    /// again.
+    /// A refusal of this recipient that the message met when it came before. Forgotten with that.
     #[must_use]
-    pub fn refused_lately(
-        &self,
-        pool: PoolId,
-        client: IpAddr,
-        sender: &[u8],
-        recipient: Path<'_>,
-    ) -> Option<BackendReply> {
+    pub fn refused_lately(&self, sending: &Sending<'_>, recipient: Path<'_>) -> Option<Lately> {
         let backends = self.backends();
         let verified = backends.verified();
         if !verified.has_pairs() {
             return None;
         }
-        let local = self.local(pool)?;
-        let key = RecipientKey::pair(pool, sender, recipient, known_client(&local, client))?;
-        match verified.look(&key, now())? {
-            Known::Bad(said) => {
-                if said.head.is_transient() {
-                    verified.forget(&key);
-                }
-                Some(said)
+        let key = self.key_of(sending, recipient)?;
+        let Known::Bad(mut said) = verified.look(&key, now())? else {
+            return None;
+        };
+        verified.forget(&key);
+        if is_about_room(said.head) {
+            if sending.size == 0 {
+                return Some(Lately::Alone);
             }
-            Known::Good | Known::BySender => None,
+            if said.head.is_permanent() {
+                (said.head.code, said.head.status.0) = (452, 4);
+            }
         }
+        Some(Lately::Told(said))
     }
 
     /// Remembers that a delivery found this recipient refused, though it had been accepted.
     ///
     /// Where the code is about the mailbox ([`is_about_mailbox`]) that holds for every sender; any other makes us ask
-    /// anew. Where others of the message were taken (`partly`), the sender comes again with all of them, and is to meet
-    /// the refusal at RCPT, so that the others get the message. So it is remembered for the two together, for as long as
-    /// a good answer; the sender may have been the reason. Where the backends take a connection for the client's, the
-    /// client may have been: what one unwanted client hears under a stolen name must not shut out the owner of the name.
+    /// anew. A backend of another pool knows other mailboxes. Where others of the message were taken, it is remembered for the
+    /// next try, for as long as a good answer.
     ///
     /// That a message has too many recipients (452 4.5.3, or 552 5.5.3) says nothing about any of them.
-    pub fn note_refused(
-        &self,
-        pool: PoolId,
-        client: IpAddr,
-        sender: &[u8],
-        recipient: Path<'_>,
-        said: &BackendReply,
-        partly: bool,
-    ) {
-        let (Some(local), Some(key)) = (self.local(pool), RecipientKey::new(pool, recipient))
-        else {
+    pub fn note_refused(&self, sending: &Sending<'_>, recipient: Path<'_>, found: Found<'_>) {
+        let (Some(local), Some(key)) = (
+            self.local(sending.pool),
+            RecipientKey::new(sending.pool, recipient),
+        ) else {
             return;
         };
-        let mut said = said.clone();
+        let mut said = found.said.clone();
         if matches!(said.head.status, Status(4 | 5, 5, 3)) {
-            if local.pool.recipients_max(now()) > 0 {
+            let most = local.pool.recipients_max(sending.source, now());
+            if most > 0 && found.place >= most as usize {
                 return;
             }
-            // Where no limit was learned of it, only the refusal itself can tell the sender to split the message. Once,
+            // Where no limit keeps it out of the next message, only the refusal itself can tell the sender to split that,
             // whatever its code (RFC 5321 §4.5.3.1.10).
             (said.head.code, said.head.status) = (452, Status(4, 5, 3));
         }
         let (waits, backends) = (&local.pool.waits, self.backends());
         let verified = backends.verified();
-        if is_about_mailbox(said.head.status) {
+        if is_about_mailbox(said.head.status) && !found.elsewhere {
             let until = now().after(waits.verify_bad);
             verified.learn(&key, Known::Bad(said.clone()), until);
-        } else {
+        } else if !found.elsewhere {
             verified.forget(&key);
         }
-        let client = known_client(&local, client);
-        if partly && let Some(pair) = RecipientKey::pair(pool, sender, recipient, client) {
+        if found.partly
+            && let Some(key) = self.key_of(sending, recipient)
+        {
             let until = now().after(waits.verify_good);
-            verified.learn_pair(&pair, Known::Bad(said), until);
+            verified.learn_pair(&key, Known::Bad(said), until);
         }
+    }
+
+    fn key_of(&self, sending: &Sending<'_>, recipient: Path<'_>) -> Option<RecipientKey> {
+        let Sending {
+            pool, client, size, ..
+        } = *sending;
+        let local = self.local(pool)?;
+        let client = match size == 0 || keeps_apart(local.pool.identity) {
+            true => client_key::address(client),
+            false => client_key::prefix(client),
+        };
+        RecipientKey::again(pool, (sending.sender, client, size), recipient)
     }
 }
 
-/// The client, where a pool's backends judge by it.
-fn known_client(local: &Local, client: IpAddr) -> Option<IpAddr> {
-    keeps_apart(local.pool.identity).then_some(client)
+/// Whether a refusal may be about the size of the message, or about what the mailbox holds already (RFC 3463 §3.3, §3.4).
+fn is_about_room(head: ReplyHead) -> bool {
+    matches!(
+        (head.code, head.status),
+        (452 | 552, Status::NONE)
+            | (522 | 552, _)
+            | (_, Status(4 | 5, 2, 2 | 3) | Status(4 | 5, 3, _))
+    )
 }

@@ -183,6 +183,13 @@ impl Pool {
         self.unresolved.is_empty() && !self.backends.iter().any(fits)
     }
 
+    /// Whether none of its backends can take this, and one could of late.
+    #[must_use]
+    pub fn has_lapsed(&self, needs: Needs, now: Tick) -> bool {
+        let could = |backend: &Arc<Backend>| backend.seen.could(needs.size, needs.extensions, now);
+        self.lacks(needs) && self.backends.iter().any(could)
+    }
+
     /// Picks one of the eligible. `ready` says whether a connection to the backend can be had at once.
     ///
     /// A hash waits for its backend where that one is only busy; the others take any that has room, so

@@ -150,7 +150,7 @@ impl Pools {
             }
         }
         // The longest paths have no key together. Their delivery will tell.
-        let Some(key) = RecipientKey::pair(id, sender, recipient, None) else {
+        let Some(key) = RecipientKey::pair(id, sender, recipient) else {
             return (Counter::VerifyMiss, Verification::Accepted);
         };
         let known = self.backends().verified().look(&key, now());
@@ -213,7 +213,7 @@ impl Pools {
     async fn ask(self: &Rc<Self>, local: &Rc<Local>, question: &Question<'_>) -> Option<Answer> {
         let needs = question.needs();
         if local.pool.lacks(needs) {
-            return Some(no_utf8(question));
+            return Some(no_utf8(local, question));
         }
         let request = Request {
             pool: local.pool.id,
@@ -231,7 +231,7 @@ impl Pools {
             let lease = match self.acquire(&request, &mut tried).await {
                 Ok(lease) => lease,
                 Err(LeaseError::Failed(..)) => continue,
-                Err(_) if local.pool.lacks(needs) => return Some(no_utf8(question)),
+                Err(_) if local.pool.lacks(needs) => return Some(no_utf8(local, question)),
                 Err(_) => return kept,
             };
             let backend = lease.backend().id;
@@ -385,9 +385,11 @@ fn unknown() -> (Counter, Verification) {
 }
 
 /// No backend of the pool takes what is not ASCII. Where the recipient is, the delivery tells.
-fn no_utf8(question: &Question<'_>) -> Answer {
+fn no_utf8(local: &Local, question: &Question<'_>) -> Answer {
     match question.recipient.whole.is_ascii() {
         true => Answer::Unasked,
+        // It will again, or has lost it: the next tries tell.
+        false if local.pool.has_lapsed(question.needs(), now()) => Answer::Final(unknown().1),
         false => Answer::Final(Verification::NoUtf8),
     }
 }

@@ -14,7 +14,6 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     mem,
-    net::IpAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,8 +23,8 @@ use std::{
 const SHARDS: usize = 16;
 /// Recipients of one generation of one shard; at most twice as many are remembered in it.
 const GENERATION: usize = 2048;
-/// Octets of a key: the number of the pool, one path or two (RFC 5321 §4.5.3.1.3: 256 each), and an address.
-const KEY_MAX: usize = 4 + PATH_MAX + 1 + PATH_MAX + 1 + 16;
+/// Octets of a key: the number of the pool, one path or two (RFC 5321 §4.5.3.1.3: 256 each), a client and a size.
+const KEY_MAX: usize = 4 + PATH_MAX + 1 + PATH_MAX + 1 + 16 + 1 + 8;
 /// RFC 5321 §4.5.3.1.3.
 const PATH_MAX: usize = 256;
 
@@ -77,21 +76,25 @@ impl RecipientKey {
         Some(key)
     }
 
-    /// The same for a recipient together with a sender, and with the client where the backends know it.
+    /// The same for a recipient together with a sender.
     #[must_use]
-    pub fn pair(
-        pool: PoolId,
-        sender: &[u8],
-        recipient: Path<'_>,
-        client: Option<IpAddr>,
-    ) -> Option<RecipientKey> {
+    pub fn pair(pool: PoolId, sender: &[u8], recipient: Path<'_>) -> Option<RecipientKey> {
         let mut key = RecipientKey::new(pool, recipient)?;
         key.append(sender)?;
-        match client.map(|client| client.to_canonical()) {
-            None => {}
-            Some(IpAddr::V4(client)) => key.append(&client.octets())?,
-            Some(IpAddr::V6(client)) => key.append(&client.octets())?,
-        }
+        Some(key)
+    }
+
+    /// The same for a recipient of a message that is known again by its sender, the key of its client or of that one's network,
+    /// and its size.
+    #[must_use]
+    pub fn again(
+        pool: PoolId,
+        (sender, client, size): (&[u8], u128, u64),
+        recipient: Path<'_>,
+    ) -> Option<RecipientKey> {
+        let mut key = RecipientKey::pair(pool, sender, recipient)?;
+        key.append(&client.to_ne_bytes())?;
+        key.append(&size.to_ne_bytes())?;
         Some(key)
     }
 
@@ -344,7 +347,7 @@ mod tests {
             let guess = format!("x{n}@example.net");
             cache.learn(&key(1, guess.as_bytes()), bad(), Tick(10));
             let path = Path::split(b"joe@example.net");
-            let pair = RecipientKey::pair(PoolId(1), guess.as_bytes(), path, None).expect("short");
+            let pair = RecipientKey::pair(PoolId(1), guess.as_bytes(), path).expect("short");
             cache.learn_pair(&pair, Known::Good, Tick(10));
         }
         assert_eq!(cache.look(&joe, Tick(1)), Some(Known::Good));

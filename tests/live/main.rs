@@ -1,6 +1,7 @@
 //! Gatepost as a whole: the built program between real clients and backends, on both I/O engines.
 
 mod acme;
+mod again;
 mod agreement;
 mod asked;
 mod auth;

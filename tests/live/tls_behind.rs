@@ -133,6 +133,41 @@ fn up_to_the_dot(mut stream: StreamOwned<ServerConnection, TcpStream>, last: &[u
     }
 }
 
+/// Takes a message by BDAT over TLS, says so, and ends its side without a close_notify, as many servers do.
+fn takes_and_goes(mut stream: StreamOwned<ServerConnection, TcpStream>) {
+    let (mut seen, mut octet) = (Vec::new(), [0]);
+    while stream.read(&mut octet).is_ok_and(|octets| octets > 0) {
+        seen.push(octet[0]);
+        if !seen.ends_with(b"\r\n") {
+            continue;
+        }
+        let line = String::from_utf8_lossy(&seen).into_owned();
+        seen.clear();
+        let mut words = line.split_whitespace();
+        let reply: &[u8] = match words.next() {
+            Some("EHLO") => b"250-backend.example\r\n250 CHUNKING\r\n",
+            Some("BDAT") => {
+                let size = words.next().and_then(|size| size.parse().ok()).unwrap_or(0);
+                let _ = stream.read_exact(&mut vec![0; size]);
+                b"250 2.0.0 taken\r\n"
+            }
+            _ => b"250 2.1.0 fine\r\n",
+        };
+        let _ = stream.write_all(reply);
+        let _ = stream.flush();
+        if reply.ends_with(b"taken\r\n") {
+            let _ = stream.sock.shutdown(std::net::Shutdown::Write);
+            // Until the other side closes, so that nothing is reset.
+            while stream
+                .sock
+                .read(&mut [0; 64])
+                .is_ok_and(|octets| octets > 0)
+            {}
+            return;
+        }
+    }
+}
+
 /// A backend that offers STARTTLS and does `act` when it's asked for.
 pub fn tricky(act: impl Fn() -> Act + Send + Sync + 'static) -> Backend {
     let offers = [EXTENSIONS, &["STARTTLS"]].concat();
@@ -163,6 +198,15 @@ pub fn said_nothing(backend: &Backend) {
 }
 
 crate::on_all_engines! {
+    fn a_yes_before_the_end_of_tls_without_a_farewell_is_a_yes(engine) {
+        let address = secured(server_config(&[]), takes_and_goes);
+        let gatepost = before(engine, address, &mode("required"));
+        for _ in 0..3 {
+            let reply = Client::hello(gatepost.smtp).send("a@sender.example", &["b@example.net"], "Subject: x\r\n\r\nx\r\n");
+            assert!(reply.starts_with("250"), "{reply}");
+        }
+    }
+
     fn postfix_is_talked_to_over_tls_and_verified(engine) {
         let authority = Authority::new();
         let own = home().to_string();

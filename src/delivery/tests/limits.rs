@@ -5,7 +5,7 @@ use crate::{config::Protocol, smtp::envelope::BodyKind};
 use std::cell::{Cell, RefCell};
 
 /// So many sessions at once, each with so many messages: how those ended that were not taken.
-async fn crowd(rig: &Rc<Rig>, sessions: usize, messages: usize) -> Vec<Ending> {
+pub async fn crowd(rig: &Rc<Rig>, sessions: usize, messages: usize) -> Vec<Ending> {
     let envelope = Rc::new(envelope(&["joe@example.net"]));
     let done = Rc::new(Cell::new(0));
     let wrong = Rc::new(RefCell::new(Vec::new()));
@@ -187,5 +187,60 @@ fn a_pool_that_became_lmtp_gets_one_recipient_a_message() {
         let one = envelope(&["joe@example.net"]);
         assert!(rig.deliver(&one).await.is_accepted());
         assert_eq!(peer.bodies().len(), 1);
+    });
+}
+
+#[test]
+fn what_a_backend_offered_of_late_puts_a_message_off() {
+    on_each_engine(|| async {
+        const ALL: &[&str] = &["PIPELINING", "SIZE 1000", "8BITMIME", "SMTPUTF8"];
+        let mut utf8 = envelope(&["j\u{f6}e@example.net"]);
+        let sender = utf8.keep_path(Path::split(b"a@a.example"));
+        let params = MailParams {
+            smtputf8: true,
+            ..Default::default()
+        };
+        utf8.set_sender(sender, params);
+        let plain = envelope(&["joe@example.net"]);
+        for (envelope, size, eight_bit, before, lapsed, never) in [
+            (&utf8, 10, true, "250", "451 4.3.5", "553 5.6.7"),
+            (&plain, 10, true, "250", "451 4.3.5", "554 5.6.3"),
+            (&plain, 900, false, "250", "451 4.3.5", "552 5.3.4"),
+            (&plain, 1001, false, "552 5.3.4", "552 5.3.4", "552 5.3.4"),
+        ] {
+            let load = Load {
+                size,
+                eight_bit,
+                whole: true,
+            };
+            let less = Script::offering(&["PIPELINING", "SIZE 100"]);
+            let mut told_in_turn = Vec::new();
+            for changes in [false, true] {
+                let peer = Peer::new(Script::offering(ALL));
+                if !changes {
+                    peer.follow(less.clone());
+                }
+                let rig = Rig::new(&[&peer]).await;
+                for lacks in [false, true] {
+                    if lacks {
+                        peer.follow(less.clone());
+                        peer.cut();
+                    }
+                    let message = Message {
+                        load,
+                        ..rig.message(envelope, &[BODY])
+                    };
+                    // The first one finds out where it has changed.
+                    if lacks {
+                        rig.deliver(&plain).await;
+                    }
+                    let outcome = deliver(&rig.pools, &message).await;
+                    told_in_turn.push(told(&outcome, envelope));
+                }
+            }
+            for (told, wanted) in told_in_turn.iter().zip([never, never, before, lapsed]) {
+                assert!(told.starts_with(wanted), "{told} instead of {wanted}");
+            }
+        }
     });
 }

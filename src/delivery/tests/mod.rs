@@ -21,7 +21,10 @@ use crate::{
         backend_session::{Load, To, Unsupported},
         envelope::{MailParams, Path, Recipient},
     },
-    upstream::{Backends, LeaseError, Needs, PoolId, Pools, Request, Tried, Trouble, Verification},
+    upstream::{
+        Backends, LeaseError, MessageSource, Needs, PoolId, Pools, Request, Tried, Trouble,
+        Verification,
+    },
 };
 use peer::{Peer, Script};
 use std::{future::Future, rc::Rc, sync::Arc, sync::mpsc, thread, time::Duration};

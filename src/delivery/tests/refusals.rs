@@ -5,10 +5,15 @@ use super::*;
 /// How a backend may speak: in order, with several replies under way, and by chunks.
 const WAYS: [&[&str]; 3] = [&[], &["PIPELINING"], &["PIPELINING", "CHUNKING"]];
 
-/// The limit on recipients that the backend has shown; 0: none.
-fn learned(rig: &Rig) -> u32 {
+/// The limit on recipients that the backend has shown to this client's messages of `a@a.example`; 0: none.
+fn shown_to(rig: &Rig, client: Option<u128>) -> u32 {
     let pool = rig.backends.pools().next().unwrap();
-    pool.backends[0].learned.get(now())
+    let source = MessageSource::new(client, b"a@a.example");
+    pool.backends[0].learned.get(source, now())
+}
+
+fn learned(rig: &Rig) -> u32 {
+    shown_to(rig, None)
 }
 
 #[test]
@@ -87,6 +92,86 @@ fn one_full_mailbox_is_no_limit_on_recipients() {
                 let envelope = envelope(&names.each_ref().map(String::as_str));
                 assert!(!rig.deliver(&envelope).await.is_accepted());
                 assert_eq!(learned(&rig), limit, "{names:?}");
+            }
+        }
+    });
+}
+
+/// A message with so many recipients, of this client.
+async fn deliver_from(rig: &Rig, client: u128, sender: &[u8], recipients: usize) -> Outcome {
+    let names: Vec<String> = (0..recipients)
+        .map(|n| format!("u{n}@example.net"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut envelope = envelope(&names);
+    let sender = envelope.keep_path(Path::split(sender));
+    envelope.set_sender(sender, MailParams::default());
+    let message = Message {
+        client: Some(client),
+        ..rig.message(&envelope, &[BODY])
+    };
+    deliver(&rig.pools, &message).await
+}
+
+/// A client of the network 10.0.NETWORK.0/24.
+fn client(network: u8, host: u8) -> u128 {
+    crate::client_key::address([10, 0, network, host].into())
+}
+
+#[test]
+fn a_limit_that_one_client_is_shown_is_not_anothers() {
+    on_each_engine(|| async {
+        for offers in WAYS {
+            let says = |says| {
+                Script::offering(offers)
+                    .on("RCPT", "250 2.1.5 fine\r\n")
+                    .on("RCPT", says)
+            };
+            let limiting = says("452 4.5.3 too many recipients from you\r\n");
+            let peer = Peer::new(limiting.clone());
+            let rig = Rig::new(&[&peer]).await;
+            deliver_from(&rig, client(1, 1), b"a@a.example", 3).await;
+            assert_eq!(
+                shown_to(&rig, Some(client(1, 2))),
+                1,
+                "its network comes again"
+            );
+            assert_eq!(shown_to(&rig, Some(client(2, 1))), 0);
+            peer.cut();
+            deliver_from(&rig, client(1, 9), b"b@a.example", 3).await;
+            assert_eq!(shown_to(&rig, Some(client(2, 1))), 0, "one network");
+            peer.cut();
+            deliver_from(&rig, client(3, 1), b"c@a.example", 3).await;
+            assert_eq!(shown_to(&rig, Some(client(2, 1))), 1, "two networks");
+            // It takes more than that.
+            peer.follow(Script::offering(offers));
+            peer.cut();
+            let outcome = deliver_from(&rig, client(4, 1), b"d@a.example", 2).await;
+            assert!(outcome.is_accepted(), "{outcome:?}");
+            assert_eq!(shown_to(&rig, Some(client(1, 1))), 0);
+        }
+    });
+}
+
+#[test]
+fn a_bounce_to_several_shows_no_limit() {
+    on_each_engine(|| async {
+        for offers in WAYS {
+            for (sender, says) in [
+                (&b""[..], "550 5.5.3 multi-recipient bounce\r\n"),
+                (b"", "452 4.5.3 too many recipients\r\n"),
+                (b"a@a.example", "550 5.5.3 multi-recipient bounce\r\n"),
+            ] {
+                let script = Script::offering(offers).on("RCPT", "250 2.1.5 fine\r\n");
+                let peer = Peer::new(script.on("RCPT", says));
+                let rig = Rig::new(&[&peer]).await;
+                for network in 1..4 {
+                    let outcome = deliver_from(&rig, client(network, 1), sender, 3).await;
+                    assert_eq!(outcome.refused.len(), 2, "{outcome:?}");
+                    peer.cut();
+                }
+                assert_eq!(shown_to(&rig, Some(client(1, 1))), 0);
+                assert_eq!(rig.backends.announced(now()).recipients_max, 0);
             }
         }
     });

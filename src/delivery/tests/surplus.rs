@@ -292,3 +292,55 @@ fn what_follows_the_answer_that_confirms_a_yes_ends_the_trust_too() {
         assert_eq!(chunks.count(), 1);
     });
 }
+
+#[test]
+// INV-250
+fn a_refusal_of_which_only_the_beginning_came_is_no_farewell() {
+    on_each_engine(|| async {
+        let script = Script::offering(&["PIPELINING", "CHUNKING"])
+            .on("MAIL", "250 ok\r\n250 ok\r\n")
+            .on("END", "!wait51 4.7.1 no\r\n");
+        for says in ["250 ok\r\n4", "250 ok\r\n42"] {
+            let peer = Peer::new(script.clone().on("RCPT", says));
+            let rig = Rig::new(&[&peer]).await;
+            let outcome = rig.deliver(&envelope(&["joe@example.net"])).await;
+            assert!(outcome.is_uncertain(), "{outcome:?}");
+        }
+        // One that really takes leave proves nothing against its backend.
+        for offers in [&["PIPELINING"][..], &["PIPELINING", "CHUNKING"]] {
+            let leaving =
+                Script::offering(offers).on("END", "250 2.0.0 taken\r\n4!wait21 bye\r\n!close");
+            let peer = Peer::new(leaving);
+            let rig = Rig::new(&[&peer]).await;
+            let outcome = rig.deliver(&envelope(&["joe@example.net"])).await;
+            assert!(outcome.is_uncertain(), "{outcome:?}");
+            assert_eq!(rig.count(Counter::BackendSurplus, &peer), 0);
+        }
+    });
+}
+
+#[test]
+fn a_refusal_before_a_shift_shows_is_not_the_messages() {
+    on_each_engine(|| async {
+        for extra in [
+            ("MAIL", "250 2.1.0 fine\r\n550 5.7.1 unasked\r\n"),
+            ("MAIL", "250 2.1.0 fine\r\n550 5.1.1 unasked\r\n"),
+        ] {
+            let script = Script::offering(&["PIPELINING"]);
+            let faulty = Peer::new(script.clone().on(extra.0, extra.1));
+            let alone = Rig::new(&[&faulty]).await;
+            let envelope = envelope(&["joe@example.net"]);
+            let outcome = alone.deliver(&envelope).await;
+            let reply = told(&outcome, &envelope);
+            assert!(reply.starts_with("451 4.4.2"), "{reply}");
+            // Nor is it one to remember.
+            assert!(outcome.refused.is_empty(), "{outcome:?}");
+            assert_eq!(alone.count(Counter::BackendSurplus, &faulty), 1);
+            let well = Peer::new(script);
+            let rig = Rig::new(&[&faulty, &well]).await;
+            let outcome = rig.deliver(&envelope).await;
+            assert!(outcome.is_accepted(), "{outcome:?}");
+            assert_eq!((faulty.bodies().len(), well.bodies().len()), (0, 1));
+        }
+    });
+}

@@ -1,6 +1,6 @@
 //! Backends that can't be asked whether their yes was the answer to the message.
 
-use super::*;
+use super::{limits::crowd, *};
 use crate::smtp::envelope::BodyKind;
 
 const OFFERS: &[&str] = &["PIPELINING", "CHUNKING"];
@@ -140,5 +140,42 @@ fn what_goes_by_bdat_alone_is_not_for_a_backend_that_said_too_much() {
             assert!(outcome.is_accepted(), "{outcome:?}");
             assert_eq!((faulty.bodies().len(), well.bodies().len()), (1, sent));
         }
+    });
+}
+
+#[test]
+fn one_yes_at_a_time_is_asked_about() {
+    on_each_engine(|| async {
+        let hello = "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+        let script = Script::offering(&[]).on("EHLO", hello).on("EHLO", "");
+        let peer = Peer::new(script);
+        let rig = Rig::configured(&[&peer], |config| {
+            config.timeouts.backend = Time::secs(1);
+        })
+        .await;
+        let wrong = crowd(&Rc::new(rig), 8, 3).await;
+        assert!(matches!(wrong[..], [Ending::Uncertain(_)]), "{wrong:?}");
+        assert_eq!(peer.bodies().len(), 24);
+        let commands = peer.commands();
+        let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
+        assert_eq!(chunks.count(), 1);
+    });
+}
+
+#[test]
+fn the_others_go_by_bdat_once_a_yes_was_confirmed() {
+    on_each_engine(|| async {
+        // The first message is refused: its connection confirms nothing, and leaves that to the next.
+        let peer = Peer::new(Script::offering(OFFERS).on("END", "550 5.7.1 spam\r\n"));
+        let rig = Rc::new(Rig::new(&[&peer]).await);
+        let envelope = envelope(&["joe@example.net"]);
+        assert!(!rig.deliver(&envelope).await.is_accepted());
+        peer.follow(Script::offering(OFFERS));
+        peer.cut();
+        assert!(rig.deliver(&envelope).await.is_accepted());
+        assert!(crowd(&rig, 4, 2).await.is_empty());
+        assert_eq!(peer.bodies().len(), 9);
+        let data = peer.commands().iter().any(|c| c.starts_with("DATA"));
+        assert!(!data);
     });
 }

@@ -309,9 +309,36 @@ pub struct BackendView {
     pub question_refused: Option<BackendReply>,
 }
 
+/// What a backend has lost counts for so long as a passing trouble: a filter in its way answers EHLO with 502 for a while, say.
+/// A message that its sender was offered to send is put off meanwhile, instead of being refused for good.
+const LAPSE: Duration = Duration::from_secs(24 * 3600);
+/// What a session offers its client because the backends do, and the client then relies on.
+const LAPSING: [Extensions; 2] = [Extensions::SMTPUTF8, Extensions::EIGHTBITMIME];
+
+/// Whether what was noted at this tick still counts.
+fn is_fresh(at: &AtomicU64, now: Tick) -> bool {
+    match at.load(Relaxed) {
+        0 => false,
+        at => now.since(Tick(at)) < LAPSE,
+    }
+}
+
+/// A size of which 0 is no limit.
+fn unlimited(size: u64) -> u64 {
+    match size {
+        0 => u64::MAX,
+        size => size,
+    }
+}
+
 /// The capabilities that a backend showed last.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// When it last offered each of [`LAPSING`], in ticks; 0: never.
+    offered_at: [AtomicU64; 2],
+    /// The largest size that it took of late, and when it said so.
+    size_before: AtomicU64,
+    size_before_at: AtomicU64,
     known: AtomicBool,
     extensions: AtomicU32,
     size_max: AtomicU64,
@@ -322,13 +349,36 @@ pub struct Seen {
 impl Seen {
     /// Remembers what an EHLO reply said. A reader may see two replies mixed for a moment: they are of the
     /// same machine, and each field is right by itself.
-    pub fn set(&self, capabilities: &Capabilities) {
+    pub fn set(&self, capabilities: &Capabilities, now: Tick) {
+        for (extension, at) in LAPSING.iter().zip(&self.offered_at) {
+            if capabilities.extensions.has(*extension) {
+                at.store(now.0.max(1), Relaxed);
+            }
+        }
+        let size = unlimited(capabilities.size_max);
+        if size >= self.size_before.load(Relaxed) || !is_fresh(&self.size_before_at, now) {
+            self.size_before.store(size, Relaxed);
+            self.size_before_at.store(now.0.max(1), Relaxed);
+        }
         self.extensions.store(capabilities.extensions.0, Relaxed);
         self.size_max.store(capabilities.size_max, Relaxed);
         self.recipients_max
             .store(capabilities.recipients_max, Relaxed);
         self.messages_max.store(capabilities.messages_max, Relaxed);
         self.known.store(true, SeqCst);
+    }
+
+    /// Whether it could take this of late, by what it offered then.
+    #[must_use]
+    pub fn could(&self, size: u64, extensions: Extensions, now: Tick) -> bool {
+        let mut offered = self.get().map_or(Extensions::NONE, |seen| seen.extensions);
+        for (extension, at) in LAPSING.iter().zip(&self.offered_at) {
+            if is_fresh(at, now) {
+                offered = offered | *extension;
+            }
+        }
+        let is_fresh = is_fresh(&self.size_before_at, now);
+        is_fresh && size <= self.size_before.load(Relaxed) && offered.has(extensions)
     }
 
     /// What it said last; `None` until it has been reached.

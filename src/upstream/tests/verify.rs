@@ -179,12 +179,11 @@ fn where_the_clients_are_known_each_learns_for_itself() {
             let (pools, pool) = pools(&build(&config)).await;
             let (sender, picky) = (b"a@a.example", Path::split(b"picky@example.net"));
             let no = said(550, Status(5, 7, 1));
-            pools.note_refused(pool, AMY, sender, picky, &no, true);
-            let lately = |client| {
-                let known = pools.refused_lately(pool, client, sender, picky);
-                known.map(|reply| reply.head.code)
-            };
-            assert_eq!((lately(AMY), lately(BOB)), (Some(550), bob), "{identity}");
+            pools.note_refused(&sending(pool, AMY, sender, 50), picky, found(&no, true));
+            let lately = |client| told(&pools, &sending(pool, client, sender, 50), picky);
+            // Bob's address is of Amy's network.
+            assert_eq!(lately(BOB), bob, "{identity}");
+            assert_eq!(lately(AMY), bob.xor(Some(550)), "{identity}: once");
         }
     });
 }
@@ -196,33 +195,29 @@ fn a_delivery_teaches() {
         let backends = build(&config(&[&peer]));
         let (pools, pool) = pools(&backends).await;
         let refuse = |path: &str, status: Status| {
-            let reply = said(550, status);
-            pools.note_refused(
-                pool,
-                AMY,
-                b"a@a.example",
-                Path::split(path.as_bytes()),
-                &reply,
-                true,
-            );
+            let (path, reply) = (Path::split(path.as_bytes()), said(550, status));
+            let sending = sending(pool, AMY, b"a@a.example", 50);
+            pools.note_refused(&sending, path, found(&reply, true));
         };
         refuse("gone@example.net", Status(5, 1, 1));
         refuse("picky@example.net", Status(5, 7, 1));
         assert_eq!(code(&verify(&pools, pool, "gone@example.net").await), 550);
         assert_eq!(asked(&peer), [""; 0]);
-        // That one's code was about the sender: another one asks anew, the same one meets it again.
+        // That one's code was about the sender or the message: another one asks anew, the same one meets it again.
         assert_eq!(code(&verify(&pools, pool, "picky@example.net").await), 250);
         assert_eq!(asked(&peer), ["picky@example.net"]);
-        // These backends don't know the clients: to them it's always us.
-        let lately = |sender: &[u8]| {
-            let picky = Path::split(b"picky@example.net");
-            pools
-                .refused_lately(pool, BOB, sender, picky)
-                .map(|reply| reply.head.code)
-        };
-        assert_eq!(lately(b"a@a.example"), Some(550));
-        assert_eq!(lately(b"b@a.example"), None);
-        assert_eq!(lately(b""), None);
+        let picky = Path::split(b"picky@example.net");
+        let lately =
+            |client, sender, size| told(&pools, &sending(pool, client, sender, size), picky);
+        let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+        assert_eq!(lately(AMY, b"b@a.example", 50), None, "another sender");
+        assert_eq!(lately(AMY, b"", 50), None, "the null sender");
+        assert_eq!(lately(AMY, b"a@a.example", 51), None, "another message");
+        assert_eq!(lately(AMY, b"a@a.example", 0), None, "another message");
+        assert_eq!(lately(stranger, b"a@a.example", 50), None, "another client");
+        // From another address of the same network it is the same message, and meets the refusal once.
+        assert_eq!(lately(BOB, b"a@a.example", 50), Some(550));
+        assert_eq!(lately(AMY, b"a@a.example", 50), None);
     });
 }
 
@@ -329,10 +324,11 @@ fn a_temporary_refusal_of_some_is_told_once() {
         let backends = build(&config(&[&peer]));
         let (pools, pool) = pools(&backends).await;
         let (sender, joe) = (b"a@a.example", Path::split(b"joe@example.net"));
+        let sending = sending(pool, AMY, sender, 50);
         let note = |said: &BackendReply, partly| {
-            pools.note_refused(pool, AMY, sender, joe, said, partly);
+            pools.note_refused(&sending, joe, found(said, partly));
         };
-        let lately = || pools.refused_lately(pool, AMY, sender, joe).is_some();
+        let lately = || pools.refused_lately(&sending, joe).is_some();
         let later = said(450, Status(4, 2, 0));
         note(&later, true);
         assert_eq!((lately(), lately()), (true, false));
@@ -343,16 +339,94 @@ fn a_temporary_refusal_of_some_is_told_once() {
         note(&said(452, Status(4, 5, 3)), true);
         assert_eq!((lately(), lately()), (true, false));
         note(&said(552, Status(5, 5, 3)), true);
-        let told = pools.refused_lately(pool, AMY, sender, joe).unwrap();
-        assert_eq!(told.head.code, 452, "RFC 5321 section 4.5.3.1.10");
+        let told = told(&pools, &sending, joe);
+        assert_eq!(told, Some(452), "RFC 5321 section 4.5.3.1.10");
         assert!(!lately());
         // Where one is known, the message is split by it, and the recipient has no part in it.
         let limit = &backends.pools().next().unwrap().backends[0].learned;
-        limit.learn(1, now());
+        limit.learn(1, sending.source.unwrap(), now());
         note(&said(452, Status(4, 5, 3)), true);
         note(&said(552, Status(5, 5, 3)), true);
         assert!(!lately());
+        // By a limit of two it would be in the next message again.
+        limit.learn(2, sending.source.unwrap(), now());
+        note(&said(452, Status(4, 5, 3)), true);
+        assert!(lately());
         note(&said(550, Status(5, 7, 1)), true);
-        assert_eq!((lately(), lately()), (true, true));
+        assert_eq!((lately(), lately()), (true, false));
+    });
+}
+
+/// A message of this client's, as RCPT knows it.
+fn sending(pool: PoolId, client: IpAddr, sender: &[u8], size: u64) -> Sending<'_> {
+    Sending {
+        pool,
+        client,
+        source: MessageSource::new(Some(crate::client_key::address(client)), sender),
+        sender,
+        size,
+    }
+}
+
+/// This, of the second recipient.
+fn found(said: &BackendReply, partly: bool) -> Found<'_> {
+    Found {
+        said,
+        place: 1,
+        partly,
+        elsewhere: false,
+    }
+}
+
+/// The code that a recipient is told.
+fn told(pools: &Pools, sending: &Sending<'_>, recipient: Path<'_>) -> Option<u16> {
+    match pools.refused_lately(sending, recipient)? {
+        Lately::Told(said) => Some(said.head.code),
+        Lately::Alone => Some(0),
+    }
+}
+
+#[test]
+fn what_may_be_about_room_refuses_no_other_message() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let (pools, pool) = pools(&build(&config(&[&peer]))).await;
+        let joe = Path::split(b"joe@example.net");
+        for (code, status) in [
+            (552, Status(5, 2, 2)),
+            (552, Status::NONE),
+            (550, Status(5, 2, 3)),
+            (554, Status(5, 3, 4)),
+            (452, Status(4, 2, 2)),
+            (452, Status(4, 3, 1)),
+        ] {
+            let no = said(code, status);
+            let of_size = |size| sending(pool, AMY, b"a@a.example", size);
+            pools.note_refused(&of_size(4000), joe, found(&no, true));
+            assert_eq!(told(&pools, &of_size(50), joe), None);
+            // For now: the mailbox may have room for the next one.
+            assert_eq!(told(&pools, &of_size(4000), joe), Some(452));
+            // Where it can't be known again, the backend itself is heard.
+            pools.note_refused(&of_size(0), joe, found(&no, true));
+            assert_eq!(told(&pools, &of_size(0), joe), Some(0));
+            assert_eq!(told(&pools, &of_size(0), joe), None);
+        }
+    });
+}
+
+#[test]
+fn what_another_pools_backend_says_of_a_mailbox_holds_for_the_message() {
+    on_each_engine(|| async {
+        let peer = Peer::new();
+        let (pools, pool) = pools(&build(&config(&[&peer]))).await;
+        let (joe, gone) = (Path::split(b"joe@example.net"), said(550, Status(5, 1, 1)));
+        let found = Found {
+            elsewhere: true,
+            ..found(&gone, true)
+        };
+        let sending = sending(pool, AMY, b"a@a.example", 50);
+        pools.note_refused(&sending, joe, found);
+        assert_eq!(code(&verify(&pools, pool, "joe@example.net").await), 250);
+        assert_eq!(told(&pools, &sending, joe), Some(550));
     });
 }
