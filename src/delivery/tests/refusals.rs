@@ -113,9 +113,9 @@ async fn deliver_from(rig: &Rig, client: u128, sender: &[u8], recipients: usize)
     deliver(&rig.pools, &message).await
 }
 
-/// A client of the network 10.0.NETWORK.0/24.
+/// The key of a client of the network 10.0.NETWORK.0/24.
 fn client(network: u8, host: u8) -> u128 {
-    crate::client_key::address([10, 0, network, host].into())
+    0xffff_0a00_0000 | u128::from(network) << 8 | u128::from(host)
 }
 
 #[test]
