@@ -14,7 +14,7 @@
 mod ends;
 mod listener;
 
-pub use ends::Ends;
+pub use ends::{Ends, servers};
 pub use listener::Listener;
 
 use crate::bind_error;

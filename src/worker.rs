@@ -12,13 +12,13 @@ use crate::{
         now, sleep, spawn, spawn_vital,
     },
     policy::Shared,
-    proxy::{self, Context, Current, Kept, Site, Verifier},
+    proxy::{self, Connection, Context, Current, Kept, Site, Verifier},
     smtp::Tick,
     threads::Threads,
     upstream::Pools,
 };
 use std::{
-    io,
+    fmt, io,
     rc::Rc,
     sync::{
         Arc,
@@ -67,6 +67,8 @@ pub struct Plan {
     pub core: Option<usize>,
     /// Its listening sockets, each with the number of its listener in the configuration.
     pub sockets: Vec<(usize, Bound)>,
+    /// Connections of clients that it may have at once: each takes a descriptor, and others need some.
+    pub connections_max: u32,
     /// The configuration.
     pub site: Arc<Site>,
     /// Rates and session counts of all workers.
@@ -121,6 +123,7 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
     let lines = Lines::new(plan.log);
     let place = (plan.number, plan.workers);
     let context = Context::new(place, current, pools, recorder, desk, plan.verifier, lines);
+    context.connections_max.set(plan.connections_max);
     let mut stoppers = Vec::new();
     for (number, bound) in plan.sockets {
         let listener = Listener::adopt(bound)?;
@@ -156,24 +159,35 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
 async fn accept(context: Rc<Context>, name: Rc<str>, mut listener: Listener) {
     let address = listener.address();
     let mut say_at = Tick::default();
+    let mut short = |what: &str, why: &dyn fmt::Display| {
+        let scope = context.recorder.registry().listener(&name);
+        context.recorder.count(Counter::AcceptPauses, scope, 1);
+        // One session that ends lets another in: they come in swarms.
+        let moment = now();
+        if moment >= say_at {
+            say_at = moment.after(ACCEPT_SILENCE);
+            say!(
+                Warn,
+                "{address}: {what}: {why}; raise the limit of open files (LimitNOFILE)"
+            );
+        }
+    };
     loop {
         match listener.accept().await {
-            Ok(Some((stream, _))) => {
-                spawn(proxy::serve(Rc::clone(&context), Rc::clone(&name), stream));
-            }
-            Ok(None) => return,
-            Err(error) => {
-                let scope = context.recorder.registry().listener(&name);
-                context.recorder.count(Counter::AcceptPauses, scope, 1);
-                // One session that ends lets another in: pauses come in swarms.
-                let moment = now();
-                if moment >= say_at {
-                    say_at = moment.after(ACCEPT_SILENCE);
-                    say!(
-                        Warn,
-                        "{address}: accepting pauses: {error}; raise the limit of open files (LimitNOFILE)"
+            Ok(Some((stream, _))) => match Connection::begin(&context) {
+                Some(connection) => spawn(proxy::serve(connection, Rc::clone(&name), stream)),
+                // An engine may have accepted more than was asked for, so a pause would not keep the descriptors.
+                None => {
+                    drop(stream);
+                    short(
+                        "connections are closed at once",
+                        &"no descriptor is left for clients",
                     );
                 }
+            },
+            Ok(None) => return,
+            Err(error) => {
+                short("accepting pauses", &error);
                 sleep(ACCEPT_PAUSE).await;
             }
         }

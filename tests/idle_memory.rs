@@ -106,6 +106,7 @@ fn start(engine: Engine, keys: &str) -> (Worker, SocketAddr) {
     let shared = Arc::new(Shared::new(&config.policy));
     let site = build_site(config, None, &registry, &Default::default(), None).expect("it is sound");
     let plan = Plan {
+        connections_max: u32::MAX,
         number: 0,
         workers: 1,
         engine,

@@ -19,5 +19,6 @@ mod service;
 mod store;
 
 pub use certificate::Certificate;
+pub use responder::Challenges;
 pub use schedule::ORDERS_PER_HOUR;
 pub use service::{Acme, Install};

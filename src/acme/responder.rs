@@ -1,7 +1,11 @@
 //! Answers the authority's challenges by HTTP (http-01, RFC 8555 §8.3), and nothing else: a request for any other page
 //! gets 404.
 
-use crate::http::{self, Limits};
+use crate::{
+    config,
+    http::{self, Limits},
+    log::say,
+};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -16,7 +20,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::{task::JoinSet, time::sleep};
 
+/// The pause between two tries to bind an address.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Where a challenge's answer is asked for.
 const PLACE: &str = "/.well-known/acme-challenge/";
 /// It faces the internet, and an authority needs one short connection from each of a few places.
@@ -66,11 +73,85 @@ impl Drop for Given {
     }
 }
 
+/// The sockets that challenges are answered on. Mail doesn't wait for them: an address that can't be bound at the start is tried
+/// again until it can.
+#[derive(Debug, Default)]
+pub struct Challenges {
+    open: Vec<TcpListener>,
+    /// Those that could not be bound, each with the reason.
+    missing: Vec<(SocketAddr, String)>,
+}
+
+impl Challenges {
+    /// Binds the addresses of `acme.listen`, where ACME is wanted. Ports below 1024 are root's. What can't be bound is told.
+    #[must_use]
+    pub fn bind(settings: &config::Acme) -> Challenges {
+        let mut challenges = Challenges::default();
+        for address in settings.listen.iter().filter(|_| settings.is_on()) {
+            match bind(*address) {
+                Ok(listener) => challenges.open.push(listener),
+                Err(why) => {
+                    say!(
+                        Error,
+                        "{why}; mail is served, but no certificate can be ordered through it, and it is tried again each second"
+                    );
+                    challenges.missing.push((*address, why.to_string()));
+                }
+            }
+        }
+        challenges
+    }
+
+    /// The ports that are still to be bound.
+    pub fn missing_ports(&self) -> impl Iterator<Item = u16> {
+        self.missing.iter().map(|(address, _)| address.port())
+    }
+
+    /// Answers, in tasks that go on for ever.
+    pub fn serve(self, answers: &Answers, tasks: &mut JoinSet<()>) {
+        for listener in self.open {
+            tasks.spawn(answered(listener, answers.clone()));
+        }
+        for (address, why) in self.missing {
+            let answers = answers.clone();
+            tasks.spawn(async move {
+                let listener = had(address, why).await;
+                say!(Info, "acme: challenges are answered on {address}");
+                answered(listener, answers).await;
+            });
+        }
+    }
+}
+
+async fn answered(listener: TcpListener, answers: Answers) {
+    if let Err(why) = serve(listener, answers).await {
+        say!(Error, "acme: challenges can't be answered: {why}");
+    }
+}
+
+/// The socket, once it can be bound. A new reason is told.
+async fn had(address: SocketAddr, why: String) -> TcpListener {
+    let mut told = why;
+    loop {
+        sleep(AGAIN).await;
+        match bind(address) {
+            Ok(listener) => return listener,
+            Err(why) => {
+                let why = why.to_string();
+                if why != told {
+                    say!(Error, "{why}; it is tried again each second");
+                    told = why;
+                }
+            }
+        }
+    }
+}
+
 /// Binds an address of `acme.listen`.
 ///
 /// # Errors
 /// Those of binding, in words that name the key and say what to do.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let instead = format!("choose another, and have the server on that port forward {PLACE} to it");
     http::bind("acme.listen", address, &instead)
 }
@@ -79,7 +160,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// The listener can't be registered with the runtime.
-pub async fn serve(listener: TcpListener, answers: Answers) -> io::Result<()> {
+async fn serve(listener: TcpListener, answers: Answers) -> io::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = answer(&request, &answers);
         async move { Ok(answer) }

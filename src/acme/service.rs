@@ -3,7 +3,7 @@
 use super::{
     certificate::{Certificate, self_signed},
     order::{self, Failure},
-    responder::{self, Answers},
+    responder::{Answers, Challenges},
     schedule::{Fault, History, Validity},
     store::Store,
 };
@@ -13,7 +13,7 @@ use crate::{
     metrics::{Counter, Gauge, Registry, Scope},
 };
 use std::{
-    net::TcpListener,
+    mem::take,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -35,7 +35,7 @@ struct Held {
 /// ACME, ready to run.
 pub struct Acme {
     settings: config::Acme,
-    listeners: Vec<TcpListener>,
+    challenges: Challenges,
     answers: Answers,
     store: Store,
     history: History,
@@ -44,17 +44,6 @@ pub struct Acme {
 }
 
 impl Acme {
-    /// Binds what answers the challenges; nothing where no ACME is wanted. Ports below 1024 are root's.
-    ///
-    /// # Errors
-    /// An address can't be bound.
-    pub fn bind(settings: &config::Acme) -> Result<Vec<TcpListener>, String> {
-        let addresses = settings.listen.iter().filter(|_| settings.is_on());
-        addresses
-            .map(|address| responder::bind(*address).map_err(|why| why.to_string()))
-            .collect()
-    }
-
     /// Reads the store: `None` if no ACME is wanted. With it comes the certificate to begin with: the stored one, or a
     /// self-signed one until the real one is there. Call it once privileges are dropped: the store is a folder of the
     /// user that the service runs as, and root must not follow a link that stands there.
@@ -63,7 +52,7 @@ impl Acme {
     /// A domain can't stand in a certificate.
     pub fn prepare(
         settings: &config::Acme,
-        listeners: Vec<TcpListener>,
+        challenges: Challenges,
         registry: &Arc<Registry>,
     ) -> Result<Option<(Acme, Certificate)>, String> {
         if !settings.is_on() {
@@ -74,7 +63,7 @@ impl Acme {
         let names = settings.domains.join(", ");
         let stored = store.certificate().filter(|(certificate, _)| {
             let ours = |name: &String| settings.domains.contains(name);
-            certificate.validity().holds(now()) && certificate.names().iter().any(ours)
+            certificate.names().iter().any(ours)
         });
         let (first, held) = match stored {
             Some((certificate, from)) => {
@@ -82,12 +71,7 @@ impl Acme {
                     validity: certificate.validity(),
                     fits: certificate.fits(&settings.domains) && from == settings.directory,
                 };
-                let until = day(held.validity.until);
-                let stored = certificate.names().join(", ");
-                say!(
-                    Info,
-                    "acme: the stored certificate for {stored} is good until {until}"
-                );
+                say_stored(&certificate, held.validity);
                 (certificate, Some(held))
             }
             None => {
@@ -101,7 +85,7 @@ impl Acme {
         };
         let acme = Acme {
             settings: settings.clone(),
-            listeners,
+            challenges,
             answers: Answers::default(),
             history: store.history(),
             store,
@@ -116,14 +100,7 @@ impl Acme {
     pub async fn run(mut self, mut settings: watch::Receiver<config::Acme>, install: Install) {
         // They end with this.
         let mut responders = JoinSet::new();
-        for listener in self.listeners.drain(..) {
-            let answers = self.answers.clone();
-            responders.spawn(async move {
-                if let Err(why) = responder::serve(listener, answers).await {
-                    say!(Error, "acme: challenges can't be answered: {why}");
-                }
-            });
-        }
+        take(&mut self.challenges).serve(&self.answers, &mut responders);
         let mut reloads = true;
         loop {
             let at = self.next();
@@ -246,6 +223,24 @@ impl Acme {
             );
         }
         Ok(certificate)
+    }
+}
+
+/// Says which one was stored. One that is not good now is used all the same: it says no less than a self-signed one, and the clock
+/// may be what is wrong.
+fn say_stored(certificate: &Certificate, validity: Validity) {
+    let stored = certificate.names().join(", ");
+    let (from, until) = (day(validity.from), day(validity.until));
+    match validity.holds(now()) {
+        true => say!(
+            Info,
+            "acme: the stored certificate for {stored} is good until {until}"
+        ),
+        false => say!(
+            Warn,
+            "acme: the stored certificate for {stored} is good from {from} to {until} only; it is used until another is issued; is \
+             the clock right?"
+        ),
     }
 }
 

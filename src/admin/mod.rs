@@ -25,7 +25,7 @@ pub use collector::Collector;
 pub use histograms::Histograms;
 pub use routes::Door;
 pub use rules::Rules;
-pub use server::{bind, exposure, serve};
+pub use server::{Place, exposure, places, serve};
 pub use source::{AdminSource, Answer, BackendStatus, Judgements, PoolStatus, Status, Wanted};
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Rules {
     /// Names that the endpoint is asked under, in lower case.
     names: Vec<String>,
     token: Option<Vec<u8>>,
+    /// There is a token, and it is not known.
+    is_closed: bool,
 }
 
 impl Rules {
@@ -27,11 +29,21 @@ impl Rules {
             true => None,
             false => Some(secret.read().map_err(|why| format!("admin.token: {why}"))?),
         };
-        let names = config.admin.hosts.iter().chain([&config.hostname]);
         Ok(Rules {
-            names: names.map(|name| plain_name(name)).collect(),
+            names: names(config),
             token,
+            is_closed: false,
         })
+    }
+
+    /// The same where the token can't be read: no token is right, so nothing is changed over the network.
+    #[must_use]
+    pub fn closed(config: &Config) -> Rules {
+        Rules {
+            names: names(config),
+            token: None,
+            is_closed: true,
+        }
     }
 
     /// Whether a request asks for a name of ours; else the name that it asks for. An IP address is ours whichever it is,
@@ -62,7 +74,7 @@ impl Rules {
 
     /// Whether a token is asked for.
     pub(super) fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.token.is_some() || self.is_closed
     }
 
     /// Whether a request that changes something may have been meant: it carries the token, or none is asked for and no
@@ -72,6 +84,9 @@ impl Rules {
         headers: &HeaderMap,
         over_network: bool,
     ) -> Result<(), Refusal> {
+        if self.is_closed && over_network {
+            return Err(Refusal::Token);
+        }
         if let Some(token) = &self.token
             && over_network
         {
@@ -87,6 +102,11 @@ impl Rules {
             false => Err(Refusal::Origin),
         }
     }
+}
+
+fn names(config: &Config) -> Vec<String> {
+    let names = config.admin.hosts.iter().chain([&config.hostname]);
+    names.map(|name| plain_name(name)).collect()
 }
 
 /// Why a change is refused.
@@ -148,6 +168,7 @@ mod tests {
         Rules {
             names: vec!["mx.example.net".into(), "edge1.internal".into()],
             token: None,
+            is_closed: false,
         }
     }
 
@@ -240,6 +261,14 @@ mod tests {
             rules.allows_change(&headers(&[]), true),
             Err(Refusal::Token)
         );
+        assert_eq!(rules.allows_change(&headers(&[]), false), Ok(()));
+        // A token that can't be read is none that is right.
+        let rules = Rules::closed(&Config::default());
+        assert!(rules.has_token());
+        for shown in ["Bearer s3cret", "Bearer ", ""] {
+            let list = headers(&[("authorization", shown)]);
+            assert_eq!(rules.allows_change(&list, true), Err(Refusal::Token));
+        }
         assert_eq!(rules.allows_change(&headers(&[]), false), Ok(()));
     }
 }

@@ -45,37 +45,80 @@ pub(super) const LIMITS: Limits = Limits {
 /// Owner and group of a Unix socket may use it. Until it is set, the process's umask lets in fewer.
 const SOCKET_MODE: u32 = 0o660;
 
-/// Binds `admin.listen` and `admin.public`, as far as they are on. `owner`: user and group of sockets in the file system, where
-/// they are others than the process's.
-///
-/// # Errors
-/// Those of binding, in words that name the key and say what to do.
-pub fn bind(admin: &Admin, owner: Option<(u32, u32)>) -> io::Result<Vec<(Door, Listener)>> {
-    let mut doors = Vec::new();
-    for (key, place, network) in [
+/// A socket that the endpoint is to be served on.
+#[derive(Clone, Debug)]
+pub struct Place {
+    key: &'static str,
+    listen: AdminListen,
+    door: Door,
+}
+
+/// `admin.listen` and `admin.public`, as far as they are on.
+#[must_use]
+pub fn places(admin: &Admin) -> Vec<Place> {
+    let all = [
         ("admin.listen", &admin.listen, Door::Control),
         ("admin.public", &admin.public, Door::Public),
-    ] {
-        match place {
-            AdminListen::Off => {}
+    ];
+    let on = all.into_iter().filter_map(|(key, listen, network)| {
+        let door = match (listen, network) {
+            (AdminListen::Off, _) => return None,
+            (AdminListen::Unix(_), Door::Control) => Door::Local,
+            (_, door) => door,
+        };
+        Some(Place {
+            key,
+            listen: listen.clone(),
+            door,
+        })
+    });
+    on.collect()
+}
+
+impl Place {
+    /// What is shown there.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        self.door
+    }
+
+    /// Its port, on the network.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.listen.address().map(|address| address.port())
+    }
+
+    /// Its folder, in the file system.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
+        match &self.listen {
+            AdminListen::Unix(path) => path.parent().map(Path::to_path_buf),
+            AdminListen::Off | AdminListen::At(_) => None,
+        }
+    }
+
+    /// Binds it. `owner`: user and group of a socket in the file system, where they are others than the process's. Blocks where
+    /// there is such a socket already.
+    ///
+    /// # Errors
+    /// Those of binding, in words that name the key and say what to do.
+    pub fn bind(&self, owner: Option<(u32, u32)>) -> io::Result<Listener> {
+        let key = self.key;
+        match &self.listen {
+            AdminListen::Off => Err(io::ErrorKind::NotFound.into()),
             AdminListen::At(address) => {
                 let instead = "is another gatepost running? Choose another port, or \"off\"";
-                doors.push((network, http::bind(key, *address, instead)?.into()));
+                Ok(http::bind(key, *address, instead)?.into())
             }
             AdminListen::Unix(path) => {
-                let door = match network {
-                    Door::Public => Door::Public,
-                    Door::Control | Door::Local => Door::Local,
-                };
                 let listener = bind_unix(path, owner).map_err(|error| {
                     let place = path.display();
                     io::Error::new(error.kind(), format!("{key} = \"unix:{place}\": {error}"))
                 })?;
-                doors.push((door, listener.into()));
+                Ok(listener.into())
             }
         }
     }
-    Ok(doors)
 }
 
 /// Listens on a socket in the file system; replaces one that a process left behind.

@@ -363,12 +363,13 @@ fn a_unix_socket_serves_its_owner_and_replaces_one_left_behind() {
         listen: format!("unix:{}", path.display()).parse().unwrap(),
         ..crate::config::Admin::default()
     };
-    drop(bind(&admin, None).unwrap());
-    let (door, listener) = bind(&admin, None).unwrap().pop().unwrap();
+    let place = places(&admin).pop().unwrap();
+    drop(place.bind(None).unwrap());
+    let (door, listener) = (place.door(), place.bind(None).unwrap());
     assert_eq!(door, Door::Local);
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let error = bind(&admin, None).unwrap_err().to_string();
+    let error = place.bind(None).unwrap_err().to_string();
     assert!(error.contains("is another gatepost running"), "{error}");
     with_door(listener, door, async |fake, _| {
         let connect = async || tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -380,17 +381,17 @@ fn a_unix_socket_serves_its_owner_and_replaces_one_left_behind() {
     });
 }
 
-fn bind_at(address: &str) -> io::Result<Vec<(Door, Listener)>> {
+fn bind_at(address: &str) -> io::Result<Listener> {
     let admin = crate::config::Admin {
         listen: address.parse().unwrap(),
         ..crate::config::Admin::default()
     };
-    bind(&admin, None)
+    places(&admin).pop().unwrap().bind(None)
 }
 
 #[test]
 fn a_taken_port_is_told_with_the_key_and_advice() {
-    let (_, first) = bind_at("127.0.0.1:0").unwrap().pop().unwrap();
+    let first = bind_at("127.0.0.1:0").unwrap();
     let error = bind_at(&first.to_string()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(

@@ -1,7 +1,8 @@
 //! A question to the admin endpoint of a running process.
 
 use super::output::exit;
-use gatepost::config::AdminListen;
+use gatepost::{config::AdminListen, http, process::user};
+use rustix::{net::sockopt::socket_peercred, process::geteuid};
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
@@ -18,6 +19,9 @@ const ANSWER_MAX: u64 = 16 << 20;
 pub struct Endpoint {
     pub listen: AdminListen,
     pub token: Option<Vec<u8>>,
+    /// The user that the process runs as, by its configuration. Any user of a machine can listen where the process should, while it
+    /// is down: the token goes to this one, to root, and to the user that asks.
+    pub user: Option<u32>,
 }
 
 /// What it answered.
@@ -44,11 +48,13 @@ impl Endpoint {
             AdminListen::At(address) => {
                 let address = reachable(*address);
                 let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
+                self.meant(|| of_network(&stream))?;
                 stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
                 self.ask(stream, &address.to_string(), path)
             }
             AdminListen::Unix(file) => {
                 let stream = UnixStream::connect(file).map_err(failed)?;
+                self.meant(|| Ok(vec![socket_peercred(&stream)?.uid.as_raw()]))?;
                 stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
                 self.ask(stream, "localhost", path)
             }
@@ -67,6 +73,37 @@ impl Endpoint {
                 ),
             )),
             _ => Ok(answer),
+        }
+    }
+
+    /// Whether the token may go to a server of these users of the machine; of none, it is on another machine. Errors: the exit
+    /// code, and what to tell.
+    fn meant(&self, users: impl FnOnce() -> io::Result<Vec<u32>>) -> Result<(), (u8, String)> {
+        if self.token.is_none() {
+            return Ok(());
+        }
+        let place = self.listen.to_string();
+        let advice =
+            "let it listen on a Unix socket (admin.listen = \"unix:/run/gatepost/admin.sock\")";
+        let users = users().map_err(|why| {
+            let why = format!(
+                "which user listens on {place} can't be found out ({why}), so it is not sent the token; {advice}"
+            );
+            (exit::UNAVAILABLE, why)
+        })?;
+        let is_right =
+            |user: u32| user == 0 || user == geteuid().as_raw() || Some(user) == self.user;
+        match users.into_iter().find(|user| !is_right(*user)) {
+            None => Ok(()),
+            Some(other) => {
+                let other = user::name(other);
+                let why = format!(
+                    "the socket on {place} belongs to the user {other}, which is neither root, nor process.user, nor the user that \
+                     asks: it is not sent the token. Where {other} is not the user of gatepost, it has taken its place; else name it in \
+                     process.user, ask as that user, or {advice}"
+                );
+                Err((exit::UNAVAILABLE, why))
+            }
         }
     }
 
@@ -92,6 +129,17 @@ impl Endpoint {
             status: status.ok_or_else(strange)?,
             body: body.to_string(),
         })
+    }
+}
+
+/// The users that the server of a connection may be of. Of the loopback there is one: where the kernel tells of none, it is in
+/// another network namespace, and nothing is known of it.
+fn of_network(stream: &TcpStream) -> io::Result<Vec<u32>> {
+    let server = stream.peer_addr()?;
+    let users = http::servers(stream.local_addr()?, server)?;
+    match users.is_empty() && server.ip().to_canonical().is_loopback() {
+        true => Err(io::Error::other("the kernel lists no such socket")),
+        false => Ok(users),
     }
 }
 

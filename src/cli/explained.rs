@@ -5,7 +5,10 @@ use super::{
     load::Flags,
     output::{exit, say},
 };
-use gatepost::record::text::{list, table};
+use gatepost::{
+    process::user,
+    record::text::{list, table},
+};
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -56,12 +59,14 @@ fn endpoint(flags: Flags) -> Result<Endpoint, (u8, String)> {
         return Ok(Endpoint {
             listen: listen.clone(),
             token: None,
+            user: None,
         });
     }
     let loaded = flags.source().load().map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         (exit::CONFIG, lines.join("\n"))
     })?;
+    let user = user::number(&loaded.config.process.user);
     let admin = loaded.config.admin;
     let token = match admin.token.is_empty() {
         true => None,
@@ -75,5 +80,6 @@ fn endpoint(flags: Flags) -> Result<Endpoint, (u8, String)> {
     Ok(Endpoint {
         listen: admin.listen,
         token,
+        user,
     })
 }

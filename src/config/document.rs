@@ -6,8 +6,9 @@
 use super::{
     problem::{Problem, Severity},
     quoted,
+    urls::without_users,
 };
-use std::{collections::HashMap, ops::Range, path::Path};
+use std::{borrow::Cow, collections::HashMap, ops::Range, path::Path};
 
 /// Problems shown at most, so that a file of another kind doesn't fill the terminal; the others are counted.
 const PROBLEMS_MAX: usize = 100;
@@ -281,6 +282,14 @@ impl Document {
 
     /// Keeps a problem, or counts it where there are too many. An error takes the place of a warning then: it stops the start.
     pub fn push(&mut self, problem: Problem) {
+        let hint = problem.hint.as_deref().map(without_users);
+        let hint = hint.map(Cow::into_owned);
+        let problem = Problem {
+            text: without_users(&problem.text).into_owned(),
+            message: without_users(&problem.message).into_owned(),
+            hint,
+            ..problem
+        };
         if self.problems.contains(&problem) {
             return;
         }

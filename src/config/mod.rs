@@ -31,6 +31,7 @@ mod secret;
 mod shape;
 mod sources;
 mod syntax;
+mod urls;
 pub mod value;
 
 pub use choice::*;

@@ -73,6 +73,12 @@ impl Draft {
         self.places.is_broken(key)
     }
 
+    /// Whether the key is written in the file or given by a flag.
+    #[must_use]
+    pub fn is_written(&self, key: &str) -> bool {
+        self.places.has(key)
+    }
+
     /// Adds problems that another room has found.
     pub fn add(&mut self, problems: impl IntoIterator<Item = Problem>) {
         problems

@@ -1,6 +1,6 @@
 //! Errors of TOML syntax in an operator's words: one mistake is one error.
 
-use super::document::Document;
+use super::{document::Document, hidden};
 use toml::de::Error;
 
 /// Tells the errors of one text, which begins at `base` of the document. A bracket that is not closed makes the parser
@@ -20,6 +20,7 @@ pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) 
             let message = format!("`{bracket}` is not closed");
             let hint = format!("close it before line {next}");
             let place = base + open..base + open + 1;
+            hide(text, base, open, document);
             document.error_at(place, "", message, Some(hint));
             return;
         }
@@ -28,6 +29,7 @@ pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) 
         }
         told.push(start);
         let place = base + span.start..base + span.end;
+        let is_hidden = hide(text, base, span.start, document);
         let twice = match error.message() {
             "duplicate key" => earlier(text, start, line, span.start - start),
             _ => None,
@@ -38,10 +40,31 @@ pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) 
                 let message = format!("{} is in {before} already", twice.what);
                 (message, Some(twice.hint.to_string()))
             }
-            None => (error.message().to_string(), unquoted(line)),
+            None => (error.message().to_string(), unquoted(line, is_hidden)),
         };
         document.error_at(place, "", message, hint);
     }
+}
+
+/// Hides what may be a secret in the line at an offset, which could not be read. True: something is hidden.
+fn hide(text: &str, base: usize, offset: usize, document: &mut Document) -> bool {
+    let start = line_start(text, offset);
+    let line = text[start..].lines().next().unwrap_or_default();
+    let headers = text[..start].lines().rev();
+    let header = headers
+        .map(str::trim_start)
+        .find(|line| line.starts_with('[') && !line.contains('"'));
+    let quotes = ["\"\"\"", "'''"];
+    let is_within = |quote: &&str| text[..start].matches(*quote).count() % 2 == 1;
+    let hidden = match quotes.iter().any(is_within) {
+        // A text over several lines, whatever its key.
+        true => Some(0),
+        false => hidden::unread(line, header.unwrap_or_default()),
+    };
+    if let Some(from) = hidden {
+        document.mark_secret(base + start + from..base + start + line.len());
+    }
+    hidden.is_some()
 }
 
 /// What stands before.
@@ -170,14 +193,15 @@ fn quoted(octets: &[u8]) -> usize {
     octets.len()
 }
 
-/// The commonest mistake: text without its quotes.
-fn unquoted(line: &str) -> Option<String> {
+/// The commonest mistake: text without its quotes. The text itself is not repeated where it is hidden.
+fn unquoted(line: &str, is_hidden: bool) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let value = value.split('#').next().unwrap_or_default().trim();
     let number = value.parse::<f64>().is_ok() || matches!(value, "true" | "false");
     let bare = value.starts_with(|c: char| c.is_alphanumeric() || "/.*:".contains(c));
+    let shown = if is_hidden { "…" } else { value };
     (bare && !number && !value.contains('"'))
-        .then(|| format!("text stands in quotes: {} = \"{value}\"", key.trim()))
+        .then(|| format!("text stands in quotes: {} = \"{shown}\"", key.trim()))
 }
 
 #[cfg(test)]

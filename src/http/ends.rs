@@ -22,7 +22,9 @@ const LISTS: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 /// Octets of a list that are read at once.
 const READ: usize = 64 * 1024;
 /// The state of a connection that neither end has closed (TCP_ESTABLISHED): others may have no owner, and show user 0.
-const ESTABLISHED: &str = "01";
+const ESTABLISHED: u8 = 1;
+/// The state of a socket that listens (TCP_LISTEN).
+const LISTENING: u8 = 10;
 
 /// The two ends of a connection.
 #[derive(Debug)]
@@ -84,29 +86,91 @@ impl Ends {
     }
 }
 
-/// The user of the socket from `own` to `other` in a list. One without an inode belongs to no process.
-fn find(mut list: impl BufRead, own: SocketAddr, other: SocketAddr) -> Option<u32> {
-    let mut line = String::new();
-    loop {
-        line.clear();
-        // A line of anything but text, or an error, ends the list.
-        if list.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        // sl local rem st queues timer retransmits uid timeout inode
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (Some(local), Some(remote)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        if address(local) != Some(own) || address(remote) != Some(other) {
-            continue;
-        }
-        let state = fields.next()?;
-        let (user, inode) = (fields.nth(3)?, fields.nth(1)?);
-        if state == ESTABLISHED && inode != "0" {
-            return user.parse().ok();
+/// The users whose server this machine's client at one end of a connection may have reached: the owner of the socket at the other
+/// end, once it was accepted, and those of the sockets that listen there. None where the server is on another machine.
+///
+/// # Errors
+/// The kernel's lists can't be read.
+pub fn servers(client: SocketAddr, server: SocketAddr) -> io::Result<Vec<u32>> {
+    let mut sockets = Vec::new();
+    for list in LISTS {
+        match File::open(list) {
+            Ok(list) => sockets.extend(entries(BufReader::with_capacity(READ, list))),
+            // Without IPv6 there is no second one.
+            Err(why) if list == LISTS[1] && why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => return Err(why),
         }
     }
+    Ok(reached(&sockets, plain(client), plain(server)))
+}
+
+/// [`servers`] of these sockets. Of several that listen on a port, the one with the address itself is reached first, then one
+/// for all addresses of the family.
+fn reached(sockets: &[Entry], client: SocketAddr, server: SocketAddr) -> Vec<u32> {
+    let accepted = |one: &&Entry| {
+        one.local == server && one.remote == client && one.state == ESTABLISHED && one.is_owned
+    };
+    let at = |ip: IpAddr| {
+        let wanted = SocketAddr::new(ip, server.port());
+        let listen = sockets
+            .iter()
+            .filter(move |one| one.local == wanted && one.state == LISTENING);
+        listen.map(|one| one.user).collect::<Vec<u32>>()
+    };
+    let places = [
+        server.ip(),
+        Ipv4Addr::UNSPECIFIED.into(),
+        Ipv6Addr::UNSPECIFIED.into(),
+    ];
+    let mut users = places
+        .into_iter()
+        .map(at)
+        .find(|users| !users.is_empty())
+        .unwrap_or_default();
+    users.extend(sockets.iter().filter(accepted).map(|one| one.user));
+    users
+}
+
+/// The user of the socket from `own` to `other` in a list. One without an inode belongs to no process.
+fn find(list: impl BufRead, own: SocketAddr, other: SocketAddr) -> Option<u32> {
+    let is_theirs = |one: &Entry| {
+        one.local == own && one.remote == other && one.state == ESTABLISHED && one.is_owned
+    };
+    entries(list).find(is_theirs).map(|one| one.user)
+}
+
+/// A socket of a list.
+#[derive(Debug)]
+struct Entry {
+    local: SocketAddr,
+    remote: SocketAddr,
+    state: u8,
+    user: u32,
+    /// A process has it. One that was not accepted yet belongs to none, and may show user 0.
+    is_owned: bool,
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Entry> {
+        // sl local rem st queues timer retransmits uid timeout inode
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, remote) = (fields.next()?, fields.next()?);
+        let state = fields.next()?;
+        let (user, inode) = (fields.nth(3)?, fields.nth(1)?);
+        Some(Entry {
+            local: address(local)?,
+            remote: address(remote)?,
+            state: u8::from_str_radix(state, 16).ok()?,
+            user: user.parse().ok()?,
+            is_owned: inode != "0",
+        })
+    }
+}
+
+/// The sockets of a list. A line of anything but text, or an error, ends it.
+fn entries(list: impl BufRead) -> impl Iterator<Item = Entry> {
+    let lines = list.lines().map_while(Result::ok);
+    lines.filter_map(|line| Entry::parse(&line))
 }
 
 /// `0100007F:2341`: 32-bit words in the order of the processor, then the port.
@@ -209,6 +273,35 @@ mod tests {
         let (client, server) = ("[::1]:40000", "[::1]:9025");
         let list = line(client, server, "01", 8, 12);
         assert_eq!(find(list.as_bytes(), at(client), at(server)), Some(8));
+    }
+
+    #[test]
+    fn the_server_that_is_reached_is_the_nearest_that_listens() {
+        let (client, server) = ("127.0.0.1:40000", "127.0.0.1:9025");
+        let zero = "0.0.0.0:0";
+        let users = |lines: &[String]| {
+            let sockets: Vec<Entry> = entries(lines.concat().as_bytes()).collect();
+            reached(&sockets, at(client), at(server))
+        };
+        let own = line(server, zero, "0A", 7, 11);
+        let all = line("0.0.0.0:9025", zero, "0A", 8, 12);
+        let both = line("[::]:9025", "[::]:0", "0A", 9, 13);
+        let none: [u32; 0] = [];
+        assert_eq!(users(&[]), none);
+        assert_eq!(users(&[both.clone(), all.clone(), own.clone()]), [7]);
+        assert_eq!(users(&[both.clone(), all]), [8]);
+        assert_eq!(users(&[both]), [9]);
+        let others = [
+            line("127.0.0.1:9026", zero, "0A", 1, 11),
+            line("127.0.0.2:9025", zero, "0A", 1, 11),
+            line(client, server, "01", 1, 14),
+        ];
+        assert_eq!(users(&others), none);
+        // The other end tells who has accepted, where that is done.
+        for (inode, told) in [(0, &[7][..]), (15, &[7, 5])] {
+            let accepted = line(server, client, "01", 5, inode);
+            assert_eq!(users(&[own.clone(), accepted]), told);
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ metrics! {
     "gatepost_health_checks_total" Listener "Sessions of trusted clients and proxies that asked for nothing: health checks of load balancers. They leave no log line." {
         HealthChecks "",
     }
-    "gatepost_accept_pauses_total" Listener "Pauses of accept for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)." {
+    "gatepost_accept_pauses_total" Listener "Pauses of accept for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), and connections that were closed at once for the former." {
         AcceptPauses "",
     }
     "gatepost_sessions_ended_total" End "Sessions ended, by the side that ended them (`client`, `gatepost`) and by phase." {
@@ -296,6 +296,9 @@ metrics! {
     "gatepost_state_writes_total" None "Writes of what is to outlive a restart (`state.directory`)." {
         StateWritten [result = "written"] "It is on the disk.",
         StateFailed [result = "failed"] "The file system refused it: a full disk, a folder that can't be written to. The file before stays.",
+    }
+    "gatepost_admin_bind_failures_total" None "Tries to listen on `admin.listen` or `admin.public` that failed; mail is served meanwhile." {
+        AdminBind "",
     }
     "gatepost_panics_total" None "Panics caught; each cost one session." {
         Panics "",

@@ -89,9 +89,18 @@ const REFUSED: &[i64] = &[
     libc::SYS_setdomainname,
 ];
 
+/// What could not be bound so far, and will be once it can.
+#[derive(Debug, Default)]
+pub struct Later {
+    /// Ports.
+    pub ports: Vec<u16>,
+    /// Folders of sockets in the file system.
+    pub folders: Vec<PathBuf>,
+}
+
 /// Confines the process as `[process] sandbox` asks: what is on, and what the kernel lacks, for the log.
 #[must_use]
-pub fn process(config: &Config, file: Option<&Path>) -> String {
+pub fn process(config: &Config, file: Option<&Path>, later: &Later) -> String {
     if config.process.sandbox == Sandbox::Off {
         return "sandbox off".into();
     }
@@ -105,9 +114,15 @@ pub fn process(config: &Config, file: Option<&Path>) -> String {
     }
     let mut reads: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     reads.extend(named(config, file));
-    let ports = config.maildir.listen.address().map(|own| own.port());
-    let removes = folders(socket_folders(config));
-    let files = match restrict(&reads, &writes, &removes, ports.as_slice()) {
+    let maildir = config.maildir.listen.address().map(|own| own.port());
+    let allowed = Allowed {
+        reads: &reads,
+        writes: &writes,
+        removes: &folders(socket_folders(config)),
+        sockets: &later.folders,
+        ports: &[maildir.as_slice(), &later.ports].concat(),
+    };
+    let files = match restrict(&allowed) {
         Ok(RulesetStatus::FullyEnforced) => "landlock on (files, ports)".to_string(),
         Ok(RulesetStatus::PartiallyEnforced) => {
             "landlock on in part (the kernel doesn't know all of it)".into()
@@ -127,7 +142,10 @@ pub(super) fn reader() {
 /// Confines the keeper of that reader: it starts programs, writes no file and binds no port.
 pub(super) fn keeper() {
     // What the kernel lacks, the served process has said already.
-    let _ = restrict(&[PathBuf::from("/")], &[], &[], &[]);
+    let _ = restrict(&Allowed {
+        reads: &[PathBuf::from("/")],
+        ..Allowed::default()
+    });
 }
 
 /// Folders that the process writes in, each with its key.
@@ -196,12 +214,24 @@ fn parent(file: &Path) -> PathBuf {
     }
 }
 
-fn restrict(
-    reads: &[PathBuf],
-    writes: &[PathBuf],
-    removes: &[PathBuf],
-    ports: &[u16],
-) -> Result<RulesetStatus, landlock::RulesetError> {
+/// Folders that are read, written in, where files are removed or sockets made; ports that are bound.
+#[derive(Default)]
+struct Allowed<'a> {
+    reads: &'a [PathBuf],
+    writes: &'a [PathBuf],
+    removes: &'a [PathBuf],
+    sockets: &'a [PathBuf],
+    ports: &'a [u16],
+}
+
+fn restrict(allowed: &Allowed<'_>) -> Result<RulesetStatus, landlock::RulesetError> {
+    let Allowed {
+        reads,
+        writes,
+        removes,
+        sockets,
+        ports,
+    } = allowed;
     // Later ones add what a proxy has no use for either way: ioctl on devices, signals.
     let abi = ABI::V4;
     let ports = ports
@@ -212,9 +242,10 @@ fn restrict(
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(AccessNet::BindTcp)?
         .create()?
-        .add_rules(path_beneath_rules(reads, AccessFs::from_read(abi)))?
-        .add_rules(path_beneath_rules(writes, AccessFs::from_all(abi)))?
-        .add_rules(path_beneath_rules(removes, AccessFs::RemoveFile))?
+        .add_rules(path_beneath_rules(*reads, AccessFs::from_read(abi)))?
+        .add_rules(path_beneath_rules(*writes, AccessFs::from_all(abi)))?
+        .add_rules(path_beneath_rules(*removes, AccessFs::RemoveFile))?
+        .add_rules(path_beneath_rules(*sockets, AccessFs::MakeSock))?
         // Standard streams may be opened by name.
         .add_rules(path_beneath_rules(
             ["/dev/null"],

@@ -57,6 +57,22 @@ pub fn wanted(process: &Process) -> Result<Option<UserIdentity>, String> {
     }))
 }
 
+/// The number of a user of this machine.
+#[must_use]
+pub fn number(name: &str) -> Option<u32> {
+    let user = User::from_name(name).ok()??;
+    Some(user.uid.as_raw())
+}
+
+/// The name of a user of this machine, or its number.
+#[must_use]
+pub fn name(number: u32) -> String {
+    match User::from_uid(Uid::from_raw(number)) {
+        Ok(Some(user)) => user.name,
+        _ => number.to_string(),
+    }
+}
+
 /// Whether this is root.
 #[must_use]
 pub fn is_root() -> bool {
@@ -108,10 +124,7 @@ pub fn drop_capabilities() -> Result<(), String> {
 /// `user 65534, no capabilities`, for the line at the start.
 #[must_use]
 pub fn describe() -> String {
-    let name = match User::from_uid(geteuid()) {
-        Ok(Some(user)) => user.name,
-        _ => geteuid().to_string(),
-    };
+    let name = name(geteuid().as_raw());
     match is_root() {
         true => "root, with all its rights".into(),
         false => format!("user {name}, no capabilities"),

@@ -10,7 +10,7 @@
 
 use super::{
     ask::stage_of,
-    context::Context,
+    context::Connection,
     io::{Input, Io},
     session::{Session, begin},
     trace,
@@ -37,7 +37,8 @@ const LINGER_OCTETS: u64 = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end.
-pub async fn serve(context: Rc<Context>, listener: Rc<str>, stream: Stream) {
+pub async fn serve(connection: Connection, listener: Rc<str>, stream: Stream) {
+    let context = Rc::clone(connection.context());
     // What only the beginning needs is not a part of what an idle session owns.
     let Some(mut session) = Box::pin(begin(context, listener, stream)).await else {
         return;

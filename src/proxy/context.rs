@@ -62,6 +62,10 @@ pub struct Context {
     questions: Cell<u32>,
     /// Sessions open on this worker.
     pub sessions: Cell<u32>,
+    /// Connections of clients, those that end or are refused among them.
+    connections: Cell<u32>,
+    /// The most that there may be.
+    pub connections_max: Cell<u32>,
     current: RefCell<Rc<Current>>,
     spare: RefCell<Vec<Vec<u8>>>,
     /// How many workers there are: each keeps its share of the explanations.
@@ -124,6 +128,34 @@ impl Current {
     }
 }
 
+/// A client's connection, which holds a descriptor until it is closed; given back when dropped.
+pub struct Connection(Rc<Context>);
+
+impl Connection {
+    /// Of one that was just accepted; `None` where the worker has too many.
+    // INV-LIMIT
+    #[must_use]
+    pub fn begin(context: &Rc<Context>) -> Option<Connection> {
+        let others = context.connections.get();
+        (others < context.connections_max.get()).then(|| {
+            context.connections.set(others + 1);
+            Connection(Rc::clone(context))
+        })
+    }
+
+    /// The worker's.
+    #[must_use]
+    pub fn context(&self) -> &Rc<Context> {
+        &self.0
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
 impl Context {
     /// A context whose sessions start under `current`.
     #[must_use]
@@ -155,6 +187,8 @@ impl Context {
             draining: Cell::new(false),
             questions: Cell::new(0),
             sessions: Cell::new(0),
+            connections: Cell::new(0),
+            connections_max: Cell::new(u32::MAX),
             current: RefCell::new(current),
             spare: RefCell::default(),
             workers,

@@ -52,6 +52,6 @@ pub mod window;
 
 pub use candidate::Shadow;
 pub use connection::serve;
-pub use context::{Context, Current, Kept};
+pub use context::{Connection, Context, Current, Kept};
 pub use site::{ListenerSite, Parts, Site};
 pub use verifier::Verifier;

@@ -6,7 +6,7 @@ use crate::{
     log::say,
     metrics::{Gauge, Registry, Scope},
     proxy::Site,
-    tls::Identity,
+    tls::{self, Identity},
 };
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -38,16 +38,18 @@ pub(super) fn plug_in(
     Ok(Some((acme, install)))
 }
 
-/// Speaks of those that end soon.
+/// Speaks of those that have ended, end soon or are not good yet.
 pub(super) fn warn(site: &Site) {
-    for line in site.front.ending() {
+    let shown = site.front.store().all();
+    for line in tls::warnings(shown.iter().chain(site.backends.shown())) {
         say!(Warn, "{line}");
     }
 }
 
 /// Sets the metric of each: their scopes.
 pub(super) fn show(site: &Site, registry: &Registry) -> Vec<Scope> {
-    let ends = site.front.ends().into_iter();
+    let shown = site.front.store().all();
+    let ends = tls::ends(shown.iter().chain(site.backends.shown())).into_iter();
     ends.map(|(name, end)| {
         let scope = registry.certificate(&name);
         registry.set(Gauge::CertificateEnds, scope, end);

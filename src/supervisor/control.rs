@@ -2,18 +2,17 @@
 
 use super::{
     RunError, certificates,
+    doors::Doors,
     memory::Memory,
     names::{Directory, Learned},
     reload::Reloads,
     signals::{Signals, Wanted},
     state::{Request, State},
-    unavailable,
 };
 use crate::{
     acme::{Acme, Install},
-    admin::{self, Collector, Door, Histograms, Rules},
+    admin::{Collector, Histograms, Rules},
     config::{ConfigSource, InForce},
-    http::Listener,
     log::{Writer, say},
     metrics::{Gauge, Registry, Scope},
     net,
@@ -139,11 +138,11 @@ impl Control {
         }
     }
 
-    /// Runs until the workers have ended. Errors: the histogram log can't be opened.
-    pub async fn run(
+    /// Runs until the workers have ended. Errors: a worker is broken.
+    pub(super) async fn run(
         &mut self,
         signals: Signals,
-        doors: Vec<(Door, Listener)>,
+        doors: Doors,
         acme: Option<(Acme, Install)>,
         workers: &[Worker],
     ) -> Result<(), RunError> {
@@ -161,14 +160,7 @@ impl Control {
             }
         };
         let mut tasks = tokio::task::JoinSet::new();
-        for (door, listener) in doors {
-            let serving = admin::serve(listener, door, Arc::clone(&collector), ended());
-            tasks.spawn(async move {
-                if let Err(why) = serving.await {
-                    say!(Error, "the admin endpoint ended: {why}");
-                }
-            });
-        }
+        doors.serve(&mut tasks, &collector, &self.state.registry, &ended);
         if let Some((acme, install)) = acme {
             let (ordering, ended) = (self.state.ordering.subscribe(), ended());
             tasks.spawn(async move {
@@ -181,13 +173,21 @@ impl Control {
         }
         let histograms = match &site.config.admin.histogram_log {
             None => None,
-            Some(path) => {
-                let log = Histograms::open(path).map_err(unavailable)?;
-                let every = site.config.admin.histogram_interval.0;
-                let failed = |why| say!(Warn, "the histogram log: {why}");
-                tasks.spawn(log.clone().run(collector, every, ended(), failed));
-                Some(log)
-            }
+            Some(path) => match Histograms::open(path) {
+                Ok(log) => {
+                    let every = site.config.admin.histogram_interval.0;
+                    let failed = |why| say!(Warn, "the histogram log: {why}");
+                    tasks.spawn(log.clone().run(collector, every, ended(), failed));
+                    Some(log)
+                }
+                Err(why) => {
+                    say!(
+                        Error,
+                        "the histogram log: {why}; there is none until a restart"
+                    );
+                    None
+                }
+            },
         };
         let (state, stopping) = (Arc::clone(&self.state), ended());
         tasks.spawn(async move {

@@ -4,6 +4,7 @@
 
 use super::{
     candidate::{self, checks, rules},
+    descriptors,
     exposed::{exposed, open_folders},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     config::{ConfigSource, Draft, Loaded, Problem, Severity},
     policy::authentication::dkim::Signers,
     process::user,
-    tls::{Front, TlsFault},
+    tls::{Error, Front, Identity, TlsFault},
     upstream,
 };
 
@@ -32,6 +33,7 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
     for (key, problem, hint) in open_folders(config) {
         found.push(warn(key, problem, Some(hint)));
     }
+    found.extend(descriptors::check(&draft));
     found.extend(rules(&draft));
     found.extend(checks(&draft));
     if let Some(Err(of_candidate)) = candidate::load(config) {
@@ -47,13 +49,18 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Vec<Problem>> {
 /// leads to faults of its own here.
 fn secrets(draft: &Draft) -> Vec<Problem> {
     let config = draft.config();
-    let (ending, faults) = match Front::build(config, None) {
-        Ok(front) => (front.ending(), Vec::new()),
+    let (shown, faults) = match Front::build(config, None) {
+        Ok(front) => (front.store().all(), Vec::new()),
         Err(faults) => (Vec::new(), faults),
     };
-    let ending = ending.into_iter();
-    let ending = ending.map(|line| draft.problem(Severity::Warning, "certificate", line, None));
-    let faults = faults.into_iter().chain(upstream::tls_faults(config));
+    let (faults_of_pools, shown_to_pools) = upstream::look_at_tls(config);
+    let shown = shown.into_iter().enumerate();
+    let shown = shown.map(|(i, one)| (format!("certificate[{i}].chain"), one));
+    let to_pools = shown_to_pools.into_iter();
+    let to_pools = to_pools.map(|(i, one)| (format!("pool[{i}].tls_certificate"), one));
+    let dated = shown.chain(to_pools);
+    let dated = dated.filter_map(|(key, one)| dated_warning(draft, &key, &one));
+    let faults = faults.into_iter().chain(faults_of_pools);
     let faults = faults.map(|TlsFault { key, error }| (key, error.problem, error.advice));
     let signers = Signers::build(&config.dkim).err().unwrap_or_default();
     let signers = signers.into_iter();
@@ -67,7 +74,14 @@ fn secrets(draft: &Draft) -> Vec<Problem> {
     let errors = faults.chain(signers).chain(sources);
     let errors = errors.filter(|(key, _, _)| !draft.is_told(key));
     let errors = errors.map(|(key, why, hint)| draft.problem(Severity::Error, &key, why, hint));
-    ending.chain(errors).collect()
+    dated.chain(errors).collect()
+}
+
+/// A certificate that has ended, ends soon or is not good yet. It stops neither the start nor a reload, and does not have `check`
+/// fail, which scripts ask before a reload: the file is right, and mail goes on.
+fn dated_warning(draft: &Draft, key: &str, one: &Identity) -> Option<Problem> {
+    let Error { problem, advice } = one.warning_now()?;
+    Some(draft.problem(Severity::Warning, key, problem, advice))
 }
 
 /// Whether the process can become the user that it shall run as.

@@ -10,6 +10,8 @@ mod build;
 mod candidate;
 mod certificates;
 mod control;
+mod descriptors;
+mod doors;
 pub mod examine;
 pub mod explain;
 mod exposed;
@@ -30,12 +32,13 @@ pub use control::Control;
 pub use signals::Signals;
 
 use control::Given;
+use doors::Doors;
+use sockets::Sockets;
 
 use crate::{
-    acme::Acme,
-    admin::{self, Door},
+    acme::{Acme, Challenges},
+    admin,
     config::{Config, ConfigSource, InForce, LogFormat, Workers},
-    http::Listener,
     log::{self, Target, Writer, say},
     lookup,
     metrics::{Counter, Info, Registry, Scope},
@@ -50,6 +53,7 @@ use crate::{
 use std::{
     fmt, io,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -125,13 +129,9 @@ impl Process {
         log::set_json(config.log.format == LogFormat::Json);
         let registry = Registry::new();
         // First what takes root's rights, then all that holds for the threads to come, then everything else.
+        descriptors::raise();
         let cores = cores(config.workers);
-        let inherited = net::inherited().map_err(unavailable)?;
-        let sockets = sockets::bind(&config, cores.len(), inherited).map_err(unavailable)?;
-        let user = rights::wanted(&config)?;
-        let doors = rights::bind_admin(&config, user.as_ref())?;
-        let challenges = Acme::bind(&config.acme).map_err(unavailable)?;
-        let rights = rights::settle(&config, user.as_ref(), source.file.as_deref())?;
+        let (sockets, doors, challenges, rights) = bind(&config, &cores, source.file.as_deref())?;
         let acme = Acme::prepare(&config.acme, challenges, &registry).map_err(unavailable)?;
         let writer = start_logs(&config, &registry)?;
         let choice = net::probe(config.io, cores.len()).map_err(unavailable)?;
@@ -139,7 +139,7 @@ impl Process {
         let maildir = Maildir::start(&config).map_err(unavailable)?;
         let (memory, kept) = memory::Memory::load(&config);
         let shared = Arc::new(Shared::with_secret(&config.policies(), memory.secret));
-        let rules = admin::Rules::build(&config).map_err(|why| RunError::Config(vec![why]))?;
+        let rules = rules(&config);
         let in_force = InForce {
             workers: cores.len(),
             cores: net::allowed_cores().len(),
@@ -147,6 +147,8 @@ impl Process {
             addresses: sockets.addresses(),
             config: config.clone(),
         };
+        let connections_max = descriptors::connections(&config, cores.len());
+        let config = descriptors::fitted(config, cores.len());
         let learned = runtime.block_on(names::learn(&config, None));
         let site = first_site(config, &registry, &learned)?;
         memory::restore(&memory, kept, &shared, &site.auth);
@@ -166,6 +168,7 @@ impl Process {
             engine: choice.engine,
             core: *core,
             sockets,
+            connections_max,
             site: Arc::clone(&site),
             shared: Arc::clone(&shared),
             registry: Arc::clone(&registry),
@@ -190,6 +193,23 @@ impl Process {
     }
 }
 
+/// Binds all sockets, and gives up the rights that they took; what is left of these, in a line.
+fn bind(
+    config: &Config,
+    cores: &[Option<usize>],
+    file: Option<&Path>,
+) -> Result<(Sockets, Doors, Challenges, String), RunError> {
+    let inherited = net::inherited().map_err(unavailable)?;
+    let sockets = sockets::bind(config, cores.len(), inherited).map_err(unavailable)?;
+    let user = rights::wanted(config)?;
+    let doors = Doors::bind(config, user.as_ref());
+    let challenges = Challenges::bind(&config.acme);
+    let mut later = doors.later();
+    later.ports.extend(challenges.missing_ports());
+    let rights = rights::settle(config, user.as_ref(), file, &later)?;
+    Ok((sockets, doors, challenges, rights))
+}
+
 /// Ends what runs, in this order: the log is written out by the control's end, which waits for the workers' last lines.
 fn finish(
     outcome: Result<(), RunError>,
@@ -209,6 +229,17 @@ fn finish(
     // Not a drop, which waits for what blocks: a name that is being looked up, a file on a network.
     runtime.shutdown_background();
     outcome.and(ended)
+}
+
+/// Which requests the admin endpoint lets in. A token that can't be read stops no mail.
+fn rules(config: &Config) -> admin::Rules {
+    admin::Rules::build(config).unwrap_or_else(|why| {
+        say!(
+            Error,
+            "{why}: the admin endpoint changes nothing over the network until a reload can read it"
+        );
+        admin::Rules::closed(config)
+    })
 }
 
 /// Builds what the workers begin with.
@@ -325,12 +356,7 @@ fn end(workers: Vec<Worker>, maildir: Option<Maildir>) -> (Result<(), RunError>,
 }
 
 /// Says where everything is, on standard error.
-fn announce(
-    in_force: &InForce,
-    choice: &Choice,
-    doors: &[(Door, Listener)],
-    maildir: Option<&Maildir>,
-) {
+fn announce(in_force: &InForce, choice: &Choice, doors: &Doors, maildir: Option<&Maildir>) {
     let InForce {
         config,
         workers,
@@ -348,9 +374,7 @@ fn announce(
     for (name, address) in addresses {
         say!(Info, "listening on {address} ({name})");
     }
-    for (door, listener) in doors {
-        announce_door(*door, listener, !config.admin.token.is_empty());
-    }
+    doors.announce();
     if let Some(maildir) = maildir {
         say!(
             Info,
@@ -367,26 +391,6 @@ fn announce(
             let domain = domain.map_or("example.net", String::as_str);
             say!(Info, "send a test message: {}", test_line(*address, domain));
         }
-    }
-}
-
-/// Says where a socket of the admin endpoint is, and what it shows.
-fn announce_door(door: Door, listener: &Listener, token: bool) {
-    match door {
-        Door::Control => say!(
-            Info,
-            "metrics on http://{listener}/metrics, exact percentiles on /stages, health on /health and /ready"
-        ),
-        Door::Local => say!(
-            Info,
-            "metrics, health and control on {listener}: curl --unix-socket PATH http://localhost/"
-        ),
-        Door::Public => say!(Info, "metrics and health for others on {listener}"),
-    }
-    if door == Door::Control
-        && let Some(warning) = listener.address().and_then(|at| admin::exposure(at, token))
-    {
-        say!(Warn, "{warning}");
     }
 }
 

@@ -3,11 +3,16 @@
 //!
 //! Nothing that is in force changes before everything has passed ([`State::put_in_force`]).
 //!
-//! A reload that is asked for while another one reads takes its place: the file may have changed since that one began.
-//! A thread that waits for a file can't be ended, so that one goes on and its result is thrown away.
+//! A reload that is asked for while another one reads follows it, since the file may have changed after that one began: however
+//! many are asked for meanwhile, one more is carried out, and all who asked hear what came of it. So the newest configuration is in
+//! force in the end, however thick they come.
+//!
+//! One that reads for long may never come back (a file on a network). A later one takes its place then. A thread that waits for a
+//! file can't be ended, so that one goes on and its result is thrown away; where too many wait, a later one is refused, and carried
+//! out once one of them has come back.
 
 use super::{
-    build_site, examine,
+    build_site, descriptors, examine,
     lists::probe_in_time,
     names::{Learned, learn},
     state::State,
@@ -26,7 +31,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -44,8 +49,10 @@ const APPLY_WAIT: Duration = Duration::from_secs(2);
 /// The pause between two moves of backends to other addresses, and the one after a move that failed.
 const MOVE_PAUSE: Duration = Duration::from_secs(1);
 const MOVE_AGAIN: Duration = Duration::from_secs(30);
-/// A reload that takes longer is spoken of.
+/// A reload that takes longer is spoken of, and a later one doesn't wait for it.
 const SLOW: Duration = Duration::from_secs(5);
+/// Requests over HTTP that wait for the outcome of one reload: as many as the endpoint has places on both of its sockets.
+const ASKERS_MAX: usize = 128;
 
 /// What came of a reload, in words.
 pub(super) type Outcome = Result<String, String>;
@@ -79,14 +86,17 @@ struct Pending {
     began: Instant,
     /// That it takes long has been said.
     slow: bool,
-    asker: Option<Asker>,
+    askers: Vec<Asker>,
 }
 
-/// Reloads, of which at most one is wanted at a time.
+/// Reloads, of which at most one is under way and one more wanted.
 pub(super) struct Reloads {
     state: Arc<State>,
     pending: Option<Pending>,
-    number: u64,
+    /// Another one is to begin when a thread has come back, and where its outcome is told.
+    again: Option<Vec<Asker>>,
+    /// Of the one that was begun last.
+    number: Arc<AtomicU64>,
     reading: Arc<AtomicUsize>,
     /// New backends are being built; or that failed, and is tried again then.
     moving: bool,
@@ -102,7 +112,8 @@ impl Reloads {
         Reloads {
             state,
             pending: None,
-            number: 0,
+            again: None,
+            number: Arc::default(),
             reading: Arc::default(),
             moving: false,
             move_at: Instant::now(),
@@ -111,31 +122,70 @@ impl Reloads {
         }
     }
 
-    /// Begins one, in place of the one that is under way. `asker` hears the outcome, which is logged as well.
+    /// Begins one, or has one follow that is under way. `asker` hears the outcome, which is logged as well.
     pub fn begin(&mut self, asker: Option<Asker>) {
-        if let Some(before) = self.pending.take() {
-            say!(Info, "reload: replaced by a later reload");
-            tell(before.asker, Err("replaced by a later reload".into()));
+        let askers: Vec<Asker> = asker.into_iter().collect();
+        if let Some(pending) = &self.pending
+            && pending.began.elapsed() <= SLOW
+        {
+            return self.follow(askers);
         }
-        notify::reloading();
         if self.reading.load(SeqCst) >= READING_MAX {
             let why = format!(
-                "{READING_MAX} earlier reloads still wait for a file that they read; look at what the \
-                 configuration names on network file systems"
+                "{READING_MAX} earlier reloads still wait for a file that they read: look at what the configuration names on network \
+                 file systems; another reload begins by itself when one of them has come back"
             );
-            return refuse(&self.state, &why, asker);
+            self.again.get_or_insert_default();
+            notify::reloading();
+            return refuse(&self.state, &why, askers);
         }
-        self.number += 1;
-        match self.read(self.number) {
+        self.replace(askers);
+    }
+
+    /// Begins one in place of the one that is under way.
+    fn replace(&mut self, mut askers: Vec<Asker>) {
+        if let Some(before) = self.pending.take() {
+            say!(Info, "reload: replaced by a later reload");
+            askers.extend(before.askers);
+        }
+        askers.extend(self.again.take().unwrap_or_default());
+        self.start(askers);
+    }
+
+    /// Has another one follow the one under way.
+    // INV-LIMIT
+    fn follow(&mut self, askers: Vec<Asker>) {
+        if self.again.is_none() {
+            say!(
+                Info,
+                "reload: another one reads; this one follows it, for what has changed since"
+            );
+        }
+        let waiting = self.again.get_or_insert_default();
+        for asker in askers {
+            match waiting.len() < ASKERS_MAX {
+                true => waiting.push(asker),
+                false => tell(
+                    vec![asker],
+                    &Err("it follows the one that reads; too many wait to hear of it".into()),
+                ),
+            }
+        }
+    }
+
+    fn start(&mut self, askers: Vec<Asker>) {
+        notify::reloading();
+        let number = self.number.fetch_add(1, SeqCst) + 1;
+        match self.read(number) {
             Ok(()) => {
                 self.pending = Some(Pending {
-                    number: self.number,
+                    number,
                     began: Instant::now(),
                     slow: false,
-                    asker,
+                    askers,
                 });
             }
-            Err(why) => refuse(&self.state, &format!("no thread for it: {why}"), asker),
+            Err(why) => refuse(&self.state, &format!("no thread for it: {why}"), askers),
         }
     }
 
@@ -167,7 +217,7 @@ impl Reloads {
     }
 
     /// Puts in force what a thread brought, where it is still wanted, and says whether that was a reload. `after` is what
-    /// else a reload does.
+    /// else a reload does. Then the next one begins, where one is wanted.
     pub fn finish(
         &mut self,
         brought: Brought,
@@ -180,19 +230,36 @@ impl Reloads {
                 return false;
             }
         };
+        let applied = self.settle(number, built, after);
+        // One that was replaced has come back while a later one still reads: that one is followed in its turn.
+        if self.pending.is_none()
+            && let Some(askers) = self.again.take()
+        {
+            self.start(askers);
+        }
+        applied
+    }
+
+    /// [`Reloads::finish`] of the reload of this number.
+    fn settle(
+        &mut self,
+        number: u64,
+        built: Result<Box<Built>, String>,
+        after: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
         let Some(pending) = self.pending.take_if(|pending| pending.number == number) else {
             return false;
         };
         let built = match built {
             Ok(built) => built,
             Err(why) => {
-                refuse(&self.state, &why, pending.asker);
+                refuse(&self.state, &why, pending.askers);
                 return false;
             }
         };
         if !Arc::ptr_eq(&built.before, &self.state.site()) {
             // What it builds on is no longer in force.
-            self.begin(pending.asker);
+            self.again.get_or_insert_default().extend(pending.askers);
             return false;
         }
         let Built {
@@ -216,7 +283,7 @@ impl Reloads {
             done.push_str("; ");
             done.push_str(&change);
         }
-        let state = Arc::clone(&self.state);
+        let (state, latest) = (Arc::clone(&self.state), Arc::clone(&self.number));
         tokio::spawn(async move {
             let due = Instant::now() + APPLY_WAIT;
             let all = async { while wait.recv().await.is_some() {} };
@@ -227,8 +294,11 @@ impl Reloads {
             let registry = &state.registry;
             registry.count(Counter::ReloadApplied, Scope::NONE, 1);
             say!(Info, "{done}");
-            ready(&state);
-            tell(pending.asker, Ok(done));
+            // Another one may have begun, whose end is what the service manager waits for.
+            if latest.load(SeqCst) == pending.number {
+                ready(&state);
+            }
+            tell(pending.askers, &Ok(done));
         });
         true
     }
@@ -245,6 +315,11 @@ impl Reloads {
                 Warn,
                 "reload: a file of the configuration, or a name in it, takes long; what is in force stays until it is there"
             );
+        }
+        // One that follows waits no longer than that.
+        let is_slow = self.pending.as_ref().is_some_and(|pending| pending.slow);
+        if is_slow && self.again.is_some() && self.reading.load(SeqCst) < READING_MAX {
+            self.replace(Vec::new());
         }
     }
 
@@ -291,9 +366,9 @@ impl Reloads {
 
     /// Gives up the one that is under way: the process goes down.
     pub fn give_up(&mut self) {
-        if let Some(pending) = self.pending.take() {
-            tell(pending.asker, Err("the process is ending".into()));
-        }
+        let mut askers = self.again.take().unwrap_or_default();
+        askers.extend(self.pending.take().into_iter().flat_map(|one| one.askers));
+        tell(askers, &Err("the process is ending".into()));
     }
 }
 
@@ -313,14 +388,14 @@ impl Drop for Reading {
     }
 }
 
-fn tell(asker: Option<Asker>, outcome: Outcome) {
-    if let Some(asker) = asker {
+fn tell(askers: Vec<Asker>, outcome: &Outcome) {
+    for asker in askers {
         // It may have stopped waiting.
-        let _ = asker.send(outcome);
+        let _ = asker.send(outcome.clone());
     }
 }
 
-fn refuse(state: &State, why: &str, asker: Option<Asker>) {
+fn refuse(state: &State, why: &str, askers: Vec<Asker>) {
     let registry = &state.registry;
     registry.count(Counter::ReloadRefused, Scope::NONE, 1);
     for line in why.lines() {
@@ -328,7 +403,7 @@ fn refuse(state: &State, why: &str, asker: Option<Asker>) {
     }
     say!(Error, "reload: nothing was changed");
     ready(state);
-    tell(asker, Err(why.to_string()));
+    tell(askers, &Err(why.to_string()));
 }
 
 /// Tells the service manager that a reload is over, unless it has been told that the process goes down.
@@ -343,6 +418,7 @@ fn build(state: &Arc<State>, runtime: &Handle) -> Result<Built, String> {
     let before = state.site();
     let mut config = load(&state.source)?;
     let restart = config::difference(&state.in_force, &config);
+    config = descriptors::fitted(config, state.orders.len());
     let rules = Rules::build(&config)?;
     // A listener's sockets stay until a restart, and its sessions need its settings.
     for bound in &state.in_force.config.listener {

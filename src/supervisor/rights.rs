@@ -3,12 +3,11 @@
 
 use super::{RunError, unavailable};
 use crate::{
-    admin::{self, Door},
     config::Config,
-    http::Listener,
     log::say,
     process::{
-        confine, secrets,
+        confine::{self, Later},
+        secrets,
         user::{self, UserIdentity},
     },
 };
@@ -19,20 +18,13 @@ pub(super) fn wanted(config: &Config) -> Result<Option<UserIdentity>, RunError> 
     user::wanted(&config.process).map_err(|why| RunError::Config(vec![why]))
 }
 
-/// Binds the admin endpoint's sockets. Those that root makes in the file system belong to that user.
-pub(super) fn bind_admin(
-    config: &Config,
-    wanted: Option<&UserIdentity>,
-) -> Result<Vec<(Door, Listener)>, RunError> {
-    let owner = wanted.filter(|_| user::is_root());
-    admin::bind(&config.admin, owner.map(UserIdentity::numbers)).map_err(unavailable)
-}
-
-/// Gives up what isn't needed any more; says in a line what is left. `file` is the configuration's.
+/// Gives up what isn't needed any more; says in a line what is left. `file` is the configuration's, `later` what is still to be
+/// bound.
 pub(super) fn settle(
     config: &Config,
     wanted: Option<&UserIdentity>,
     file: Option<&Path>,
+    later: &Later,
 ) -> Result<String, RunError> {
     let mut keeper = None;
     match wanted {
@@ -51,7 +43,7 @@ pub(super) fn settle(
         None => {}
     }
     user::drop_capabilities().map_err(unavailable)?;
-    let confined = confine::process(config, file);
+    let confined = confine::process(config, file, later);
     if let Some(keeper) = keeper {
         keeper.watch().map_err(unavailable)?;
     }

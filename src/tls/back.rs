@@ -40,7 +40,7 @@ impl Back {
         }
         let mut identity = None;
         if let Some(chain) = &pool.tls_certificate {
-            match Identity::read_in_force(chain, pool.tls_key.as_ref().unwrap_or(chain)) {
+            match Identity::halves(chain, pool.tls_key.as_ref().unwrap_or(chain)) {
                 Ok(read) => identity = Some(read),
                 Err((Half::Key, why)) if pool.tls_key.is_some() => wrong("tls_key", why),
                 Err((_, why)) => wrong("tls_certificate", why),
@@ -50,6 +50,12 @@ impl Back {
             true => Ok(Some(Back { verify, identity })),
             false => Err(faults),
         }
+    }
+
+    /// Our own certificate, where we show one.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// A connector for each of these names, which share what is remembered of sessions.

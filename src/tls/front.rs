@@ -1,17 +1,10 @@
 //! TLS for all listeners of a configuration: certificates from their files, an acceptor for each listener, and the keys
 //! of the session tickets, which outlive a reload.
 
-use super::{
-    Acceptor, Anchors, CertificateSlot, Error, Half, Identity, Store,
-    acceptor::Terms,
-    identity::{day, now},
-};
+use super::{Acceptor, Anchors, CertificateSlot, Error, Half, Identity, Store, acceptor::Terms};
 use crate::config::{Certificate, ClientCertificates, Config, Listener, ListenerTls};
 use rustls::{crypto::aws_lc_rs::Ticketer, server::ProducesTickets};
 use std::sync::Arc;
-
-/// A certificate that ends within this many seconds is spoken of: three weeks.
-const SOON: i64 = 21 * 86_400;
 
 /// Something wrong, and the key of the configuration that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,37 +130,6 @@ impl Front {
     pub fn lacks_certificate(&self) -> bool {
         self.acceptors.iter().any(Option::is_some) && self.store.all().is_empty()
     }
-
-    /// Names of the certificates, each with the end of the one that ends first: seconds since 1970.
-    #[must_use]
-    pub fn ends(&self) -> Vec<(String, i64)> {
-        let mut ends: Vec<(String, i64)> = Vec::new();
-        for identity in self.store.all().iter() {
-            match ends.iter_mut().find(|(name, _)| name == identity.name()) {
-                Some((_, end)) => *end = identity.ends().min(*end),
-                None => ends.push((identity.name().into(), identity.ends())),
-            }
-        }
-        ends
-    }
-
-    /// A line for each certificate that ends soon, or has ended.
-    #[must_use]
-    pub fn ending(&self) -> Vec<String> {
-        let now = now();
-        let ending = |(name, end): (String, i64)| {
-            let left = (end - now).div_euclid(86_400);
-            let day = day(end);
-            match end - now {
-                SOON.. => None,
-                0.. => Some(format!(
-                    "the certificate of {name} ends on {day}, in {left} days"
-                )),
-                _ => Some(format!("the certificate of {name} has ended on {day}")),
-            }
-        };
-        self.ends().into_iter().filter_map(ending).collect()
-    }
 }
 
 /// The certificates of a configuration.
@@ -188,7 +150,7 @@ fn read(config: &Config, faults: &mut Vec<TlsFault>) -> Vec<Identity> {
 /// One of them; else which key of it is wrong, and why.
 fn identity(certificate: &Certificate) -> Result<Identity, (&'static str, Error)> {
     let Certificate { chain, key } = certificate;
-    Identity::read_in_force(chain, key).map_err(|(half, why)| match half {
+    Identity::halves(chain, key).map_err(|(half, why)| match half {
         Half::Chain => ("chain", why),
         Half::Key => ("key", why),
     })

@@ -21,6 +21,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Octets of a file of certificates or keys at most.
 const FILE_MAX: u64 = 1 << 20;
 
+/// A certificate that ends within this many seconds is spoken of: three weeks.
+const SOON: i64 = 21 * 86_400;
+
 /// Our identity for the other side: a certificate, those that vouch for it, and the key. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
@@ -53,20 +56,11 @@ impl Identity {
         Identity::halves(chain, key).map_err(|(_, why)| why)
     }
 
-    /// The same for use now, with the file that is wrong. A key that is another certificate's
-    /// is the wrong one.
+    /// The same, with the file that is wrong. A key that is another certificate's is the wrong one.
     ///
     /// # Errors
-    /// Those of [`Identity::read`], and [`Identity::check_time`].
-    pub fn read_in_force(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
-        let identity = Identity::halves(chain, key)?;
-        identity
-            .check_time(now())
-            .map_err(|why| (Half::Chain, why.in_file(chain)))?;
-        Ok(identity)
-    }
-
-    fn halves(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
+    /// Those of [`Identity::read`].
+    pub fn halves(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
         let certificates = certificates(chain).map_err(|why| (Half::Chain, why))?;
         let private = private_key(key).map_err(|why| (Half::Key, why))?;
         Identity::of(certificates, private).map_err(|why| (Half::Key, why.in_file(key)))
@@ -135,27 +129,38 @@ impl Identity {
         })
     }
 
-    /// Whether it is good at a moment, in seconds since 1970.
-    ///
-    /// # Errors
-    /// It is not any more, or not yet.
-    pub fn check_time(&self, now: i64) -> Result<(), Error> {
+    /// What an operator should know of the days that it is good for, at a moment in seconds since 1970. It is shown all the same:
+    /// most mail servers take one that has ended, a client that verifies it hears more from it than from a closed port, and the
+    /// clock may be what is wrong.
+    #[must_use]
+    pub fn warning(&self, now: i64) -> Option<Error> {
         let name = self.name();
-        if now > self.about.ends {
-            let day = day(self.about.ends);
-            return Err(
-                Error::new(format!("the certificate of {name} has expired on {day}"))
-                    .advise("renew it"),
-            );
+        let (begins, ends) = (self.about.begins, self.about.ends);
+        let shown = "it is used all the same, and peers that verify it refuse it";
+        if now < begins {
+            let day = day(begins);
+            let text = format!("the certificate of {name} is not good before {day}; {shown}");
+            return Some(Error::new(text).advise("is the clock right?"));
         }
-        if now < self.about.begins {
-            let day = day(self.about.begins);
-            return Err(Error::new(format!(
-                "the certificate of {name} is not good before {day}"
-            ))
-            .advise("is the clock right?"));
+        match ends - now {
+            SOON.. => None,
+            left @ 0.. => {
+                let (day, left) = (day(ends), left / 86_400);
+                let text = format!("the certificate of {name} ends on {day}, in {left} days");
+                Some(Error::new(text))
+            }
+            _ => {
+                let day = day(ends);
+                let text = format!("the certificate of {name} has expired on {day}; {shown}");
+                Some(Error::new(text).advise("renew it"))
+            }
         }
-        Ok(())
+    }
+
+    /// The same by the system's clock.
+    #[must_use]
+    pub fn warning_now(&self) -> Option<Error> {
+        self.warning(now())
     }
 }
 
@@ -169,6 +174,30 @@ impl About {
             ends: read.validity().not_after.timestamp(),
         })
     }
+}
+
+/// A line for each of these certificates that has ended, ends soon, or is not good yet.
+pub fn warnings<'a>(all: impl IntoIterator<Item = &'a Identity>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for warning in all.into_iter().filter_map(Identity::warning_now) {
+        let line = warning.to_string();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// Names of these certificates, each with the end of the one that ends first: seconds since 1970.
+pub fn ends<'a>(all: impl IntoIterator<Item = &'a Identity>) -> Vec<(String, i64)> {
+    let mut ends: Vec<(String, i64)> = Vec::new();
+    for identity in all {
+        match ends.iter_mut().find(|(name, _)| name == identity.name()) {
+            Some((_, end)) => *end = identity.ends().min(*end),
+            None => ends.push((identity.name().into(), identity.ends())),
+        }
+    }
+    ends
 }
 
 /// Seconds since 1970.
@@ -241,6 +270,34 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_that_are_wrong_are_a_warning() {
+        let one = crate::tls::testing::identity(&["mx.example"]);
+        let (begins, ends) = (one.about.begins, one.about.ends);
+        for (moment, says) in [
+            (0, "is not good before"),
+            (begins - 1, "is not good before"),
+            (begins, ""),
+            (ends - SOON, ""),
+            (ends - SOON + 1, "in 20 days"),
+            (ends, "in 0 days"),
+            (ends + 1, "has expired on"),
+        ] {
+            let told = one
+                .warning(moment)
+                .map_or(String::new(), |why| why.to_string());
+            assert!(
+                told.contains(says) && told.is_empty() == says.is_empty(),
+                "{moment}: {told}"
+            );
+        }
+        assert_eq!(ends_of(&[&one, &one]), [("mx.example".to_string(), ends)]);
+    }
+
+    fn ends_of(all: &[&Identity]) -> Vec<(String, i64)> {
+        ends(all.iter().copied())
+    }
 
     #[test]
     fn a_key_with_a_passphrase_is_told_as_such() {

@@ -24,7 +24,7 @@ pub use connector::{Connector, Verify, web};
 pub use error::{Error, failure};
 pub use facts::TlsFacts;
 pub use front::{Front, TlsFault};
-pub use identity::{Half, Identity};
+pub use identity::{Half, Identity, ends, warnings};
 pub use store::{CertificateSlot, Store};
 pub use trust::{Anchors, unverified};
 

@@ -13,7 +13,7 @@ use super::{
     pool::{Pool, Waits},
     pooling::{
         backend::{Backend, BackendView, ConnectionIdentity},
-        queue::{Queue, WorkerWakers},
+        queue::WorkerWakers,
     },
     route::{Route, RouteId, RouteTable},
     security::{Material, SecurityIdentity},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     config::{self, Config},
     smtp::{Tick, backend_session::BackendSettings},
+    tls::Identity,
 };
 use std::{net::SocketAddr, sync::Arc};
 
@@ -40,6 +41,8 @@ pub struct Backends {
     verified: Arc<Cache>,
     /// What the backends' host names were known to be.
     hosts: Names,
+    /// The certificates that backends are shown.
+    shown: Vec<Identity>,
     /// Weight and connections of the backends that were kept, until they are put in force.
     terms: Vec<(Arc<Backend>, u32, u32)>,
 }
@@ -105,13 +108,11 @@ impl Backends {
             return;
         }
         let old = previous.and_then(|p| p.pool(id));
-        let queue = match old {
-            Some(old) => Arc::clone(&old.queue),
-            None => Arc::<Queue>::default(),
-        };
+        let queue = old.map(|old| Arc::clone(&old.queue)).unwrap_or_default();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
         let mut faults = Vec::new();
         let material = Material::read(i, pool, &mut faults);
+        self.shown.extend(material.shown().cloned());
         errors.extend(faults.into_iter().map(BuildError::from));
         let found = resolve(i, pool, &self.hosts, errors);
         let session = pool.session(&config.hostname);
@@ -272,6 +273,12 @@ impl Backends {
     #[must_use]
     pub fn hosts(&self) -> &Names {
         &self.hosts
+    }
+
+    /// The certificates that backends are shown.
+    #[must_use]
+    pub fn shown(&self) -> &[Identity] {
+        &self.shown
     }
 
     /// The changes of health, over reloads.

@@ -93,7 +93,7 @@ pub use pools::Pools;
 pub use refusals::{Found, Lately, Sending};
 pub use reply::BackendReply;
 pub use route::{Route, RouteId, RouteTable};
-pub use security::faults as tls_faults;
+pub use security::look as look_at_tls;
 pub use select::Needs;
 pub use tried::{TRIES_MAX, Tried};
 pub use verification::Verification;

@@ -7,7 +7,7 @@
 use super::{balance, build_error::BuildError};
 use crate::{
     config::{self, PoolTls},
-    tls::{Back, Connector, TlsFault},
+    tls::{Back, Connector, Identity, TlsFault},
 };
 use std::path::Path;
 
@@ -74,6 +74,11 @@ impl Material {
         Material { back, files }
     }
 
+    /// The certificate that the pool's backends are shown.
+    pub(super) fn shown(&self) -> Option<&Identity> {
+        self.back.as_ref()?.identity()
+    }
+
     /// What connections to a backend of this host differ by.
     pub(super) fn identity(&self, pool: &config::Pool, host: &str) -> SecurityIdentity {
         match pool.tls {
@@ -113,14 +118,16 @@ impl Material {
     }
 }
 
-/// What is wrong with the files that the pools of a configuration name for TLS. No name is looked up for it.
+/// What is wrong with the files that the pools of a configuration name for TLS, and the certificates that backends are shown, each
+/// with the number of its pool. No name is looked up for it.
 #[must_use]
-pub fn faults(config: &config::Config) -> Vec<TlsFault> {
-    let mut faults = Vec::new();
+pub fn look(config: &config::Config) -> (Vec<TlsFault>, Vec<(usize, Identity)>) {
+    let (mut faults, mut shown) = (Vec::new(), Vec::new());
     for (i, pool) in config.pool.iter().enumerate() {
-        let _ = Material::read(i, pool, &mut faults);
+        let material = Material::read(i, pool, &mut faults);
+        shown.extend(material.shown().map(|identity| (i, identity.clone())));
     }
-    faults
+    (faults, shown)
 }
 
 /// A hash of a file; one that can't be read is told elsewhere.

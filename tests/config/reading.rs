@@ -79,10 +79,10 @@ fn every_error_is_told_at_once() {
 #[test]
 fn syntax() {
     one(
-        "a = 127.0.0.1:25",
+        "hostname = 127.0.0.1:25",
         ".0.1:25",
         "invalid float, expected nothing",
-        "text stands in quotes: a = \"127.0.0.1:25\"",
+        "text stands in quotes: hostname = \"127.0.0.1:25\"",
     );
     one(
         &with("[log]\nto = \"a\"\nto = \"b\"\n"),

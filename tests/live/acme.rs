@@ -406,32 +406,29 @@ fn an_account_from_elsewhere_is_bound() {
 }
 
 #[test]
-fn a_port_that_is_taken_stops_the_start() {
+fn a_port_that_is_taken_and_a_certificate_that_has_ended_stop_no_mail() {
     let backend = Backend::good(free_address());
     let folder = tempfile::tempdir().expect("a folder");
     let taken = std::net::TcpListener::bind(free_address()).expect("bound");
     let address = taken.local_addr().expect("bound");
     let keys = format!("domains = [\"mx.example.net\"]\nlisten = [\"{address}\"]\n");
     let ca = folder.path().join("ca.pem");
-    plant(folder.path(), "", "x.example", 0);
+    plant(folder.path(), "", "mx.example.net", 100);
     fs::copy(folder.path().join("certificate.pem"), &ca).expect("copied");
-    let text = config(&backend, "https://ca.example/", &ca, folder.path(), &keys)
-        .replace("SMTP_ADDRESS", &free_address().to_string());
-    let file = folder.path().join("gatepost.toml");
-    fs::write(
-        &file,
-        format!("hostname = \"mx.example.net\"\n[admin]\nlisten = \"off\"\n{text}"),
-    )
-    .expect("written");
-    let out = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args(["run", "-c"])
-        .arg(&file)
-        .output()
-        .expect("runs");
-    let told = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(69), "{told}");
+    let directory = format!("https://{}/", free_address());
+    let text = config(&backend, &directory, &ca, folder.path(), &keys);
+    let gatepost = Gatepost::start("epoll", &text);
+    says(&gatepost, &format!("acme.listen = \"{address}\""));
+    says(&gatepost, "it is used until another is issued");
     assert!(
-        told.contains(&format!("acme.listen = \"{address}\"")),
-        "{told}"
+        !gatepost.errors().contains("self-signed"),
+        "{}",
+        gatepost.errors()
+    );
+    delivers(&gatepost, &backend);
+    drop(taken);
+    says(
+        &gatepost,
+        &format!("acme: challenges are answered on {address}"),
     );
 }

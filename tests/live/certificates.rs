@@ -123,6 +123,13 @@ impl Authority {
         )
     }
 
+    /// One that is good from tomorrow on.
+    pub fn coming(&self, names: &[&str]) -> Pem {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let now = SystemTime::now();
+        self.sign(names, key, (now + 2 * DAY, now + 365 * DAY))
+    }
+
     /// One that ends in ten days.
     pub fn ending(&self, names: &[&str]) -> Pem {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");

@@ -203,18 +203,6 @@ fn a_port_in_use_is_told() {
         text.contains(&address) && text.contains("shows by which process"),
         "{text}"
     );
-    let listen = free_address().to_string();
-    let (code, text) = run(&[
-        "run",
-        "--listen",
-        &listen,
-        "--backend",
-        "127.0.0.1:1",
-        "--admin",
-        &address,
-    ]);
-    assert_eq!(code, Some(69), "{text}");
-    assert!(text.contains(&address) && text.contains("admin"), "{text}");
 }
 
 #[test]

@@ -58,6 +58,7 @@ mod scripted_dns;
 mod secure_client;
 mod services;
 mod signing;
+mod squatters;
 mod submission;
 mod systemd;
 mod tls;

@@ -6,7 +6,11 @@ use crate::{
     delivery::pool,
     harness::{Gatepost, free_address, http, wait_until},
 };
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 /// A shell's command that leaves the process a pipe that nothing is ever written to.
 const PIPE: &str = "f=$(mktemp -u); mkfifo \"$f\"; exec 5<>\"$f\"; rm \"$f\"";
@@ -17,7 +21,10 @@ fn list(file: &str) -> String {
 
 fn change(gatepost: &Gatepost, change: impl Fn(&str) -> String) {
     let text = fs::read_to_string(gatepost.file()).expect("there");
-    fs::write(gatepost.file(), change(&text)).expect("written");
+    // At once: a reload that reads meanwhile gets the one or the other.
+    let beside = gatepost.file().with_extension("new");
+    fs::write(&beside, change(&text)).expect("written");
+    fs::rename(beside, gatepost.file()).expect("in one folder");
 }
 
 fn reload(gatepost: &Gatepost) -> (u16, String) {
@@ -108,4 +115,85 @@ fn a_refused_file_sets_no_level() {
     wait_until("it says so", || {
         gatepost.errors().contains("info: reloaded").then_some(())
     });
+}
+
+/// Several at once (as many as the endpoint looks up users for), of a configuration that takes a while to read: each asker hears the truth, and the newest file is in force.
+#[test]
+fn however_many_reloads_come_at_once_the_newest_file_is_in_force() {
+    let backend = Backend::good(free_address());
+    let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
+    let large = gatepost.folder.path().join("large");
+    let lines: String = (0..200_000u32)
+        .map(|i| format!("10.{}.{}.{}\n", i >> 16, (i >> 8) & 255, i & 255))
+        .collect();
+    fs::write(&large, lines).expect("written");
+    change(&gatepost, |text| {
+        let file = large.display().to_string();
+        format!("{text}\n{}", list(&file)).replace("edge.example", "edge-0.example")
+    });
+    let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
+        let gatepost = &gatepost;
+        let asked: Vec<_> = (1..=5)
+            .map(|number| {
+                change(gatepost, |text| {
+                    let before = format!("edge-{}.example", number - 1);
+                    text.replace(&before, &format!("edge-{number}.example"))
+                });
+                // In this order: each is sent once the one before is.
+                let mut stream = TcpStream::connect(gatepost.admin).expect("it listens");
+                let request = format!(
+                    "POST /reload HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                    gatepost.admin
+                );
+                stream.write_all(request.as_bytes()).expect("sent");
+                scope.spawn(move || {
+                    let mut text = String::new();
+                    stream.read_to_string(&mut text).expect("an answer");
+                    let status = text.split(' ').nth(1).expect("a status");
+                    (status.parse().expect("a number"), text)
+                })
+            })
+            .collect();
+        let answers = asked.into_iter();
+        answers.map(|one| one.join().expect("it ends")).collect()
+    });
+    for (status, answer) in answers {
+        assert_eq!(status, 200, "{answer}");
+    }
+    let greeting = Client::silent(gatepost.smtp).reply();
+    assert!(greeting.contains("edge-5.example"), "{greeting}");
+    let applied = gatepost.metric("gatepost_reloads_total", "result=\"applied\"");
+    let refused = gatepost.metric("gatepost_reloads_total", "result=\"refused\"");
+    assert_eq!(refused, 0.0);
+    assert!((2.0..=5.0).contains(&applied), "{applied}");
+}
+
+/// Signals instead of requests, more of them than readers that there may be.
+#[test]
+fn a_storm_of_hangups_ends_with_the_newest_file() {
+    let backend = Backend::good(free_address());
+    let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
+    let large = gatepost.folder.path().join("large");
+    let lines: String = (0..200_000u32)
+        .map(|i| format!("10.{}.{}.{}\n", i >> 16, (i >> 8) & 255, i & 255))
+        .collect();
+    fs::write(&large, lines).expect("written");
+    let file = large.display().to_string();
+    change(&gatepost, |text| format!("{text}\n{}", list(&file)));
+    for _ in 0..8 {
+        gatepost.process.signal("HUP");
+    }
+    change(&gatepost, |text| {
+        text.replace("edge.example", "next.example")
+    });
+    gatepost.process.signal("HUP");
+    wait_until("the newest is in force", || {
+        let greeting = Client::silent(gatepost.smtp).reply();
+        greeting.contains("next.example").then_some(())
+    });
+    assert!(
+        !gatepost.errors().contains("nothing was changed"),
+        "{}",
+        gatepost.errors()
+    );
 }

@@ -3,8 +3,9 @@
 use crate::{
     backend::{Act, Backend, EXTENSIONS},
     certificates::Authority,
+    client::Client,
     delivery::pool,
-    harness::free_address,
+    harness::{Gatepost, free_address, http, wait_until},
 };
 use std::{fs, path::Path, process::Command};
 
@@ -45,9 +46,6 @@ fn a_certificate_that_can_not_be_used_is_told_with_its_place() {
     authority
         .issue(&["mx.example.net"])
         .write(folder.path(), "other");
-    authority
-        .expired(&["mx.example.net"])
-        .write(folder.path(), "old");
     fs::write(path("empty.pem"), "").expect("written");
     fs::write(
         path("broken.pem"),
@@ -66,7 +64,6 @@ fn a_certificate_that_can_not_be_used_is_told_with_its_place() {
             10,
             &["other.key", "does not belong to the certificate"][..],
         ),
-        ("old.pem", "old.key", 9, &["old.pem", "has expired on"]),
         (
             "missing.pem",
             "good.key",
@@ -109,20 +106,76 @@ fn a_certificate_that_can_not_be_used_is_told_with_its_place() {
     }
     let (code, text) = judged("check", folder.path(), &path("good.pem"), &path("good.key"));
     assert_eq!(code, Some(0), "{text}");
-    authority
-        .ending(&["mx.example.net"])
-        .write(folder.path(), "ending");
-    let (code, text) = judged(
-        "check",
-        folder.path(),
-        &path("ending.pem"),
-        &path("ending.key"),
-    );
-    assert_eq!(code, Some(0), "{text}");
-    assert!(
-        text.contains("warning") && text.contains("the certificate of mx.example.net ends on"),
-        "{text}"
-    );
+    for (name, made, says) in [
+        ("ending", authority.ending(&["mx.example.net"]), "ends on"),
+        (
+            "old",
+            authority.expired(&["mx.example.net"]),
+            "has expired on",
+        ),
+        (
+            "early",
+            authority.coming(&["mx.example.net"]),
+            "is not good before",
+        ),
+    ] {
+        let (chain, key) = made.write(folder.path(), name);
+        let (chain, key) = (chain.display().to_string(), key.display().to_string());
+        let (code, text) = judged("check", folder.path(), &chain, &key);
+        assert_eq!(code, Some(0), "{text}");
+        let told = format!("warning: the certificate of mx.example.net {says}");
+        assert!(
+            text.contains(&told) && text.contains("gatepost.toml:9:"),
+            "{text}"
+        );
+    }
+}
+
+/// A day that is wrong is often the clock's fault, and mail servers take such certificates: mail goes on, and so do reloads.
+#[test]
+fn certificates_whose_days_are_wrong_stop_neither_mail_nor_reloads() {
+    let authority = Authority::new();
+    for (made, says) in [
+        (authority.expired(&["mx.example.net"]), "has expired on"),
+        (authority.coming(&["mx.example.net"]), "is not good before"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (chain, key) = made.write(folder.path(), "own");
+        let (chain, key) = (chain.display(), key.display());
+        let backend = Backend::good(free_address());
+        let shown = format!("tls_certificate = \"{chain}\"\ntls_key = \"{key}\"\n");
+        let gatepost = Gatepost::start(
+            "epoll",
+            &format!(
+                "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\ntls = \"starttls\"\n\
+                 [[certificate]]\nchain = \"{chain}\"\nkey = \"{key}\"\n{}",
+                pool(&[&backend], &shown)
+            ),
+        );
+        let told = || gatepost.errors().matches(says).count();
+        let twice = "of the listener and of the pool";
+        wait_until(twice, || (told() >= 2).then_some(()));
+        // A handshake gets it: what it is worth is for the client to judge.
+        let offered = Client::hello(gatepost.smtp).command("STARTTLS");
+        assert!(offered.starts_with("220"), "{offered}");
+        let mut client = Client::hello(gatepost.smtp);
+        let reply = client.send("a@sender.example", &["b@example.net"], "x\r\n");
+        assert!(reply.starts_with("250"), "{reply}");
+        let before = told();
+        let text = fs::read_to_string(gatepost.file()).expect("there");
+        fs::write(
+            gatepost.file(),
+            text.replace("edge.example", "next.example"),
+        )
+        .expect("written");
+        let (status, answer) = http(gatepost.admin, "POST", "/reload");
+        assert_eq!(status, 200, "{answer}");
+        wait_until("it is told again", || (told() > before).then_some(()));
+        let greeting = Client::silent(gatepost.smtp).reply();
+        assert!(greeting.contains("next.example"), "{greeting}");
+        let ends = gatepost.metric("gatepost_certificate_ends_timestamp_seconds", "");
+        assert!(ends > 0.0, "{ends}");
+    }
 }
 
 /// `gatepost check` or `run` of a file with these pools, `one` and `two`, whose `tls` keys are given: exit code, and what
@@ -215,14 +268,12 @@ fn what_a_pool_needs_for_tls_is_read_before_it_runs() {
             "there is no private key in it",
         )],
     );
-    told(
-        &shows("old.pem", "old.key"),
-        &[(
-            1,
-            "tls_certificate",
-            "old.pem",
-            "the certificate of edge.example has expired on",
-        )],
+    let (code, text) = judged_pools("check", folder.path(), &shows("old.pem", "old.key"), "");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("warning: the certificate of edge.example has expired on")
+            && text.contains("gatepost.toml:11:"),
+        "{text}"
     );
     // All that is wrong with a pool is told at once.
     told(

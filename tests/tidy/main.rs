@@ -149,7 +149,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "admin", "process", "record", "auth", "policy", "log", "config",
+            "admin", "process", "http", "record", "auth", "policy", "log", "config",
         ],
     ),
 ];

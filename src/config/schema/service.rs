@@ -85,7 +85,7 @@ pub struct Limits {
     /// What happens to a message with a CR or LF alone, which another server may take for the end of a line (SMTP
     /// smuggling).
     pub bare_newline: BareNewline,
-    /// Most sessions of one worker; further clients get 421.
+    /// Most sessions of one worker; further clients get 421. Fewer where the limit of open files has no room for them.
     pub sessions: u32,
     /// Most failed logins from one address (IPv6: one /64) within `timeouts.auth_lockout`. After that no login from it
     /// is checked, except for accounts that logged in from there in the last 30 days. 0: no limit.
