@@ -9,6 +9,7 @@ use super::{
     Account, Attempt, Credential, Outcome,
     accounts::Accounts,
     cache::{Cache, JudgesBy},
+    grant::{By, Grant, Table},
     hashing::{Asker, Hashing},
     remote::{Owned, Remote},
     slowed::{Places, Slowed},
@@ -53,6 +54,7 @@ struct Source {
     kind: Kind,
     /// What an account owns of which the source has said nothing.
     owned: Owned,
+    table: Table,
     cache: Duration,
     cache_negative: Duration,
 }
@@ -111,6 +113,7 @@ impl Service {
                     name: credentials.name.clone(),
                     kind,
                     owned: Owned::new(credentials, &config.hostname),
+                    table: Table::new(credentials, &config.hostname),
                     cache: credentials.cache.0,
                     cache_negative: credentials.cache_negative.0,
                 }),
@@ -296,6 +299,40 @@ impl Service {
         let accounts = self.accounts(id)?;
         accounts.find(user).map(|entry| entry.account.clone())
     }
+
+    /// The login of an account that a source of this configuration has granted. `None`: it has no such account.
+    #[must_use]
+    pub fn grant(&self, id: SourceId, account: Account) -> Option<Grant> {
+        let source = self.sources.get(id.0)?;
+        let by = match &source.kind {
+            Kind::File(accounts) => {
+                By::Verifiers(accounts.find(&account.name)?.verifiers.as_slice().into())
+            }
+            Kind::Remote(_) => By::Source(source.table.clone()),
+        };
+        Some(Grant {
+            account,
+            generation: self.generation,
+            by,
+        })
+    }
+
+    /// Whether a login was granted, or found to hold, by this very configuration.
+    #[must_use]
+    pub fn has_granted(&self, grant: &Grant) -> bool {
+        grant.generation == self.generation
+    }
+
+    /// A login under this configuration, with what its account owns now. `None`: the account is gone, its password is another one, or
+    /// the source is.
+    #[must_use]
+    pub fn renew(&self, id: SourceId, grant: &Grant) -> Option<Grant> {
+        let account = match &self.sources.get(id.0)?.kind {
+            Kind::File(accounts) => accounts.find(&grant.account.name)?.account.clone(),
+            Kind::Remote(_) => grant.account.clone(),
+        };
+        self.grant(id, account).filter(|again| again.by == grant.by)
+    }
 }
 
 /// What is wrong with the files that the credential sources of a configuration name: the key, and why.
@@ -329,5 +366,100 @@ fn kind(config: &Config, credentials: &Credentials) -> Result<Kind, Vec<String>>
         _ => Remote::build(credentials, config)
             .map(|remote| Kind::Remote(Arc::new(remote)))
             .map_err(|why| vec![why]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{
+        Secret,
+        edit::{self, Kept},
+    };
+    use std::path::Path;
+
+    const KEPT: Kept = Kept {
+        bcrypt: false,
+        scram: false,
+    };
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.as_bytes())
+    }
+
+    fn built(credentials: Credentials, before: Option<&Service>) -> Service {
+        let config = Config {
+            hostname: "mx.example".into(),
+            credentials: vec![credentials],
+            ..Config::default()
+        };
+        Service::build(&config, before).expect("sound")
+    }
+
+    fn file(path: &Path) -> Credentials {
+        Credentials {
+            name: "staff".into(),
+            source: CredentialSource::File,
+            file: path.into(),
+            ..Credentials::default()
+        }
+    }
+
+    fn http(url: &str) -> Credentials {
+        Credentials {
+            name: "staff".into(),
+            source: CredentialSource::Http,
+            url: url.into(),
+            ..Credentials::default()
+        }
+    }
+
+    #[test]
+    fn a_login_holds_while_its_account_and_its_password_stay() {
+        const ID: SourceId = SourceId(0);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("accounts");
+        for name in ["amy@example.net", "ben", "cid"] {
+            edit::add(&path, name, &[], &secret("one"), KEPT).expect("added");
+        }
+        let first = built(file(&path), None);
+        let login = |name: &str| {
+            let account = first.proven(ID, name).expect("there");
+            first.grant(ID, account).expect("there")
+        };
+        let [amy, ben, cid] = ["amy@example.net", "ben", "cid"].map(login);
+        let same = built(file(&path), Some(&first));
+        assert!(first.has_granted(&amy) && !same.has_granted(&amy));
+        let renewed = same.renew(ID, &amy).expect("nothing has changed");
+        assert!(same.has_granted(&renewed));
+
+        edit::remove(&path, "cid").expect("removed");
+        edit::change(&path, "ben", &[], &secret("two"), KEPT).expect("changed");
+        let text = std::fs::read_to_string(&path).expect("there");
+        let text = text.replace("amy@example.net -", "amy@example.net new@example.net");
+        std::fs::write(&path, text).expect("written");
+        let later = built(file(&path), Some(&same));
+        let amy = later.renew(ID, &renewed).expect("the same password");
+        assert_eq!(*amy.account().addresses, ["new@example.net".into()]);
+        assert!(later.renew(ID, &ben).is_none(), "another password");
+        assert!(later.renew(ID, &cid).is_none(), "no account");
+
+        let other = built(http("http://127.0.0.1:1/"), Some(&later));
+        assert!(other.renew(ID, &amy).is_none(), "another kind of source");
+        let told = other.owned(ID).account("amy", None).expect("a name");
+        let told = other.grant(ID, told).expect("a source");
+        let quick = Credentials {
+            cache: crate::config::Time(Duration::from_secs(1)),
+            ..http("http://127.0.0.1:1/")
+        };
+        assert!(built(quick, Some(&other)).renew(ID, &told).is_some());
+        let moved = built(http("http://127.0.0.1:2/"), Some(&other));
+        assert!(moved.renew(ID, &told).is_none(), "another endpoint");
+    }
+
+    impl Service {
+        fn owned(&self, id: SourceId) -> &Owned {
+            &self.sources[id.0].owned
+        }
     }
 }

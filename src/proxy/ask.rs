@@ -217,11 +217,13 @@ impl Session {
             trace::transaction(self, &before, None);
             self.end_inquiry();
         }
+        let let_in = self.renew_access();
         self.classify();
         self.renew_postponed();
         let listener = &self.current.site.listeners[self.listener];
         let stranger = !self.peer.trusted && self.known_as().is_none();
         let answer = match listener.role {
+            _ if !let_in => Answer::Close(replies::ACCESS_CHANGED.reply()),
             // Where it has AUTH, the core has refused already.
             Role::Submission if stranger => Answer::Refuse(replies::SUBMISSION_ONLY.reply()),
             _ if self.peer.postponed.is_some() => Answer::Accept,

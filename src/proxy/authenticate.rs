@@ -3,6 +3,9 @@
 //! Every failure is told with the same words and at the same time, whatever was wrong: the name, the password, or that
 //! the password isn't checked any more because too much was tried. The time is counted from the response that failed, so
 //! it hides how long the answer took.
+//!
+//! What is asked is what is in force, not what the session began with: an account that a reload took away can't log in on a
+//! connection that was opened before. [`super::access`] looks after logins that were granted.
 
 use super::{
     login::{Login, Senders, claimed_login},
@@ -12,8 +15,8 @@ use super::{
 };
 use crate::{
     auth::{
-        Account, Attempt, Credential, Exchange, Mechanism, Outcome, SenderRule, Service, Turn,
-        owns, owns_from,
+        Account, Attempt, Credential, Exchange, Grant, Mechanism, Outcome, SenderRule, Service,
+        Turn, owns, owns_from,
     },
     log::{Rarely, say},
     metrics::Counter,
@@ -37,38 +40,37 @@ impl Session {
             }
             Turn::Check(credential) => self.check(credential, asked).await,
             Turn::Proven(user, proof) => {
-                if self
+                let locked = self
                     .service()
-                    .is_locked(self.peer.address, Some(&user), asked)
-                {
+                    .is_locked(self.peer.address, Some(&user), asked);
+                if locked || self.proven(&user).is_none() {
                     return Some(self.denied(Some(&user), asked).await);
                 }
                 self.server.challenge(&proof, &mut self.io.out);
                 None
             }
-            Turn::Done(user) => {
-                let source = self.current.site.listeners[self.listener]
-                    .auth
-                    .as_ref()?
-                    .source;
-                Some(match self.service().proven(source, &user) {
-                    Some(account) => self.granted(account, &user, asked),
-                    None => self.denied(Some(&user), asked).await,
-                })
-            }
+            Turn::Done(user) => Some(match self.proven(&user) {
+                Some(grant) => self.granted(grant, &user, asked),
+                None => self.denied(Some(&user), asked).await,
+            }),
             Turn::Failed(user) => Some(self.denied(user.as_deref(), asked).await),
             Turn::Refused => Some(self.refused()),
         }
     }
 
-    /// Gives the client's response to the exchange, a new one where it has just begun.
+    /// Gives the client's response to the exchange, a new one where it has just begun. `None`: AUTH is not to be had, or not by this
+    /// mechanism, or only with TLS, as things are now.
     fn respond(&mut self) -> Option<Turn> {
-        let auth = self.current.site.listeners[self.listener].auth.as_ref()?;
+        let (current, listener) = self.in_force()?;
+        let auth = current.site.listeners[listener].auth.as_ref()?;
         let said = self.server.said()?;
+        let named = |mechanism: &&Mechanism| mechanism.as_str() == said.mechanism;
+        let mechanism = *auth.mechanisms.iter().find(named)?;
+        if auth.requires_tls && !self.server.is_secured() {
+            return None;
+        }
         if said.fresh {
-            let named = |mechanism: &&Mechanism| mechanism.as_str() == said.mechanism;
-            let mechanism = *auth.mechanisms.iter().find(named)?;
-            let accounts = self.current.site.auth.accounts(auth.source);
+            let accounts = current.site.auth.accounts(auth.source);
             let binds = auth.mechanisms.contains(&Mechanism::ScramSha256Plus);
             let tls = self.io.stream.tls().filter(|_| binds);
             let exporter = tls.and_then(|tls| tls.exporter);
@@ -76,15 +78,27 @@ impl Session {
             self.login = Some(Box::new(Login {
                 mechanism,
                 exchange: Some(exchange),
-                account: None,
+                asks: Arc::clone(&current.site.auth),
+                source: auth.source,
+                grant: None,
             }));
         }
         let exchange = self.login.as_mut()?.exchange.as_mut()?;
         Some(exchange.respond(said.response))
     }
 
-    fn service(&self) -> &Service {
-        &self.current.site.auth
+    /// The login of a client that has proved by SCRAM that it knows the account's password. `None`: a reload since the exchange began
+    /// took the account away or gave it another password.
+    fn proven(&self, user: &str) -> Option<Grant> {
+        let login = self.login.as_ref()?;
+        let grant = login.grant(login.asks.proven(login.source, user)?)?;
+        let (current, listener) = self.in_force()?;
+        let source = current.site.listeners[listener].auth.as_ref()?.source;
+        current.site.auth.renew(source, &grant)
+    }
+
+    fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.context.current().site.auth)
     }
 
     async fn check(&mut self, credential: Credential, asked: Tick) -> Option<Answer> {
@@ -99,12 +113,19 @@ impl Session {
             true => Outcome::Denied,
             false => self.question(credential).await,
         };
-        match outcome {
+        let grant = match &outcome {
             Outcome::Granted(account) => {
-                let user = user.unwrap_or_else(|| account.name.to_string());
-                Some(self.granted(account, &user, asked))
+                let login = self.login.as_ref();
+                login.and_then(|login| login.grant(account.clone()))
             }
-            Outcome::Denied => {
+            _ => None,
+        };
+        match (outcome, grant) {
+            (_, Some(grant)) => {
+                let user = user.unwrap_or_else(|| grant.account().name.to_string());
+                Some(self.granted(grant, &user, asked))
+            }
+            (Outcome::Granted(_) | Outcome::Denied, None) => {
                 let answer = self.denied(user.as_deref(), asked).await;
                 let exchange = self
                     .login
@@ -118,7 +139,7 @@ impl Session {
                     _ => Some(answer),
                 }
             }
-            Outcome::Unavailable(why) => {
+            (Outcome::Unavailable(why), None) => {
                 static UNANSWERED: Rarely = Rarely::new();
                 if let Some(remark) = UNANSWERED.admits() {
                     say!(
@@ -139,11 +160,16 @@ impl Session {
 
     /// Asks the source. The client waits, and so does what it has sent meanwhile.
     async fn question(&mut self, credential: Credential) -> Outcome {
-        let site = Arc::clone(&self.current.site);
-        let listener = &site.listeners[self.listener];
-        let (Some(auth), Some(login)) = (&listener.auth, &self.login) else {
-            return Outcome::Unavailable("AUTH is off".into());
+        let off = || Outcome::Unavailable("AUTH is off".into());
+        let Some((current, listener)) = self.in_force() else {
+            return off();
         };
+        let listener = &current.site.listeners[listener];
+        let (Some(auth), Some(login)) = (&listener.auth, &mut self.login) else {
+            return off();
+        };
+        let service = Arc::clone(&current.site.auth);
+        (login.asks, login.source) = (Arc::clone(&service), auth.source);
         let attempt = Attempt {
             listener: listener.name.as_str().into(),
             client: self.peer.address,
@@ -161,17 +187,17 @@ impl Session {
             // The session may be gone.
             let _ = give.try_send(outcome);
         });
-        site.auth.check(auth.source, attempt, self.now, reply);
+        service.check(auth.source, attempt, self.now, reply);
         let none = || Outcome::Unavailable("too many questions at once".into());
         take.recv().await.unwrap_or_else(none)
     }
 
-    fn granted(&mut self, account: Account, user: &str, asked: Tick) -> Answer {
+    fn granted(&mut self, grant: Grant, user: &str, asked: Tick) -> Answer {
         self.service().granted(self.peer.address, user, asked);
         self.count(Result::Accepted);
         if let Some(login) = &mut self.login {
             login.exchange = None;
-            login.account = Some(account);
+            login.grant = Some(grant);
         }
         Answer::Accept
     }
@@ -181,7 +207,8 @@ impl Session {
         self.count(Result::Rejected);
         let delay = self.service().failed(self.peer.address, user, asked);
         self.note_denied(user);
-        let Some(_slowed) = self.service().slow(self.peer.address) else {
+        let service = self.service();
+        let Some(_slowed) = service.slow(self.peer.address) else {
             return Answer::Close(replies::AUTH_SLOWED.reply());
         };
         // A client that has closed gives its place back, but not before a first failure would be told: it may have closed only its
@@ -227,24 +254,30 @@ impl Session {
     /// Whether the sender of this transaction is none of the account's addresses, where that matters.
     pub fn is_foreign_sender(&self) -> bool {
         let sender = self.server.envelope().sender().whole;
-        self.owner().is_some_and(|owner| owner.lacks(sender))
+        self.owner_lacks(|owner| owner.lacks(sender))
     }
 
     /// Whether an address in From is none of the account's, where that matters.
     pub fn is_foreign_from(&self, header: &[u8]) -> bool {
-        self.owner().is_some_and(|owner| owner.lacks_from(header))
+        self.owner_lacks(|owner| owner.lacks_from(header))
     }
 
-    /// A login that a proxy named is held to its addresses as one that was proved here.
-    fn owner(&self) -> Option<Owner<'_>> {
-        let site = &self.current.site;
-        match self.account() {
-            Some(account) => Some(Owner {
+    /// By the rule in force. A login that a proxy named is held to its addresses as one that was proved here.
+    fn owner_lacks(&self, lacks: impl FnOnce(&Owner<'_>) -> bool) -> bool {
+        let Some((current, listener)) = self.in_force() else {
+            return false;
+        };
+        let site = &current.site;
+        let owner = match self.account() {
+            Some(account) => site.listeners[listener].senders.as_ref().map(|of| Owner {
                 account: Cow::Borrowed(account),
-                rule: &site.listeners[self.listener].senders.as_ref()?.rule,
+                rule: &of.rule,
             }),
-            None => Owner::of(site, self.listener, claimed_login(&self.server)?),
-        }
+            None => {
+                claimed_login(&self.server).and_then(|login| Owner::of(site, listener, login))
+            }
+        };
+        owner.is_some_and(|owner| lacks(&owner))
     }
 }
 

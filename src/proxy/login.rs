@@ -1,10 +1,11 @@
 //! The account that a client authenticates as, and what a listener offers of AUTH.
 
 use crate::{
-    auth::{Account, Exchange, Mechanism, SenderRule, Service, SourceId},
+    auth::{Account, Exchange, Grant, Mechanism, SenderRule, Service, SourceId},
     config::{AuthMechanism, Listener},
     smtp::server::{Auth, Server},
 };
+use std::sync::Arc;
 
 /// AUTH on a listener.
 #[derive(Clone)]
@@ -77,14 +78,24 @@ fn known(mechanism: AuthMechanism) -> Mechanism {
 pub(super) struct Login {
     pub mechanism: Mechanism,
     pub exchange: Option<Exchange>,
-    pub account: Option<Account>,
+    /// The sources that the exchange asks: those in force when it began, or at its latest question.
+    pub asks: Arc<Service>,
+    pub source: SourceId,
+    pub grant: Option<Grant>,
+}
+
+impl Login {
+    /// Takes an account that the source has said yes to.
+    pub fn grant(&self, account: Account) -> Option<Grant> {
+        self.asks.grant(self.source, account)
+    }
 }
 
 /// The account that the client has proved to be.
 pub(super) fn account<'a>(login: &'a Option<Box<Login>>, server: &Server) -> Option<&'a Account> {
     // TLS and XCLIENT begin a session anew.
     let login = login.as_ref().filter(|_| server.is_authenticated());
-    login?.account.as_ref()
+    login?.grant.as_ref().map(Grant::account)
 }
 
 /// The name that a client has authenticated as: here, or by the word of a proxy that it came through.

@@ -7,6 +7,7 @@
 //! Rejected: a third state machine that joins server and client. Two machines and short async code read as
 //! the story goes; a joint machine was the 1,000-line function again.
 
+mod access;
 mod ask;
 mod asking;
 mod authenticate;

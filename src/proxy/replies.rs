@@ -101,6 +101,15 @@ pub const AUTH_SLOWED: Known = Known {
     advice: "The client tries again. The operator looks for lines with `verdict=denied` in the log, and shuts those addresses out.",
 };
 
+/// A reload took away what the client was let in by.
+pub const ACCESS_CHANGED: Known = Known {
+    code: 421,
+    status: Status(4, 7, 0),
+    text: "Your login no longer holds, connect and log in again",
+    cause: "A reload since the session began: the account is gone or has another password, or its credential source is another one; or the client is not among the `trusted` networks or certificates any more, or the proxy that named it not among `xclient_from`.",
+    advice: "The client connects again and logs in with what is right now. A server that was trusted hears there as what it counts now.",
+};
+
 /// A rate has refused the session so often that it ends.
 pub const STILL_TOO_MUCH_MAIL: Known = Known {
     code: 421,
@@ -132,6 +141,7 @@ pub const ALL: &[Known] = &[
     AUTH_FAILED,
     AUTH_UNAVAILABLE,
     AUTH_SLOWED,
+    ACCESS_CHANGED,
     STILL_TOO_MUCH_MAIL,
     GOING_DOWN,
 ];

@@ -166,18 +166,22 @@ impl Session {
         if !profiles.has_classes() {
             return;
         }
-        let certificate = match (self.io.stream.tls(), self.peer.via.as_deref()) {
-            // After XCLIENT the certificate is the proxy's.
-            (Some(_), _) if self.server.xclient_attributes().is_some() => &[][..],
-            (Some(tls), _) => &*tls.peer_names,
-            (None, via) => via.map_or(&[][..], |via| via.secured().1),
-        };
         self.peer.class = profiles.class_of(&ClassFacts {
             address: self.peer.address,
             trusted: self.peer.trusted,
             authenticated: self.known_as().is_some(),
-            certificate,
+            certificate: self.certificate(),
         });
+    }
+
+    /// The names in the client's certificate, as it was verified here or by a proxy.
+    pub fn certificate(&self) -> &[Box<str>] {
+        match (self.io.stream.tls(), self.peer.via.as_deref()) {
+            // After XCLIENT the certificate is the proxy's.
+            (Some(_), _) if self.server.xclient_attributes().is_some() => &[],
+            (Some(tls), _) => &tls.peer_names,
+            (None, via) => via.map_or(&[], |via| via.secured().1),
+        }
     }
 
     /// The key under which what the client takes is counted; `None` of one that is trusted.
@@ -194,6 +198,19 @@ impl Session {
     /// Seconds since 1970.
     pub fn unix_seconds(&self) -> u64 {
         self.context.dates.micros(self.now) / 1_000_000
+    }
+
+    /// The configuration in force, which may be a later one than the session's, and the place of its listener there. `None`: it has none.
+    pub fn in_force(&self) -> Option<(Rc<Current>, usize)> {
+        let current = self.context.current();
+        if Rc::ptr_eq(&current, &self.current) {
+            return Some((current, self.listener));
+        }
+        // A reload may have put the listeners in another order.
+        let name = &self.current.site.listeners[self.listener].name;
+        let mut all = current.site.listeners.iter();
+        let place = all.position(|listener| listener.name == *name)?;
+        Some((current, place))
     }
 
     /// The account that the client has authenticated as.

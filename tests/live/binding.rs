@@ -6,7 +6,7 @@ use crate::{
     certificates::Authority,
     client::Client,
     delivery::pool,
-    harness::{Gatepost, free_address, home, need},
+    harness::{Gatepost, free_address, home, http, need},
     on_all_engines,
     secure_client::Secure,
 };
@@ -119,6 +119,16 @@ struct Says<'a> {
 /// SCRAM as a client does it, to the last reply; the server's own proof is checked. Its arithmetic is written after
 /// RFC 5802 §3 and shares nothing with the server's.
 fn scram(client: &mut Secure, mechanism: &str, says: &Says<'_>) -> String {
+    scram_while(client, mechanism, says, || ())
+}
+
+/// The same; `meanwhile` happens after the challenge.
+fn scram_while(
+    client: &mut Secure,
+    mechanism: &str,
+    says: &Says<'_>,
+    meanwhile: impl FnOnce(),
+) -> String {
     let bare = "n=amy,r=a-nonce-of-ours";
     let first = STANDARD.encode(format!("{}{bare}", says.header));
     let reply = client.command(&format!("AUTH {mechanism} {first}"));
@@ -159,6 +169,7 @@ fn scram(client: &mut Secure, mechanism: &str, says: &Says<'_>) -> String {
         .map(|(a, b)| a ^ b)
         .collect();
     let last = STANDARD.encode(format!("{last},p={}", STANDARD.encode(proof)));
+    meanwhile();
     let reply = client.command(&last);
     let Some(theirs) = reply.strip_prefix("334 ") else {
         return reply;
@@ -243,6 +254,20 @@ on_all_engines! {
         assert_eq!(reply, REFUSED);
         let reply = scram(&mut client, BARE, &unbound("n,,"));
         assert!(reply.starts_with("235"), "{reply}");
+    }
+
+    fn a_password_that_a_reload_takes_away_proves_nothing(engine) {
+        let site = Site::start(engine);
+        let (mut client, _) = site.secured();
+        let says = Says { header: "n,,", binding: b"" };
+        let reply = scram_while(&mut client, BARE, &says, || {
+            let accounts = site.folder.path().join("accounts");
+            let (fine, said) = user(&accounts, &["passwd", "amy"], "another");
+            assert!(fine, "{said}");
+            let (status, answer) = http(site.gate.admin, "POST", "/reload");
+            assert_eq!(status, 200, "{answer}");
+        });
+        assert_eq!(reply, REFUSED);
     }
 
     /// Its exporter is unique only with the extended master secret (RFC 9266 §4.2), so it is no binding here.

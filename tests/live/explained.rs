@@ -28,6 +28,7 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("452 4.3.1 Out of memory", "takes as many open bodies as `limits.body_memory` holds"),
     ("454 4.7.0 Temporary authentication failure", "takes a credential source that doesn't answer (tests/live/credentials.rs)"),
     ("421 4.7.0 Too many failed logins", "takes `limits.auth_slowed` sessions (tests/live/auth.rs)"),
+    ("421 4.7.0 Your login no longer holds", "takes a reload (tests/live/logins.rs)"),
     ("554 5.5.1 TLS is active already", "takes a client with TLS (tests/transcripts)"),
     ("421 4.3.2 Going down", "takes a client that connects in the very moment in which a drain begins"),
     ("553 5.6.7 The mail system", "SMTPUTF8 is offered only where a backend has it: takes two pools (delivery/tests/limits.rs)"),

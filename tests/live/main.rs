@@ -36,6 +36,7 @@ mod judging;
 mod keys;
 mod listed;
 mod load;
+mod logins;
 mod lookups;
 mod names;
 mod nameservers;
