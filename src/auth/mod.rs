@@ -34,6 +34,7 @@ pub use attempt::{Account, Attempt, Credential, Mechanism, Outcome, Secret};
 pub use exchange::{Exchange, Turn};
 pub use grant::Grant;
 pub use identity::{SenderRule, owns, owns_from};
+pub use names::folded;
 pub use service::{Reply, Service, SourceId, Task, faults};
 pub use slowed::Slowed;
 pub use verifier::Verifier;

@@ -288,7 +288,7 @@ impl Service {
         known
             .or_else(|| source.and_then(|source| source.owned.account(user, None)))
             .unwrap_or_else(|| Account {
-                name: user.into(),
+                name: super::names::folded(user).into(),
                 addresses: [].into(),
             })
     }

@@ -8,7 +8,7 @@
 //! connection that was opened before. [`super::access`] looks after logins that were granted.
 
 use super::{
-    login::{Login, Senders, claimed_login},
+    login::{Login, Senders},
     replies,
     session::Session,
     site::Site,
@@ -274,7 +274,8 @@ impl Session {
                 rule: &of.rule,
             }),
             None => {
-                claimed_login(&self.server).and_then(|login| Owner::of(site, listener, login))
+                let login = self.peer.login();
+                login.and_then(|login| Owner::of(site, listener, login))
             }
         };
         owner.is_some_and(|owner| lacks(&owner))

@@ -16,6 +16,7 @@ use super::{
     told::{fate, point, refused},
 };
 use crate::{
+    auth::folded,
     config::Role,
     dns::{Answer, Answers, Question},
     net::now,
@@ -163,7 +164,7 @@ impl<'a, Ask> Trial<'a, Ask> {
                 .filter(|_| is_named)
                 .map(|name| match &listener.senders {
                     Some(senders) => site.auth.named(senders.source, name).name,
-                    None => name.into(),
+                    None => folded(name).into(),
                 }),
             class,
             route: 0,

@@ -44,7 +44,11 @@ macro_rules! known {
             profile: $session.profile(),
             address,
             trusted: $session.peer.trusted,
-            account: known_as(&$session.login, server),
+            account: known_as(
+                &$session.login,
+                server,
+                via.and_then(|via| via.login.as_deref()),
+            ),
             may_be_replaced: site.listeners[$session.listener].speaks_for_others(address)
                 && server.xclient_attributes().is_none(),
             tls,

@@ -98,13 +98,17 @@ pub(super) fn account<'a>(login: &'a Option<Box<Login>>, server: &Server) -> Opt
     login?.grant.as_ref().map(Grant::account)
 }
 
-/// The name that a client has authenticated as: here, or by the word of a proxy that it came through.
-pub(super) fn known_as<'a>(login: &'a Option<Box<Login>>, server: &'a Server) -> Option<&'a str> {
+/// The name that a client has authenticated as: here, or as `claimed` by a proxy that it came through.
+pub(super) fn known_as<'a>(
+    login: &'a Option<Box<Login>>,
+    server: &Server,
+    claimed: Option<&'a str>,
+) -> Option<&'a str> {
     let name = account(login, server).map(|account| &*account.name);
-    name.or_else(|| claimed_login(server))
+    name.or(claimed)
 }
 
-/// The account that the client has authenticated as, as XCLIENT said.
+/// The account that the client has authenticated as, as XCLIENT said it.
 pub(super) fn claimed_login(server: &Server) -> Option<&str> {
     std::str::from_utf8(server.xclient_attributes()?.login.value()?).ok()
 }

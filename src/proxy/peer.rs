@@ -16,6 +16,7 @@ use super::{
     site::ListenerSite,
 };
 use crate::{
+    auth::folded,
     log::field::push_address,
     metrics::Counter,
     net::{Stream, now},
@@ -110,6 +111,12 @@ impl Peer {
         }
     }
 
+    /// The account that a proxy says it has authenticated as.
+    #[must_use]
+    pub fn login(&self) -> Option<&str> {
+        self.via.as_deref()?.login.as_deref()
+    }
+
     /// Whether it is refused whatever it says: its address was, and it hears of that at RCPT.
     #[must_use]
     pub fn is_turned_away(&self) -> bool {
@@ -130,12 +137,15 @@ impl Peer {
             XclientValue::Unknown => 0,
             XclientValue::Unsaid => self.port,
         };
-        let via = self.via.unwrap_or_else(|| {
+        let mut via = self.via.unwrap_or_else(|| {
             Box::new(Via {
                 proxy: self.address,
                 origin: None,
+                login: None,
             })
         });
+        let login = named.login.value().map(|login| std::str::from_utf8(login));
+        via.login = login.and_then(|login| Some(folded(login.ok()?).into()));
         // The place of the client before is given back before another is taken.
         drop(self.ticket);
         let site = &current.site;
@@ -164,6 +174,9 @@ pub(super) struct Via {
     pub proxy: IpAddr,
     /// What its PROXY header said.
     pub origin: Option<ProxiedOrigin>,
+    /// The account that the client has authenticated as, by the word of XCLIENT: in the form in which names are compared, so that all
+    /// its spellings have one quota.
+    pub login: Option<Box<str>>,
 }
 
 impl Via {
@@ -237,6 +250,7 @@ pub(super) async fn arrive(
                 let via = Via {
                     proxy: peer.address,
                     origin: Some(origin),
+                    login: None,
                 };
                 peer = Peer::new(address, port, Some(Box::new(via)));
             }

@@ -220,7 +220,7 @@ impl Session {
 
     /// The name that the client has authenticated as: here, or by the word of a proxy that it came through.
     pub fn known_as(&self) -> Option<&str> {
-        known_as(&self.login, &self.server)
+        known_as(&self.login, &self.server, self.peer.login())
     }
 
     /// The mechanism and the account's name, for the log.

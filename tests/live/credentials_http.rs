@@ -94,6 +94,25 @@ fn an_introspection_endpoint_knows_its_tokens() {
 }
 
 #[test]
+fn an_endpoint_that_names_no_account_means_the_one_that_was_typed() {
+    let endpoint = Endpoint::start(|_| Answer::fields(&[("Auth-Status", "OK")]));
+    let source = source(&format!(
+        "source = \"http\"\nurl = \"http://{}/auth\"\ndomains = [\"a.example\"]\n",
+        endpoint.address
+    ));
+    runtime().block_on(async {
+        for (user, said) in [
+            ("amy", "amy: amy@a.example"),
+            ("AMY", "amy: amy@a.example"),
+            ("Amy@A.example", "amy@a.example: amy@a.example"),
+            ("amy@boss.example", "amy@boss.example: "),
+        ] {
+            assert_eq!(ask(&source, &password(user, "pw")).await, said, "{user}");
+        }
+    });
+}
+
+#[test]
 fn an_http_endpoint_says_yes_and_no() {
     let endpoint = Endpoint::start(|seen| match &*seen.field("auth-user") {
         "amy" if seen.field("auth-pass") == "pw%201" => Answer::fields(&[("Auth-Status", "OK")]),

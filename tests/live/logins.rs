@@ -139,4 +139,23 @@ on_all_engines! {
         reload(&gatepost);
         is_sent_away(&mut client, "a@a.example");
     }
+
+    fn all_spellings_of_a_name_that_a_proxy_tells_have_one_quota(engine) {
+        let backend = Backend::good(free_address());
+        let rule = "[[policy.rule]]\nname = \"quota\"\nat = \"mail\"\nthen = \"defer\"\n\
+                    when = 'has(auth.account) && rate(auth.account, 2, \"1d\")'\n";
+        let listener = "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\nxclient_from = [\"127.0.0.0/8\"]\n";
+        let gatepost = Gatepost::start(engine, &format!("{listener}{rule}{}", pool(&[&backend], "")));
+        for (login, code) in [("bob", "250"), ("BOB", "250"), ("bOb", "450 4.7.1"), ("\u{ff22}ob", "450 4.7.1"), ("ben", "250")] {
+            let mut client = Client::hello(gatepost.smtp);
+            client.expect(&format!("XCLIENT ADDR=203.0.113.9 LOGIN={login}"), "220");
+            client.expect("EHLO client.example", "250");
+            let reply = client.command("MAIL FROM:<bob@a.example>");
+            let reply = match reply.starts_with("250") {
+                true => client.command("RCPT TO:<b@example.net>"),
+                false => reply,
+            };
+            assert!(reply.starts_with(code), "{login}: {reply}");
+        }
+    }
 }

@@ -242,7 +242,7 @@ mod tests {
     fn a_token_must_hold_now_and_for_us() {
         let source = source("smtp", "");
         let good = json!({"active": true, "exp": 1001, "nbf": 999, "scope": "imap smtp", "username": "Amy"});
-        assert_eq!(verdict(&source, &good, None), "Amy amy@edge.example");
+        assert_eq!(verdict(&source, &good, None), "amy amy@edge.example");
         for (claim, value) in [
             ("active", json!(false)),
             ("exp", json!(1000)),

@@ -19,7 +19,8 @@ pub struct Credentials {
     /// lists them; Dovecot may give them in the extra field `addresses`, an HTTP endpoint in the header field
     /// `Auth-Addresses`, an introspection endpoint in the claims `addresses` and `email` (several separated by commas;
     /// `@example.net` is a whole domain). Where the source gives none, an account whose name is an address owns that
-    /// address, and any other account its name at each of `domains`.
+    /// address (where `domains` is written: only if its domain is one of them, for many servers look at no domain in a login), and any
+    /// other account its name at each of `domains`. Names are compared in lower case, as those of a file are.
     pub source: CredentialSource,
     /// For `file`: the accounts, as written by `gatepost user`.
     #[schemars(with = "String")]
@@ -52,7 +53,8 @@ pub struct Credentials {
     /// For `introspection`: the claim that holds the account's name.
     #[schemars(extend("x-default" = "`username`, or else `sub`"))]
     pub claim: String,
-    /// Domains for accounts whose name is not an address: such an account owns its name at each of them.
+    /// The domains of this source's accounts: an account whose name is not an address owns its name at each of them, and one whose
+    /// name is an address owns nothing where its domain is another one, unless the source says what it owns.
     #[schemars(extend("x-default" = "`hostname`"))]
     pub domains: Vec<String>,
     /// How long one check of a password or token may take. Then the client gets 454 and tries again later. Dovecot
