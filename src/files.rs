@@ -1,6 +1,10 @@
 //! Files of our own in folders that others may be able to write in: what lies there under a name of ours, a link or a FIFO, is
 //! neither followed nor waited for.
 
+mod folder;
+
+pub use folder::{Folder, InPlaceOf};
+
 use std::{
     fs::{self, File, FileType, OpenOptions},
     io,

@@ -4,30 +4,40 @@
 //! # name    addresses that it owns            verifiers
 //! amy       amy@example.net,@amy.example      $argon2id$v=19$…  SCRAM-SHA-256$100000:…
 //! print     -                                 $2b$12$…
+//! # scram-seed: 3q2+7w…
 //! ```
 //!
 //! Fields are separated by blanks. Names and addresses are compared in the forms of [`names`]; an account that is named
 //! like an address and says `-` owns that address. The file is read as a whole, at the start and at a reload; one with a
 //! bad line is not used at all.
+//!
+//! Of the comments one counts: the seed of the salts that SCRAM tells clients for names that don't exist. It stays while accounts and
+//! passwords change, or else the salts that stay would be those of the accounts that exist.
 
 use super::{
     Account, Attempt, Credential, Outcome, Secret,
     names::{self, folded},
     verifier::{self, ScramKeys, Verifier},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read},
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::OnceLock,
 };
 
 /// Octets of a file at most.
-const FILE_MAX: u64 = 64 * 1024 * 1024;
+pub(super) const FILE_MAX: u64 = 64 * 1024 * 1024;
 /// Octets of a name at most.
 pub const NAME_MAX: usize = 320;
 /// Octets of an address's local part at most: what a path has room for (RFC 5321 §4.5.3.1.3).
 const LOCAL_MAX: usize = 252;
+/// What the line with the seed begins with.
+const SEED: &str = "# scram-seed:";
+/// What identifies this machine, and no other.
+const MACHINE_ID: &str = "/etc/machine-id";
 /// Permission bits that it must not have: others read passwords' hashes, or the group writes them.
 const MODE_BAD: u32 = 0o027;
 
@@ -48,7 +58,34 @@ pub struct Accounts {
     dummy: Option<Verifier>,
     iterations: u32,
     /// Makes salts for names that don't exist.
-    salts: [u8; 32],
+    seed: [u8; 32],
+}
+
+/// The line that keeps a seed.
+#[must_use]
+pub(super) fn seed_line(seed: &[u8; 32]) -> String {
+    format!("{SEED} {}\n", STANDARD.encode(seed))
+}
+
+/// The seed, where a line is the one that keeps it. An error: it is broken.
+pub(super) fn seed(line: &str) -> Option<Result<[u8; 32], String>> {
+    let text = line.trim().strip_prefix(SEED)?;
+    let octets = STANDARD.decode(text.trim()).ok();
+    let seed = octets.and_then(|octets| octets.try_into().ok());
+    Some(seed.ok_or_else(|| format!("after `{SEED}` come 32 octets in base64")))
+}
+
+/// The seed where the file has none: of this machine, so that it stays over reloads, restarts and new passwords; where the machine has
+/// no id, of the first account's key.
+fn own_seed(first: Option<&ScramKeys>) -> [u8; 32] {
+    static MACHINE: OnceLock<Option<[u8; 32]>> = OnceLock::new();
+    let key = |text: &[u8]| verifier::keyed(text, b"gatepost: salts of nobody");
+    let machine = MACHINE.get_or_init(|| {
+        let id = std::fs::read_to_string(MACHINE_ID).ok()?;
+        let id = id.trim();
+        (id.len() == 32).then(|| key(id.as_bytes()))
+    });
+    machine.unwrap_or_else(|| key(first.map_or(&[][..], |keys| &keys.server_key)))
 }
 
 /// Why a name can't be one; `None`: it can.
@@ -167,10 +204,15 @@ impl Accounts {
     /// Reads a file's text. Errors: the lines that are no account, and why.
     pub fn parse(text: &str) -> Result<Accounts, Vec<(usize, String)>> {
         let (mut entries, mut bad) = (HashMap::new(), Vec::new());
-        let mut first = None;
+        let (mut first, mut kept) = (None, None);
         let mut kinds: HashMap<&'static str, (usize, Verifier)> = HashMap::new();
         for (at, line) in text.lines().enumerate() {
             let line = line.trim();
+            match seed(line) {
+                Some(Ok(seed)) => kept = kept.or(Some(seed)),
+                Some(Err(why)) => bad.push((at + 1, why)),
+                None => {}
+            }
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -196,16 +238,23 @@ impl Accounts {
             return Err(bad);
         }
         let dummy = kinds.into_values().max_by_key(|(count, _)| *count);
-        let (iterations, seed) = match &first {
-            Some(keys) => (keys.iterations, &keys.server_key[..]),
-            None => (verifier::ITERATIONS, &[][..]),
-        };
         Ok(Accounts {
             entries,
             dummy: dummy.map(|(_, verifier)| verifier),
-            iterations,
-            salts: verifier::keyed(seed, b"gatepost: salts of nobody"),
+            iterations: first
+                .as_ref()
+                .map_or(verifier::ITERATIONS, |keys| keys.iterations),
+            seed: kept.unwrap_or_else(|| own_seed(first.as_ref())),
         })
+    }
+
+    /// The seed that clients may have seen the salts of; `None`: there is no account that SCRAM could be used with.
+    #[must_use]
+    pub(super) fn seed_in_use(&self) -> Option<[u8; 32]> {
+        let mut entries = self.entries.values();
+        entries
+            .any(|entry| entry.scram().is_some())
+            .then_some(self.seed)
     }
 
     /// The account of this name, in any of its forms.
@@ -248,7 +297,7 @@ impl Accounts {
             return keys.clone();
         }
         let name = folded(name);
-        let own = |what: &[u8]| verifier::keyed(&self.salts, &[what, name.as_bytes()].concat());
+        let own = |what: &[u8]| verifier::keyed(&self.seed, &[what, name.as_bytes()].concat());
         ScramKeys {
             iterations: self.iterations,
             salt: own(b"salt ")[..16].into(),
@@ -348,10 +397,10 @@ mod tests {
 
     #[test]
     fn each_bad_line_is_named() {
-        let text = "amy\nben x\ncid - secret\ncid -\ncid -\n";
+        let text = "amy\nben x\ncid - secret\ncid -\ncid -\n# scram-seed: c2VjcmV0\n";
         let bad = Accounts::parse(text).expect_err("bad");
         let lines: Vec<usize> = bad.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [1, 2, 3, 5]);
+        assert_eq!(lines, [1, 2, 3, 5, 6]);
         assert!(
             !bad.iter().any(|(_, why)| why.contains("secret")),
             "{bad:?}"

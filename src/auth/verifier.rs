@@ -19,6 +19,8 @@ pub const ITERATIONS: u32 = 100_000;
 const ITERATIONS_MAX: u32 = 10_000_000;
 /// The most memory that a hash may ask of us, KiB.
 const MEMORY_MAX: u32 = 1024 * 1024;
+/// Octets of a password that bcrypt looks at; it knows nothing of those that follow.
+const BCRYPT_MAX: usize = 72;
 /// Octets of a salt.
 const SALT: usize = 16;
 
@@ -122,10 +124,16 @@ impl Verifier {
         Ok(Verifier::Argon2(hash.to_string().into()))
     }
 
-    /// A bcrypt hash of a password, of which it takes the first 72 octets. Errors: no random numbers.
+    /// A bcrypt hash of a password. Errors: the password is longer than bcrypt's, or no random numbers can be had.
     pub fn bcrypt(password: &Secret) -> Result<Verifier, String> {
-        let hash = bcrypt::hash(prepared(password.octets()), bcrypt::DEFAULT_COST)
-            .map_err(|why| format!("bcrypt: {why}"))?;
+        let password = prepared(password.octets());
+        if password.len() > BCRYPT_MAX {
+            return Err(format!(
+                "bcrypt takes a password of {BCRYPT_MAX} octets at most; argon2id (without --bcrypt) takes longer ones"
+            ));
+        }
+        let hash =
+            bcrypt::hash(password, bcrypt::DEFAULT_COST).map_err(|why| format!("bcrypt: {why}"))?;
         Ok(Verifier::Bcrypt(hash.into()))
     }
 
@@ -146,7 +154,10 @@ impl Verifier {
                     .is_ok()
             }),
             Verifier::Bcrypt(text) => {
-                bcrypt::verify(prepared(password.octets()), text).unwrap_or(false)
+                let password = prepared(password.octets());
+                // One that is too long is hashed all the same, for the time that it takes.
+                let begins_so = bcrypt::verify(&password, text).unwrap_or(false);
+                std::hint::black_box(begins_so) && password.len() <= BCRYPT_MAX
             }
             Verifier::Scram(keys) => {
                 let found = ScramKeys::derive(password, &keys.salt, keys.iterations);
@@ -247,6 +258,22 @@ mod tests {
             // Neither hash nor salt.
             assert_eq!(format!("{read:?}"), read.kind());
         }
+    }
+
+    #[test]
+    fn bcrypt_takes_no_more_than_it_looks_at() {
+        let fits = "r".repeat(70) + "\u{e4}";
+        let (whole, longer) = (format!("{fits}x"), format!("{fits}xy"));
+        assert_eq!(fits.len(), BCRYPT_MAX);
+        let made = Verifier::bcrypt(&secret(&fits)).expect("as long as can be");
+        assert!(made.is(&secret(&fits)));
+        for password in [&*whole, &longer, &fits[1..]] {
+            assert!(!made.is(&secret(password)), "{password}");
+        }
+        assert!(Verifier::bcrypt(&secret(&whole)).is_err());
+        // Soft hyphens are no part of it (RFC 4013 §2.1).
+        let hyphens = fits.replacen('r', "r\u{ad}", 1);
+        assert!(made.is(&secret(&hyphens)) && Verifier::bcrypt(&secret(&hyphens)).is_ok());
     }
 
     #[test]

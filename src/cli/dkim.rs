@@ -6,6 +6,7 @@ use super::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use gatepost::{
+    files::{Folder, OWN},
     policy::authentication::dkim::{KeyKind, PrivateKey, publish},
     supervisor::{
         explain::Recorded,
@@ -13,9 +14,9 @@ use gatepost::{
     },
 };
 use std::{
-    fs::OpenOptions,
+    ffi::OsString,
+    fs::File,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -141,7 +142,7 @@ fn make(new: &New) -> Result<String, (u8, String)> {
     })?;
     let software = |why: &str| (exit::SOFTWARE, why.to_string());
     // First the place, which is more likely to be wrong, then the key, which may take seconds.
-    let mut file = create(&new.file).map_err(|why| (exit::OUTPUT, why))?;
+    let (folder, name, mut file) = create(&new.file).map_err(|why| (exit::OUTPUT, why))?;
     let written = PrivateKey::generate(kind)
         .map_err(|why| software(&why.to_string()))
         .and_then(|(key, pem)| {
@@ -153,7 +154,7 @@ fn make(new: &New) -> Result<String, (u8, String)> {
         });
     let record = written.inspect_err(|_| {
         // It is ours, and holds no key.
-        let _ = std::fs::remove_file(&new.file);
+        let _ = folder.remove(&name);
     })?;
     Ok(match new.json {
         true => json(new, &question.name, &record),
@@ -161,16 +162,16 @@ fn make(new: &New) -> Result<String, (u8, String)> {
     })
 }
 
-fn create(path: &Path) -> Result<std::fs::File, String> {
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(0o600).open(path);
-    opened.map_err(|why| match why.kind() {
+fn create(path: &Path) -> Result<(Folder, OsString, File), String> {
+    let (folder, name) = Folder::of(path).map_err(|why| unwritten(path, &why))?;
+    let made = folder.create(&name, OWN).map_err(|why| match why.kind() {
         io::ErrorKind::AlreadyExists => format!(
             "{} is there already, and a key is never overwritten: choose another selector and file",
             path.display()
         ),
         _ => unwritten(path, &why),
-    })
+    });
+    made.map(|file| (folder, name, file))
 }
 
 fn unwritten(path: &Path, why: &io::Error) -> String {

@@ -75,7 +75,7 @@ pub struct Account {
 /// How a password is kept.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Password {
-    /// Keep it as bcrypt instead of argon2id.
+    /// Keep it as bcrypt instead of argon2id. bcrypt takes passwords of 72 octets at most.
     #[arg(long)]
     pub bcrypt: bool,
     /// Keep no verifier for SCRAM: a stolen file is worth less, and the account can't use SCRAM.

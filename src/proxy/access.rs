@@ -36,10 +36,14 @@ impl Session {
         };
         match (&login.grant, &listener.auth) {
             (Some(grant), _) if site.auth.has_granted(grant) => true,
-            (Some(grant), Some(auth)) => {
-                login.grant = site.auth.renew(auth.source, grant);
-                login.grant.is_some()
-            }
+            (Some(grant), Some(auth)) => match site.auth.renew(auth.source, grant) {
+                Some(grant) => {
+                    login.grant = Some(grant);
+                    true
+                }
+                // The one before stays, for the log.
+                None => false,
+            },
             _ => false,
         }
     }

@@ -237,3 +237,25 @@ fn exit_codes_and_output() {
         assert!(text.contains(part), "{args:?}: {text}");
     }
 }
+
+#[test]
+fn pages_are_written_through_no_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("pages")).unwrap();
+    fs::write(at("precious"), "x").unwrap();
+    std::os::unix::fs::symlink(at("precious"), at("pages/gatepost-user.1")).unwrap();
+    let pages = at("pages");
+    let (code, text) = gatepost(&["man", "--to", pages.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(fs::read(at("precious")).unwrap(), b"x");
+    for (page, part) in [
+        ("gatepost.1", ".TH gatepost"),
+        ("gatepost-user.1", ".TH gatepost-user"),
+        ("gatepost-user-add.1", ".TH gatepost-user-add"),
+    ] {
+        let text = fs::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains(part), "{page}: {text}");
+    }
+    assert!(!pages.join("gatepost-help.1").exists());
+}

@@ -463,7 +463,7 @@ on_all_engines! {
         let text = std::fs::read_to_string(&site.accounts).expect("readable");
         std::fs::write(&site.accounts, format!("{text}nonsense\n")).expect("written");
         let (status, said) = reload();
-        assert!(status != 200 && said.contains("accounts:4:"), "{status} {said}");
+        assert!(status != 200 && said.contains("accounts:5:"), "{status} {said}");
         assert_eq!(login("another"), "235");
     }
 }

@@ -43,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "auth",
         &[
+            "files",
             "threads",
             "tls",
             "proxy_protocol",
@@ -149,7 +150,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "admin", "process", "http", "record", "auth", "policy", "log", "config",
+            "admin", "process", "http", "record", "auth", "policy", "log", "config", "files",
         ],
     ),
 ];
