@@ -146,7 +146,7 @@ on_all_engines! {
                     when = 'has(auth.account) && rate(auth.account, 2, \"1d\")'\n";
         let listener = "[[listener]]\nname = \"mx\"\naddress = [\"SMTP_ADDRESS\"]\nxclient_from = [\"127.0.0.0/8\"]\n";
         let gatepost = Gatepost::start(engine, &format!("{listener}{rule}{}", pool(&[&backend], "")));
-        for (login, code) in [("bob", "250"), ("BOB", "250"), ("bOb", "451 4.7.1"), ("\u{ff22}ob", "451 4.7.1"), ("ben", "250")] {
+        for (login, code) in [("bob", "250"), ("BOB", "250"), ("bOb", "451 4.7.1"), ("boB", "451 4.7.1"), ("ben", "250")] {
             let mut client = Client::hello(gatepost.smtp);
             client.expect(&format!("XCLIENT ADDR=203.0.113.9 LOGIN={login}"), "220");
             client.expect("EHLO client.example", "250");
