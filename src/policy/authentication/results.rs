@@ -6,7 +6,11 @@
 use super::arc::{Arc, ArcFault, Chain};
 use super::dkim::{Dkim, Outcome, Reason, SignatureResult};
 use super::dmarc::{Conclusion, Dmarc, Policy};
-use crate::policy::spf::{SpfResult, write_method_result};
+use crate::{
+    log::field::push_address,
+    policy::spf::{SpfResult, write_method_result},
+};
+use std::net::IpAddr;
 
 /// Octets of one line, its end not counted (RFC 5322 §2.1.1).
 pub const LINE_MAX: usize = 998;
@@ -99,7 +103,7 @@ impl Results {
     }
 
     /// ARC. `client`: the address that the message came from (RFC 8617 §10.2).
-    pub fn arc(&mut self, arc: &Arc, client: Option<std::net::IpAddr>) {
+    pub fn arc(&mut self, arc: &Arc, client: Option<IpAddr>) {
         self.result(|entry| {
             entry.method("arc", arc.chain.as_str());
             match arc.fault {
@@ -114,19 +118,19 @@ impl Results {
             if arc.chain != Chain::None
                 && let Some(client) = client
             {
-                entry.property("smtp", "remote-ip", &client.to_string());
+                entry.address("smtp", "remote-ip", client);
             }
         });
     }
 
     /// Reverse DNS (RFC 8601 §2.7.3): `pass`, `fail`, `temperror` or `permerror`, the address, and the name where there is one.
-    pub fn iprev(&mut self, result: &str, client: std::net::IpAddr, name: Option<&str>) {
+    pub fn iprev(&mut self, result: &str, client: IpAddr, name: Option<&str>) {
         self.result(|entry| {
             entry.method("iprev", result);
             if let Some(name) = name {
                 entry.comment(name);
             }
-            entry.property("policy", "iprev", &client.to_string());
+            entry.address("policy", "iprev", client);
         });
     }
 
@@ -184,24 +188,44 @@ struct Entry {
 
 impl Entry {
     fn method(&mut self, method: &str, result: &str) {
-        self.words
-            .push(format!("{}={}", keyword(method), keyword(result)));
+        let mut word = String::with_capacity(WORD);
+        push_keyword(method, &mut word);
+        word.push('=');
+        push_keyword(result, &mut word);
+        self.words.push(word);
     }
 
     fn property(&mut self, kind: &str, property: &str, text: &str) {
-        self.words.push(format!(
-            "{}.{}={}",
-            keyword(kind),
-            keyword(property),
-            value(text, self.utf8)
-        ));
+        let mut word = String::with_capacity(WORD);
+        push_keyword(kind, &mut word);
+        word.push('.');
+        push_keyword(property, &mut word);
+        word.push('=');
+        push_value(text, self.utf8, &mut word);
+        self.words.push(word);
+    }
+
+    fn address(&mut self, kind: &str, property: &str, address: IpAddr) {
+        let mut text = Vec::with_capacity(WORD);
+        push_address(address, &mut text);
+        self.property(kind, property, &String::from_utf8_lossy(&text));
     }
 
     fn comment(&mut self, text: &str) {
-        let plain =
-            |c: &char| (c.is_ascii_graphic() || *c == ' ') && !matches!(c, '(' | ')' | '\\');
-        let text: String = text.chars().filter(plain).take(VALUE_MAX).collect();
-        self.words.push(format!("({text})"));
+        let plain = |octet: u8| {
+            (octet.is_ascii_graphic() || octet == b' ') && !matches!(octet, b'(' | b')' | b'\\')
+        };
+        let mut word = String::with_capacity(WORD);
+        word.push('(');
+        match text.len() <= VALUE_MAX && text.bytes().all(plain) {
+            true => word.push_str(text),
+            false => {
+                let plain = text.chars().filter(|c| c.is_ascii() && plain(*c as u8));
+                word.extend(plain.take(VALUE_MAX));
+            }
+        }
+        word.push(')');
+        self.words.push(word);
     }
 
     fn signature(&mut self, signature: &SignatureResult) {
@@ -247,27 +271,61 @@ impl Entry {
     }
 }
 
-/// A keyword: letters, digits, hyphens, underscores and dots. Others are left out.
-fn keyword(text: &str) -> String {
-    let of_keyword = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.chars().filter(of_keyword).take(64).collect()
+/// Octets that nearly all words have room in.
+const WORD: usize = 64;
+
+/// A keyword: letters, digits, hyphens, underscores and dots. Others are left out. All that is written here is in that form
+/// mostly, and is looked at once: each message has some ten words.
+fn push_keyword(text: &str, out: &mut String) {
+    let of_keyword =
+        |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    if text.len() <= 64 && text.bytes().all(of_keyword) {
+        return out.push_str(text);
+    }
+    let kept = text
+        .chars()
+        .filter(|c| c.is_ascii() && of_keyword(*c as u8));
+    out.extend(kept.take(64));
+}
+
+/// Octets of a token (RFC 5322 §3.2.3, `atext`, and the dot).
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = b'!';
+    while octet <= b'~' {
+        table[octet as usize] = octet.is_ascii_alphanumeric()
+            || matches!(
+                octet,
+                b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'{'..=b'~'
+            );
+        octet += 1;
+    }
+    table
+};
+
+fn value(text: &str, utf8: bool) -> String {
+    let mut out = String::with_capacity(WORD);
+    push_value(text, utf8, &mut out);
+    out
 }
 
 /// A value (RFC 8601 §2.2: a token, a quoted string, or an address) that any reader takes as one. An address is left as it
 /// is where local part and domain are dot-atoms. In a quoted string, control characters are left out.
-fn value(text: &str, utf8: bool) -> String {
-    let token = |part: &str| {
-        let of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`{|}~".contains(c);
-        part.chars().all(of_token)
-    };
+fn push_value(text: &str, utf8: bool, out: &mut String) {
+    let token = |part: &[u8]| part.iter().all(|octet| TOKEN[usize::from(*octet)]);
     let fits = text.len() <= VALUE_MAX;
-    let plain = match text.rsplit_once('@') {
-        Some((local, domain)) => token(local) && token(domain) && !domain.is_empty(),
-        None => token(text) && !text.is_empty(),
+    let octets = text.as_bytes();
+    let plain = match memchr::memrchr(b'@', octets) {
+        Some(at) => token(&octets[..at]) && token(&octets[at + 1..]) && at + 1 < octets.len(),
+        None => token(octets) && !octets.is_empty(),
     };
     if fits && plain {
-        return text.into();
+        return out.push_str(text);
     }
+    out.push_str(&quoted(text, utf8));
+}
+
+fn quoted(text: &str, utf8: bool) -> String {
     let mut quoted = String::with_capacity(text.len().min(VALUE_MAX) + 2);
     quoted.push('"');
     for c in text.chars().filter(|c| !c.is_control()) {
