@@ -229,9 +229,10 @@ choice! {
     Balance {
         /// Pick two different ones at random by weight, and take the less loaded of them.
         LeastLoaded = "least-loaded",
-        /// Send the same recipient to the same backend while that backend is up.
+        /// Send the same recipient to the same backend while that backend is up and not silent.
         HashRecipient = "hash-recipient",
-        /// Take the first in the list that is up.
+        /// Take the first in the list that is up and not silent: of one that lets messages wait for ten seconds, and four
+        /// times longer than it usually does, the others take over all but a message now and then.
         FirstAvailable = "first-available",
     }
 }

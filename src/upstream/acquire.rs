@@ -76,7 +76,7 @@ struct Acquisition<'a> {
     share: Option<Share>,
     /// Times that a backend was full though no connection of ours to it worked.
     full: Cell<u32>,
-    /// It is the one message that a silent backend gets.
+    /// It is the message that a silent backend gets to show whether it works.
     trial: Option<Trial>,
 }
 
@@ -332,12 +332,9 @@ impl Pools {
                 ready,
             ) {
                 Choice::This(place) => {
-                    if eligible.is_on_trial(place) {
-                        acquisition.trial = pool.backends[place].silence.try_it();
-                        // Another worker's message was faster.
-                        if acquisition.trial.is_none() {
-                            continue;
-                        }
+                    // Another worker's message was faster.
+                    if !eligible.admits(place, &mut acquisition.trial) {
+                        continue;
                     }
                     if !acquisition.tried.wants_fresh()
                         && let Some(conn) =
@@ -372,17 +369,25 @@ impl Pools {
         self: &Rc<Self>,
         grant: Grant,
         local: &Rc<Local>,
-        acquisition: &Acquisition<'_>,
+        acquisition: &mut Acquisition<'_>,
     ) -> Option<(usize, Accepted)> {
+        let (avoid, needs) = (acquisition.tried.backends(), acquisition.request.needs);
+        let eligible = local.pool.eligible(avoid, needs, acquisition.now);
         match grant {
             Grant::Again => None,
             Grant::Permit(permit) => {
                 let place = local.pool.place(permit.backend().id)?;
-                Some((place, Accepted::Permit(permit)))
+                // Dropping it offers it to another waiter.
+                let may = eligible.admits(place, &mut acquisition.trial);
+                may.then_some((place, Accepted::Permit(permit)))
             }
             Grant::Handover(handover) => {
+                let place = local.pool.place(handover.permit.backend().id)?;
+                if !eligible.admits(place, &mut acquisition.trial) {
+                    handover.pass_on();
+                    return None;
+                }
                 let conn = Conn::unpack(*handover).ok()?;
-                let place = local.pool.place(conn.permit.backend().id)?;
                 let fits =
                     fitness(local.pool.identity, &conn, acquisition.request.origin).is_some();
                 if acquisition.tried.wants_fresh() || !fits {
@@ -468,7 +473,7 @@ impl Pools {
         let held = Held {
             client: acquisition.request.client,
             _share: acquisition.share.take(),
-            _trial: acquisition.trial.take(),
+            trial: acquisition.trial.take(),
         };
         Lease::new(conn, Rc::clone(self), local, place, reused, now, held)
     }

@@ -13,6 +13,8 @@ pub struct Candidate {
     pub load: u32,
     /// Whether it has an idle connection.
     pub idle: bool,
+    /// It is used though it fails: it gets what its weight draws, and nothing for being idle.
+    pub held: bool,
     /// What stands for it in a hash: the same in every worker, process and run.
     pub seed: u64,
 }
@@ -20,6 +22,10 @@ pub struct Candidate {
 /// The better of two different ones that are picked at random by their weights: the one with less load for its weight. Where
 /// they are equally busy, one with an idle connection, and else the first, so that without load the shares are those of the
 /// weights.
+///
+/// A second one of less weight is taken only where it stays the less busy with this message on it: without load it looks less
+/// busy than any other, and would get a message whenever the first has one, whatever the weights say. One that fails is
+/// without load because it fails at once, so load alone never has it taken.
 ///
 /// Two different ones: a backend that hangs keeps its load, and must be compared with another one each time. `random` gives
 /// 64 evenly spread bits. Rejected: the least loaded of all. Every worker would send to the same one until the counters
@@ -48,17 +54,25 @@ pub fn least_loaded(
     let Some((second, b)) = draw(total.saturating_sub(a.weight), Some(first)) else {
         return Some(first);
     };
+    Some(if is_better(a, b) { second } else { first })
+}
+
+/// Whether the second of two is to be taken.
+fn is_better(a: Candidate, b: Candidate) -> bool {
+    if b.held && !a.held {
+        return false;
+    }
+    let is_lighter = b.weight < a.weight;
     // a.load / a.weight < b.load / b.weight, without the division.
     let burdens = (
         u128::from(a.load) * u128::from(b.weight),
-        u128::from(b.load) * u128::from(a.weight),
+        (u128::from(b.load) + u128::from(is_lighter)) * u128::from(a.weight),
     );
-    let is_second = match burdens.0.cmp(&burdens.1) {
+    match burdens.0.cmp(&burdens.1) {
         Ordering::Less => false,
-        Ordering::Equal => a.load > 0 && b.idle && !a.idle,
+        Ordering::Equal => !is_lighter && a.load > 0 && b.idle && !a.idle,
         Ordering::Greater => true,
-    };
-    Some(if is_second { second } else { first })
+    }
 }
 
 /// The highest score of a weighted rendezvous: each key has its own order of the candidates, one that goes
@@ -114,6 +128,7 @@ mod tests {
             weight,
             load: 0,
             idle: false,
+            held: false,
             seed: hash(format!("192.0.2.{i}:25").as_bytes()),
         });
         made.map(Some).collect()
@@ -159,14 +174,64 @@ mod tests {
 
     #[test]
     fn one_that_hangs_is_always_compared_with_another() {
-        for weights in [&[1, 1][..], &[1, 9], &[9, 1], &[5, 1, 1], &[1, 1, 1, 1]] {
+        // It may have as many as its weight is larger: then it is full.
+        for (weights, load) in [
+            (&[1, 1][..], 1),
+            (&[1, 9], 1),
+            (&[9, 1], 10),
+            (&[5, 1, 1], 6),
+            (&[1, 1, 1, 1], 1),
+        ] {
             let mut pool = pool(weights);
             let mut random = randoms();
-            pool[0].as_mut().expect("made above").load = 1;
+            pool[0].as_mut().expect("made above").load = load;
             for _ in 0..1000 {
                 let picked = least_loaded(pool.len(), |i| pool[i], &mut random);
                 assert_ne!(picked, Some(0), "{weights:?}");
             }
+        }
+    }
+
+    /// The share of the second of two while so many messages are in flight, one of which ends whenever another one comes.
+    fn share_under_load(pool: &mut [Option<Candidate>], in_flight: usize, fails: bool) -> f64 {
+        let (mut random, mut dice) = (randoms(), 3u64);
+        let (mut flying, mut got) = (Vec::new(), 0u32);
+        for _ in 0..40_000 {
+            if flying.len() > in_flight {
+                dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let i: usize = flying.swap_remove((mix(dice) % flying.len() as u64) as usize);
+                pool[i].as_mut().expect("made above").load -= 1;
+            }
+            let i = least_loaded(2, |i| pool[i], &mut random).expect("both can be had");
+            got += u32::from(i == 1);
+            if i == 0 || !fails {
+                pool[i].as_mut().expect("made above").load += 1;
+                flying.push(i);
+            }
+        }
+        f64::from(got) / 40_000.0
+    }
+
+    #[test]
+    fn shares_follow_the_weights_under_load() {
+        for in_flight in 1..=5 {
+            let share = share_under_load(&mut pool(&[9, 1]), in_flight, false);
+            assert!((0.05..0.12).contains(&share), "{share} with {in_flight}");
+            let share = share_under_load(&mut pool(&[100, 1]), in_flight, false);
+            assert!((0.006..0.014).contains(&share), "{share} with {in_flight}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_held_and_fails_at_once_gets_no_more_than_its_weight() {
+        for in_flight in [1, 2, 5, 20] {
+            let mut pool = pool(&[1000, 100]);
+            pool[1].as_mut().expect("made above").held = true;
+            close(
+                (share_under_load(&mut pool, in_flight, true) * 1000.0) as usize,
+                1000,
+                1.0 / 11.0,
+            );
         }
     }
 

@@ -19,7 +19,9 @@ use crate::{
     net::{Chunk, Stream, now},
     smtp::{
         Tick,
-        backend_session::{BackendError, BackendSession, Event, identity::Attributes},
+        backend_session::{
+            BackendError, BackendSession, BackendState, Event, identity::Attributes,
+        },
     },
     tls::Connector,
 };
@@ -105,7 +107,11 @@ impl Conn {
                     return Ok(event);
                 }
             }
-            let mut waiting = self.permit.backend().silence.wait(self.now);
+            // Not of questions: what is slow to answer those (a tarpit for guesses) may take messages at once.
+            let is_body = self.session.state() == BackendState::Committing;
+            let silence = Some(&self.permit.backend().silence);
+            let silence = silence.filter(|_| !self.session.is_question());
+            let mut waiting = silence.map(|silence| silence.wait(self.now, is_body));
             // What could not be sent may have been answered all the same: the backend that refuses a body
             // in its middle says so before it closes.
             let sent = flush(&mut self.stream, &mut self.out, due).await;
@@ -124,7 +130,7 @@ impl Conn {
                     // same, and cutting the wire makes none.
                     self.closed = sent.is_ok() && error.kind() == io::ErrorKind::UnexpectedEof;
                     let trouble = trouble_of(&error);
-                    if trouble == Trouble::Timeout {
+                    if let (Trouble::Timeout, Some(waiting)) = (trouble, &mut waiting) {
                         waiting.give_up(self.now);
                     }
                     return Err(trouble);

@@ -33,7 +33,7 @@ use crate::{
         reply_parse::ReplyRef,
     },
 };
-use std::{fmt, rc::Rc, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 /// A borrowed connection. Dropping it closes it without a word, so that the backend discards what is open.
 pub struct Lease {
@@ -55,6 +55,8 @@ pub struct Lease {
     tally: Tally,
     /// When its message began.
     begun: Tick,
+    /// What its message has waited for the backend, all together.
+    waited: Duration,
     /// It is the backend's one message whose yes will be confirmed.
     confirms: bool,
     held: Held,
@@ -66,8 +68,8 @@ pub(super) struct Held {
     pub(super) client: Option<u128>,
     /// What its client may have.
     pub(super) _share: Option<Share>,
-    /// It is the one message that a silent backend gets.
-    pub(super) _trial: Option<Trial>,
+    /// It is the message that a silent backend gets to show whether it works.
+    pub(super) trial: Option<Trial>,
 }
 
 impl Lease {
@@ -98,6 +100,7 @@ impl Lease {
             asks: false,
             tally: Tally::default(),
             begun: now,
+            waited: Duration::ZERO,
             confirms: false,
             held,
         }
@@ -145,8 +148,11 @@ impl Lease {
         self.begun
     }
 
-    /// Time has passed without the backend: what is waited for from here on is not late already.
+    /// Time has passed without the backend: what is waited for from here on is not late already, and no trial lasts as long.
     pub fn resume(&mut self) {
+        if let Some(trial) = &mut self.held.trial {
+            trial.shorten();
+        }
         self.conn_mut().now = net::now();
     }
 
@@ -207,6 +213,7 @@ impl Lease {
         };
         let is_open = !avoid && !in_step.is_confirmed(now);
         self.begun = now;
+        self.waited = Duration::ZERO;
         self.conn_mut().session.avoid_chunks(avoid);
         if is_open && self.session().chunks() && !self.confirms {
             self.confirms = self.backend().in_step.claim();
@@ -294,17 +301,11 @@ impl Lease {
     /// The connection failed, the backend did not answer in time, said 421 or something that makes no
     /// sense. Its health has taken note of it.
     pub async fn next(&mut self) -> Result<Event, Broken> {
-        let due = self.due();
+        let (due, since) = (self.due(), self.now());
         match self.conn_mut().next(due).await {
             Ok(event) => {
                 self.heard = true;
-                let is_end = matches!(
-                    event,
-                    Event::Final(_) | Event::FinalFor(..) | Event::Refused
-                );
-                if is_end && !self.asks {
-                    self.backend().silence.ends(self.now());
-                }
+                self.waited += self.now().since(since);
                 self.note(event);
                 if let Event::Final(head) | Event::FinalFor(_, head) = event
                     && head.is_positive()
@@ -339,6 +340,7 @@ impl Lease {
             return;
         }
         let now = self.now();
+        self.backend().silence.hear(event, now, self.waited);
         let failed = match event {
             Event::Recipient(_, head) => {
                 let conn = self.conn.as_ref();

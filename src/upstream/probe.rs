@@ -75,6 +75,8 @@ impl Pools {
                 // Long before the limits of what is waited for: it is asked whether it works.
                 if backend.silence.is_news(now) {
                     health.suspect(now);
+                }
+                if backend.silence.has_turned(now, local.pool.silent_after()) {
                     local.pool.queue.retry_all();
                 }
                 if backend.outcomes.held(now).is_some() || !health.is_due(now, rules) {

@@ -7,12 +7,13 @@ use super::{
     ids::BackendId,
     pool::Pool,
     pooling::backend::Backend,
+    silence::{SILENT_AFTER, SILENT_AFTER_IN_ORDER, Trial},
 };
 use crate::{
     config::Balance,
     smtp::{Capabilities, Extensions, Tick, domain::address_to_ascii},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Backends of one pool that can be taken back in while they are ejected; one that stands behind these in the file stays
 /// out until it is well.
@@ -68,13 +69,25 @@ impl Eligible<'_> {
         let backend = &self.pool.backends[i];
         self.may(i)
             && (!backend.health.is_ejected() || self.is_readmitted(i))
-            && !(self.vocal && backend.silence.is_closed(self.now))
+            && !(self.vocal
+                && backend
+                    .silence
+                    .is_closed(self.now, self.pool.silent_after()))
     }
 
     /// Whether the backend at this place may be used for nothing but its trial.
-    #[must_use]
-    pub fn is_on_trial(&self, i: usize) -> bool {
-        self.vocal && self.pool.backends[i].silence.is_silent(self.now)
+    fn is_on_trial(&self, i: usize) -> bool {
+        let silence = &self.pool.backends[i].silence;
+        self.vocal && silence.is_silent(self.now, self.pool.silent_after())
+    }
+
+    /// Whether a message may use the backend at this place: it is not silent, or the message is its trial from now on.
+    pub fn admits(&self, i: usize, trial: &mut Option<Trial>) -> bool {
+        if !self.is_on_trial(i) {
+            return true;
+        }
+        *trial = self.pool.backends[i].silence.try_it(self.now);
+        trial.is_some()
     }
 
     /// Whether the backend at this place is one of the ejected that are used all the same while others are well: it gets
@@ -134,13 +147,13 @@ impl Pool {
             now,
             vocal: false,
         };
-        let mut ejected = 0;
+        let (mut ejected, patience) = (0, self.silent_after());
         for (i, backend) in self.backends.iter().enumerate() {
             if backend.health.is_ejected() {
                 ejected += 1;
             } else if eligible.may(i) {
                 eligible.well = true;
-                eligible.vocal |= !backend.silence.is_silent(now);
+                eligible.vocal |= !backend.silence.is_silent(now, patience);
             }
         }
         if ejected == 0 {
@@ -157,6 +170,15 @@ impl Pool {
             eligible.readmit(true);
         }
         eligible
+    }
+
+    /// The least time after which a backend of it may be silent: longer where the order of the backends means something.
+    #[must_use]
+    pub fn silent_after(&self) -> Duration {
+        match self.balance == Balance::LeastLoaded && self.tiers.is_empty() {
+            true => SILENT_AFTER,
+            false => SILENT_AFTER_IN_ORDER,
+        }
     }
 
     /// How many of its backends may be left out.
@@ -262,7 +284,8 @@ impl Pool {
 
     fn candidate(&self, eligible: &Eligible<'_>, i: usize, now: Tick) -> Candidate {
         let backend = &self.backends[i];
-        let share = match eligible.is_second_choice(i) || backend.outcomes.held(now).is_some() {
+        let held = eligible.is_second_choice(i) || backend.outcomes.held(now).is_some();
+        let share = match held {
             true => SHARE_MIN,
             false => backend.health.share(now, self.rules.slow_start),
         };
@@ -270,6 +293,7 @@ impl Pool {
             weight: u64::from(backend.weight()) * u64::from(share),
             load: backend.load(),
             idle: backend.idle() > 0,
+            held,
             seed: backend.seed,
         }
     }

@@ -400,6 +400,12 @@ impl BackendSession {
         }
     }
 
+    /// Whether what is under way is a question: see [`BackendSession::verify`].
+    #[must_use]
+    pub fn is_question(&self) -> bool {
+        self.phase == Phase::Transaction && self.transaction.kind == Kind::Probe
+    }
+
     /// Clean, and nothing is awaited: it may be pooled, if no byte of it lies unread.
     #[must_use]
     pub fn is_clean(&self) -> bool {

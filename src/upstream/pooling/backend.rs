@@ -174,7 +174,7 @@ impl Backend {
         self.opening.fetch_add(1, Relaxed);
         Opening {
             backend: self,
-            waiting: self.silence.wait(now),
+            waiting: self.silence.wait(now, false),
         }
     }
 

@@ -49,8 +49,11 @@ impl Mail {
         until(|| self.taken.get() + self.hanging(hanging) == self.sent.get()).await;
     }
 
+    /// The backend hangs at the end of data: a long time passes for it.
     async fn until_silent(&self, place: usize) {
-        until(|| self.backends[place].silence.is_silent(now())).await;
+        let silence = &self.backends[place].silence;
+        until(|| silence.age(Duration::from_secs(20))).await;
+        silence.prolong_trials(now());
     }
 
     /// Takes a key whose messages go to this backend.
@@ -114,6 +117,69 @@ fn one_that_falls_silent_gets_one_message_at_a_time_until_one_is_taken() {
             assert_eq!((ill.messages(), well.messages()), (3, 9), "{balance:?}");
         }
     });
+}
+
+#[test]
+fn connections_from_the_queue_obey_the_trial() {
+    on_each_engine(|| async {
+        let (ill, well) = (Peer::new(), Peer::new());
+        let mut config = config(&[&ill, &well]);
+        config.pool[0].balance = Balance::HashRecipient;
+        config.pool[0].connections = 2;
+        let mut mail = Mail::new(&build(&config)).await;
+        mail.aim_at(0).await;
+        let key = mail.key.clone();
+        let lease = || mail.pools.lease(mail.pool, key.as_bytes(), &[], soon());
+        let (one, two) = (lease().await.unwrap(), lease().await.unwrap());
+        let backend = &mail.backends[0];
+        for _ in 0..3 {
+            let (pools, pool, taken) = (Rc::clone(&mail.pools), mail.pool, Rc::clone(&mail.taken));
+            let key = key.clone();
+            net::spawn(async move {
+                let lease = pools.lease(pool, key.as_bytes(), &[], soon()).await;
+                let Ok(mut lease) = lease else { return };
+                if carry(&mut lease).await.is_ok() {
+                    lease.give_back();
+                    taken.set(taken.get() + 1);
+                }
+            });
+        }
+        until(|| backend.has_waiters()).await;
+        ill.hold(true);
+        let _hung = backend.silence.wait(now(), true);
+        mail.until_silent(0).await;
+        one.give_back();
+        two.give_back();
+        until(|| mail.taken.get() == 2 && mail.hanging(1) == 1).await;
+        assert_eq!(well.messages(), 2);
+        ill.hold(false);
+        until(|| mail.taken.get() == 3).await;
+    });
+}
+
+#[test]
+fn a_slow_one_keeps_its_mail_where_the_other_is_a_stand_by() {
+    let (first, other) = (Peer::new(), Peer::new());
+    for (balance, silent_at) in [
+        (Balance::LeastLoaded, 2),
+        (Balance::FirstAvailable, 10),
+        (Balance::HashRecipient, 10),
+    ] {
+        let mut config = config(&[&first, &other]);
+        config.pool[0].balance = balance;
+        let backends = build(&config);
+        let pool = backends.pools().next().unwrap();
+        let begun = now();
+        let silence = &pool.backends[0].silence;
+        let _slow = silence.wait(begun, true);
+        silence.prolong_trials(begun);
+        let _trial = silence.try_it(begun).unwrap();
+        let has = |secs| {
+            let at = begun.after(Duration::from_secs(secs));
+            pool.eligible(&[], Needs::default(), at).has(0)
+        };
+        assert!(has(silent_at - 1) && !has(silent_at), "{balance:?}");
+    }
 }
 
 #[test]
