@@ -25,7 +25,6 @@ use std::{
     io::{ErrorKind, Read},
     os::unix::fs::PermissionsExt,
     path::Path,
-    sync::OnceLock,
 };
 
 /// Octets of a file at most.
@@ -36,8 +35,6 @@ pub const NAME_MAX: usize = 320;
 const LOCAL_MAX: usize = 252;
 /// What the line with the seed begins with.
 const SEED: &str = "# scram-seed:";
-/// What identifies this machine, and no other.
-const MACHINE_ID: &str = "/etc/machine-id";
 /// Permission bits that it must not have: others read passwords' hashes, or the group writes them.
 const MODE_BAD: u32 = 0o027;
 
@@ -75,17 +72,11 @@ pub(super) fn seed(line: &str) -> Option<Result<[u8; 32], String>> {
     Some(seed.ok_or_else(|| format!("after `{SEED}` come 32 octets in base64")))
 }
 
-/// The seed where the file has none: of this machine, so that it stays over reloads, restarts and new passwords; where the machine has
-/// no id, of the first account's key.
+/// The seed where the file has none: of the first account's key, so that machines with the same file show the same salts. A client
+/// that asked two machines with different ones would see which names exist. It changes with that account's password.
 fn own_seed(first: Option<&ScramKeys>) -> [u8; 32] {
-    static MACHINE: OnceLock<Option<[u8; 32]>> = OnceLock::new();
-    let key = |text: &[u8]| verifier::keyed(text, b"gatepost: salts of nobody");
-    let machine = MACHINE.get_or_init(|| {
-        let id = std::fs::read_to_string(MACHINE_ID).ok()?;
-        let id = id.trim();
-        (id.len() == 32).then(|| key(id.as_bytes()))
-    });
-    machine.unwrap_or_else(|| key(first.map_or(&[][..], |keys| &keys.server_key)))
+    let key = first.map_or(&[][..], |keys| &keys.server_key);
+    verifier::keyed(key, b"gatepost: salts of nobody")
 }
 
 /// Why a name can't be one; `None`: it can.
@@ -371,6 +362,22 @@ mod tests {
         assert_eq!(nobody, accounts.scram("NOBODY"));
         assert_ne!(nobody.salt, accounts.scram("anybody").salt);
         assert_ne!(nobody.stored_key[..16], *nobody.salt);
+    }
+
+    #[test]
+    fn without_a_seed_the_salts_come_from_the_file_alone() {
+        let made = |secret: &[u8]| {
+            let verifier = Verifier::scram(&Secret::new(secret.to_vec()));
+            format!("amy - {}\n", verifier.expect("made"))
+        };
+        let (one, other) = (made(b"one"), made(b"other"));
+        let salt = |text: &str| Accounts::parse(text).expect("sound").scram("nobody").salt;
+        assert_eq!(
+            salt(&one),
+            salt(&format!("# a copy elsewhere\n{one}ben -\n"))
+        );
+        // Of another file they are others: nothing of the machine is in them.
+        assert_ne!(salt(&one), salt(&other));
     }
 
     #[test]

@@ -198,13 +198,13 @@ pub const TOO_LARGE_BEHIND: Known = Known {
     advice: "The sender sends a smaller message.",
 };
 
-/// 8-bit data as the session had offered, and backends that turn out to lack 8BITMIME.
+/// 8-bit data as the session, or the backends of late, had offered to take, and backends that turn out to lack 8BITMIME.
 pub const NO_LONGER_EIGHT_BIT: Known = Known {
     code: 451,
     status: Status(4, 3, 5),
     text: "The mail system behind this one takes no 8-bit data, come again in a new session",
-    cause: "The client declared 8-bit data because the session offered 8BITMIME, or the backends offered it within the last day, and none of them offers it now.",
-    advice: "The sender tries again by itself, and converts the message then.",
+    cause: "The message has 8-bit data, declared because the session offered 8BITMIME, or undeclared while the backends offered it within the last day; none of them offers it now.",
+    advice: "The sender tries again by itself. One that declared the data converts the message then; one that didn't sends it unchanged, and is refused (554) where the backends haven't offered 8BITMIME for a day.",
 };
 
 /// A message as the backends could take until of late.

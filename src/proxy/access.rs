@@ -20,7 +20,15 @@ impl Session {
         }
         let (site, address) = (&current.site, self.peer.address);
         let listener = &site.listeners[listener];
-        let trusted = || site.trusts(address) || listener.trusts_certificate(self.certificate());
+        // Either certificate may have made it trusted: the one of its PROXY header, and that of TLS with us later.
+        let by_proxy = self
+            .peer
+            .via
+            .as_deref()
+            .map_or(&[][..], |via| via.secured().1);
+        let shown = [self.certificate(), by_proxy];
+        let by_name = || shown.iter().any(|names| listener.trusts_certificate(names));
+        let trusted = || site.trusts(address) || by_name();
         if self.peer.trusted && !trusted() {
             return false;
         }

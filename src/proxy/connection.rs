@@ -164,9 +164,12 @@ impl Session {
                 }
                 Some(self.expire(phase).await)
             }
-            // What came is no TLS, or more of it than is allowed: there is no way to say so.
+            // What came is no TLS, or more of it than is allowed, and there is no way to say so; or the client's own fatal alert.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(End {
-                by: "gatepost",
+                by: match tls::is_alert(&error) {
+                    true => "client",
+                    false => "gatepost",
+                },
                 phase,
                 why: tls::failure(&error),
                 lingers: false,

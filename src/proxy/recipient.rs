@@ -151,7 +151,8 @@ impl Session {
     fn recall_rcpt(&self, route: &Route, path: PathSpan, earlier: usize) -> Result<bool, Answer> {
         let recipient = self.server.envelope().path(path);
         let sending = self.sending(route.pool);
-        match self.context.pools.refused_lately(&sending, recipient) {
+        let pools = &self.context.pools;
+        match pools.refused_lately(&sending, recipient, earlier) {
             Some(Lately::Told(said)) => Err(Answer::Refuse(reply_of(&said, Step::Recipient))),
             Some(Lately::Alone) if earlier > 0 => Err(Answer::Refuse(replies::OTHER_ROUTE.reply())),
             Some(Lately::Alone) => Ok(true),

@@ -83,3 +83,25 @@ pub fn failure(error: &io::Error) -> &'static str {
         _ => "tls_failed",
     }
 }
+
+/// Whether it is the peer that ended TLS, with a fatal alert.
+#[must_use]
+pub fn is_alert(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    let error = inner.and_then(|why| why.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::AlertReceived(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_is_the_peers() {
+        let of = |why: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, why);
+        let alert = rustls::Error::AlertReceived(AlertDescription::InternalError);
+        assert!(is_alert(&of(alert)));
+        assert!(!is_alert(&of(rustls::Error::DecryptError)));
+        assert!(!is_alert(&io::ErrorKind::InvalidData.into()));
+    }
+}

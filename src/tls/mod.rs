@@ -21,7 +21,7 @@ mod trust;
 pub use acceptor::Acceptor;
 pub use back::Back;
 pub use connector::{Connector, Verify, web};
-pub use error::{Error, failure};
+pub use error::{Error, failure, is_alert};
 pub use facts::TlsFacts;
 pub use front::{Front, TlsFault};
 pub use identity::{Half, Identity, ends, warnings};

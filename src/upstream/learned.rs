@@ -1,9 +1,11 @@
 //! The limit on recipients of one message that a backend has shown without announcing it (RFC 5321 §4.5.3.1.10: 452 4.5.3).
 //!
 //! Such a refusal may be about the backend, about the client or about the sender, and nothing in it tells which. So it counts
-//! at first for the messages that showed it alone: those of the same sender from the same network. It counts for
-//! all messages where it can hardly be about one client: clients of two networks have been shown it, or it is no less than
-//! what every server must take (§4.5.3.1.8). A message that is taken with more recipients ends it.
+//! at first for the messages that showed it alone: those of the same sender from the same network, which come again hours later
+//! (§4.5.4.1), so it is kept for a day, and longer where it is used. It counts for all messages, for minutes, where it can hardly be
+//! about one client: clients of two networks have been shown it, or it is no less than what every server must take (§4.5.3.1.8).
+//! A message that is taken with more recipients ends it for the messages of its own source; for others it shows only that the limit
+//! is not for all.
 //!
 //! A message with the null sender shows nothing: servers refuse its second recipient because a bounce has but one (Postfix's
 //! `reject_multi_recipient_bounce`). Nor does any code but 452, or 552, which §4.5.3.1.10 wants read as 452.
@@ -24,14 +26,19 @@ use std::{
 
 /// Every server must take so many (RFC 5321 §4.5.3.1.8): a limit that is not lower is believed of one message.
 const USUAL_MIN: u32 = 100;
-/// How long such a limit is kept.
-const USUAL_KEPT: Duration = Duration::from_secs(3600);
-/// How long a lower one is kept.
-const LOW_KEPT: Duration = Duration::from_secs(600);
+/// How long such a limit counts for all messages.
+const USUAL_COUNTS: Duration = Duration::from_secs(3600);
+/// How long a lower one counts towards what two networks agree on.
+const LOW_COUNTS: Duration = Duration::from_secs(600);
+/// How long a limit is kept for its own source after it was last used: longer than senders wait between two tries.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long it is kept if it is used all the time: as long as senders try (RFC 5321 §4.5.4.1). After that it must be shown anew, since a
+/// message that is split by it never shows that it is over.
+const KEPT_MOST: Duration = Duration::from_secs(5 * 24 * 3600);
 /// What is kept of one backend at most.
-const SHOWN_MAX: usize = 32;
+const SHOWN_MAX: usize = 128;
 /// What is kept of one network at most, so that its senders don't push out what others have shown.
-const NETWORK_MAX: usize = 4;
+const NETWORK_MAX: usize = 8;
 
 /// Where a message comes from: the network of its client, and its sender, which is not the null sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +67,11 @@ impl MessageSource {
 struct Shown {
     by: MessageSource,
     recipients: u32,
+    /// It counts for others until then.
+    counts_until: Tick,
     until: Tick,
+    /// It is kept no longer than this.
+    last: Tick,
 }
 
 /// The limits that one backend has shown. The lock is taken only where one was shown of late.
@@ -74,11 +85,11 @@ pub struct LearnedLimit {
 impl LearnedLimit {
     /// It took so many recipients of this message and no more.
     pub fn learn(&self, recipients: u32, by: MessageSource, now: Tick) {
-        let kept = match recipients < USUAL_MIN {
-            true => LOW_KEPT,
-            false => USUAL_KEPT,
+        let counts = match recipients < USUAL_MIN {
+            true => LOW_COUNTS,
+            false => USUAL_COUNTS,
         };
-        let until = now.after(kept);
+        let until = now.after(KEPT);
         let mut shown = self.lock();
         shown.retain(|one| now < one.until && one.by != by);
         let of_network = |one: &Shown| one.by.network == by.network;
@@ -90,37 +101,61 @@ impl LearnedLimit {
         shown.push(Shown {
             by,
             recipients,
+            counts_until: now.after(counts),
             until,
+            last: now.after(KEPT_MOST),
         });
         self.until.fetch_max(until.0, Relaxed);
     }
 
-    /// It took a message with so many recipients.
-    pub fn has_taken(&self, recipients: impl FnOnce() -> usize, now: Tick) {
-        if self.is_known(now) {
-            let recipients = recipients();
-            let is_more = |one: &Shown| one.recipients as usize >= recipients;
-            self.lock().retain(is_more);
+    /// It took a message of this source with so many recipients. What another source was shown may be about that one's client or
+    /// sender, so it stays for that source, but no longer counts for others.
+    pub fn has_taken(
+        &self,
+        recipients: impl FnOnce() -> usize,
+        of: Option<MessageSource>,
+        now: Tick,
+    ) {
+        if !self.is_known(now) {
+            return;
         }
+        let recipients = recipients();
+        self.lock().retain_mut(|one| {
+            let is_exceeded = recipients > one.recipients as usize;
+            if is_exceeded {
+                one.counts_until = now;
+            }
+            !(is_exceeded && of == Some(one.by))
+        });
     }
 
-    /// The limit for a message of this source; `None` asks for what holds for all. 0: none is known.
+    /// The limit for a message of this source, for which it is kept longer then; `None` asks for what holds for all. 0: none is
+    /// known.
     #[must_use]
     pub fn get(&self, of: Option<MessageSource>, now: Tick) -> u32 {
         if !self.is_known(now) {
             return 0;
         }
-        let shown = self.lock();
-        let shown = || shown.iter().filter(|one| now < one.until);
-        let is_for_all = |one: &&Shown| one.recipients >= USUAL_MIN || of == Some(one.by);
-        let sure = shown().filter(is_for_all).map(|one| one.recipients).min();
-        let lowest = shown().min_by_key(|one| one.recipients);
+        let mut shown = self.lock();
+        let own = shown
+            .iter_mut()
+            .find(|one| of == Some(one.by) && now < one.until);
+        let own = own.map(|one| {
+            one.until = now.after(KEPT).min(one.last);
+            self.until.fetch_max(one.until.0, Relaxed);
+            one.recipients
+        });
+        let counting = || shown.iter().filter(|one| now < one.counts_until);
+        let usual = counting().filter(|one| one.recipients >= USUAL_MIN);
+        let usual = usual.map(|one| one.recipients).min();
+        let lowest = counting().min_by_key(|one| one.recipients);
         // What is shown to two networks is the higher of the two.
         let agreed = lowest.and_then(|lowest| {
-            let others = shown().filter(|one| one.by.network != lowest.by.network);
+            let others = counting().filter(|one| one.by.network != lowest.by.network);
             others.map(|one| one.recipients).min()
         });
-        sure.into_iter().chain(agreed).min().unwrap_or_default()
+        let all = own.into_iter().chain(usual).chain(agreed);
+        all.min().unwrap_or_default()
     }
 
     fn is_known(&self, now: Tick) -> bool {
@@ -156,6 +191,11 @@ impl Tally {
             source,
             ..Tally::default()
         }
+    }
+
+    /// Where the message comes from.
+    pub(super) fn source(&self) -> Option<MessageSource> {
+        self.source
     }
 
     /// A recipient was answered; so many have been taken.
@@ -203,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_message_shows_holds_for_its_like_for_minutes() {
+    fn what_one_message_shows_holds_for_its_like_alone() {
         let (limit, now) = (LearnedLimit::default(), Tick(5));
         let amy = source(1, "amy@a.example");
         assert_eq!(limit.get(amy, now), 0);
@@ -218,9 +258,27 @@ mod tests {
         }
         assert_eq!(limit.get(source(2, "amy@a.example"), now), 0);
         assert!(limit.lock().len() <= NETWORK_MAX);
-        let other = source(3, "amy@a.example");
-        learn(&limit, 7, other, now);
-        assert_eq!(limit.get(other, now.after(LOW_KEPT)), 0);
+    }
+
+    #[test]
+    fn a_sender_that_tries_again_after_a_quarter_of_an_hour_meets_the_limit() {
+        const QUARTER: Duration = Duration::from_secs(15 * 60);
+        let (limit, now) = (LearnedLimit::default(), Tick(5));
+        let (amy, bob) = (source(1, "amy@a.example"), source(2, "bob@a.example"));
+        learn(&limit, 7, amy, now);
+        assert_eq!(limit.get(amy, now.after(QUARTER)), 7);
+        // Networks agree only on what both were shown within minutes.
+        learn(&limit, 7, bob, now.after(QUARTER));
+        assert_eq!(limit.get(None, now.after(QUARTER)), 0);
+        // It is kept for a day after its last use, and for days at most.
+        let (day, used) = (KEPT, now.after(KEPT / 2));
+        assert_eq!(limit.get(amy, used), 7);
+        assert_eq!(limit.get(amy, used.after(day / 2)), 7);
+        assert_eq!(limit.get(bob, now.after(QUARTER).after(day)), 0);
+        for n in 2..10 {
+            let _ = limit.get(amy, now.after(day / 2 * n));
+        }
+        assert_eq!(limit.get(amy, now.after(KEPT_MOST)), 0);
     }
 
     #[test]
@@ -238,21 +296,28 @@ mod tests {
     fn what_every_server_must_take_is_believed_at_once() {
         let (limit, now) = (LearnedLimit::default(), Tick(5));
         learn(&limit, 100, source(1, "amy@a.example"), now);
-        assert_eq!(limit.get(None, now.after(LOW_KEPT)), 100);
-        assert_eq!(limit.get(None, now.after(USUAL_KEPT)), 0);
+        assert_eq!(limit.get(None, now.after(LOW_COUNTS)), 100);
+        assert_eq!(limit.get(None, now.after(USUAL_COUNTS)), 0);
+        assert_eq!(
+            limit.get(source(1, "amy@a.example"), now.after(USUAL_COUNTS)),
+            100
+        );
     }
 
     #[test]
     fn a_larger_message_that_is_taken_ends_it() {
         let (limit, now) = (LearnedLimit::default(), Tick(5));
-        limit.has_taken(|| panic!("nothing is known"), now);
+        let amy = |client| source(client, "amy@a.example");
+        limit.has_taken(|| panic!("nothing is known"), amy(1), now);
         for n in 1..4 {
-            learn(&limit, 9, source(n, "amy@a.example"), now);
+            learn(&limit, 9, amy(n), now);
         }
-        limit.has_taken(|| 9, now);
+        limit.has_taken(|| 9, amy(1), now);
         assert_eq!(limit.get(None, now), 9);
-        limit.has_taken(|| 10, now);
-        assert_eq!(limit.get(None, now), 0);
+        limit.has_taken(|| 10, amy(1), now);
+        assert_eq!((limit.get(None, now), limit.get(amy(1), now)), (0, 0));
+        // The others may have a limit of their own.
+        assert_eq!(limit.get(amy(2), now), 9);
     }
 
     #[test]

@@ -314,7 +314,10 @@ impl Lease {
                     let taken = self.conn().taken;
                     self.backend().endurance.has_kept(taken);
                     let recipients = || self.session().accepted().count();
-                    self.backend().learned.has_taken(recipients, self.now());
+                    let source = self.tally.source();
+                    self.backend()
+                        .learned
+                        .has_taken(recipients, source, self.now());
                 }
                 Ok(event)
             }

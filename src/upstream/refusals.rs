@@ -2,12 +2,13 @@
 //!
 //! Where one of several recipients is refused, no recipient gets the message, and its sender is to try again: then that one is
 //! refused at RCPT, and the others get the message (`docs/decisions/0001-refused-after-acceptance.md`). A refusal may be about
-//! anything, the sender, the client, the size, so what is remembered holds for that message alone. It is known again by its sender,
-//! its declared size and its client's network, of which a large sender uses many addresses; where no size was declared, and where
-//! backends judge by the client, by the client itself. It is told once: what comes after that asks a backend again.
+//! anything, the sender, the client, the size, so what is remembered holds for that message alone. It is known again by its sender and
+//! the exact size that it declared, also from another network, since large senders have many; a forger would have to know the size.
+//! Where no size was declared, it is known by its client. It is told once: what comes after that asks a backend again.
 //!
-//! A full mailbox or a message that is too large is told as a refusal for now, since the next message may be a smaller one. Where no
-//! size was declared either, it isn't told at all: the recipient gets a message of its own, and hears the backend itself.
+//! A full mailbox or a message that is too large is told as a refusal for now, since the next message may be a smaller one; so is
+//! any refusal where backends judge by the client and only the size tells that it is the same. Where no size was declared, a full
+//! mailbox isn't told at all: the recipient gets a message of its own, and hears the backend itself.
 
 use super::{
     ids::PoolId,
@@ -23,7 +24,15 @@ use crate::{
     net::now,
     smtp::{Status, envelope::Path, reply_parse::ReplyHead},
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
+
+/// How long a recipient of a message of this size is remembered: longer than senders wait between two tries.
+const SIZE_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How a refusal is kept that a learned limit on recipients explains. No other refusal is kept so.
+const BY_LIMIT: ReplyHead = ReplyHead {
+    code: 552,
+    status: Status(5, 5, 3),
+};
 
 /// One message, as far as RCPT knows it.
 #[derive(Clone, Copy, Debug)]
@@ -63,25 +72,40 @@ pub enum Lately {
 }
 
 impl Pools {
-    /// A refusal of this recipient that the message met when it came before. Forgotten with that.
+    /// A refusal of this recipient, which comes after so many others, that the message met when it came before. Forgotten with that.
     #[must_use]
-    pub fn refused_lately(&self, sending: &Sending<'_>, recipient: Path<'_>) -> Option<Lately> {
+    pub fn refused_lately(
+        &self,
+        sending: &Sending<'_>,
+        recipient: Path<'_>,
+        earlier: usize,
+    ) -> Option<Lately> {
         let backends = self.backends();
         let verified = backends.verified();
         if !verified.has_pairs() {
             return None;
         }
-        let key = self.key_of(sending, recipient)?;
+        let key = key_of(sending, recipient)?;
         let Known::Bad(mut said) = verified.look(&key, now())? else {
             return None;
         };
         verified.forget(&key);
-        if is_about_room(said.head) {
-            if sending.size == 0 {
-                return Some(Lately::Alone);
+        let is_about_room = is_about_room(said.head);
+        let head = &mut said.head;
+        if *head == BY_LIMIT {
+            // The first recipient is within any limit.
+            if earlier == 0 {
+                return None;
             }
-            if said.head.is_permanent() {
-                (said.head.code, said.head.status.0) = (452, 4);
+            (head.code, head.status) = (452, Status(4, 5, 3));
+        } else if is_about_room && sending.size == 0 {
+            return Some(Lately::Alone);
+        } else if is_about_room && head.is_permanent() {
+            (head.code, head.status.0) = (452, 4);
+        } else if head.is_permanent() && sending.size > 0 {
+            let local = self.local(sending.pool)?;
+            if keeps_apart(local.pool.identity) {
+                (head.code, head.status) = (450, put_off(head.status));
             }
         }
         Some(Lately::Told(said))
@@ -91,9 +115,10 @@ impl Pools {
     ///
     /// Where the code is about the mailbox ([`is_about_mailbox`]) that holds for every sender; any other makes us ask
     /// anew. A backend of another pool knows other mailboxes. Where others of the message were taken, it is remembered for the
-    /// next try, for as long as a good answer.
+    /// next try: for a day, or, where no size was declared, for as long as a good answer.
     ///
-    /// That a message has too many recipients (452 4.5.3, or 552 5.5.3) says nothing about any of them.
+    /// That a message has too many recipients (452 4.5.3, or 552 5.5.3) says nothing about any of them. It is remembered also where a
+    /// limit is known that would split the message: the next try may come from another network, for which none is known.
     pub fn note_refused(&self, sending: &Sending<'_>, recipient: Path<'_>, found: Found<'_>) {
         let (Some(local), Some(key)) = (
             self.local(sending.pool),
@@ -104,12 +129,14 @@ impl Pools {
         let mut said = found.said.clone();
         if matches!(said.head.status, Status(4 | 5, 5, 3)) {
             let most = local.pool.recipients_max(sending.source, now());
-            if most > 0 && found.place >= most as usize {
-                return;
-            }
-            // Where no limit keeps it out of the next message, only the refusal itself can tell the sender to split that,
-            // whatever its code (RFC 5321 §4.5.3.1.10).
-            (said.head.code, said.head.status) = (452, Status(4, 5, 3));
+            // Whatever its code (RFC 5321 §4.5.3.1.10), the sender is to split the message.
+            said.head = match most > 0 && found.place >= most as usize {
+                true => BY_LIMIT,
+                false => ReplyHead {
+                    code: 452,
+                    status: Status(4, 5, 3),
+                },
+            };
         }
         let (waits, backends) = (&local.pool.waits, self.backends());
         let verified = backends.verified();
@@ -120,23 +147,32 @@ impl Pools {
             verified.forget(&key);
         }
         if found.partly
-            && let Some(key) = self.key_of(sending, recipient)
+            && let Some(key) = key_of(sending, recipient)
         {
-            let until = now().after(waits.verify_good);
-            verified.learn_pair(&key, Known::Bad(said), until);
+            let kept = match sending.size {
+                0 => waits.verify_good,
+                _ => SIZE_KEPT,
+            };
+            verified.learn_pair(&key, Known::Bad(said), now().after(kept));
         }
     }
+}
 
-    fn key_of(&self, sending: &Sending<'_>, recipient: Path<'_>) -> Option<RecipientKey> {
-        let Sending {
-            pool, client, size, ..
-        } = *sending;
-        let local = self.local(pool)?;
-        let client = match size == 0 || keeps_apart(local.pool.identity) {
-            true => client_key::address(client),
-            false => client_key::prefix(client),
-        };
-        RecipientKey::again(pool, (sending.sender, client, size), recipient)
+/// By what a recipient of this message is known again.
+fn key_of(sending: &Sending<'_>, recipient: Path<'_>) -> Option<RecipientKey> {
+    let client = match sending.size {
+        0 => client_key::address(sending.client),
+        _ => 0,
+    };
+    let message = (sending.sender, client, sending.size);
+    RecipientKey::again(sending.pool, message, recipient)
+}
+
+/// The enhanced code of a refusal that is told as one for now.
+fn put_off(status: Status) -> Status {
+    match status {
+        Status::NONE => Status::NONE,
+        Status(_, subject, detail) => Status(4, subject, detail),
     }
 }
 

@@ -84,8 +84,7 @@ impl RecipientKey {
         Some(key)
     }
 
-    /// The same for a recipient of a message that is known again by its sender, the key of its client or of that one's network,
-    /// and its size.
+    /// The same for a recipient of a message that is known again by its sender, the key of its client (0: any client), and its size.
     #[must_use]
     pub fn again(
         pool: PoolId,

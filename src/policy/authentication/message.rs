@@ -206,8 +206,8 @@ fn spf_evidence(spf: &SpfResult) -> dmarc::Spf<'_> {
     }
 }
 
-/// The author by the From fields. A field that only some programs take for From is one. One with more addresses than are
-/// read names no author, as one that is malformed.
+/// The author by the From fields. A field that only some programs take for From is one. One that is longer than what is read is judged
+/// by its start, which programs show: otherwise blanks or a comment after an address would hide it from its domain's policy.
 pub(super) fn author(header: &[u8]) -> Author {
     let mut fields = header::fields(header).filter(|field| field.may_be("from"));
     let Some(field) = fields.next() else {
@@ -216,9 +216,14 @@ pub(super) fn author(header: &[u8]) -> Author {
     if fields.next().is_some() {
         return Author::Several;
     }
-    match mailboxes::of_field(&field, &mut Vec::new()) {
-        Some(found) => Author::of(found.mailboxes.iter().map(Vec::as_slice)),
-        None => Author::Malformed,
+    let mut line = Vec::new();
+    let of = |found: mailboxes::Addresses| Author::of(found.mailboxes.iter().map(Vec::as_slice));
+    if let Some(found) = mailboxes::of_field(&field, &mut line) {
+        return of(found);
+    }
+    match mailboxes::of_start(&field, &mut line).map(of) {
+        Some(Author::Missing) | None => Author::Malformed,
+        Some(author) => author,
     }
 }
 
@@ -243,9 +248,39 @@ mod tests {
         assert_eq!(of(idn), domain("xn--bcher-kva.example"));
         assert_eq!(of("amy@x.example, ben@y.example"), Author::Several);
         assert_eq!(of("us:;"), Author::Missing);
-        for many in ["amy@x.example,", "@,", "amy@x.example <", "(", "x "] {
+        for many in ["@,", "amy@x.example <", "(", "x "] {
             let from = many.repeat(mailboxes::OCTETS_MAX);
             assert_eq!(of(&from), Author::Malformed, "{many}");
         }
+    }
+
+    #[test]
+    fn what_follows_an_address_does_not_hide_its_domain() {
+        let of = |from: &str| author(format!("From: {from}\r\n\r\n").as_bytes());
+        let domain = |name: &str| Author::Domain(name.into());
+        let fold = |octets: &str| octets.repeat(mailboxes::OCTETS_MAX);
+        let (blanks, text) = (fold(" "), fold("x"));
+        for from in [
+            &format!("boss@x.example{blanks}"),
+            &format!("boss@x.example ({text})"),
+            &format!("\"a@y.example\" <boss@x.example>{blanks}({text})"),
+            &format!("(a@y.example) boss@x.example,{blanks} ben@x.example"),
+            &fold("boss@x.example,"),
+            &"boss@x.example,".repeat(mailboxes::ADDRESSES_MAX + 1),
+        ] {
+            assert_eq!(of(from), domain("x.example"), "{:.40}", from);
+        }
+        // As in a short one.
+        let two = format!("boss@x.example, a@y.example, ({text})");
+        assert_eq!(of(&two), Author::Several);
+        // Half a domain is none.
+        let octets = mailboxes::OCTETS_MAX - "boss@x.exa".len() - 1;
+        let half = format!(
+            "{}boss@x.example{blanks}",
+            "y,".repeat(octets / 2) + &" ".repeat(1 + octets % 2)
+        );
+        assert_eq!(of(&half), Author::Malformed);
+        // An open comment in a field that is within the limits.
+        assert_eq!(of("boss@x.example ("), Author::Malformed);
     }
 }

@@ -6,7 +6,7 @@
 //! stands there counts as well. Each `@` of a field leads to an address, or to `None`.
 //!
 //! A stranger writes these fields, and reading one takes far longer than receiving it. So a field has limits here
-//! ([`OCTETS_MAX`], [`ADDRESSES_MAX`]); what exceeds them can't be read, as what has no end.
+//! ([`OCTETS_MAX`], [`ADDRESSES_MAX`]); of what exceeds them only the start can be read ([`of_start`]).
 
 use super::{comment_end, words};
 use crate::smtp::header::Field;
@@ -55,30 +55,37 @@ pub fn of_field(field: &Field<'_>, line: &mut Vec<u8>) -> Option<Addresses> {
     read(line)
 }
 
+/// What the start of a field holds that exceeds the limits, as far as it can be read; `None`: it is within them.
+#[must_use]
+pub fn of_start(field: &Field<'_>, line: &mut Vec<u8>) -> Option<Addresses> {
+    let body = field.body.trim_ascii();
+    let start = &body[..body.len().min(OCTETS_MAX)];
+    line.clear();
+    Field {
+        body: start,
+        ..*field
+    }
+    .unfold(line);
+    let (mut tokens, _) = tokens(line);
+    if start.len() < body.len() {
+        // It may be half of a domain.
+        tokens.pop();
+    }
+    let mut reader = Reader::default();
+    // Where that fails, what was found before counts.
+    let _ = reader.read(&tokens);
+    reader.end_of_mailbox();
+    let exceeds = field.body.len() > OCTETS_MAX || reader.found.are_too_many();
+    exceeds.then_some(reader.found)
+}
+
 /// Reads the unfolded body of a field.
 pub(super) fn read(body: &[u8]) -> Option<Addresses> {
+    let (tokens, true) = tokens(body) else {
+        return None;
+    };
     let mut reader = Reader::default();
-    let tokens = tokens(body)?;
-    let mut rest = tokens.as_slice();
-    while let Some((token, after)) = rest.split_first() {
-        rest = after;
-        match token {
-            Token::Special(b'<') => {
-                let end = rest.iter().position(|t| *t == Token::Special(b'>'));
-                // Without the bracket that closes, programs read on to the end.
-                let (inner, after) = rest.split_at(end.unwrap_or(rest.len()));
-                rest = after.get(1..).unwrap_or_default();
-                reader.angle(inner)?;
-            }
-            Token::Special(b'>') => return None,
-            Token::Special(b',' | b';') => reader.end_of_mailbox(),
-            Token::Special(b':') => reader.end_of_group_name(),
-            other => reader.text.push(other),
-        }
-        if reader.found.are_too_many() {
-            return None;
-        }
-    }
+    reader.read(&tokens)?;
     reader.end_of_mailbox();
     (!reader.found.are_too_many()).then_some(reader.found)
 }
@@ -98,7 +105,8 @@ enum Token<'a> {
     Special(u8),
 }
 
-fn tokens(body: &[u8]) -> Option<Vec<Token<'_>>> {
+/// The tokens, and whether they are all: a comment or a quoted string without an end hides the rest.
+fn tokens(body: &[u8]) -> (Vec<Token<'_>>, bool) {
     let mut tokens = Vec::new();
     let mut at = 0;
     let words_end = words::end(body);
@@ -110,11 +118,17 @@ fn tokens(body: &[u8]) -> Option<Vec<Token<'_>>> {
         at += 1;
         tokens.push(match octet {
             b'(' => {
-                at = comment_end(body, at, true)?;
+                let Some(end) = comment_end(body, at, true) else {
+                    return (tokens, false);
+                };
+                at = end;
                 Token::Comment(shown(&body[start + 1..at - 1]))
             }
             b'"' => {
-                at = quoted_end(body, at)?;
+                let Some(end) = quoted_end(body, at) else {
+                    return (tokens, false);
+                };
+                at = end;
                 Token::Quoted(shown(&body[start + 1..at - 1]))
             }
             b' ' | b'\t' => Token::Blank,
@@ -148,7 +162,7 @@ fn tokens(body: &[u8]) -> Option<Vec<Token<'_>>> {
             },
         });
     }
-    Some(tokens)
+    (tokens, true)
 }
 
 /// Where a quoted string ends whose quote stands before `at`: one past the other quote.
@@ -195,6 +209,31 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Reads all but the end of the last mailbox. `None`: it can't be read on.
+    fn read(&mut self, tokens: &'a [Token<'a>]) -> Option<()> {
+        let mut rest = tokens;
+        while let Some((token, after)) = rest.split_first() {
+            rest = after;
+            match token {
+                Token::Special(b'<') => {
+                    let end = rest.iter().position(|t| *t == Token::Special(b'>'));
+                    // Without the bracket that closes, programs read on to the end.
+                    let (inner, after) = rest.split_at(end.unwrap_or(rest.len()));
+                    rest = after.get(1..).unwrap_or_default();
+                    self.angle(inner)?;
+                }
+                Token::Special(b'>') => return None,
+                Token::Special(b',' | b';') => self.end_of_mailbox(),
+                Token::Special(b':') => self.end_of_group_name(),
+                other => self.text.push(other),
+            }
+            if self.found.are_too_many() {
+                return None;
+            }
+        }
+        Some(())
+    }
+
     /// An address in brackets, perhaps after a source route (RFC 5322 §4.4), which is shown nowhere.
     fn angle(&mut self, inner: &'a [Token<'a>]) -> Option<()> {
         self.end_of_text();

@@ -355,8 +355,12 @@ impl Seen {
                 at.store(now.0.max(1), Relaxed);
             }
         }
+        // A reply to HELO, or one without any extension we know, says nothing about sizes: no limit is known then, but none is given up.
+        let is_told = capabilities.extensions != Extensions::NONE;
         let size = unlimited(capabilities.size_max);
-        if size >= self.size_before.load(Relaxed) || !is_fresh(&self.size_before_at, now) {
+        let is_news =
+            size >= self.size_before.load(Relaxed) || !is_fresh(&self.size_before_at, now);
+        if is_told && is_news {
             self.size_before.store(size, Relaxed);
             self.size_before_at.store(now.0.max(1), Relaxed);
         }
@@ -377,8 +381,11 @@ impl Seen {
                 offered = offered | *extension;
             }
         }
-        let is_fresh = is_fresh(&self.size_before_at, now);
-        is_fresh && size <= self.size_before.load(Relaxed) && offered.has(extensions)
+        let fits = || {
+            let is_fresh = is_fresh(&self.size_before_at, now);
+            is_fresh && size <= self.size_before.load(Relaxed)
+        };
+        (size == 0 || fits()) && offered.has(extensions)
     }
 
     /// What it said last; `None` until it has been reached.
@@ -392,5 +399,37 @@ impl Seen {
             // Of use on the connection that said it alone.
             ..Capabilities::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_says_nothing_of_sizes_gives_up_no_limit() {
+        let offering = |extensions: Extensions, size_max| Capabilities {
+            extensions,
+            size_max,
+            ..Capabilities::default()
+        };
+        let (helo, now) = (Capabilities::default(), Tick(5));
+        let limited = offering(Extensions::SIZE, 1000);
+        let could = |seen: &Seen, size| seen.could(size, Extensions::NONE, now);
+        // A filter in the way answers EHLO with 502 for a while: before the limit was seen, or after.
+        for replies in [[helo, limited], [limited, helo]] {
+            let seen = Seen::default();
+            for reply in &replies {
+                seen.set(reply, now);
+            }
+            assert!(could(&seen, 0) && could(&seen, 1000), "{replies:?}");
+            assert!(!could(&seen, 1001), "{replies:?}");
+        }
+        // EHLO without SIZE is no limit.
+        let seen = Seen::default();
+        seen.set(&offering(Extensions::PIPELINING, 0), now);
+        seen.set(&limited, now);
+        assert!(could(&seen, 1001));
+        assert!(!seen.could(1001, Extensions::NONE, now.after(LAPSE)));
     }
 }
