@@ -350,7 +350,7 @@ impl Pools {
                     }
                 }
                 Choice::Wait if pool.balance == Balance::HashRecipient => {
-                    let target = pool.hashed(&eligible, acquisition.request.key, now);
+                    let target = pool.hashed(&eligible, acquisition.request.key, now, ready);
                     return Next::Wait(
                         target
                             .map(|i| Arc::clone(&pool.backends[i]))

@@ -63,6 +63,18 @@ impl MessageSource {
     }
 }
 
+/// What the replies to one message have shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// So many recipients were taken.
+    pub recipients: u32,
+    /// Of a message from here.
+    pub by: MessageSource,
+    /// By an enhanced code that says it. A bare 452 may also have meant two full mailboxes, or a full disk: what it shows is not kept for
+    /// long.
+    pub is_named: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Shown {
     by: MessageSource,
@@ -83,13 +95,22 @@ pub struct LearnedLimit {
 }
 
 impl LearnedLimit {
-    /// It took so many recipients of this message and no more.
-    pub fn learn(&self, recipients: u32, by: MessageSource, now: Tick) {
+    /// It took so many recipients of a message and no more.
+    pub fn learn(&self, limit: Limit, now: Tick) {
+        let Limit {
+            recipients,
+            by,
+            is_named,
+        } = limit;
         let counts = match recipients < USUAL_MIN {
             true => LOW_COUNTS,
             false => USUAL_COUNTS,
         };
-        let until = now.after(KEPT);
+        let [kept, most] = match is_named || recipients >= USUAL_MIN {
+            true => [KEPT, KEPT_MOST],
+            false => [LOW_COUNTS; 2],
+        };
+        let until = now.after(kept);
         let mut shown = self.lock();
         shown.retain(|one| now < one.until && one.by != by);
         let of_network = |one: &Shown| one.by.network == by.network;
@@ -103,7 +124,7 @@ impl LearnedLimit {
             recipients,
             counts_until: now.after(counts),
             until,
-            last: now.after(KEPT_MOST),
+            last: now.after(most),
         });
         self.until.fetch_max(until.0, Relaxed);
     }
@@ -181,6 +202,8 @@ pub(super) struct Tally {
     source: Option<MessageSource>,
     /// So many recipients were taken before the backend said that it takes no more.
     after: Option<u32>,
+    /// An enhanced code has said so.
+    is_named: bool,
     /// The recipient before this one was refused so.
     once: bool,
 }
@@ -210,12 +233,18 @@ impl Tally {
         self.once = says_so;
         if says_so && is_sure && self.after.is_none() {
             self.after = u32::try_from(taken()).ok().filter(|taken| *taken > 0);
+            self.is_named = head.status != Status::NONE;
         }
     }
 
     /// All were answered: the limit that this has shown, told once.
-    pub(super) fn shown(&mut self) -> Option<(u32, MessageSource)> {
-        self.after.take().zip(self.source)
+    pub(super) fn shown(&mut self) -> Option<Limit> {
+        let (recipients, by) = self.after.take().zip(self.source)?;
+        Some(Limit {
+            recipients,
+            by,
+            is_named: self.is_named,
+        })
     }
 }
 
@@ -239,7 +268,16 @@ mod tests {
     }
 
     fn learn(limit: &LearnedLimit, recipients: u32, by: Option<MessageSource>, now: Tick) {
-        limit.learn(recipients, by.expect("not the null sender"), now);
+        let by = by.expect("not the null sender");
+        let is_named = true;
+        limit.learn(
+            Limit {
+                recipients,
+                by,
+                is_named,
+            },
+            now,
+        );
     }
 
     #[test]
@@ -339,7 +377,7 @@ mod tests {
                 taken += usize::from(head.is_positive());
                 tally.hear(*head, || taken);
             }
-            tally.shown().map_or(0, |(recipients, _)| recipients)
+            tally.shown().map_or(0, |limit| limit.recipients)
         };
         let amy = source(1, "amy@a.example");
         let bare = head(452, Status::NONE);
@@ -358,5 +396,21 @@ mod tests {
             assert_eq!(shown(amy, heads), limit, "{heads:?}");
             assert_eq!(shown(None, heads), 0, "a bounce has one recipient");
         }
+    }
+
+    /// Two full mailboxes are refused in the same words.
+    #[test]
+    fn what_a_bare_452_shows_is_over_soon_however_much_it_is_used() {
+        let (limit, start) = (LearnedLimit::default(), Tick(5));
+        let amy = source(1, "amy@a.example");
+        let mut tally = Tally::new(amy);
+        for (code, taken) in [(250, 1), (452, 1), (452, 1)] {
+            let status = Status::NONE;
+            tally.hear(ReplyHead { code, status }, || taken);
+        }
+        limit.learn(tally.shown().expect("a limit"), start);
+        let half = start.after(LOW_COUNTS / 2);
+        assert_eq!((limit.get(amy, start), limit.get(amy, half)), (1, 1));
+        assert_eq!(limit.get(amy, start.after(LOW_COUNTS)), 0);
     }
 }

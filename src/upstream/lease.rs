@@ -352,8 +352,8 @@ impl Lease {
                 return;
             }
             Event::Go | Event::Refused => {
-                if let Some((recipients, source)) = self.tally.shown() {
-                    self.backend().learned.learn(recipients, source, now);
+                if let Some(limit) = self.tally.shown() {
+                    self.backend().learned.learn(limit, now);
                 }
                 return;
             }

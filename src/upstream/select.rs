@@ -239,7 +239,7 @@ impl Pool {
                 picked.or_else(|| balance::first_available(count, free))
             }
             Balance::HashRecipient => {
-                return match self.hashed(eligible, key, now) {
+                return match self.hashed(eligible, key, now, &ready) {
                     Some(i) if ready(&self.backends[i]) => Choice::This(i),
                     Some(_) => Choice::Wait,
                     None => Choice::None,
@@ -253,12 +253,21 @@ impl Pool {
         }
     }
 
-    /// The eligible backend of this recipient.
+    /// The eligible backend of this recipient. A silent one is none where it is not `ready`: its connections hang, and what waited
+    /// for one of them would wait in vain.
     #[must_use]
-    pub fn hashed(&self, eligible: &Eligible<'_>, key: &[u8], now: Tick) -> Option<usize> {
-        let tier = self.tier(eligible, |i| eligible.has(i));
+    pub fn hashed(
+        &self,
+        eligible: &Eligible<'_>,
+        key: &[u8],
+        now: Tick,
+        ready: impl Fn(&Arc<Backend>) -> bool,
+    ) -> Option<usize> {
+        let has =
+            |i: usize| eligible.has(i) && (!eligible.is_on_trial(i) || ready(&self.backends[i]));
+        let tier = self.tier(eligible, has);
         let able = |i: usize| {
-            let is_able = self.is_of(tier, i) && eligible.has(i);
+            let is_able = self.is_of(tier, i) && has(i);
             is_able.then(|| self.candidate(eligible, i, now))
         };
         // Either spelling of a domain goes to the same backend.

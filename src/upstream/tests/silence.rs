@@ -120,6 +120,27 @@ fn one_that_falls_silent_gets_one_message_at_a_time_until_one_is_taken() {
 }
 
 #[test]
+fn one_whose_connections_all_hang_is_not_waited_for() {
+    on_each_engine(|| async {
+        let (ill, well) = (Peer::new(), Peer::new());
+        let mut config = config(&[&ill, &well]);
+        config.pool[0].balance = Balance::HashRecipient;
+        config.pool[0].connections = 1;
+        let mut mail = Mail::new(&build(&config)).await;
+        mail.aim_at(0).await;
+        ill.hold(true);
+        mail.send(1).await;
+        mail.until_silent(0).await;
+        for _ in 0..3 {
+            mail.send(1).await;
+        }
+        assert_eq!((mail.hanging(1), well.messages()), (1, 3));
+        ill.hold(false);
+        until(|| mail.taken.get() == 4).await;
+    });
+}
+
+#[test]
 fn connections_from_the_queue_obey_the_trial() {
     on_each_engine(|| async {
         let (ill, well) = (Peer::new(), Peer::new());

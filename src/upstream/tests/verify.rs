@@ -1,7 +1,7 @@
 //! Recipients asked about, remembered, and asked about once.
 
 use super::*;
-use crate::config::PoolIdentity;
+use crate::{config::PoolIdentity, upstream::learned::Limit};
 use std::net::{IpAddr, Ipv4Addr};
 
 fn asked(peer: &Peer) -> Vec<String> {
@@ -349,7 +349,7 @@ fn a_temporary_refusal_of_some_is_told_once() {
         assert!(!lately());
         // Also where one is known, which may not hold for the next try; but the first recipient is within it.
         let limit = &backends.pools().next().unwrap().backends[0].learned;
-        limit.learn(1, sending.source.unwrap(), now());
+        limit.learn(named(1, &sending), now());
         let elsewhere = Sending {
             client: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)),
             ..sending
@@ -362,7 +362,7 @@ fn a_temporary_refusal_of_some_is_told_once() {
             assert!(!lately(), "told once");
         }
         // By a limit of two it would be in the next message again.
-        limit.learn(2, sending.source.unwrap(), now());
+        limit.learn(named(2, &sending), now());
         note(&said(452, Status(4, 5, 3)), true);
         assert!(pools.refused_lately(&sending, joe, 0).is_some());
         note(&said(550, Status(5, 7, 1)), true);
@@ -442,4 +442,13 @@ fn what_another_pools_backend_says_of_a_mailbox_holds_for_the_message() {
         assert_eq!(code(&verify(&pools, pool, "joe@example.net").await), 250);
         assert_eq!(told(&pools, &sending, joe), Some(550));
     });
+}
+
+/// A limit that a backend has named.
+fn named(recipients: u32, sending: &Sending<'_>) -> Limit {
+    Limit {
+        recipients,
+        by: sending.source.expect("not the null sender"),
+        is_named: true,
+    }
 }
