@@ -14,6 +14,7 @@ use nix::unistd::setfsgid;
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat},
     io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with},
     process::geteuid,
 };
 use std::{
@@ -149,15 +150,24 @@ fn bind_unix(path: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener>
 /// Connects to a socket, as a member of its group if need be: without CAP_DAC_OVERRIDE, which the unit leaves out, root may not
 /// use one of `process.user` ([`SOCKET_MODE`]), but may take any group (CAP_SETGID).
 fn connect(path: &Path, group: u32) -> io::Result<UnixStream> {
-    let connected = UnixStream::connect(path);
+    let connected = reach(path);
     if !matches!(&connected, Err(why) if why.kind() == io::ErrorKind::PermissionDenied) {
         return connected;
     }
     // Of this thread alone, and only for its use of files. Where it is not allowed nothing changes.
     let before = setfsgid(nix::unistd::Gid::from_raw(group));
-    let connected = UnixStream::connect(path);
+    let connected = reach(path);
     setfsgid(before);
     connected
+}
+
+/// Connects without waiting: another process may listen there and accept nothing, and mail must not wait for that. Where its queue
+/// is full this fails, and whether the socket is in use is not known.
+fn reach(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 /// Gives the socket that was just bound its owner and its mode. What is changed is the file that was looked at, by its
@@ -286,6 +296,26 @@ mod tests {
         let path = folder.path().join("datagrams");
         let _other = std::os::unix::net::UnixDatagram::bind(&path).expect("bound");
         let why = bind_unix(&path, None).expect_err("of another kind");
+        assert!(why.to_string().contains("can't be found out"), "{why}");
+        assert!(path.exists());
+    }
+
+    /// As a stopped process leaves it, or any user in a folder that is everybody's.
+    #[test]
+    fn a_socket_whose_queue_is_full_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("full");
+        let full = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        );
+        let full = full.expect("a socket");
+        rustix::net::bind(&full, &SocketAddrUnix::new(&path).expect("short")).expect("bound");
+        rustix::net::listen(&full, 0).expect("listens");
+        let _waits: Vec<UnixStream> = std::iter::from_fn(|| reach(&path).ok()).collect();
+        let why = bind_unix(&path, None).expect_err("something listens");
         assert!(why.to_string().contains("can't be found out"), "{why}");
         assert!(path.exists());
     }

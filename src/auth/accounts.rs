@@ -186,7 +186,8 @@ impl Accounts {
         Accounts::parse_file(path, &text)
     }
 
-    fn parse_file(path: &Path, text: &str) -> Result<Accounts, Vec<String>> {
+    /// The same of the file with this path, which each line names.
+    pub(super) fn parse_file(path: &Path, text: &str) -> Result<Accounts, Vec<String>> {
         let shown = path.display();
         let named = |(line, why)| format!("{shown}:{line}: {why}");
         Accounts::parse(text).map_err(|bad| bad.into_iter().map(named).collect())

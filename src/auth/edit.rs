@@ -253,14 +253,8 @@ fn seeded(before: &str, mut text: String) -> Result<String, String> {
 }
 
 fn sound(path: &Path, text: &str) -> Result<(), String> {
-    let accounts = Accounts::parse(text);
-    accounts.map(drop).map_err(|bad| {
-        let bad: Vec<String> = bad
-            .iter()
-            .map(|(line, why)| format!("{line}: {why}"))
-            .collect();
-        told(path, bad.join("\n"))
-    })
+    let accounts = Accounts::parse_file(path, text);
+    accounts.map(drop).map_err(|bad| bad.join("\n"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub struct Grant {
 }
 
 /// What a login was granted by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum By {
     /// The verifiers of an account file's line, all of them: a new password gives new ones.
     Verifiers(Box<[Verifier]>),
@@ -32,32 +32,22 @@ impl Grant {
     }
 }
 
-/// What of a `[[credentials]]` table says whose passwords are right, and what an account owns.
-#[derive(Clone, Debug)]
-pub(super) struct Table(Arc<Credentials>);
+/// What of a `[[credentials]]` table says whose passwords are right, and what an account owns; and our own name, where that is the
+/// domain of accounts for want of `domains`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Table(Arc<(Credentials, Option<String>)>);
 
 impl Table {
     pub fn new(credentials: &Credentials, hostname: &str) -> Table {
         let usual = Credentials::default();
-        let mut domains = credentials.domains.clone();
-        if domains.is_empty() {
-            domains.push(hostname.into());
-        }
-        Table(Arc::new(Credentials {
-            domains,
+        let domain = credentials.domains.is_empty().then(|| hostname.into());
+        let credentials = Credentials {
             timeout: usual.timeout,
             concurrency: usual.concurrency,
             cache: usual.cache,
             cache_negative: usual.cache_negative,
             ..credentials.clone()
-        }))
+        };
+        Table(Arc::new((credentials, domain)))
     }
 }
-
-impl PartialEq for Table {
-    fn eq(&self, other: &Table) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
-    }
-}
-
-impl Eq for Table {}

@@ -455,6 +455,12 @@ mod tests {
         assert!(built(quick, Some(&other)).renew(ID, &told).is_some());
         let moved = built(http("http://127.0.0.1:2/"), Some(&other));
         assert!(moved.renew(ID, &told).is_none(), "another endpoint");
+        let held = Credentials {
+            domains: vec!["mx.example".into()],
+            ..http("http://127.0.0.1:1/")
+        };
+        let held = built(held, Some(&other)).renew(ID, &told);
+        assert!(held.is_none(), "held to its domains now, be it our own");
     }
 
     impl Service {

@@ -1,7 +1,8 @@
 //! Places among the sessions that wait to hear of their failed login. An address and a network have a share of them each, so that one
 //! network of guessers doesn't have honest users with a mistyped password sent away.
 
-use super::throttle::{count_out, network, site};
+use super::throttle::count_out;
+use crate::client_key;
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -16,8 +17,8 @@ const OF_NETWORK: u32 = 4;
 /// Whose places are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Owner {
-    Address(IpAddr),
-    Network(IpAddr),
+    Address(u128),
+    Network(u128),
 }
 
 /// The places that are taken, by whose they are: no more entries than twice the places. There is no entry for zero.
@@ -42,8 +43,11 @@ impl Places {
     /// least.
     // INV-LIMIT
     pub fn take(&self, client: IpAddr, most: u32) -> Option<Slowed> {
-        let address = network(client);
-        let owners = [Owner::Address(address), Owner::Network(site(address))];
+        let address = client_key::address(client);
+        let owners = [
+            Owner::Address(address),
+            Owner::Network(client_key::prefix_of(address)),
+        ];
         let mut taken = self.locked();
         let has_room = |(owner, part): (&Owner, u32)| {
             taken.of.get(owner).copied().unwrap_or(0) < (most / part).max(1)

@@ -11,7 +11,7 @@ use super::{
 use std::{borrow::Cow, collections::HashMap, ops::Range, path::Path};
 
 /// Problems shown at most, so that a file of another kind doesn't fill the terminal; the others are counted.
-const PROBLEMS_MAX: usize = 100;
+pub(super) const PROBLEMS_MAX: usize = 100;
 
 /// Where a key and its value stand.
 #[derive(Clone, Debug)]

@@ -100,7 +100,9 @@ pub fn unread(line: &str, header: &str) -> Option<usize> {
         return (!rest.trim_end().is_empty()).then_some(indent);
     }
     if rest.starts_with('[') {
-        return line.find(['=', '"', '\'']);
+        let header = line.rfind(']').map_or(line.len(), |end| end + 1);
+        let from = line.find(['=', '"', '\'']).unwrap_or(header).min(header);
+        return (!line[from..].trim().is_empty()).then_some(from);
     }
     let keys = keys(line);
     let Some((first, _)) = keys.first() else {
@@ -113,6 +115,19 @@ pub fn unread(line: &str, header: &str) -> Option<usize> {
             false => Some(indent),
         };
     };
+    // What stands before `=` is shown where it looks like a key alone: a secret in base64 ends with `=` too, and may be like a key
+    // by chance, so without a value it must be one.
+    let names = || NAMES.0.iter().copied();
+    let has_value = !line[*first..]
+        .trim_matches(['=', ' ', '\t', '\r'])
+        .is_empty();
+    let is_like_key = |part: &str| {
+        let part = part.trim().trim_matches(['"', '\'']);
+        NAMES.0.contains(part) || (has_value && nearest(part, names()).is_some())
+    };
+    if !line[indent..*first].split('.').all(is_like_key) {
+        return Some(indent);
+    }
     let above = header.split(['[', ']', '.', ' ', '\t']);
     let above = above.filter(|part| !part.is_empty() && !part.starts_with('#'));
     let is_plain = |part: &str| NAMES.0.contains(part) && !NAMES.1.contains(part);
@@ -209,6 +224,12 @@ mod tests {
             "[admin]\ntoken = 's3cr3t",
             "[admin]\ntoken = \"\"\"\ns3cr3t",
             "[admin]\ntoken = \"\"\"\ns3cr3t = 1",
+            "[admin]\ntoken s3cr3t=",
+            "[admin]\ntoken s3cr3t==",
+            "[admin]\ntoken =\ns3cr3t=",
+            "[admin]\ntoken =\n  s3cr3t==",
+            "[admin] token s3cr3t=",
+            "[admin] token s3cr3t",
             "[admin]\ntoken: s3cr3t",
             "[admin]\ntoken: \"s3cr3t\"",
             "[admin]\n\"token\" \"s3cr3t\"",

@@ -1,6 +1,9 @@
 //! Errors of TOML syntax in an operator's words: one mistake is one error.
 
-use super::{document::Document, hidden};
+use super::{
+    document::{Document, PROBLEMS_MAX},
+    hidden,
+};
 use toml::de::Error;
 
 /// Tells the errors of one text, which begins at `base` of the document. A bracket that is not closed makes the parser
@@ -29,7 +32,11 @@ pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) 
         }
         told.push(start);
         let place = base + span.start..base + span.end;
-        let is_hidden = hide(text, base, span.start, document);
+        // What more there is than is shown need not be hidden: each line is looked for from the start of the text.
+        let hidden = match told.len() > PROBLEMS_MAX {
+            true => Some(0),
+            false => hide(text, base, span.start, document),
+        };
         let twice = match error.message() {
             "duplicate key" => earlier(text, start, line, span.start - start),
             _ => None,
@@ -40,14 +47,14 @@ pub fn tell(text: &str, base: usize, errors: &[Error], document: &mut Document) 
                 let message = format!("{} is in {before} already", twice.what);
                 (message, Some(twice.hint.to_string()))
             }
-            None => (error.message().to_string(), unquoted(line, is_hidden)),
+            None => (error.message().to_string(), unquoted(line, hidden)),
         };
         document.error_at(place, "", message, hint);
     }
 }
 
-/// Hides what may be a secret in the line at an offset, which could not be read. True: something is hidden.
-fn hide(text: &str, base: usize, offset: usize, document: &mut Document) -> bool {
+/// Hides what may be a secret in the line at an offset, which could not be read. From where in the line something is hidden.
+fn hide(text: &str, base: usize, offset: usize, document: &mut Document) -> Option<usize> {
     let start = line_start(text, offset);
     let line = text[start..].lines().next().unwrap_or_default();
     let headers = text[..start].lines().rev();
@@ -64,7 +71,7 @@ fn hide(text: &str, base: usize, offset: usize, document: &mut Document) -> bool
     if let Some(from) = hidden {
         document.mark_secret(base + start + from..base + start + line.len());
     }
-    hidden.is_some()
+    hidden
 }
 
 /// What stands before.
@@ -193,13 +200,16 @@ fn quoted(octets: &[u8]) -> usize {
     octets.len()
 }
 
-/// The commonest mistake: text without its quotes. The text itself is not repeated where it is hidden.
-fn unquoted(line: &str, is_hidden: bool) -> Option<String> {
+/// The commonest mistake: text without its quotes. Nothing is repeated of what is `hidden`, from there on.
+fn unquoted(line: &str, hidden: Option<usize>) -> Option<String> {
     let (key, value) = line.split_once('=')?;
+    if hidden.is_some_and(|from| from < key.len()) {
+        return None;
+    }
     let value = value.split('#').next().unwrap_or_default().trim();
     let number = value.parse::<f64>().is_ok() || matches!(value, "true" | "false");
     let bare = value.starts_with(|c: char| c.is_alphanumeric() || "/.*:".contains(c));
-    let shown = if is_hidden { "…" } else { value };
+    let shown = if hidden.is_some() { "…" } else { value };
     (bare && !number && !value.contains('"'))
         .then(|| format!("text stands in quotes: {} = \"{shown}\"", key.trim()))
 }

@@ -107,9 +107,8 @@ pub fn servers(client: SocketAddr, server: SocketAddr) -> io::Result<Vec<u32>> {
 /// [`servers`] of these sockets. Of several that listen on a port, the one with the address itself is reached first, then one
 /// for all addresses of the family.
 fn reached(sockets: &[Entry], client: SocketAddr, server: SocketAddr) -> Vec<u32> {
-    let accepted = |one: &&Entry| {
-        one.local == server && one.remote == client && one.state == ESTABLISHED && one.is_owned
-    };
+    // In whatever state: one that has said its last word still reads.
+    let accepted = |one: &&Entry| one.local == server && one.remote == client && one.is_owned;
     let at = |ip: IpAddr| {
         let wanted = SocketAddr::new(ip, server.port());
         let listen = sockets
@@ -297,11 +296,13 @@ mod tests {
             line(client, server, "01", 1, 14),
         ];
         assert_eq!(users(&others), none);
-        // The other end tells who has accepted, where that is done.
+        // The other end tells whose process has accepted, where that is done.
         for (inode, told) in [(0, &[7][..]), (15, &[7, 5])] {
             let accepted = line(server, client, "01", 5, inode);
             assert_eq!(users(&[own.clone(), accepted]), told);
         }
+        // Also where it listens no more and has closed its side.
+        assert_eq!(users(&[line(server, client, "05", 5, 15)]), [5]);
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Desk {
         self.held.get()
     }
 
-    /// A docket for a session of this client (`policy::client_key`). `held`: what it is charged to.
+    /// A docket for a session of this client (`client_key::address`). `held`: what it is charged to.
     #[must_use]
     pub fn docket(self: &Rc<Desk>, dns: &Arc<Dns>, client: u128, held: Held) -> Docket {
         let number = self.next.get();

@@ -145,7 +145,7 @@ impl Default for Shares {
 }
 
 impl Shares {
-    /// Whether a client (`policy::client_key`) may ask one more.
+    /// Whether a client (`client_key::address`) may ask one more.
     pub fn has_room(&self, client: u128, now: Instant) -> bool {
         self.clients.has_room(client, now) && self.networks.has_room(prefix_of(client), now)
     }

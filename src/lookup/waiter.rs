@@ -17,7 +17,7 @@ pub struct Arrived {
 /// Who waits for an answer.
 pub(super) struct Waiter {
     pub docket: u64,
-    /// Whose session it is for, as `policy::client_key` has it.
+    /// Whose session it is for, as `client_key::address` has it.
     pub client: u128,
     pub to: Sender<Arrived>,
 }

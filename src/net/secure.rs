@@ -2,8 +2,8 @@
 //!
 //! rustls is given what the engine received and says what to send; the reads, the sends tried at once, the deadlines and
 //! the close are those of a plain stream. Bounds: ciphertext is taken from the engine only when the session asks for more,
-//! one chunk at a time, records without plaintext are counted, and plaintext goes out in a worker's buffer; what does not fit waits here, at most one chunk and one
-//! record. Between records a stream owns rustls's state and its smallest read buffer (4 KiB).
+//! one chunk at a time, records without plaintext are counted, and plaintext goes out in a worker's buffer; what does not fit
+//! waits here, at most one chunk and one record. Between records a stream owns rustls's state and its smallest read buffer (4 KiB).
 //!
 //! What the end of a handshake leaves to be sent (a client's Finished, a server's tickets) goes with the next send of the
 //! session, which saves one on each side.

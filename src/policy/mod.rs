@@ -90,7 +90,7 @@ pub use judgement::{HITS_MAX, Judgement};
 pub use lists::networks::{Networks, NetworksBuilder};
 pub use marks::{TAGS_MAX, TagId};
 pub use mistakes::{WrongRule, check_mistakes, rule_mistakes};
-pub use rates::{Keys, SessionCounts, SessionTicket, Shared, TarpitPlace, client_key, prefix_of};
+pub use rates::{Keys, SessionCounts, SessionTicket, Shared, TarpitPlace};
 pub use rule::CheckInfo;
 pub use verdict::{Verdict, What};
 
@@ -360,24 +360,6 @@ impl Policy {
         self.ask_part(Part::Whole, at, facts, shared, judgement)
     }
 
-    /// The verdict at [`At::Header`] or [`At::Body`] without facts, where nothing would look at them; `None` where
-    /// [`Policy::ask`] must be called. Most messages are such.
-    // INV-ALLOC
-    pub fn ask_nothing(
-        &self,
-        at: At,
-        listener: usize,
-        breaches: Breaches,
-        streams: bool,
-        judgement: &mut Judgement,
-    ) -> Option<Verdict> {
-        if at < At::Header || breaches != Breaches::NONE {
-            return None;
-        }
-        self.profile(listener)
-            .look_at_nothing(at, streams, judgement)
-    }
-
     /// The same in two parts: what needs no answer from elsewhere, and then, where that refuses nothing, the rest.
     // INV-ALLOC
     pub fn ask_part(
@@ -425,5 +407,23 @@ impl Policy {
             Verdict::Accept if at >= At::Header => judgement.fate(),
             verdict => verdict,
         }
+    }
+
+    /// The verdict at [`At::Header`] or [`At::Body`] without facts, where nothing would look at them; `None` where
+    /// [`Policy::ask`] must be called. Most messages are such.
+    // INV-ALLOC
+    pub fn ask_nothing(
+        &self,
+        at: At,
+        profile: usize,
+        breaches: Breaches,
+        streams: bool,
+        judgement: &mut Judgement,
+    ) -> Option<Verdict> {
+        if at < At::Header || breaches != Breaches::NONE {
+            return None;
+        }
+        self.profile(profile)
+            .look_at_nothing(at, streams, judgement)
     }
 }

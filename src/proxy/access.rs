@@ -1,6 +1,6 @@
 //! Whether what a client was let in by still holds: its login, its place among the trusted, a proxy's right to speak for it. A session
 //! keeps the configuration that it began with, but a reload that takes one of these away means the sessions that are open, too: a
-//! client whose password was stolen would keep its session as long as it likes.
+//! client that logged in with a stolen password would keep its session as long as it likes.
 //!
 //! Asked at MAIL, so that a message under way is finished. A client that has lost something hears 421 and comes again as what it is now.
 //! Rejected: to forget the login and go on (530 at MAIL). Mail programs log in at the start of a connection only, and tell their users

@@ -24,7 +24,7 @@ use crate::{
     record,
     smtp::{Tick, server::Answer},
 };
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 impl Session {
     /// Goes on in the exchange. `None`: the client has been asked something.
@@ -264,9 +264,9 @@ impl Session {
 
     /// By the rule in force. A login that a proxy named is held to its addresses as one that was proved here.
     fn owner_lacks(&self, lacks: impl FnOnce(&Owner<'_>) -> bool) -> bool {
-        let Some((current, listener)) = self.in_force() else {
-            return false;
-        };
+        // A message under way when its listener went is held to the rule that it began with.
+        let began = || (Rc::clone(&self.current), self.listener);
+        let (current, listener) = self.in_force().unwrap_or_else(began);
         let site = &current.site;
         let owner = match self.account() {
             Some(account) => site.listeners[listener].senders.as_ref().map(|of| Owner {

@@ -269,7 +269,7 @@ impl Context {
         self.tick();
     }
 
-    /// Whether a client that was refused at the greeting may have one more line. `key`: as [`crate::policy::client_key`].
+    /// Whether a client that was refused at the greeting may have one more line. `key`: as [`crate::client_key::address`].
     pub fn admits_refused(&self, key: u128, address: IpAddr, moment: Tick) -> bool {
         self.greeted.borrow_mut().admits(key, address, moment)
     }

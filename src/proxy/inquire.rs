@@ -10,6 +10,7 @@ use super::{
     verifier::Unverified,
 };
 use crate::{
+    client_key,
     config::Role,
     dns::Answers,
     log::{Rarely, say},
@@ -20,7 +21,6 @@ use crate::{
     policy::{
         At, Part, Policy,
         authentication::{BodyHashes, Message},
-        client_key,
     },
     smtp::{Tick, server::Answer},
 };
@@ -282,7 +282,7 @@ pub(super) fn advance(place: &Place<'_>, policy: &Policy, asking: &mut Asking) -
             return true;
         }
         let docket = asking.docket.get_or_insert_with(|| {
-            let client = client_key(place.address);
+            let client = client_key::address(place.address);
             let held = Held::new(&place.context.memory, Some(client));
             place.context.desk.docket(&place.site.dns, client, held)
         });

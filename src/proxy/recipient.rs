@@ -207,8 +207,9 @@ impl Session {
     /// The reply where a message has more recipients than a pool's backends take, or declared more octets.
     fn exceeds(&self, pool: PoolId, earlier: usize) -> Option<Reply> {
         let backends = &self.current.site.backends;
+        let known = backends.pool(pool);
         if earlier > 0 {
-            let (known, source) = (backends.pool(pool), self.sending(pool).source);
+            let source = self.sending(pool).source;
             let here = known.map_or(0, |pool| pool.recipients_max(source, self.now));
             // Where it goes to quarantine in the end, all its recipients do. What that pool is known to take for certain is
             // kept to; neither its size nor what strangers' mail has shown of it is held against mail that mostly goes elsewhere.
@@ -221,13 +222,14 @@ impl Session {
                 return Some(replies::TOO_MANY_HERE.reply());
             }
         }
-        let most = backends.pool(pool).map_or(0, |pool| pool.size_max());
+        let most = known.map_or(0, |pool| pool.size_max());
         let declared = self.server.envelope().params().size;
         let needs = Needs {
             size: declared,
             ..Needs::default()
         };
-        (most > 0 && declared > most).then(|| match self.context.pools.has_lapsed(pool, needs) {
+        let has_lapsed = || known.is_some_and(|pool| pool.has_lapsed(needs, self.now));
+        (most > 0 && declared > most).then(|| match has_lapsed() {
             true => LAPSED.reply(),
             false => replies::TOO_LARGE_HERE.reply(),
         })

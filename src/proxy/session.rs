@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     auth::Account,
+    client_key,
     metrics::{Counter, Gauge, Scope},
     net::{Stream, now},
-    policy::{CheckId, client_key},
+    policy::CheckId,
     record::Refusals,
     smtp::{
         Tick,
@@ -186,7 +187,7 @@ impl Session {
 
     /// The key under which what the client takes is counted; `None` of one that is trusted.
     pub fn client_key(&self) -> Option<u128> {
-        (!self.peer.trusted).then(|| client_key(self.peer.address))
+        (!self.peer.trusted).then(|| client_key::address(self.peer.address))
     }
 
     /// Whether the listener and the worker have room for this session.

@@ -5,14 +5,12 @@
 //! a hundred times one of a mailing list. So the wait for a thread is bounded, and no honest sender comes near its share.
 
 use crate::{
+    client_key,
     net::{
         mailbox::{Receiver, mailbox},
         now, timeout_at,
     },
-    policy::{
-        authentication::{Verified, Work},
-        client_key, prefix_of,
-    },
+    policy::authentication::{Verified, Work},
     threads::Threads,
 };
 use std::{
@@ -79,7 +77,7 @@ struct Shares {
 
 impl Shares {
     fn take(&mut self, client: u128, micros: u32) -> Result<(), Unverified> {
-        let network = prefix_of(client);
+        let network = client_key::prefix_of(client);
         let under_way = |of: &HashMap<u128, u32>, key| of.get(&key).copied().unwrap_or(0);
         if under_way(&self.clients, client) + micros > CLIENT_MICROS_MAX
             || under_way(&self.networks, network) + micros > NETWORK_MICROS_MAX
@@ -106,7 +104,7 @@ impl Shares {
             }
         };
         back(&mut self.clients, client);
-        back(&mut self.networks, prefix_of(client));
+        back(&mut self.networks, client_key::prefix_of(client));
     }
 }
 
@@ -175,7 +173,7 @@ impl Verifier {
         client: IpAddr,
         work: Work,
     ) -> Result<Receiver<Vec<Verified>>, (Work, Unverified)> {
-        let place = match self.place(client_key(client), work.micros()) {
+        let place = match self.place(client_key::address(client), work.micros()) {
             Ok(place) => place,
             Err(why) => return Err((work, why)),
         };

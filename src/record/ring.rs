@@ -1,8 +1,9 @@
 //! The latest explanations of one worker: bounded in number and in octets, found by their ids.
 //!
 //! All of them lie in one block of memory that is written round and round, so that keeping one more costs a copy and no
-//! allocation. The block is taken with the first explanation; the system gives it pages as they are written, and no more of
-//! them than twice what is kept.
+//! allocation. The block is taken with the first explanation; the system gives it pages as they are written. Once all are there
+//! that may be kept, the start is written again as soon as it has room, so that a busy worker stays in the pages that it has.
+//! Where larger ones follow small ones, they push out more than one each, and fewer are kept until the block has grown.
 //!
 //! Rejected: a text for each (an allocation a message, or buffers that all grow to the largest that ever was); one ring for
 //! all workers (a lock on the path of a message).

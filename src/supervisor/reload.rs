@@ -4,8 +4,8 @@
 //! Nothing that is in force changes before everything has passed ([`State::put_in_force`]).
 //!
 //! A reload that is asked for while another one reads follows it, since the file may have changed after that one began: however
-//! many are asked for meanwhile, one more is carried out, and all who asked hear what came of it. So the newest configuration is in
-//! force in the end, however thick they come.
+//! many are asked for meanwhile, one more is carried out, and all askers hear what came of it. So the newest configuration is in
+//! force in the end, however many are asked for.
 //!
 //! One that reads for long may never come back (a file on a network). A later one takes its place then. A thread that waits for a
 //! file can't be ended, so that one goes on and its result is thrown away; where too many wait, a later one is refused, and carried

@@ -1,17 +1,10 @@
 //! A listener's side.
 
-use super::{
-    ALPN, Anchors, Error, Identity, Store, TlsFacts,
-    chain::Limited,
-    provider,
-    trust::{Optional, is_believed},
-};
+use super::{ALPN, Anchors, Error, Identity, Store, TlsFacts, provider, trust::Clients};
 use crate::config::{ClientCertificates, TlsVersion};
 use rustls::{
     Connection, ServerConfig, ServerConnection,
-    server::{
-        NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier,
-    },
+    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
 use std::{fmt, sync::Arc};
@@ -20,10 +13,8 @@ use std::{fmt, sync::Arc};
 #[derive(Clone)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
-    /// Are clients asked for a certificate?
-    asks: bool,
-    /// What says which clients' certificates are believed, where the handshake itself takes any.
-    believes: Option<Arc<dyn ClientCertVerifier>>,
+    /// What clients' certificates are held against, where they are asked for one.
+    clients: Option<Arc<Clients>>,
 }
 
 /// What makes one listener's handshakes differ from another's.
@@ -59,23 +50,20 @@ impl Acceptor {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(|why| told(&why))?;
-        let (mut asks, mut believes) = (false, None::<Arc<dyn ClientCertVerifier>>);
-        let builder = match terms.clients {
-            None | Some((ClientCertificates::Off, _)) => builder.with_no_client_auth(),
+        let clients = match terms.clients {
+            None | Some((ClientCertificates::Off, _)) => None,
             Some((wanted, anchors)) => {
                 let roots = Arc::clone(&anchors.roots);
                 let strict = WebPkiClientVerifier::builder_with_provider(roots, provider());
-                let strict = strict.build().map_err(|why| told(&why))?;
-                let strict = Arc::new(Limited(strict));
-                asks = true;
-                match wanted == ClientCertificates::Optional {
-                    false => builder.with_client_cert_verifier(strict),
-                    true => {
-                        believes = Some(strict.clone());
-                        builder.with_client_cert_verifier(Arc::new(Optional(strict)))
-                    }
-                }
+                Some(Arc::new(Clients {
+                    strict: strict.build().map_err(|why| told(&why))?,
+                    takes_any: wanted == ClientCertificates::Optional,
+                }))
             }
+        };
+        let builder = match &clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(clients.clone()),
         };
         let mut config = builder.with_cert_resolver(store);
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -86,11 +74,7 @@ impl Acceptor {
             config.ticketer = tickets;
         }
         let config = Arc::new(config);
-        Ok(Acceptor {
-            config,
-            asks,
-            believes,
-        })
+        Ok(Acceptor { config, clients })
     }
 
     /// A handshake that is about to begin.
@@ -100,14 +84,14 @@ impl Acceptor {
 
     /// May a client's last flight hold a certificate?
     pub(crate) fn asks(&self) -> bool {
-        self.asks
+        self.clients.is_some()
     }
 
     /// What a handshake that is over brought. It may take as long as the handshake, for a certificate.
     pub(crate) fn facts(&self, connection: &Connection) -> TlsFacts {
-        TlsFacts::of(connection, |chain| match &self.believes {
-            Some(verifier) => is_believed(&**verifier, chain),
-            None => true,
+        let clients = self.clients.as_ref();
+        TlsFacts::of(connection, |chain| {
+            clients.is_none_or(|clients| clients.believes(chain))
         })
     }
 }
@@ -118,8 +102,7 @@ impl From<Arc<ServerConfig>> for Acceptor {
     fn from(config: Arc<ServerConfig>) -> Acceptor {
         Acceptor {
             config,
-            asks: false,
-            believes: None,
+            clients: None,
         }
     }
 }

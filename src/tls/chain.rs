@@ -5,12 +5,7 @@
 //! steps, 100 signatures) are for one honest check now and then. With those here a chain of a stranger costs 18 steps at
 //! most, over 32 KiB.
 
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    pki_types::{CertificateDer, UnixTime},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
-};
+use rustls::{CertificateError, OtherError, pki_types::CertificateDer};
 use std::{fmt, sync::Arc};
 use webpki::EndEntityCert;
 
@@ -89,62 +84,23 @@ pub(super) fn limit_octets(
     }
 }
 
-/// A verifier of clients that looks at no chain above the limits.
-#[derive(Debug)]
-pub(super) struct Limited(pub(super) Arc<dyn ClientCertVerifier>);
-
-impl ClientCertVerifier for Limited {
-    fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        limit(end_entity, intermediates)?;
-        self.0.verify_client_cert(end_entity, intermediates, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::tls::{Anchors, identity::now, trust::Optional};
+    use crate::tls::{Anchors, identity::now, trust::Clients};
     use rcgen::{
         BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose,
         IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
     };
-    use rustls::{RootCertStore, pki_types::ServerName, server::WebPkiClientVerifier};
+    use rustls::{
+        RootCertStore,
+        pki_types::{ServerName, UnixTime},
+        server::{
+            WebPkiClientVerifier,
+            danger::{ClientCertVerified, ClientCertVerifier},
+        },
+    };
 
     type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -177,12 +133,15 @@ mod tests {
     }
 
     /// What verifies clients against this authority.
-    fn clients(root: &Issuer) -> Arc<dyn ClientCertVerifier> {
+    fn clients(root: &Issuer) -> Clients {
         let mut roots = RootCertStore::empty();
         roots.add(root.der().clone()).unwrap();
         let provider = crate::tls::provider();
         let strict = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        Arc::new(Limited(strict.build().unwrap()))
+        Clients {
+            strict: strict.build().unwrap(),
+            takes_any: false,
+        }
     }
 
     fn excess(result: Result<ClientCertVerified, rustls::Error>) -> Option<Excess> {
@@ -267,7 +226,10 @@ mod tests {
     fn a_chain_that_is_kept_with_its_session_is_short() {
         let root = authority("root", None);
         let own = leaf(&root);
-        let optional = Optional(clients(&root));
+        let optional = Clients {
+            takes_any: true,
+            ..clients(&root)
+        };
         let verdict = |others: &[_]| optional.verify_client_cert(&own, others, at());
         // Not believed, and no reason to lose mail.
         assert_eq!(excess(verdict(&vec![own.clone(); CERTIFICATES_MAX])), None);

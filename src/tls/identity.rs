@@ -60,7 +60,7 @@ impl Identity {
     ///
     /// # Errors
     /// Those of [`Identity::read`].
-    pub fn halves(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
+    pub(super) fn halves(chain: &Path, key: &Path) -> Result<Identity, (Half, Error)> {
         let certificates = certificates(chain).map_err(|why| (Half::Chain, why))?;
         let private = private_key(key).map_err(|why| (Half::Key, why))?;
         Identity::of(certificates, private).map_err(|why| (Half::Key, why.in_file(key)))
@@ -133,7 +133,7 @@ impl Identity {
     /// most mail servers take one that has ended, a client that verifies it hears more from it than from a closed port, and the
     /// clock may be what is wrong.
     #[must_use]
-    pub fn warning(&self, now: i64) -> Option<Error> {
+    fn warning(&self, now: i64) -> Option<Error> {
         let name = self.name();
         let (begins, ends) = (self.about.begins, self.about.ends);
         let shown = "it is used all the same, and peers that verify it refuse it";
@@ -208,7 +208,7 @@ pub(super) fn now() -> i64 {
 }
 
 /// The day of a moment.
-pub(super) fn day(seconds: i64) -> String {
+fn day(seconds: i64) -> String {
     let moment = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     moment.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
 }

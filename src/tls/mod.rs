@@ -24,7 +24,8 @@ pub use connector::{Connector, Verify, web};
 pub use error::{Error, failure, is_alert};
 pub use facts::TlsFacts;
 pub use front::{Front, TlsFault};
-pub use identity::{Half, Identity, ends, warnings};
+use identity::Half;
+pub use identity::{Identity, ends, warnings};
 pub use store::{CertificateSlot, Store};
 pub use trust::{Anchors, unverified};
 
@@ -56,6 +57,7 @@ pub(crate) mod testing {
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         Identity::of(vec![made.cert.der().clone()], key).unwrap()
     }
+
     /// Answers handshakes as one of these names, and asks clients for a certificate, which they need not have.
     pub(crate) fn asking(names: &[&str]) -> Acceptor {
         let authority = rcgen::generate_simple_self_signed(Vec::new()).unwrap();

@@ -5,7 +5,7 @@
 //! - [`Pinned`]: a backend whose very certificate is in the file of anchors. What `openssl req -x509` makes says of
 //!   itself that it is an authority, and webpki refuses an authority as a server's own certificate; OpenSSL, and with
 //!   it Postfix and HAProxy, take it.
-//! - [`Optional`]: any certificate of a client, believed only where it leads to an anchor. Large providers show one
+//! - [`Clients`]: any certificate of a client, where it is optional, believed only where it leads to an anchor. Large providers show one
 //!   when they are asked, self-signed or from their own authority, and must not lose mail over it.
 
 use super::{
@@ -261,26 +261,65 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-/// Lets every client in, with whatever certificate. Which ones are believed, [`is_believed`] says after the handshake:
-/// a verifier is shared by all connections and can't keep what it found out.
+/// Holds clients' certificates against the anchors, within the limits of [`chain`].
 #[derive(Debug)]
-pub(super) struct Optional(pub(super) Arc<dyn ClientCertVerifier>);
+pub(super) struct Clients {
+    pub strict: Arc<dyn ClientCertVerifier>,
+    /// Lets every client in, with whatever certificate. Which ones are believed, [`Clients::believes`] says after the handshake: a
+    /// verifier is shared by all connections and can't keep what it found out.
+    pub takes_any: bool,
+}
 
-impl ClientCertVerifier for Optional {
+impl Clients {
+    fn verify(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        chain::limit(own, others)?;
+        self.strict.verify_client_cert(own, others, now)
+    }
+
+    /// Whether a client's certificate leads to an anchor, now: also of a session that was resumed by a ticket. Where not every
+    /// client is let in, the handshake has looked.
+    pub fn believes(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let now = std::time::Duration::from_secs(u64::try_from(now()).unwrap_or(0));
+        let now = UnixTime::since_unix_epoch(now);
+        let leads = |(own, others): (&_, &_)| self.verify(own, others, now).is_ok();
+        !self.takes_any || chain.split_first().is_some_and(leads)
+    }
+
+    fn forgiven(
+        &self,
+        certificate: &CertificateDer<'_>,
+        verdict: Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match self.takes_any {
+            true => forgive(certificate, verdict),
+            false => verdict,
+        }
+    }
+}
+
+impl ClientCertVerifier for Clients {
     fn client_auth_mandatory(&self) -> bool {
-        false
+        !self.takes_any
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.strict.root_hint_subjects()
     }
 
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        if !self.takes_any {
+            return self.verify(end_entity, intermediates, now);
+        }
         // They are kept as long as the session. No provider shows as many.
         chain::limit_octets(end_entity, intermediates)?;
         Ok(ClientCertVerified::assertion())
@@ -292,8 +331,10 @@ impl ClientCertVerifier for Optional {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let verdict = self.0.verify_tls12_signature(message, certificate, signed);
-        forgive(certificate, verdict)
+        let verdict = self
+            .strict
+            .verify_tls12_signature(message, certificate, signed);
+        self.forgiven(certificate, verdict)
     }
 
     fn verify_tls13_signature(
@@ -302,12 +343,14 @@ impl ClientCertVerifier for Optional {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let verdict = self.0.verify_tls13_signature(message, certificate, signed);
-        forgive(certificate, verdict)
+        let verdict = self
+            .strict
+            .verify_tls13_signature(message, certificate, signed);
+        self.forgiven(certificate, verdict)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.strict.supported_verify_schemes()
     }
 }
 
@@ -322,13 +365,4 @@ fn forgive(
         Err(_) => Ok(HandshakeSignatureValid::assertion()),
         Ok(_) => verdict,
     }
-}
-
-/// Whether a client's certificate leads to an anchor, now: also of a session that was resumed by a ticket.
-pub(super) fn is_believed(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> bool {
-    let now = std::time::Duration::from_secs(u64::try_from(now()).unwrap_or(0));
-    let now = UnixTime::since_unix_epoch(now);
-    chain
-        .split_first()
-        .is_some_and(|(first, rest)| verifier.verify_client_cert(first, rest, now).is_ok())
 }

@@ -4,7 +4,8 @@
 //! message that it refuses. Where a body goes by DATA, 354 in its place shows that nothing has shifted. Where it goes by BDAT,
 //! all the replies before the end of the body are alike. So of each backend one yes to the end of a body by BDAT is confirmed
 //! before it is believed ([`Lease::audit`]), and again after [`HOLDS`]; and one that was found to say more than it was asked
-//! gets its bodies by DATA from then on. While one message is on its way to be confirmed, the others go by DATA. One whose yes could not be confirmed gets them so for as long as [`HOLDS`].
+//! gets its bodies by DATA from then on. While one message is on its way to be confirmed, the others go by DATA. A
+//! backend whose yes could not be confirmed gets its bodies by DATA for as long as [`HOLDS`].
 //!
 //! [`Lease::audit`]: super::lease::Lease::audit
 

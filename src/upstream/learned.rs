@@ -91,6 +91,8 @@ struct Shown {
 pub struct LearnedLimit {
     /// When all of them are over, in ticks.
     until: AtomicU64,
+    /// When none of them counts for all any more, in ticks.
+    counts_until: AtomicU64,
     shown: Mutex<Vec<Shown>>,
 }
 
@@ -127,6 +129,7 @@ impl LearnedLimit {
             last: now.after(most),
         });
         self.until.fetch_max(until.0, Relaxed);
+        self.counts_until.fetch_max(now.after(counts).0, Relaxed);
     }
 
     /// It took a message of this source with so many recipients. What another source was shown may be about that one's client or
@@ -141,6 +144,10 @@ impl LearnedLimit {
             return;
         }
         let recipients = recipients();
+        // A limit is one at least.
+        if recipients < 2 {
+            return;
+        }
         self.lock().retain_mut(|one| {
             let is_exceeded = recipients > one.recipients as usize;
             if is_exceeded {
@@ -154,7 +161,11 @@ impl LearnedLimit {
     /// known.
     #[must_use]
     pub fn get(&self, of: Option<MessageSource>, now: Tick) -> u32 {
-        if !self.is_known(now) {
+        let until = match of {
+            Some(_) => &self.until,
+            None => &self.counts_until,
+        };
+        if now.0 >= until.load(Relaxed) {
             return 0;
         }
         let mut shown = self.lock();

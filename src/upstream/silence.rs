@@ -185,8 +185,8 @@ impl Silence {
 
     /// Trials keep others away for as long as they ever do.
     #[cfg(test)]
-    pub fn prolong_trials(self: &Arc<Silence>, now: Tick) {
-        (0..6).for_each(|_| drop(self.try_it(now)));
+    pub fn prolong_trials(&self) {
+        self.trials.store(6, Relaxed);
     }
 }
 
@@ -235,19 +235,27 @@ impl Trial {
     /// The message waits for its client and not for the backend: others are kept away no longer than by a first trial.
     pub fn shorten(&mut self) {
         let until = self.begun.after(SILENT_AFTER).0.min(self.until);
-        self.set(until);
+        let _ = self.set(until);
         self.until = until;
     }
 
-    /// Where no other one has begun since.
-    fn set(&self, until: u64) {
-        let _ = (self.of.tried_until).compare_exchange(self.until, until, SeqCst, SeqCst);
+    /// Where no other one has begun since; whether that is so.
+    fn set(&self, until: u64) -> bool {
+        let tried = &self.of.tried_until;
+        tried
+            .compare_exchange(self.until, until, SeqCst, SeqCst)
+            .is_ok()
     }
 }
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        self.set(0);
+        // No other one has begun since, so it has not hung for its time: perhaps it was a question, or found no connection. It
+        // lengthens no other.
+        if self.set(0) {
+            let fewer = |trials: u32| trials.checked_sub(1);
+            let _ = self.of.trials.fetch_update(Relaxed, Relaxed, fewer);
+        }
     }
 }
 

@@ -117,19 +117,25 @@ fn a_refused_file_sets_no_level() {
     });
 }
 
-/// Several at once (as many as the endpoint looks up users for), of a configuration that takes a while to read: each asker hears the truth, and the newest file is in force.
-#[test]
-fn however_many_reloads_come_at_once_the_newest_file_is_in_force() {
-    let backend = Backend::good(free_address());
-    let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
+/// A table with a list that takes a while to read.
+fn large_list(gatepost: &Gatepost) -> String {
     let large = gatepost.folder.path().join("large");
     let lines: String = (0..200_000u32)
         .map(|i| format!("10.{}.{}.{}\n", i >> 16, (i >> 8) & 255, i & 255))
         .collect();
     fs::write(&large, lines).expect("written");
+    list(&large.display().to_string())
+}
+
+/// Several at once (as many as the endpoint looks up users for), of a configuration that takes a while to read: each asker hears the
+/// truth, and the newest file is in force.
+#[test]
+fn however_many_reloads_come_at_once_the_newest_file_is_in_force() {
+    let backend = Backend::good(free_address());
+    let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
+    let slow = large_list(&gatepost);
     change(&gatepost, |text| {
-        let file = large.display().to_string();
-        format!("{text}\n{}", list(&file)).replace("edge.example", "edge-0.example")
+        format!("{text}\n{slow}").replace("edge.example", "edge-0.example")
     });
     let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
         let gatepost = &gatepost;
@@ -173,13 +179,8 @@ fn however_many_reloads_come_at_once_the_newest_file_is_in_force() {
 fn a_storm_of_hangups_ends_with_the_newest_file() {
     let backend = Backend::good(free_address());
     let gatepost = Gatepost::start("epoll", &pool(&[&backend], ""));
-    let large = gatepost.folder.path().join("large");
-    let lines: String = (0..200_000u32)
-        .map(|i| format!("10.{}.{}.{}\n", i >> 16, (i >> 8) & 255, i & 255))
-        .collect();
-    fs::write(&large, lines).expect("written");
-    let file = large.display().to_string();
-    change(&gatepost, |text| format!("{text}\n{}", list(&file)));
+    let slow = large_list(&gatepost);
+    change(&gatepost, |text| format!("{text}\n{slow}"));
     for _ in 0..8 {
         gatepost.process.signal("HUP");
     }

@@ -46,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "files",
             "threads",
             "tls",
+            "client_key",
             "proxy_protocol",
             "smtp",
             "state",
@@ -101,7 +102,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "delivery",
-        &["upstream", "net", "smtp", "metrics", "log", "config"],
+        &[
+            "upstream",
+            "net",
+            "client_key",
+            "smtp",
+            "metrics",
+            "log",
+            "config",
+        ],
     ),
     (
         "spool",
@@ -120,6 +129,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "policy",
             "lookup",
             "dns",
+            "client_key",
             "memory",
             "delivery",
             "upstream",

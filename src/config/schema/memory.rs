@@ -30,7 +30,7 @@ pub struct GreylistRules {
     /// After so many messages that came again, one an hour at most, all mail of the client passes, for `lifetime` after its
     /// last message. 0: never.
     pub allow_after: u32,
-    /// Most entries that are remembered; each takes 16 octets in each of four tables. Where there is no room for one more, it
+    /// Most entries that are remembered; each takes some 52 octets. Where there is no room for one more, it
     /// is let in.
     pub table: u32,
     /// The reply instead of the built-in one.

@@ -5,8 +5,7 @@ use crate::{config::PoolIdentity, upstream::Origin};
 
 /// The key of an address.
 fn client(address: &str) -> Option<u128> {
-    let address: std::net::Ipv4Addr = address.parse().unwrap();
-    Some(address.to_ipv6_mapped().into())
+    Some(crate::client_key::address(address.parse().unwrap()))
 }
 
 fn origin(client: &str) -> Origin<'_> {

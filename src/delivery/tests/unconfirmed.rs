@@ -19,6 +19,23 @@ fn binary() -> Envelope {
     envelope
 }
 
+/// Commands of BDAT that it has heard.
+fn chunks(peer: &Peer) -> usize {
+    let is_chunk = |command: &&String| command.starts_with("BDAT");
+    peer.commands().iter().filter(is_chunk).count()
+}
+
+/// One that offers CHUNKING and answers no second EHLO.
+async fn silent_when_asked() -> (Peer, Rig) {
+    let hello = "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+    let peer = Peer::new(Script::offering(&[]).on("EHLO", hello).on("EHLO", ""));
+    let rig = Rig::configured(&[&peer], |config| {
+        config.timeouts.backend = Time::secs(1);
+    })
+    .await;
+    (peer, rig)
+}
+
 #[test]
 // INV-250
 fn a_close_confirms_no_yes_that_may_be_the_one_to_rcpt() {
@@ -70,13 +87,7 @@ fn a_backend_that_closes_after_each_message_gets_data_where_its_yes_looks_like_o
 fn a_backend_that_does_not_answer_in_time_gets_data_for_a_while() {
     on_each_engine(|| async {
         // Silent after a message, but for the next one.
-        let hello = "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
-        let script = Script::offering(&[]).on("EHLO", hello).on("EHLO", "");
-        let peer = Peer::new(script);
-        let rig = Rig::configured(&[&peer], |config| {
-            config.timeouts.backend = Time::secs(1);
-        })
-        .await;
+        let (peer, rig) = silent_when_asked().await;
         let envelope = envelope(&["joe@example.net"]);
         let first = rig.deliver(&envelope).await;
         assert!(first.is_uncertain(), "{first:?}");
@@ -86,9 +97,7 @@ fn a_backend_that_does_not_answer_in_time_gets_data_for_a_while() {
             assert_eq!(peer.bodies().len(), sent);
         }
         assert_eq!(rig.count(Counter::BackendSurplus, &peer), 0);
-        let commands = peer.commands();
-        let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
-        assert_eq!(chunks.count(), 1);
+        assert_eq!(chunks(&peer), 1);
     });
 }
 
@@ -107,9 +116,7 @@ fn a_backend_that_refuses_a_second_ehlo_costs_no_message() {
             assert_eq!(peer.bodies().len(), sent);
         }
         assert_eq!(rig.count(Counter::BackendSurplus, &peer), 0);
-        let commands = peer.commands();
-        let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
-        assert_eq!(chunks.count(), 3);
+        assert_eq!(chunks(&peer), 3);
     });
 }
 
@@ -146,19 +153,11 @@ fn what_goes_by_bdat_alone_is_not_for_a_backend_that_said_too_much() {
 #[test]
 fn one_yes_at_a_time_is_asked_about() {
     on_each_engine(|| async {
-        let hello = "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
-        let script = Script::offering(&[]).on("EHLO", hello).on("EHLO", "");
-        let peer = Peer::new(script);
-        let rig = Rig::configured(&[&peer], |config| {
-            config.timeouts.backend = Time::secs(1);
-        })
-        .await;
+        let (peer, rig) = silent_when_asked().await;
         let wrong = crowd(&Rc::new(rig), 8, 3).await;
         assert!(matches!(wrong[..], [Ending::Uncertain(_)]), "{wrong:?}");
         assert_eq!(peer.bodies().len(), 24);
-        let commands = peer.commands();
-        let chunks = commands.iter().filter(|c| c.starts_with("BDAT"));
-        assert_eq!(chunks.count(), 1);
+        assert_eq!(chunks(&peer), 1);
     });
 }
 

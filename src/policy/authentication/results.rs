@@ -288,7 +288,7 @@ fn push_keyword(text: &str, out: &mut String) {
     out.extend(kept.take(64));
 }
 
-/// Octets of a token (RFC 5322 §3.2.3, `atext`, and the dot).
+/// Octets of a token: those of `atext` (RFC 5322 §3.2.3) that a token of MIME may have as well (RFC 2045 §5.1), and the dot.
 static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut octet = b'!';

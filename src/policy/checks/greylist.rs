@@ -7,7 +7,7 @@
 
 use super::{Check, Whom};
 use crate::{
-    client_key::prefix,
+    client_key,
     config::{Then, Time},
     policy::{
         At, Facts, HitKind, Shared, What,
@@ -18,7 +18,6 @@ use crate::{
             greylist::{Outcome, Pass, Terms, Triple},
             shown_domain,
         },
-        rates::client_key,
         replies,
         rule::{Rule, Say},
         spf::ResultCode,
@@ -162,10 +161,10 @@ fn network(client: IpAddr) -> (u128, String) {
     match client.to_canonical() {
         IpAddr::V4(v4) => {
             let network = Ipv4Addr::from(u32::from(v4) & 0xffff_ff00);
-            (prefix(client), format!("{network}/24"))
+            (client_key::prefix(client), format!("{network}/24"))
         }
         IpAddr::V6(_) => {
-            let network = client_key(client);
+            let network = client_key::address(client);
             (network, format!("{}/64", Ipv6Addr::from(network)))
         }
     }
@@ -183,10 +182,8 @@ fn triple(client: u64, facts: &Facts<'_>, shared: &Shared) -> Triple {
     Triple {
         client,
         whole: shared.secret.hash_one(whole),
-        address: shared
-            .secret
-            .hash_one(("fresh of", client_key(facts.client))),
-        network: shared.secret.hash_one(("fresh", prefix(facts.client))),
+        address: client_key::address(facts.client),
+        network: client_key::prefix(facts.client),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::{Check, Whom};
 use crate::{
+    client_key,
     config::Time,
     policy::{
         At, Facts, Judgement, Shared, What,
@@ -13,7 +14,7 @@ use crate::{
         expression::{Counting, Fields, Gap, KeyPart, Missing, Need, Rate, Rates, Subject, Truth},
         inquiry::{Want, Wants},
         lists::lower,
-        rates::{client_key, table::Limit},
+        rates::table::Limit,
         replies,
         rule::{Rule, Say},
     },
@@ -380,7 +381,7 @@ impl Hash for Key<'_> {
             match part {
                 KeyPart::Text(text) => text.hash(state),
                 KeyPart::Name(name) => lower::host(name, &mut [0; lower::ROOM]).hash(state),
-                KeyPart::Address(address) => client_key(*address).hash(state),
+                KeyPart::Address(address) => client_key::address(*address).hash(state),
                 KeyPart::Int(number) => number.hash(state),
             }
         }

@@ -26,7 +26,7 @@ use crate::{
     smtp::Tick,
     state::{Note, Notes, Secret},
 };
-use std::time::Duration;
+use std::{hash::BuildHasher, time::Duration};
 
 /// Nearly all servers have tried again by then.
 const RETRY: u64 = 3_600;
@@ -88,19 +88,20 @@ pub struct Greylist {
     fresh: Table,
     /// New entries by address. A table of its own: of many addresses, none pushes out a network.
     fresh_of_address: Table,
+    secret: Secret,
 }
 
-/// Who asks, as hashes.
+/// What is asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Triple {
     /// Of the client: a domain that answers for it, or its network.
     pub client: u64,
     /// Of the client, the sender and the recipient.
     pub whole: u64,
-    /// Of the client's address, in IPv6 its /64.
-    pub address: u64,
-    /// Of the /24 or /48 that the client's address is in: its new entries are counted together.
-    pub network: u64,
+    /// The client's address, in IPv6 its /64, as its key: only new entries need its hash.
+    pub address: u128,
+    /// The /24 or /48 that the client's address is in, as its key: its new entries are counted together.
+    pub network: u128,
 }
 
 fn by_time(_: u64, left: u64) -> u64 {
@@ -121,6 +122,7 @@ impl Greylist {
             allowed: Notes::new(slots),
             fresh: Table::new(slots / 8, secret),
             fresh_of_address: Table::new(slots / 8, secret),
+            secret,
         }
     }
 
@@ -186,15 +188,17 @@ impl Greylist {
         else {
             return true;
         };
+        let [address, network] =
+            [triple.address, triple.network].map(|key| self.secret.hash_one(key));
         let addresses = &self.fresh_of_address;
-        let most = if addresses.admit_hashed(triple.address, few, 1, tick) {
+        let most = if addresses.admit_hashed(address, few, 1, tick) {
             FRESH_MAX
-        } else if addresses.admit_hashed(!triple.address, more, 1, tick) {
+        } else if addresses.admit_hashed(!address, more, 1, tick) {
             FRESH_MAX / 2
         } else {
             return false;
         };
-        self.fresh.admit_up_to(triple.network, all, most, 1, tick)
+        self.fresh.admit_up_to(network, all, most, 1, tick)
     }
 
     /// It came again in time.
@@ -267,7 +271,6 @@ fn renew(notes: &Notes, hash: u64, note: Note, terms: &Terms, now: u64) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::hash::BuildHasher;
 
     const NOW: u64 = 1_800_000_000;
     const DAY: u64 = 86_400;
@@ -296,8 +299,8 @@ mod tests {
             let triple = Triple {
                 client: self.1.hash_one(client),
                 whole: self.1.hash_one((client, sender)),
-                address: self.1.hash_one(("address", client)),
-                network: self.1.hash_one(network),
+                address: client.into(),
+                network: network.into(),
             };
             self.0.ask(triple, &TERMS, now, Tick(tick * 1_000_000))
         }

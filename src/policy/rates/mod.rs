@@ -7,7 +7,6 @@ pub(super) mod slots;
 pub(super) mod table;
 pub(super) mod windows;
 
-pub use crate::client_key::{address as client_key, prefix_of};
 pub use key::Keys;
 pub use sessions::{SessionCounts, SessionTicket};
 

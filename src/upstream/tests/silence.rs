@@ -34,6 +34,12 @@ impl Mail {
 
     /// Sends one, until it is taken or hangs at one of the first backends.
     async fn send(&self, hanging: usize) {
+        self.spawn();
+        self.sent.set(self.sent.get() + 1);
+        until(|| self.taken.get() + self.hanging(hanging) == self.sent.get()).await;
+    }
+
+    fn spawn(&self) {
         let (pools, pool, taken) = (Rc::clone(&self.pools), self.pool, Rc::clone(&self.taken));
         let key = self.key.clone();
         net::spawn(async move {
@@ -45,15 +51,13 @@ impl Mail {
                 taken.set(taken.get() + 1);
             }
         });
-        self.sent.set(self.sent.get() + 1);
-        until(|| self.taken.get() + self.hanging(hanging) == self.sent.get()).await;
     }
 
     /// The backend hangs at the end of data: a long time passes for it.
     async fn until_silent(&self, place: usize) {
         let silence = &self.backends[place].silence;
         until(|| silence.age(Duration::from_secs(20))).await;
-        silence.prolong_trials(now());
+        silence.prolong_trials();
     }
 
     /// Takes a key whose messages go to this backend.
@@ -154,16 +158,7 @@ fn connections_from_the_queue_obey_the_trial() {
         let (one, two) = (lease().await.unwrap(), lease().await.unwrap());
         let backend = &mail.backends[0];
         for _ in 0..3 {
-            let (pools, pool, taken) = (Rc::clone(&mail.pools), mail.pool, Rc::clone(&mail.taken));
-            let key = key.clone();
-            net::spawn(async move {
-                let lease = pools.lease(pool, key.as_bytes(), &[], soon()).await;
-                let Ok(mut lease) = lease else { return };
-                if carry(&mut lease).await.is_ok() {
-                    lease.give_back();
-                    taken.set(taken.get() + 1);
-                }
-            });
+            mail.spawn();
         }
         until(|| backend.has_waiters()).await;
         ill.hold(true);
@@ -193,7 +188,7 @@ fn a_slow_one_keeps_its_mail_where_the_other_is_a_stand_by() {
         let begun = now();
         let silence = &pool.backends[0].silence;
         let _slow = silence.wait(begun, true);
-        silence.prolong_trials(begun);
+        silence.prolong_trials();
         let _trial = silence.try_it(begun).unwrap();
         let has = |secs| {
             let at = begun.after(Duration::from_secs(secs));
