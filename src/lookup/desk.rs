@@ -22,7 +22,7 @@ use crate::{
     },
     smtp::Tick,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -33,6 +33,8 @@ use std::{
 
 /// Questions of one docket; with one beyond, all that has no answer is [`Unknown::Overload`].
 pub const QUESTIONS_MAX: usize = 512;
+/// Questions of most messages.
+const QUESTIONS_USUAL: usize = 14;
 /// Answers that may lie in a worker's mailbox.
 const MAILBOX: usize = 8192;
 /// Octets of a docket that aren't charged: those of nearly all messages.
@@ -121,7 +123,10 @@ struct Entries {
 impl Entries {
     fn new(held: Held, of_all: &Rc<Cell<u64>>) -> Entries {
         Entries {
-            answers: RefCell::default(),
+            answers: RefCell::new(FxHashMap::with_capacity_and_hasher(
+                QUESTIONS_USUAL,
+                FxBuildHasher,
+            )),
             open: Cell::new(0),
             waker: Cell::new(None),
             octets: Cell::new(0),

@@ -104,6 +104,8 @@ pub struct Inquiry {
     hello: Box<[u8]>,
     /// MAIL has been said.
     has_sender: bool,
+    /// All is found that has been begun.
+    settled: bool,
 }
 
 impl Inquiry {
@@ -130,6 +132,7 @@ impl Inquiry {
 
     /// Goes on with the name that it says.
     pub(super) fn begin_hello(&mut self, wants: &Wants, client: IpAddr, hello: &[u8]) {
+        self.settled = false;
         self.hello = to_ascii(hello).unwrap_or_default().into();
         self.helo = match wants.helo {
             true => Slot::Asking(Helo::new(&self.hello, client)),
@@ -149,6 +152,7 @@ impl Inquiry {
     /// Goes back to a name: another was refused.
     pub fn go_back(&mut self, to: Greeting) {
         (self.hello, self.helo) = (to.hello, to.helo);
+        self.settled = false;
     }
 
     /// Forgets what was about the message before.
@@ -167,6 +171,7 @@ impl Inquiry {
         let (client, path) = (message.client, message.sender);
         let sender = address_to_ascii(path.whole);
         self.forget_message();
+        self.settled = false;
         self.has_sender = true;
         self.sender_domain = to_ascii(path.domain).unwrap_or_default().into();
         self.sender = match wants.sender && !path.domain.is_empty() {
@@ -207,6 +212,7 @@ impl Inquiry {
         }
         let (message, hashes) = Message::new(header, now, wanted);
         self.message = Some(Box::new(message));
+        self.settled = false;
         hashes
     }
 
@@ -219,6 +225,10 @@ impl Inquiry {
         now_ms: u64,
         need: &mut Vec<Question>,
     ) {
+        if self.settled {
+            return;
+        }
+        let before = need.len();
         self.reverse.step(need, |machine| machine.step(answers));
         self.helo.step(need, |machine| machine.step(answers));
         self.sender.step(need, |machine| machine.step(answers));
@@ -233,6 +243,7 @@ impl Inquiry {
             }
             listed.step(answers, now_ms, need);
         }
+        self.settled = need.len() == before;
     }
 
     /// A server is asked this, not the cache.
@@ -296,11 +307,13 @@ impl Inquiry {
 
     /// Lends what is known of the present message to another inquiry, or gives it back.
     pub fn lend_message(&mut self, other: &mut Inquiry) {
+        other.settled = false;
         other.message = self.message.take();
     }
 
     /// The same, to go on with it.
     pub fn message_mut(&mut self) -> Option<&mut Message> {
+        self.settled = false;
         self.message.as_deref_mut()
     }
 
