@@ -187,6 +187,7 @@ impl<'a> Attempts<'a> {
             let only = Needs {
                 size: 0,
                 extensions: *extensions,
+                ..needs
             };
             needs.extensions.has(*extensions) && self.pools.lacks(pool, only)
         };
@@ -252,7 +253,11 @@ fn needs_of(pools: &Pools, message: &Message<'_>) -> Needs {
             extensions = extensions | extension;
         }
     }
-    Needs { size, extensions }
+    Needs {
+        size,
+        extensions,
+        question: false,
+    }
 }
 
 /// Whether another try follows, and where.

@@ -107,13 +107,13 @@ impl Conn {
                     return Ok(event);
                 }
             }
-            // Not of questions: what is slow to answer those (a tarpit for guesses) may take messages at once.
-            let is_body = self.session.state() == BackendState::Committing;
-            let silence = Some(&self.permit.backend().silence);
-            let silence = silence.filter(|_| !self.session.is_question());
-            let mut waiting = silence.map(|silence| silence.wait(self.now, is_body));
-            // What could not be sent may have been answered all the same: the backend that refuses a body
-            // in its middle says so before it closes.
+            // Questions apart: what is slow to answer those (a tarpit for guesses) may take messages at once.
+            let (backend, state) = (self.permit.backend(), self.session.state());
+            let mut waiting = match self.session.is_question() {
+                true => backend.answers.wait(self.now),
+                false => (backend.silence).wait(self.now, state == BackendState::Committing),
+            };
+            // What could not be sent may have been answered: one that refuses a body in its middle says so and closes.
             let sent = flush(&mut self.stream, &mut self.out, due).await;
             self.stream.set_deadline(due);
             let received = self.stream.recv().await;
@@ -130,7 +130,7 @@ impl Conn {
                     // same, and cutting the wire makes none.
                     self.closed = sent.is_ok() && error.kind() == io::ErrorKind::UnexpectedEof;
                     let trouble = trouble_of(&error);
-                    if let (Trouble::Timeout, Some(waiting)) = (trouble, &mut waiting) {
+                    if trouble == Trouble::Timeout {
                         waiting.give_up(self.now);
                     }
                     return Err(trouble);

@@ -33,6 +33,8 @@ pub enum Trouble {
     Origin,
     /// It fails most of its messages while the others of its pool take theirs.
     Outlier,
+    /// It does not answer questions about recipients while another one of its pool does.
+    Unanswered,
     /// It has as many connections of ours as it takes. No fault of the backend's.
     Full,
     /// We have no descriptor, port or memory for a connection. No fault of the backend's.
@@ -59,6 +61,9 @@ impl fmt::Display for Trouble {
             Trouble::Origin => "it refused the client that it was told of, or did not answer",
             Trouble::Outlier => {
                 "it fails most of its messages while the others of its pool take theirs"
+            }
+            Trouble::Unanswered => {
+                "it does not answer RCPT when recipients are verified, while others of its pool do"
             }
             Trouble::Full => "it takes no more connections of ours",
             Trouble::Ours => "there are no descriptors, ports or memory for a connection",

@@ -13,15 +13,12 @@ use super::{
     error::Broken,
     health::Trouble,
     learned::{MessageSource, Tally},
-    outlier::is_trouble,
     pooling::{backend::Backend, shares::Share},
     pools::{Local, Pools},
     reply::BackendReply,
     silence::Trial,
 };
 use crate::{
-    client_key,
-    config::Balance,
     metrics::{Counter, Gauge, Scope},
     net,
     smtp::{
@@ -30,7 +27,7 @@ use crate::{
             Abort, BackendError, BackendSession, BackendState, Event, Load, To, Unsupported,
         },
         envelope::{BodyKind, Path},
-        reply_parse::ReplyRef,
+        reply_parse::{ReplyHead, ReplyRef},
     },
 };
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
@@ -50,16 +47,18 @@ pub struct Lease {
     /// The connection is to be closed instead of pooled.
     retired: bool,
     /// It carries a question of ours, and no message.
-    asks: bool,
+    pub(super) asks: bool,
     /// What the replies to its recipients show.
-    tally: Tally,
+    pub(super) tally: Tally,
     /// When its message began.
     begun: Tick,
     /// What its message has waited for the backend, all together.
-    waited: Duration,
+    pub(super) waited: Duration,
     /// It is the backend's one message whose yes will be confirmed.
     confirms: bool,
-    held: Held,
+    /// Until when its answers are waited for, whatever the limits say: a question's time.
+    until: Tick,
+    pub(super) held: Held,
 }
 
 /// What a lease's message holds as long as it has the lease.
@@ -102,6 +101,7 @@ impl Lease {
             begun: now,
             waited: Duration::ZERO,
             confirms: false,
+            until: Tick::FAR,
             held,
         }
     }
@@ -256,13 +256,19 @@ impl Lease {
         conn.session.body(pieces, last, &mut conn.out);
     }
 
-    /// Writes the question whether the backend takes a recipient from a sender: see [`BackendSession::verify`].
+    /// Writes the question whether the backend takes a recipient from a sender: see [`BackendSession::verify`]. It is waited
+    /// for until then at the longest.
     ///
     /// # Errors
     /// The backend can't be asked; nothing was written.
-    pub fn verify(&mut self, sender: &[u8], recipient: Path<'_>) -> Result<(), Unsupported> {
+    pub fn verify(
+        &mut self,
+        sender: &[u8],
+        recipient: Path<'_>,
+        until: Tick,
+    ) -> Result<(), Unsupported> {
         let utf8 = !recipient.whole.is_ascii() || !sender.is_ascii();
-        self.asks = true;
+        (self.asks, self.until) = (true, until);
         let conn = self.conn_mut();
         conn.session
             .verify(sender, recipient, utf8, &mut conn.out)?;
@@ -323,6 +329,10 @@ impl Lease {
             }
             Err(trouble) => {
                 let broken = self.broke(trouble);
+                self.waited += self.now().since(since);
+                if let (Trouble::Timeout, Some(trial)) = (trouble, &mut self.held.trial) {
+                    trial.hangs();
+                }
                 // Also where the body had gone ahead, so that the message is in doubt: the next one must not be.
                 if self.reused && !self.heard && trouble != Trouble::Timeout {
                     let taken = self.conn().taken;
@@ -337,47 +347,11 @@ impl Lease {
         }
     }
 
-    /// Takes note of what an event of a message says about the backend.
-    fn note(&mut self, event: Event) {
-        if self.asks {
-            return;
-        }
-        let now = self.now();
-        self.backend().silence.hear(event, now, self.waited);
-        let failed = match event {
-            Event::Recipient(_, head) => {
-                let conn = self.conn.as_ref();
-                let taken = || conn.map_or(0, |conn| conn.session.accepted().count());
-                self.tally.hear(head, taken);
-                return;
-            }
-            Event::Go | Event::Refused => {
-                if let Some(limit) = self.tally.shown() {
-                    self.backend().learned.learn(limit, now);
-                }
-                return;
-            }
-            Event::Sender(head) | Event::Final(head) | Event::FinalFor(_, head) => {
-                let by_recipient = self.local.pool.balance == Balance::HashRecipient;
-                let failed = is_trouble(head, by_recipient);
-                // MAIL that was taken, or refused for good, says nothing yet.
-                if !failed && (matches!(event, Event::Sender(_)) || head.is_transient()) {
-                    return;
-                }
-                failed
-            }
-            _ => return,
-        };
-        self.pools
-            .noted(&self.local, self.place, failed, self.network(), now);
-    }
-
-    /// The network of its client, where that may have chosen the backend, or where the backend was told of it.
-    fn network(&self) -> Option<u128> {
-        let by_recipient = self.local.pool.balance == Balance::HashRecipient;
-        let is_its_own = by_recipient || self.conn().owner.is_some();
-        let client = self.held.client.filter(|_| is_its_own);
-        client.map(client_key::prefix_of)
+    /// Counts a reply to one of its recipients.
+    pub(super) fn hear_recipient(&mut self, head: ReplyHead) {
+        let conn = self.conn.as_ref();
+        let taken = || conn.map_or(0, |conn| conn.session.accepted().count());
+        self.tally.hear(head, taken);
     }
 
     /// Whether the backend has said something, or has gone, while nothing was asked of it: in the middle of
@@ -389,10 +363,11 @@ impl Lease {
 
     fn due(&self) -> Tick {
         let waits = &self.local.pool.waits;
-        self.now().after(match self.conn().session.state() {
+        let limit = match self.conn().session.state() {
             BackendState::Committing => waits.commit,
             _ => waits.reply,
-        })
+        };
+        self.now().after(limit).min(self.until)
     }
 
     pub(super) fn broke(&mut self, trouble: Trouble) -> Broken {
@@ -410,31 +385,6 @@ impl Lease {
             backend: self.backend().id,
             stale: self.reused && is_old && !uncertain,
             uncertain,
-        }
-    }
-
-    pub(super) fn take_note(&self, broken: &Broken) {
-        if broken.uncertain {
-            self.pools
-                .recorder
-                .count(Counter::Uncertain, self.scope(), 1);
-        }
-        let refused = self.conn().strain.has_refusals();
-        // An idle connection that the backend was just closing says nothing about its health. Trouble over one message may
-        // be about that message: a stranger's addresses can cause it (a filter that says 421 to a sender, a look-up that
-        // hangs), and would eject the whole pool. So the backend is asked at once whether it works otherwise.
-        let is_suspicious = match broken.trouble {
-            Trouble::Timeout => true,
-            // 421 to a client that it was told of may be about that client, and 421 after refusals is about those.
-            Trouble::Unavailable => self.conn().owner.is_none() && !refused,
-            _ => false,
-        };
-        if !broken.stale && is_suspicious {
-            self.backend().health.suspect(self.now());
-        }
-        if !broken.stale && !self.asks && !refused && broken.trouble.counts() {
-            self.pools
-                .noted(&self.local, self.place, true, self.network(), self.now());
         }
     }
 

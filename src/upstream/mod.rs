@@ -28,6 +28,7 @@
 
 mod acquire;
 mod announced;
+mod answers;
 mod audit;
 mod backends;
 pub mod balance;
@@ -47,6 +48,7 @@ mod names;
 mod notes;
 mod origin;
 mod outlier;
+mod patience;
 mod pool;
 mod pooling;
 mod pools;

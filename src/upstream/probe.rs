@@ -9,13 +9,15 @@
 //! one that is suspected: messages may hang on all of them. Its probe waits for a connection before all messages.
 
 use super::{
+    answers::News,
     conn::Conn,
     connect::connect,
     health::Trouble,
-    pooling::{budget::Permit, queue::Grant},
+    pooling::{backend::Backend, budget::Permit, queue::Grant},
     pools::{Level, Local, Pools},
 };
 use crate::{
+    log::say,
     metrics::{Counter, Gauge},
     net::{self, now},
     smtp::{Tick, backend_session::Event, envelope::Path},
@@ -79,6 +81,7 @@ impl Pools {
                 if backend.silence.has_turned(now, local.pool.silent_after()) {
                     local.pool.queue.retry_all();
                 }
+                tell_of_answers(&local, backend, now);
                 if backend.outcomes.held(now).is_some() || !health.is_due(now, rules) {
                     continue;
                 }
@@ -157,6 +160,28 @@ impl Pools {
             }
         }
         None
+    }
+}
+
+/// Tells the operator, and those that wait, where a backend has ceased to answer questions about recipients, or answers again.
+fn tell_of_answers(local: &Local, backend: &Backend, now: Tick) {
+    let (answers, after) = (&backend.answers, local.pool.unanswered_after());
+    if answers.silence.is_news(now) {
+        backend.health.suspect(now);
+    }
+    if answers.silence.has_turned(now, after) {
+        local.pool.queue.retry_all();
+    }
+    let label = &backend.label;
+    match answers.news(answers.silence.is_silent(now, after), now) {
+        Some(News::Silent) => say!(
+            Warn,
+            "{label}: no answer to RCPT for {} s when recipients are verified; while another backend answers, \
+             it is asked one question at a time",
+            now.since(answers.silence.since()).as_secs()
+        ),
+        Some(News::Back) => say!(Info, "{label}: it answers RCPT again"),
+        None => {}
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Needs {
     pub size: u64,
     /// Extensions that it can't do without.
     pub extensions: Extensions,
+    /// It gets no message: it is asked about a recipient.
+    pub question: bool,
 }
 
 impl Needs {
@@ -60,6 +62,8 @@ pub struct Eligible<'a> {
     now: Tick,
     /// One of those that are well is not silent: those that are get one message at a time.
     vocal: bool,
+    /// When a backend is silent over questions.
+    unanswered_after: Duration,
 }
 
 impl Eligible<'_> {
@@ -69,16 +73,33 @@ impl Eligible<'_> {
         let backend = &self.pool.backends[i];
         self.may(i)
             && (!backend.health.is_ejected() || self.is_readmitted(i))
-            && !(self.vocal
-                && backend
-                    .silence
-                    .is_closed(self.now, self.pool.silent_after()))
+            && !(self.vocal && self.is_closed(backend))
+    }
+
+    /// Whether it is silent and its trial is under way. A question is no trial for messages.
+    fn is_closed(&self, backend: &Backend) -> bool {
+        let (now, patience) = (self.now, self.pool.silent_after());
+        match self.needs.question {
+            false => backend.silence.is_closed(now, patience),
+            true => {
+                backend.silence.is_silent(now, patience)
+                    || (backend.answers.silence).is_closed(now, self.unanswered_after)
+            }
+        }
+    }
+
+    /// Whether it is silent over messages, or over questions where it is to be asked one.
+    fn is_silent(&self, backend: &Backend) -> bool {
+        let answers = &backend.answers.silence;
+        backend
+            .silence
+            .is_silent(self.now, self.pool.silent_after())
+            || self.needs.question && answers.is_silent(self.now, self.unanswered_after)
     }
 
     /// Whether the backend at this place may be used for nothing but its trial.
     fn is_on_trial(&self, i: usize) -> bool {
-        let silence = &self.pool.backends[i].silence;
-        self.vocal && silence.is_silent(self.now, self.pool.silent_after())
+        self.vocal && self.is_silent(&self.pool.backends[i])
     }
 
     /// Whether a message may use the backend at this place: it is not silent, or the message is its trial from now on.
@@ -86,7 +107,12 @@ impl Eligible<'_> {
         if !self.is_on_trial(i) {
             return true;
         }
-        *trial = self.pool.backends[i].silence.try_it(self.now);
+        let backend = &self.pool.backends[i];
+        *trial = match self.needs.question {
+            true if self.is_closed(backend) => None,
+            true => backend.answers.silence.try_it(self.now),
+            false => backend.silence.try_it(self.now),
+        };
         trial.is_some()
     }
 
@@ -146,14 +172,18 @@ impl Pool {
             well: false,
             now,
             vocal: false,
+            unanswered_after: match needs.question {
+                true => self.unanswered_after(),
+                false => Duration::ZERO,
+            },
         };
-        let (mut ejected, patience) = (0, self.silent_after());
+        let mut ejected = 0;
         for (i, backend) in self.backends.iter().enumerate() {
             if backend.health.is_ejected() {
                 ejected += 1;
             } else if eligible.may(i) {
                 eligible.well = true;
-                eligible.vocal |= !backend.silence.is_silent(now, patience);
+                eligible.vocal |= !eligible.is_silent(backend);
             }
         }
         if ejected == 0 {

@@ -29,7 +29,7 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// The same where the order of the backends means something: the next one is a stand-by, or has other mailboxes.
 pub const SILENT_AFTER_IN_ORDER: Duration = Duration::from_secs(10);
 /// It is not silent before so many times what its messages usually wait for it.
-const USUAL_TIMES: u32 = 4;
+pub const USUAL_TIMES: u32 = 4;
 /// A backend is silent after this time, however slow it is.
 const SILENT_AFTER_MAX: Duration = Duration::from_secs(120);
 /// What is usual falls by this part of the difference with each message that waits less.
@@ -89,8 +89,8 @@ impl Silence {
         }
     }
 
-    /// A message has come to its end: it was taken or refused.
-    fn ends(&self, now: Tick, waited: Duration) {
+    /// A message has come to its end: it was taken or refused. Or a question, where it is questions that are waited for.
+    pub fn ends(&self, now: Tick, waited: Duration) {
         let longest = SILENT_AFTER_MAX / USUAL_TIMES;
         let (waited, before) = (
             waited.min(longest).as_micros() as u64,
@@ -119,12 +119,21 @@ impl Silence {
         }
     }
 
+    /// What a message usually waits for it.
+    pub fn usual(&self) -> Duration {
+        Duration::from_micros(self.usual.load(Relaxed))
+    }
+
+    /// When the first wait began that lasts, or the latest message ended.
+    pub fn since(&self) -> Tick {
+        Tick(self.since.load(Relaxed))
+    }
+
     /// Whether it is silent: after `least`, or four times what is usual.
     #[must_use]
     pub fn is_silent(&self, now: Tick, least: Duration) -> bool {
         let is_due = self.waits.load(Relaxed) > 0 || self.given_up.load(Relaxed) != 0;
-        let usual = Duration::from_micros(self.usual.load(Relaxed)) * USUAL_TIMES;
-        is_due && now.since(Tick(self.since.load(Relaxed))) >= usual.max(least)
+        is_due && now.since(self.since()) >= least.max(self.usual() * USUAL_TIMES)
     }
 
     /// Whether it is silent, and its trial is under way: nothing else is for it now.
@@ -149,6 +158,7 @@ impl Silence {
             of: Arc::clone(self),
             begun: now,
             until,
+            hung: false,
         })
     }
 
@@ -229,9 +239,15 @@ pub struct Trial {
     of: Arc<Silence>,
     begun: Tick,
     until: u64,
+    hung: bool,
 }
 
 impl Trial {
+    /// It was in vain. Others are kept away until its time is over.
+    pub fn hangs(&mut self) {
+        self.hung = true;
+    }
+
     /// The message waits for its client and not for the backend: others are kept away no longer than by a first trial.
     pub fn shorten(&mut self) {
         let until = self.begun.after(SILENT_AFTER).0.min(self.until);
@@ -252,7 +268,7 @@ impl Drop for Trial {
     fn drop(&mut self) {
         // No other one has begun since, so it has not hung for its time: perhaps it was a question, or found no connection. It
         // lengthens no other.
-        if self.set(0) {
+        if !self.hung && self.set(0) {
             let fewer = |trials: u32| trials.checked_sub(1);
             let _ = self.of.trials.fetch_update(Relaxed, Relaxed, fewer);
         }
@@ -342,6 +358,16 @@ mod tests {
         drop(trial);
         assert!(!silence.is_closed(at(110), LEAST));
         assert!(silence.try_it(at(110)).is_some());
+    }
+
+    #[test]
+    fn a_trial_that_was_given_up_keeps_others_away_for_its_time() {
+        let silence = Arc::new(Silence::default());
+        silence.wait(at(100), false).give_up(at(110));
+        for (begun, last) in [(110, 111), (112, 115)] {
+            silence.try_it(at(begun)).unwrap().hangs();
+            assert!(silence.is_closed(at(last), LEAST), "the second for longer");
+        }
     }
 
     /// Trials that hang, and how long each keeps others away.

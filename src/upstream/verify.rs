@@ -15,6 +15,7 @@
 use super::{
     acquire::Request,
     error::{Broken, LeaseError},
+    health::Trouble,
     ids::PoolId,
     lease::Lease,
     pooling::shares::Purpose,
@@ -64,6 +65,7 @@ impl Question<'_> {
         };
         Needs {
             extensions,
+            question: true,
             ..Needs::default()
         }
     }
@@ -234,8 +236,12 @@ impl Pools {
                 Err(_) if local.pool.lacks(needs) => return Some(no_utf8(local, question)),
                 Err(_) => return kept,
             };
-            let backend = lease.backend().id;
-            match self.ask_on(lease, local, question).await {
+            let (backend, begun) = (lease.backend().id, lease.now());
+            let (avoid, deadline) = (tried.backends(), question.deadline);
+            let due = local
+                .pool
+                .answer_due(backend, avoid, needs, begun, deadline);
+            match self.ask_on(lease, local, question, due).await {
                 Ok(Some(Answer::BySender(said))) if is_troubled(said.head) => {
                     tried.refused(backend);
                     kept = Some(Answer::BySender(said));
@@ -243,6 +249,13 @@ impl Pools {
                 Ok(Some(answer)) => return Some(answer),
                 Ok(None) => tried.refused(backend),
                 Err(broken) if broken.stale => tried.stale(),
+                Err(broken) if broken.trouble == Trouble::Timeout => {
+                    tried.failed(backend, broken.trouble);
+                    if let Some(place) = local.pool.place(backend) {
+                        let (now, client) = (now(), question.client);
+                        self.unanswered(local, place, now.since(begun), client, now);
+                    }
+                }
                 Err(broken) => tried.failed(broken.backend, broken.trouble),
             }
         }
@@ -254,8 +267,9 @@ impl Pools {
         mut lease: Lease,
         local: &Rc<Local>,
         question: &Question<'_>,
+        due: Tick,
     ) -> Result<Option<Answer>, Broken> {
-        match lease.verify(question.sender, question.recipient) {
+        match lease.verify(question.sender, question.recipient, due) {
             Ok(()) => {}
             // By what it offered when it greeted: on another connection it may offer SMTPUTF8.
             Err(Unsupported::Utf8) if lease.is_outdated() => {

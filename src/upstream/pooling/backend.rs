@@ -5,6 +5,7 @@
 
 use super::{
     super::{
+        answers::Answers,
         balance,
         endurance::Endurance,
         health::Health,
@@ -74,6 +75,8 @@ pub struct Backend {
     pub learned: LearnedLimit,
     /// What came of its latest messages.
     pub outcomes: Outcomes,
+    /// Whether it answers questions about recipients.
+    pub answers: Answers,
     /// Whether it has fallen silent.
     pub(in crate::upstream) silence: Arc<Silence>,
     /// How many messages it takes on one connection.
@@ -121,6 +124,7 @@ impl Backend {
             seen: Seen::default(),
             learned: LearnedLimit::default(),
             outcomes: Outcomes::default(),
+            answers: Answers::default(),
             silence: Arc::default(),
             endurance: Endurance::default(),
             in_step: InStep::default(),

@@ -139,6 +139,7 @@ fn a_pool_whose_names_have_no_address_is_down_and_refuses_nothing_for_good() {
             let needs = Needs {
                 size: 1 << 40,
                 extensions: Extensions::SMTPUTF8,
+                ..Needs::default()
             };
             assert!(!pools.lacks(pool, needs) && !pools.lacks(pool, Needs::default()));
             let announced = backends.announced(now());
@@ -160,7 +161,7 @@ fn a_backend_whose_name_has_no_address_may_take_what_the_others_cannot() {
         let (pools, pool) = pools(&backends).await;
         let large = Needs {
             size: 5001,
-            extensions: Extensions::NONE,
+            ..Needs::default()
         };
         assert!(!pools.lacks(pool, large));
         let announced = backends.announced(now());

@@ -283,7 +283,11 @@ fn what_is_announced_is_what_the_backends_can_take() {
         assert_eq!(known.extensions, usual);
         assert_eq!((known.size_max, known.recipients_max), (5000, 7));
         let all = backends.pool(pool).unwrap();
-        let needs = |size, extensions| Needs { size, extensions };
+        let needs = |size, extensions| Needs {
+            size,
+            extensions,
+            ..Needs::default()
+        };
         let able = |needs| {
             let eligible = all.eligible(&[], needs, now());
             (0..2).filter(|i| eligible.has(*i)).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     collections::HashMap,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
@@ -35,6 +35,8 @@ pub enum Mode {
     Refusing,
     /// Says 421 to RCPT of a path that begins with `odd`.
     Odd,
+    /// Answers no RCPT but that of its postmaster.
+    HangsAtRecipient,
     /// Answers everything but the end of data.
     HangsAtEnd,
     /// Closes in answer to the end of data.
@@ -228,7 +230,7 @@ impl Shared {
         self.seen.open_max.fetch_max(open, SeqCst);
     }
 
-    fn talk(&self, mut out: TcpStream, mode: Mode) -> std::io::Result<()> {
+    fn talk(&self, mut out: TcpStream, mode: Mode) -> io::Result<()> {
         let mut input = BufReader::new(out.try_clone()?);
         let mut line = String::new();
         if !greet(&mut out, mode)? {
@@ -279,6 +281,9 @@ impl Shared {
                 ("QUIT", Mode::WaitsForEnd) => wait_for_end(&mut input, &mut out)?,
                 ("RCPT", Mode::Odd) if path(&line).starts_with("odd") => {
                     return out.write_all(b"421 4.3.0 the filter has gone\r\n");
+                }
+                ("RCPT", Mode::HangsAtRecipient) if path(&line) != "postmaster" => {
+                    return io::copy(&mut input, &mut io::sink()).map(|_| ());
                 }
                 ("RCPT", Mode::OneRecipient) if taken > 0 => {
                     out.write_all(b"452 4.5.3 one at a time\r\n")?;
@@ -345,7 +350,7 @@ fn has_ended(stream: &TcpStream) -> bool {
 }
 
 /// False where that was all.
-fn greet(out: &mut TcpStream, mode: Mode) -> std::io::Result<bool> {
+fn greet(out: &mut TcpStream, mode: Mode) -> io::Result<bool> {
     match mode {
         Mode::Unavailable => out.write_all(b"421 4.3.2 full\r\n")?,
         Mode::Garbage => out.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n")?,
@@ -356,7 +361,7 @@ fn greet(out: &mut TcpStream, mode: Mode) -> std::io::Result<bool> {
 }
 
 /// Reads up to the end of data; false where the other side has gone.
-fn skip_body(input: &mut impl BufRead) -> std::io::Result<bool> {
+fn skip_body(input: &mut impl BufRead) -> io::Result<bool> {
     let mut line = String::new();
     while line != ".\r\n" {
         line.clear();
@@ -369,7 +374,7 @@ fn skip_body(input: &mut impl BufRead) -> std::io::Result<bool> {
 
 /// Waits until the other side has ended its part, and says the first line of a farewell. Where it no longer listens, that
 /// line gets a reset as its answer, and the next line fails.
-fn wait_for_end(input: &mut impl BufRead, out: &mut TcpStream) -> std::io::Result<()> {
+fn wait_for_end(input: &mut impl BufRead, out: &mut TcpStream) -> io::Result<()> {
     while input.read_line(&mut String::new())? > 0 {}
     out.write_all(b"221-2.0.0 bye\r\n")?;
     thread::sleep(Duration::from_millis(20));
