@@ -19,7 +19,7 @@
 //! ? discard REPLY      at the next payload the shell loses interest
 //! = setting value      size_max, line, recipients, errors, junk, messages, resync, bare_newline,
 //!                      requires_tls (yes), auth (mechanisms), auth_requires_tls (yes), auth_required (yes), banner,
-//!                      extensions (+NAME or -NAME), grant (XCLIENT or XFORWARD)
+//!                      extensions (+NAME or -NAME), grant (XCLIENT or XFORWARD), proxy (an address that keeps what is granted where XCLIENT names it)
 //! = start connect      begins before the greeting; without it the client is greeted and has said EHLO
 //! ```
 //!

@@ -141,6 +141,9 @@ impl Session {
         let before = std::mem::replace(&mut self.peer, placeholder);
         self.peer = before.replaced(named, &self.current, self.listener);
         self.server.trust(self.peer.trusted);
+        // By the address that was named: what follows may be the client's own words, which the proxy only passes on.
+        let listener = &self.current.site.listeners[self.listener];
+        self.server.grant(listener.grants(self.peer.address));
         self.classify();
         let mut answer = self.judge_connection();
         // What is asked before a greeting is due of this client as well.

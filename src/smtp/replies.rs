@@ -103,7 +103,7 @@ replies! {
     /// AUTH where there is none.
     AUTH_OFF = 503 5,5,1 "Authentication not enabled", "AUTH came where it is not configured.", "Use the submission service, or no authentication.";
     /// XCLIENT or XFORWARD from an address that may not send it.
-    CLAIM_DENIED = 550 5,7,0 "You may not speak for another client", "XCLIENT or XFORWARD came from an address outside the listener's xclient_from or xforward_from.", "Put the proxy's address there, if it is one of yours.";
+    CLAIM_DENIED = 550 5,7,0 "You may not speak for another client", "XCLIENT or XFORWARD came from an address outside the listener's xclient_from or xforward_from, or for a client that an XCLIENT before it has named.", "Put the proxy's address there, if it is one of yours.";
     /// XCLIENT or XFORWARD in a transaction.
     CLAIM_IN_TRANSACTION = 503 5,5,1 "XCLIENT and XFORWARD come before MAIL", "XCLIENT or XFORWARD came while a transaction was open.", "Correct the proxy: it sends RSET first.";
     /// Attributes of XCLIENT or XFORWARD.

@@ -438,7 +438,7 @@ pub(super) fn fitness(
         _ if !keeps_apart(kind) => Fitness::Ready,
         (Some(_), _) if kind != PoolIdentity::Xclient => return None,
         (Some(_), Some(_)) => {
-            // A backend that no longer offers XCLIENT can't be told of another client.
+            // A backend that no longer offers XCLIENT can't be told of another client: Postfix and Gatepost don't, once they were told of one.
             let offered = conn.session.capabilities().xclient;
             (offered != Attributes::default()).then_some(Fitness::Another)?
         }

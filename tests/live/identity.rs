@@ -6,6 +6,7 @@ use crate::{
     delivery::pool,
     harness::{Gatepost, free_address, wait_until},
     postfix::Postfix,
+    who::listening,
 };
 use std::net::IpAddr;
 
@@ -153,6 +154,27 @@ crate::on_all_engines! {
 
     fn postfix_sees_the_client_by_a_proxy_header_of_version_1(engine) { proxied(engine, "proxy-v1"); }
     fn postfix_sees_the_client_by_a_proxy_header_of_version_2(engine) { proxied(engine, "proxy-v2"); }
+
+    /// As with Postfix, a client that was named names no other: each has a connection of its own.
+    fn gatepost_sees_the_clients_of_another_gatepost(engine) {
+        let backend = Backend::good(free_address());
+        let inner = listening(engine, &backend, "", "xclient_from = [\"127.0.0.1\"]");
+        let config = format!(
+            "[[pool]]\nname = \"inner\"\nbackends = [\"{}\"]\nconnections = 1\nidentity = \"xclient\"\n\
+             [[route]]\ndomains = [\"example.net\"]\npool = \"inner\"\n", inner.smtp
+        );
+        let outer = Gatepost::start(engine, &config);
+        let (mut amy, mut bob) = (from(AMY, &outer), from(BOB, &outer));
+        for (client, sender) in [(&mut amy, "one@sender.example"), (&mut bob, "two@sender.example")] {
+            let reply = client.send(sender, &["b@example.net"], "x\r\n");
+            assert!(reply.starts_with("250"), "{reply}\n{}", inner.log());
+        }
+        let reply = amy.send("three@sender.example", &["b@example.net"], "x\r\n");
+        assert!(reply.starts_with("250"), "{reply}\n{}", inner.log());
+        for (sender, client) in [("one", AMY), ("two", BOB), ("three", AMY)] {
+            inner.log_line(&["verdict=accept", &format!("from={sender}@"), &format!("client={client} ")]);
+        }
+    }
 
     /// XCLIENT is not for anybody: a Postfix that doesn't know us offers none, and the message goes its way.
     fn a_backend_that_offers_nothing_is_told_nothing(engine) {

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     process::{Command, Stdio},
 };
@@ -152,7 +152,8 @@ crate::on_all_engines! {
         let gatepost = listening(
             engine, &backend,
             &format!("trusted = [\"192.0.2.200/32\"]\n{BLOCKED}[policy.client_rate]\nsessions = 1\n"),
-            "xclient_from = [\"127.0.0.0/8\"]",
+            // Clients that may name the next one themselves, too.
+            "xclient_from = [\"127.0.0.0/8\", \"192.0.2.0/24\", \"0.0.0.0\"]",
         );
         let mut client = Client::hello(gatepost.smtp);
         client.expect("XCLIENT NAME=spike.example ADDR=192.0.2.7 PORT=56324", "220");
@@ -187,6 +188,27 @@ crate::on_all_engines! {
         let reply = client.command("XCLIENT ADDR=203.0.113.9");
         assert!(reply.starts_with("554"), "{reply}");
         assert_eq!(client.rest(), "");
+    }
+
+    /// What follows an XCLIENT may be the client's own words: some proxies only pass them on.
+    fn a_client_that_xclient_named_can_name_no_other(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = listening(engine, &backend, "trusted = [\"192.0.2.200\"]\n", "xclient_from = [\"127.0.0.0/8\"]\nxforward_from = [\"127.0.0.0/8\"]");
+        for again in ["XCLIENT ADDR=192.0.2.200", "XCLIENT ADDR=127.0.0.1", "XCLIENT LOGIN=boss", "XFORWARD ADDR=192.0.2.200"] {
+            let mut client = Client::hello(gatepost.smtp);
+            client.expect("XCLIENT ADDR=192.0.2.7", "220");
+            client.expect(again, "550 5.7.0");
+            let offered = client.expect("EHLO client.example", "250");
+            assert!(!offered.contains("XCLIENT") && !offered.contains("XFORWARD"), "{offered}");
+            client.expect(again, "550 5.7.0");
+            client.expect("MAIL FROM:<a@sender.example>", "250");
+            client.expect("RCPT TO:<x@elsewhere.example>", "550 5.7.1 Relaying denied");
+        }
+        // Without an address it is still the proxy.
+        let mut client = Client::hello(gatepost.smtp);
+        client.expect("XCLIENT NAME=spike.example", "220");
+        client.expect("XCLIENT ADDR=[UNAVAILABLE] NAME=other.example", "220");
+        client.expect("XCLIENT ADDR=192.0.2.200", "550 5.7.0");
     }
 
     fn xclient_and_xforward_are_for_the_listed(engine) {
@@ -257,7 +279,7 @@ crate::on_all_engines! {
             return;
         }
         let backend = Backend::good(free_address());
-        let gatepost = listening(engine, &backend, "", "xclient_from = [\"127.0.0.0/8\"]");
+        let gatepost = listening(engine, &backend, "trusted = [\"192.0.2.200\"]\n", "xclient_from = [\"127.0.0.1\"]");
         let folder = tempfile::tempdir().expect("a folder");
         let (front, service) = (free_address(), free_address());
         let config = format!(
@@ -274,10 +296,16 @@ crate::on_all_engines! {
                 .stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()),
         );
         wait_until("nginx greets", || greets(front));
-        let mut client = Client::hello(front);
+        let mut client = Client::hello_from(IpAddr::from([127, 77, 1, 7]), front);
         assert!(client.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
         let line = gatepost.log_line(&["verdict=accept", "from=a@sender.example", "via=127.", "helo=client.example"]);
-        assert!(line.contains("client=127."), "{line}");
+        assert!(line.contains("client=127.77.1.7 "), "{line}");
+        // From here on it passes on whatever its client says.
+        let offered = client.expect("EHLO client.example", "250");
+        assert!(!offered.contains("XCLIENT"), "{offered}");
+        client.expect("XCLIENT ADDR=192.0.2.200", "550 5.7.0");
+        client.expect("MAIL FROM:<a@sender.example>", "250");
+        client.expect("RCPT TO:<x@elsewhere.example>", "550 5.7.1 Relaying denied");
     }
 }
 

@@ -4,7 +4,7 @@ mod shell;
 
 use gatepost::smtp::{BareNewline, Extensions, Reply, Server, Settings, Status, Tick};
 use shell::Shell;
-use std::{collections::VecDeque, fmt::Write, sync::Arc};
+use std::{collections::VecDeque, fmt::Write, net::IpAddr, sync::Arc};
 
 /// How the client's bytes are cut.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +34,19 @@ enum Expected {
 pub struct Script {
     name: String,
     settings: Arc<Settings>,
-    /// XCLIENT, XFORWARD.
-    grant: Extensions,
+    rights: Rights,
     /// Begins before the greeting; else after a silent greeting and EHLO.
     from_connect: bool,
     exchanges: Vec<Exchange>,
     answers: VecDeque<(String, String)>,
+}
+
+/// What the shell grants, and to which clients besides the first one.
+#[derive(Clone, Default)]
+struct Rights {
+    /// XCLIENT, XFORWARD.
+    extensions: Extensions,
+    proxies: Vec<IpAddr>,
 }
 
 /// What came of one exchange: lines that were said, and things that were done, each in its order.
@@ -127,7 +134,7 @@ fn extension(name: &str) -> Extensions {
     }
 }
 
-fn set(settings: &mut Settings, grant: &mut Extensions, key: &str, value: &str) {
+fn set(settings: &mut Settings, rights: &mut Rights, key: &str, value: &str) {
     let number = || value.parse::<u32>().expect("a number");
     match key {
         "size_max" => settings.size_max = number().into(),
@@ -138,7 +145,8 @@ fn set(settings: &mut Settings, grant: &mut Extensions, key: &str, value: &str) 
         "messages" => settings.limits.messages = number(),
         "resync" => settings.limits.resync = number(),
         "banner" => settings.banner = value.to_string(),
-        "grant" => *grant = *grant | extension(value),
+        "grant" => rights.extensions = rights.extensions | extension(value),
+        "proxy" => rights.proxies.push(value.parse().expect("an address")),
         "auth" => settings.auth.mechanisms = value.split(' ').map(str::to_string).collect(),
         "auth_requires_tls" => settings.auth.requires_tls = value == "yes",
         "auth_required" => settings.auth.required = value == "yes",
@@ -159,7 +167,7 @@ impl Script {
         let mut exchanges = vec![Exchange::default()];
         let mut answers = VecDeque::new();
         let mut from_connect = false;
-        let mut grant = Extensions::NONE;
+        let mut rights = Rights::default();
         for (at, line) in text.lines().enumerate() {
             let last = exchanges.last_mut().expect("one at least");
             let fresh = !last.expected.is_empty();
@@ -198,7 +206,7 @@ impl Script {
                         from_connect = true;
                         continue;
                     }
-                    set(&mut settings, &mut grant, key, value);
+                    set(&mut settings, &mut rights, key, value);
                 }
                 _ => assert!(
                     line.is_empty() || line.starts_with('#'),
@@ -210,7 +218,7 @@ impl Script {
         Script {
             name: name.to_string(),
             settings: Arc::new(settings),
-            grant,
+            rights,
             from_connect,
             exchanges,
             answers,
@@ -228,8 +236,7 @@ impl Script {
 
     pub fn run(&self, split: Split) -> Run {
         let server = Server::new(self.settings.clone(), Tick(0));
-        let mut shell = Shell::around(server);
-        shell.server.grant(self.grant);
+        let mut shell = Shell::around(server, self.rights.clone());
         let mut outcomes = Vec::new();
         if self.from_connect {
             shell.answers = self.answers.clone();

@@ -1,8 +1,8 @@
 //! The shell around the machine: feeds it, answers its questions as the script says, and notes what it does.
 
-use super::{Outcome, escape, reply, unescape};
+use super::{Outcome, Rights, escape, reply, unescape};
 use gatepost::smtp::{
-    Action, Answer, Question, Reply, Server, Span, Tick,
+    Action, Answer, Extensions, Question, Reply, Server, Span, Tick,
     command::Verb,
     server::{Phase, Signals, XclientAttributes, XclientValue},
 };
@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 pub(super) struct Shell {
     pub(super) server: Server,
     pub(super) answers: VecDeque<(String, String)>,
+    rights: Rights,
     payload: Vec<u8>,
     seen: Signals,
     outcome: Outcome,
@@ -25,9 +26,11 @@ pub(super) struct Shell {
 
 impl Shell {
     /// Around a machine that has been told nothing yet.
-    pub(super) fn around(server: Server) -> Shell {
+    pub(super) fn around(mut server: Server, rights: Rights) -> Shell {
+        server.grant(rights.extensions);
         Shell {
             server,
+            rights,
             answers: VecDeque::new(),
             payload: Vec::new(),
             seen: Signals::NONE,
@@ -168,6 +171,9 @@ impl Shell {
             }
         };
         self.done(deed);
+        if question == Question::Client {
+            self.server.grant(self.granted());
+        }
         if word == "auth"
             && let Some((_, answer)) = self.answers.front()
             && let Some(octets) = answer.strip_prefix("challenge ")
@@ -179,6 +185,20 @@ impl Shell {
         }
         let answer = self.answer_to(word);
         self.server.answer(answer, &mut self.out);
+    }
+
+    /// What the client that XCLIENT has named may say of others: where no address was named, it is the first one.
+    fn granted(&self) -> Extensions {
+        let named = self.server.xclient_attributes();
+        let has_right = match named.map(|named| &named.address) {
+            None | Some(XclientValue::Unsaid) => true,
+            Some(XclientValue::Unknown) => false,
+            Some(XclientValue::Is(address)) => self.rights.proxies.contains(address),
+        };
+        match has_right {
+            true => self.rights.extensions,
+            false => Extensions::NONE,
+        }
     }
 
     fn answer_to(&mut self, word: &str) -> Answer {

@@ -2,7 +2,11 @@
 //!
 //! Both are Postfix's (XCLIENT_README, XFORWARD_README): attributes in xtext (RFC 3461 §4), given in as many commands
 //! as they need. XCLIENT makes the session that of the client, from the greeting on; XFORWARD tells readers of the
-//! log where the next message came from. The shell knows which peers may send them ([`Server::grant`]).
+//! log where the next message came from. The shell knows which addresses may send them ([`Server::grant`]).
+//!
+//! XCLIENT takes that right away, and the shell grants it anew where the address that was named has it, as Postfix does.
+//! Some proxies only pass on what their client says after they have named it (nginx's mail proxy): a second XCLIENT would be the
+//! client's own.
 //!
 //! A login holds until the next XCLIENT, which must name it again, as Postfix has it: a proxy that goes on to another
 //! client and doesn't name its login must not lend it that of the one before. Different from Postfix: what XCLIENT said
@@ -170,7 +174,8 @@ fn one_of(value: &[u8], yes: &[u8], no: &[u8]) -> Option<bool> {
 }
 
 impl Server {
-    /// Allows this session XCLIENT, XFORWARD, or both, from the next EHLO on; other extensions are not granted.
+    /// Allows this session XCLIENT, XFORWARD, or both; other extensions are not granted. Holds until an XCLIENT: at
+    /// [`Question::Client`] the shell says what the client that is named has.
     pub fn grant(&mut self, extensions: Extensions) {
         self.granted = extensions.common(Extensions::XCLIENT | Extensions::XFORWARD);
     }
@@ -223,9 +228,10 @@ impl Server {
         self.state = State::Asked(Question::Client);
     }
 
-    /// The session is another client's: as new, but for what the connection is (TLS, the right to send XCLIENT).
+    /// The session is another client's: as new, but for what the connection is (TLS).
     fn begin_anew(&mut self, xclient: &XclientAttributes) {
         self.reset();
+        self.granted = Extensions::NONE;
         self.login = Login::No;
         self.greeted.text.clear();
         // Postfix takes MAIL at once after an XCLIENT that named HELO.
