@@ -32,6 +32,8 @@ use std::{
 const ORDERS_MAX: usize = 64;
 /// How often log lines are handed over and gauges set.
 const TICK: Duration = Duration::from_millis(100);
+/// How long the sessions that are cut off at the end have for their last line and reply.
+const LAST_LINES: Duration = Duration::from_millis(500);
 /// Pause after a failed accept (out of descriptors, out of memory), to let sessions end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the listeners wait at the start for the first answers of the backends: what is announced then is true.
@@ -148,7 +150,10 @@ async fn work(plan: Plan, mut inbox: Receiver<Order>, own: Sender<Order>) -> io:
                 let stoppers = std::mem::take(&mut stoppers);
                 spawn_vital("drain", drain(Rc::clone(&context), stoppers, own.clone()));
             }
-            Order::Stop => break,
+            Order::Stop => {
+                end_sessions(&context).await;
+                break;
+            }
         }
     }
     context.finish();
@@ -206,6 +211,16 @@ async fn keep(context: Rc<Context>) {
         if new > 0 {
             context.recorder.count(Counter::Panics, Scope::NONE, new);
         }
+    }
+}
+
+/// Ends the sessions that are left: each hears what its message came to, as far as that is known, and has its line in the log.
+async fn end_sessions(context: &Context) {
+    context.draining.set(true);
+    context.pools.end_waits();
+    let due = now().after(LAST_LINES);
+    while context.sessions.get() > 0 && now() < due {
+        sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -72,6 +72,8 @@ pub(super) struct Deadlines {
     /// No deadline is earlier than this one; it may be too early, never too late.
     earliest: Cell<Tick>,
     swept: Cell<Tick>,
+    /// No deadline is later: the process ends.
+    over: Cell<Tick>,
 }
 
 impl Default for Deadlines {
@@ -80,6 +82,7 @@ impl Default for Deadlines {
             table: RefCell::default(),
             earliest: Cell::new(Tick::FAR),
             swept: Cell::default(),
+            over: Cell::new(Tick::FAR),
         }
     }
 }
@@ -116,6 +119,7 @@ impl Deadlines {
     /// Sets a deadline; true where it is the earliest of all, so that the alarm must be set anew. `wait` says what
     /// may end it before.
     pub(super) fn set(&self, slot: u32, due: Tick, wait: Wait) -> bool {
+        let due = due.min(self.over.get());
         let mut table = self.table.borrow_mut();
         table.due[slot as usize] = due;
         if let Some(entry) = &mut table.entries[slot as usize] {
@@ -151,6 +155,17 @@ impl Deadlines {
     /// The same of those whose peer has something under way, too.
     pub(super) fn hasten(&self, by: Tick) {
         self.end(by, |wait| wait != Wait::Fixed);
+    }
+
+    /// The same of all, and of those that begin later.
+    pub(super) fn end_all(&self, by: Tick) {
+        self.over.set(by.min(self.over.get()));
+        self.end(by, |_| true);
+    }
+
+    /// Whether [`Deadlines::end_all`] was called.
+    pub(super) fn are_over(&self) -> bool {
+        self.over.get() != Tick::FAR
     }
 
     fn end(&self, by: Tick, may: fn(Wait) -> bool) {
@@ -242,6 +257,22 @@ mod tests {
         deadlines.sweep(Tick(2_000_001).after(LAST_WORDS));
         assert_eq!(deadlines.expiry(b), Expiry::Dead);
         assert_eq!(deadlines.expiry(a), Expiry::Deaf);
+    }
+
+    #[test]
+    fn where_the_process_ends_all_waits_do_also_new_ones() {
+        let deadlines = Deadlines::default();
+        let [waits, later] = [(); 2].map(|()| deadlines.insert(-1));
+        deadlines.set(waits, Tick(9_000_000), Wait::Fixed);
+        assert!(!deadlines.are_over());
+        deadlines.end_all(Tick(1_000_000));
+        assert!(deadlines.are_over());
+        deadlines.set(later, Tick(9_000_000), Wait::Fixed);
+        deadlines.sweep(Tick(1_000_001));
+        assert_eq!(
+            [waits, later].map(|slot| deadlines.expiry(slot)),
+            [Expiry::Deaf; 2]
+        );
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub use listener::{BindOptions, Bound, Listener, Stopper};
 pub use panics::panics;
 pub use probe::{Choice, probe};
 pub use run::{
-    end_idle_waits, gather_events, hasten_waits, lost_task, offload, run_worker, spawn, spawn_vital,
+    end_idle_waits, end_waits, gather_events, hasten_waits, lost_task, offload, run_worker, spawn,
+    spawn_vital, waits_are_over,
 };
 pub use stream::{Ender, Stream};
 pub use timer::{Sleep, sleep, sleep_until, timeout_at, yield_now};

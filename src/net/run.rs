@@ -122,3 +122,23 @@ pub fn hasten_waits(by: Tick) {
     worker.deadlines.hasten(by);
     worker.alarm(worker.deadlines.next_sweep());
 }
+
+/// Ends all reads of this worker's streams at `by`, and those that begin later: the process ends. They fail with `TimedOut`,
+/// and a last reply may be sent.
+///
+/// # Panics
+/// Outside [`run_worker`].
+pub fn end_waits(by: Tick) {
+    let worker = Worker::current();
+    worker.deadlines.end_all(by);
+    worker.alarm(worker.deadlines.next_sweep());
+}
+
+/// Whether [`end_waits`] was called on this worker: nothing new is to be begun.
+///
+/// # Panics
+/// Outside [`run_worker`].
+#[must_use]
+pub fn waits_are_over() -> bool {
+    Worker::current().deadlines.are_over()
+}

@@ -19,7 +19,7 @@ use crate::{
     config::ListenerTls,
     delivery::Room,
     metrics::{Counter, Stage},
-    net::{Stream, now},
+    net::{Stream, now, waits_are_over},
     record::End,
     smtp::{
         Tick,
@@ -200,8 +200,10 @@ impl Session {
         let outpaced = self.is_outpaced();
         // The backend's connection first: the client may take its time for the last word.
         self.drop_body();
+        let stops = waits_are_over();
         let why = match outpaced {
             true => Interrupt::Overload,
+            false if stops => Interrupt::Stop,
             false => Interrupt::Timeout,
         };
         self.server.interrupt(why, &mut self.io.out);
@@ -212,6 +214,12 @@ impl Session {
                 by: "gatepost",
                 phase,
                 why: "slow",
+                lingers: false,
+            },
+            false if stops => End {
+                by: "gatepost",
+                phase,
+                why: "stopped",
                 lingers: false,
             },
             false => self.timed_out(phase),

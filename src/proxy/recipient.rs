@@ -148,12 +148,21 @@ impl Session {
 
     /// What a backend refused when the same message came before is told, or the recipient is to be alone: true. Also where a
     /// route takes every recipient.
-    fn recall_rcpt(&self, route: &Route, path: PathSpan, earlier: usize) -> Result<bool, Answer> {
+    fn recall_rcpt(
+        &mut self,
+        route: &Route,
+        path: PathSpan,
+        earlier: usize,
+    ) -> Result<bool, Answer> {
         let recipient = self.server.envelope().path(path);
         let sending = self.sending(route.pool);
         let pools = &self.context.pools;
         match pools.refused_lately(&sending, recipient, earlier) {
-            Some(Lately::Told(said)) => Err(Answer::Refuse(reply_of(&said, Step::Recipient))),
+            Some(Lately::Told(said)) => {
+                // It had been accepted: no guess, and no error of the client's.
+                self.server.excuse();
+                Err(Answer::Refuse(reply_of(&said, Step::Recipient)))
+            }
             Some(Lately::Alone) if earlier > 0 => Err(Answer::Refuse(replies::OTHER_ROUTE.reply())),
             Some(Lately::Alone) => Ok(true),
             None => Ok(false),

@@ -5,8 +5,8 @@
 //! is for the caller's loop, which holds the [`Tried`] of its message.
 
 use super::{
-    conn::{Conn, fitness, refusal},
-    connect::{about_origin, connect},
+    conn::{Conn, fitness},
+    connect::{about_origin, connect, refusal},
     error::LeaseError,
     health::Trouble,
     ids::PoolId,
@@ -28,7 +28,7 @@ use crate::{
     config::{Balance, PoolIdentity},
     log::say,
     metrics::{Counter, Gauge, Stage},
-    net::{now, sleep},
+    net::{now, sleep, waits_are_over},
     smtp::Tick,
 };
 use std::{
@@ -151,6 +151,9 @@ impl Pools {
             return Err((local, LeaseError::Down(acquisition.tried.last())));
         }
         loop {
+            if waits_are_over() {
+                return Err((local, LeaseError::Down(acquisition.tried.last())));
+            }
             let (place, got) = match self.next_step(&local, acquisition) {
                 Next::Hit(place, conn) => {
                     let conn = self.reuse(conn, &local, place, acquisition).await;

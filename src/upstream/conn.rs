@@ -95,6 +95,12 @@ impl Conn {
 
     /// The next event that is not `Read`; sends and receives as it must, each until `due`.
     pub(super) async fn next(&mut self, due: Tick) -> Result<Event, Trouble> {
+        self.next_sent(due, due).await
+    }
+
+    /// The same where sending may take longer than an answer: until `by`, and the answer has its whole time after it.
+    pub(super) async fn next_sent(&mut self, by: Tick, mut due: Tick) -> Result<Event, Trouble> {
+        let limit = due.since(self.now);
         loop {
             match self.step() {
                 Event::Read => {}
@@ -114,7 +120,11 @@ impl Conn {
                 false => (backend.silence).wait(self.now, state == BackendState::Committing),
             };
             // What could not be sent may have been answered: one that refuses a body in its middle says so and closes.
-            let sent = flush(&mut self.stream, &mut self.out, due).await;
+            let is_long = by > due && self.out.len() > SPARE_MAX;
+            let sent = flush(&mut self.stream, &mut self.out, by).await;
+            if is_long {
+                due = due.max(now().after(limit).min(by));
+            }
             self.stream.set_deadline(due);
             let received = self.stream.recv().await;
             // Also of a wait in vain: what it came to is noted at the time when it's known.
@@ -447,16 +457,6 @@ pub(super) fn fitness(
         (None, Some(_)) => return None,
     };
     Some(fits)
-}
-
-/// What a backend said to XCLIENT where it refuses the client that it names: 554, as it would have greeted that client
-/// (RFC 5321 §3.1). It had greeted us, so this is about the client alone. Any other refusal may as well be about us (550: we
-/// may not say XCLIENT).
-pub(super) fn refusal(conn: &Conn) -> Option<BackendReply> {
-    match conn.failure() {
-        Some(BackendError::Origin(head)) if head.code == 554 => Some(conn.session.reply().into()),
-        _ => None,
-    }
 }
 
 /// How well a connection does; more is better.

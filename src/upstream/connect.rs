@@ -262,3 +262,13 @@ fn counter_of(conn: &Conn, trouble: Trouble) -> Counter {
         _ => Counter::ConnectRefused,
     }
 }
+
+/// What a backend said to XCLIENT where it refuses the client that it names: 554, as it would have greeted that client
+/// (RFC 5321 §3.1). It had greeted us, so this is about the client alone. Any other refusal may as well be about us (550: we
+/// may not say XCLIENT).
+pub(super) fn refusal(conn: &Conn) -> Option<BackendReply> {
+    match conn.failure() {
+        Some(BackendError::Origin(head)) if head.code == 554 => Some(conn.session.reply().into()),
+        _ => None,
+    }
+}

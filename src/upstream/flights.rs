@@ -1,6 +1,6 @@
 //! Questions that are under way on one worker: sessions that ask the same at the same time ask once.
 
-use super::{verification::Answer, verify_cache::RecipientKey};
+use super::{recipient_key::RecipientKey, verification::Answer};
 use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, RefCell},

@@ -2,7 +2,7 @@
 //!
 //! Such a refusal may be about the backend, about the client or about the sender, and nothing in it tells which. So it counts
 //! at first for the messages that showed it alone: those of the same sender from the same network, which come again hours later
-//! (§4.5.4.1), so it is kept for a day, and longer where it is used. It counts for all messages, for minutes, where it can hardly be
+//! (§4.5.4.1), so it is kept for a day, and one that every server must take (§4.5.3.1.8) longer where it is used. It counts for all messages, for minutes, where it can hardly be
 //! about one client: clients of two networks have been shown it, or it is no less than what every server must take (§4.5.3.1.8).
 //! A message that is taken with more recipients ends it for the messages of its own source; for others it shows only that the limit
 //! is not for all.
@@ -10,13 +10,9 @@
 //! A message with the null sender shows nothing: servers refuse its second recipient because a bounce has but one (Postfix's
 //! `reject_multi_recipient_bounce`). Nor does any code but 452, or 552, which §4.5.3.1.10 wants read as 452.
 
-use crate::{
-    client_key,
-    smtp::{Status, Tick, reply_parse::ReplyHead},
-};
-use rustc_hash::FxHasher;
+use super::message_source::MessageSource;
+use crate::smtp::{Status, Tick, reply_parse::ReplyHead};
 use std::{
-    hash::Hasher,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -30,38 +26,20 @@ const USUAL_MIN: u32 = 100;
 const USUAL_COUNTS: Duration = Duration::from_secs(3600);
 /// How long a lower one counts towards what two networks agree on.
 const LOW_COUNTS: Duration = Duration::from_secs(600);
-/// How long a limit is kept for its own source after it was last used: longer than senders wait between two tries.
+/// How long a limit is kept for its own source after it was shown, a usual one after it was last used: longer than senders wait between two tries.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// How long it is kept if it is used all the time: as long as senders try (RFC 5321 §4.5.4.1). After that it must be shown anew, since a
+/// A limit that is lower than [`USUAL_MIN`] may have been a rate (too many recipients in this hour), and no message that is
+/// split by it shows that it is over. So one more recipient is let through for each time that has passed since it was shown.
+const ONE_MORE: Duration = Duration::from_secs(3600);
+/// That time doubles where the same limit is shown again, up to this.
+const ONE_MORE_MAX: Duration = Duration::from_secs(8 * 3600);
+/// How long a usual one is kept if it is used all the time: as long as senders try (RFC 5321 §4.5.4.1). After that it must be shown anew, since a
 /// message that is split by it never shows that it is over.
 const KEPT_MOST: Duration = Duration::from_secs(5 * 24 * 3600);
 /// What is kept of one backend at most.
 const SHOWN_MAX: usize = 128;
 /// What is kept of one network at most, so that its senders don't push out what others have shown.
 const NETWORK_MAX: usize = 8;
-
-/// Where a message comes from: the network of its client, and its sender, which is not the null sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageSource {
-    network: u128,
-    sender: u64,
-}
-
-impl MessageSource {
-    /// `client` is the client's key, `None` of all that are trusted. `None` for the null sender.
-    #[must_use]
-    pub fn new(client: Option<u128>, sender: &[u8]) -> Option<MessageSource> {
-        if sender.is_empty() {
-            return None;
-        }
-        let mut hasher = FxHasher::default();
-        hasher.write(sender);
-        Some(MessageSource {
-            network: client.map_or(0, client_key::prefix_of),
-            sender: hasher.finish(),
-        })
-    }
-}
 
 /// What the replies to one message have shown.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +62,20 @@ struct Shown {
     until: Tick,
     /// It is kept no longer than this.
     last: Tick,
+    at: Tick,
+    /// One more recipient is let through for each such time since then; zero: none.
+    one_more: Duration,
+}
+
+impl Shown {
+    /// What holds for its own source now.
+    fn own(&self, now: Tick) -> u32 {
+        let more = match self.one_more.is_zero() {
+            true => 0,
+            false => now.since(self.at).as_micros() / self.one_more.as_micros(),
+        };
+        (self.recipients).saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
+    }
 }
 
 /// The limits that one backend has shown. The lock is taken only where one was shown of late.
@@ -109,17 +101,27 @@ impl LearnedLimit {
             false => USUAL_COUNTS,
         };
         let [kept, most] = match is_named || recipients >= USUAL_MIN {
+            true if recipients < USUAL_MIN => [KEPT; 2],
             true => [KEPT, KEPT_MOST],
             false => [LOW_COUNTS; 2],
         };
         let until = now.after(kept);
         let mut shown = self.lock();
+        let before = shown.iter().find(|one| one.by == by && now < one.until);
+        let one_more = match before {
+            _ if recipients >= USUAL_MIN => Duration::ZERO,
+            Some(before) if before.recipients >= recipients => {
+                (before.one_more * 2).clamp(ONE_MORE, ONE_MORE_MAX)
+            }
+            _ => ONE_MORE,
+        };
         shown.retain(|one| now < one.until && one.by != by);
         let of_network = |one: &Shown| one.by.network == by.network;
         if shown.iter().filter(|one| of_network(one)).count() >= NETWORK_MAX {
             remove_first(&mut shown, of_network);
         } else if shown.len() >= SHOWN_MAX {
-            remove_first(&mut shown, |_| true);
+            let network = largest(&shown);
+            remove_first(&mut shown, |one| one.by.network == network);
         }
         shown.push(Shown {
             by,
@@ -127,6 +129,8 @@ impl LearnedLimit {
             counts_until: now.after(counts),
             until,
             last: now.after(most),
+            at: now,
+            one_more,
         });
         self.until.fetch_max(until.0, Relaxed);
         self.counts_until.fetch_max(now.after(counts).0, Relaxed);
@@ -173,9 +177,11 @@ impl LearnedLimit {
             .iter_mut()
             .find(|one| of == Some(one.by) && now < one.until);
         let own = own.map(|one| {
-            one.until = now.after(KEPT).min(one.last);
-            self.until.fetch_max(one.until.0, Relaxed);
-            one.recipients
+            if one.recipients >= USUAL_MIN {
+                one.until = now.after(KEPT).min(one.last);
+                self.until.fetch_max(one.until.0, Relaxed);
+            }
+            one.own(now)
         });
         let counting = || shown.iter().filter(|one| now < one.counts_until);
         let usual = counting().filter(|one| one.recipients >= USUAL_MIN);
@@ -197,6 +203,13 @@ impl LearnedLimit {
     fn lock(&self) -> MutexGuard<'_, Vec<Shown>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The network that has most.
+fn largest(shown: &[Shown]) -> u128 {
+    let count = |network| shown.iter().filter(|one| one.by.network == network).count();
+    let networks = shown.iter().map(|one| one.by.network);
+    networks.max_by_key(|network| count(*network)).unwrap_or(0)
 }
 
 /// Removes the first one to end of those that are meant.
@@ -314,20 +327,64 @@ mod tests {
         const QUARTER: Duration = Duration::from_secs(15 * 60);
         let (limit, now) = (LearnedLimit::default(), Tick(5));
         let (amy, bob) = (source(1, "amy@a.example"), source(2, "bob@a.example"));
-        learn(&limit, 7, amy, now);
-        assert_eq!(limit.get(amy, now.after(QUARTER)), 7);
+        learn(&limit, 107, amy, now);
+        assert_eq!(limit.get(amy, now.after(QUARTER)), 107);
         // Networks agree only on what both were shown within minutes.
         learn(&limit, 7, bob, now.after(QUARTER));
-        assert_eq!(limit.get(None, now.after(QUARTER)), 0);
-        // It is kept for a day after its last use, and for days at most.
+        assert_eq!(
+            limit.get(source(3, "joe@a.example"), now.after(USUAL_COUNTS)),
+            0
+        );
+        // A usual one is kept for a day after its last use, and for days at most.
         let (day, used) = (KEPT, now.after(KEPT / 2));
-        assert_eq!(limit.get(amy, used), 7);
-        assert_eq!(limit.get(amy, used.after(day / 2)), 7);
+        assert_eq!(limit.get(amy, used), 107);
+        assert_eq!(limit.get(amy, used.after(day / 2)), 107);
         assert_eq!(limit.get(bob, now.after(QUARTER).after(day)), 0);
         for n in 2..10 {
             let _ = limit.get(amy, now.after(day / 2 * n));
         }
         assert_eq!(limit.get(amy, now.after(KEPT_MOST)), 0);
+    }
+
+    /// It may have been a rate: too many recipients in this hour.
+    #[test]
+    fn a_low_one_lets_one_more_through_each_hour_and_is_not_renewed_by_use() {
+        let (limit, now) = (LearnedLimit::default(), Tick(5));
+        let amy = source(1, "amy@a.example");
+        let hours = |n: u32| now.after(ONE_MORE * n);
+        learn(&limit, 1, amy, now);
+        assert_eq!(limit.get(amy, hours(0)), 1);
+        assert_eq!(limit.get(amy, hours(1)), 2);
+        // The server is well: that ends it.
+        limit.has_taken(|| 2, amy, hours(1));
+        assert_eq!(limit.get(amy, hours(1)), 0);
+        // Where it shows it again, the next one comes later.
+        learn(&limit, 1, amy, now);
+        learn(&limit, 1, amy, hours(1));
+        assert_eq!((limit.get(amy, hours(2)), limit.get(amy, hours(3))), (1, 2));
+        for n in 0..25 {
+            let _ = limit.get(amy, hours(n));
+        }
+        assert_eq!(limit.get(amy, hours(25)), 0, "a day is over");
+    }
+
+    #[test]
+    fn where_it_is_full_the_network_that_has_most_loses() {
+        let (limit, now) = (LearnedLimit::default(), Tick(5));
+        let joe = source(1, "joe@a.example");
+        learn(&limit, 9, joe, now);
+        for network in 2..40 {
+            for n in 0..NETWORK_MAX {
+                learn(
+                    &limit,
+                    9,
+                    source(network, &format!("{n}@a.example")),
+                    now.after(KEPT / 9),
+                );
+            }
+        }
+        assert_eq!(limit.get(joe, now), 9);
+        assert!(limit.lock().len() <= SHOWN_MAX);
     }
 
     #[test]

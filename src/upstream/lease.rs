@@ -6,13 +6,15 @@
 //!
 //! A lease that failed between its first byte and its final reply is closed, never given back
 //! (INV-CLEAN); dropping a lease closes it. Each stage has its own deadline: [`Lease::next`] waits for the reply to
-//! the end of data as long as `timeouts.commit` says, for any other as long as `timeouts.backend`.
+//! the end of data as long as `timeouts.commit` says, for any other as long as `timeouts.backend`, also where the body was
+//! sent ahead of it.
 
 use super::{
     conn::Conn,
     error::Broken,
     health::Trouble,
-    learned::{MessageSource, Tally},
+    learned::Tally,
+    message_source::MessageSource,
     pooling::{backend::Backend, shares::Share},
     pools::{Local, Pools},
     reply::BackendReply,
@@ -308,7 +310,12 @@ impl Lease {
     /// sense. Its health has taken note of it.
     pub async fn next(&mut self) -> Result<Event, Broken> {
         let (due, since) = (self.due(), self.now());
-        match self.conn_mut().next(due).await {
+        // A body that went ahead has its time to be sent; what is due first is a reply to the envelope.
+        let heard_by = match self.session().awaits_envelope() {
+            true => due.min(since.after(self.local.pool.waits.reply)),
+            false => due,
+        };
+        match self.conn_mut().next_sent(due, heard_by).await {
             Ok(event) => {
                 self.heard = true;
                 self.waited += self.now().since(since);

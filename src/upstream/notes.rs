@@ -12,7 +12,7 @@ use crate::{
     client_key,
     config::Balance,
     metrics::{Counter, Gauge},
-    net::now,
+    net::{now, waits_are_over},
     smtp::{Tick, backend_session::Event},
 };
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -27,7 +27,7 @@ impl Pools {
         detail: Option<String>,
     ) {
         let backend = &local.pool.backends[place];
-        if trouble.counts() && backend.health.fail(now(), &local.pool.rules) {
+        if trouble.counts() && !waits_are_over() && backend.health.fail(now(), &local.pool.rules) {
             self.changed(local, place, Some((trouble, detail)));
         }
     }
@@ -187,6 +187,10 @@ impl Lease {
             self.pools
                 .recorder
                 .count(Counter::Uncertain, self.scope(), 1);
+        }
+        // It was we that went.
+        if waits_are_over() {
+            return;
         }
         let refused = self.conn().strain.has_refusals();
         // An idle connection that the backend was just closing says nothing about its health. Trouble over one message may

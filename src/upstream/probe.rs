@@ -60,6 +60,14 @@ impl Pools {
         });
     }
 
+    /// Ends what waits for a backend, or for a connection to one: the process ends.
+    pub fn end_waits(&self) {
+        net::end_waits(now());
+        for local in self.all() {
+            local.pool.queue.retry_all();
+        }
+    }
+
     /// Tries whether backends that have shown a limit of connections take more by now.
     fn grow_all(&self) {
         let now = now();

@@ -11,13 +11,9 @@
 //! mailbox isn't told at all: the recipient gets a message of its own, and hears the backend itself.
 
 use super::{
-    ids::PoolId,
-    learned::MessageSource,
-    origin::keeps_apart,
-    pools::Pools,
-    reply::BackendReply,
-    verify::is_about_mailbox,
-    verify_cache::{Known, RecipientKey},
+    ids::PoolId, message_source::MessageSource, origin::keeps_apart, pools::Pools,
+    recipient_key::RecipientKey, reply::BackendReply, verify::is_about_mailbox,
+    verify_cache::Known,
 };
 use crate::{
     client_key,
@@ -81,15 +77,11 @@ impl Pools {
         earlier: usize,
     ) -> Option<Lately> {
         let backends = self.backends();
-        let verified = backends.verified();
-        if !verified.has_pairs() {
+        let refused = backends.verified().refused();
+        if !refused.is_used() {
             return None;
         }
-        let key = key_of(sending, recipient)?;
-        let Known::Bad(mut said) = verified.look(&key, now())? else {
-            return None;
-        };
-        verified.forget(&key);
+        let mut said = refused.take(&key_of(sending, recipient)?, now())?;
         let is_about_room = is_about_room(said.head);
         let head = &mut said.head;
         if *head == BY_LIMIT {
@@ -153,7 +145,11 @@ impl Pools {
                 0 => waits.verify_good,
                 _ => SIZE_KEPT,
             };
-            verified.learn_pair(&key, Known::Bad(said), now().after(kept));
+            let trusted = sending.source.is_some_and(|source| source.is_trusted());
+            let client = (!trusted).then(|| client_key::address(sending.client));
+            let now = now();
+            let refused = verified.refused();
+            refused.learn(&key, said, client, now, now.after(kept));
         }
     }
 }

@@ -20,12 +20,13 @@ use super::{
     lease::Lease,
     pooling::shares::Purpose,
     pools::{Local, Pools},
+    recipient_key::RecipientKey,
     replies,
     reply::BackendReply,
     select::Needs,
     tried::Tried,
     verification::{Answer, Verification},
-    verify_cache::{Known, RecipientKey},
+    verify_cache::Known,
 };
 use crate::{
     log::say,

@@ -7,27 +7,18 @@
 //! Recipients that were taken have generations of their own: a client that guesses names fills the cache with
 //! refusals, and must not push out the recipients that mail really goes to.
 
-use super::{ids::PoolId, reply::BackendReply};
-use crate::smtp::{Tick, domain, envelope::Path};
-use rustc_hash::FxBuildHasher;
+use super::{recipient_key::RecipientKey, refused_pairs::RefusedPairs, reply::BackendReply};
+use crate::smtp::Tick;
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     mem,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 const SHARDS: usize = 16;
 /// Recipients of one generation of one shard; at most twice as many are remembered in it.
 const GENERATION: usize = 2048;
-/// Octets of a key: the number of the pool, one path or two (RFC 5321 §4.5.3.1.3: 256 each), a client and a size.
-const KEY_MAX: usize = 4 + PATH_MAX + 1 + PATH_MAX + 1 + 16 + 1 + 8;
-/// RFC 5321 §4.5.3.1.3.
-const PATH_MAX: usize = 256;
-
 /// What is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
@@ -38,79 +29,6 @@ pub enum Known {
     /// It refuses the sender that we ask with, for a reason that may not hold for others: the question is asked with the
     /// message's own sender.
     BySender,
-}
-
-/// Pool and address: the domain in lower case and in A-labels, the local part as it came (RFC 5321 §2.4).
-#[derive(Clone, Copy)]
-pub struct RecipientKey {
-    bytes: [u8; KEY_MAX],
-    len: usize,
-}
-
-impl RecipientKey {
-    /// `None` for an address that is longer than any can be.
-    #[must_use]
-    pub fn new(pool: PoolId, recipient: Path<'_>) -> Option<RecipientKey> {
-        if recipient.whole.len() > PATH_MAX {
-            return None;
-        }
-        let mut key = RecipientKey {
-            bytes: [0; KEY_MAX],
-            len: 4 + recipient.whole.len(),
-        };
-        key.bytes[..4].copy_from_slice(&pool.0.to_ne_bytes());
-        let path = key.bytes.get_mut(4..key.len)?;
-        path.copy_from_slice(recipient.whole);
-        let local = path.len() - recipient.domain.len();
-        path[local..].make_ascii_lowercase();
-        // `<Postmaster>` in any case is one mailbox (§4.5.1).
-        if recipient.domain.is_empty() {
-            path.make_ascii_lowercase();
-        }
-        if !recipient.domain.is_ascii() {
-            let form = domain::to_ascii(recipient.domain)?;
-            let from = 4 + local;
-            key.len = from + form.len();
-            key.bytes.get_mut(from..key.len)?.copy_from_slice(&form);
-        }
-        Some(key)
-    }
-
-    /// The same for a recipient together with a sender.
-    #[must_use]
-    pub fn pair(pool: PoolId, sender: &[u8], recipient: Path<'_>) -> Option<RecipientKey> {
-        let mut key = RecipientKey::new(pool, recipient)?;
-        key.append(sender)?;
-        Some(key)
-    }
-
-    /// The same for a recipient of a message that is known again by its sender, the key of its client (0: any client), and its size.
-    #[must_use]
-    pub fn again(
-        pool: PoolId,
-        (sender, client, size): (&[u8], u128, u64),
-        recipient: Path<'_>,
-    ) -> Option<RecipientKey> {
-        let mut key = RecipientKey::pair(pool, sender, recipient)?;
-        key.append(&client.to_ne_bytes())?;
-        key.append(&size.to_ne_bytes())?;
-        Some(key)
-    }
-
-    /// Appends octets after a zero, which no path holds.
-    fn append(&mut self, octets: &[u8]) -> Option<()> {
-        let from = self.len + 1;
-        let place = self.bytes.get_mut(from..from + octets.len())?;
-        place.copy_from_slice(octets);
-        self.len = from + octets.len();
-        Some(())
-    }
-
-    /// What is compared and hashed.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
 }
 
 #[derive(Debug)]
@@ -189,8 +107,10 @@ struct Shard {
 pub struct Cache {
     shards: [Mutex<Shard>; SHARDS],
     generation: usize,
-    /// A recipient has been remembered together with a sender: rare, so the look-up is mostly spared.
-    has_pairs: AtomicBool,
+    /// Chooses the shard.
+    secret: RandomState,
+    /// Recipients of messages that were refused in part.
+    refused: RefusedPairs,
 }
 
 impl Default for Cache {
@@ -206,14 +126,15 @@ impl Cache {
         Cache {
             shards: Default::default(),
             generation,
-            has_pairs: AtomicBool::new(false),
+            secret: RandomState::new(),
+            refused: RefusedPairs::default(),
         }
     }
 
-    /// Whether a key of a pair may be in it.
+    /// What deliveries found out about the recipients of messages that were refused in part.
     #[must_use]
-    pub fn has_pairs(&self) -> bool {
-        self.has_pairs.load(Relaxed)
+    pub fn refused(&self) -> &RefusedPairs {
+        &self.refused
     }
 
     /// Remembers an answer for a key of a pair. Also one that is good stays with the refusals: a client chooses its
@@ -222,13 +143,11 @@ impl Cache {
         let mut shard = self.shard(key);
         let entry = Entry { known, until };
         shard.rest.learn(key.as_bytes(), entry, self.generation);
-        drop(shard);
-        self.has_pairs.store(true, Relaxed);
     }
 
     fn shard(&self, key: &RecipientKey) -> MutexGuard<'_, Shard> {
-        // Without a secret, unlike the hash of the maps: an attacker who aims at one shard makes that one forget sooner.
-        let hash = FxBuildHasher.hash_one(key.as_bytes());
+        // With a secret, as in the maps: none aims at one shard, and has it forget sooner.
+        let hash = self.secret.hash_one(key.as_bytes());
         let shard = &self.shards[hash as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -278,7 +197,10 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::{Status, reply_parse::ReplyHead};
+    use crate::{
+        smtp::{Status, envelope::Path, reply_parse::ReplyHead},
+        upstream::PoolId,
+    };
 
     fn key(pool: u32, path: &[u8]) -> RecipientKey {
         RecipientKey::new(PoolId(pool), Path::split(path)).expect("short")

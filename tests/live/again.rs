@@ -41,6 +41,32 @@ fn send(address: SocketAddr, mail: &str, to: &[&str]) -> (Vec<String>, String) {
 }
 
 crate::on_all_engines! {
+    fn dead_recipients_that_had_been_accepted_are_no_errors_of_the_client(engine) {
+        let backend = Backend::start(free_address(), EXTENSIONS, |_, command| {
+            match command.starts_with("RCPT TO:<dead") {
+                true => Act::say("550 5.1.1 no such user"),
+                false => Act::Usual,
+            }
+        });
+        let gatepost = Gatepost::start(engine, &accepting(&backend));
+        // More than `limits.errors`.
+        let list: Vec<String> = (0..30).map(|n| format!("dead{n}@example.net")).collect();
+        let mut list: Vec<&str> = list.iter().map(String::as_str).collect();
+        list.push("alice@example.net");
+        let (codes, reply) = send(gatepost.smtp, "<boss@partner.example> SIZE=20", &list);
+        assert!(codes.iter().all(|code| code == "250"), "{codes:?}");
+        assert!(reply.starts_with("451"), "{reply}");
+        let (codes, reply) = send(gatepost.smtp, "<boss@partner.example> SIZE=20", &list);
+        assert!(codes[..30].iter().all(|code| code == "550") && codes[30] == "250", "{codes:?}");
+        assert!(reply.starts_with("250"), "{reply}");
+        // A guess is one: it was never accepted.
+        let mut guesser = stranger(&gatepost);
+        guesser.expect("MAIL FROM:<guess@partner.example>", "250");
+        for n in 0..30 {
+            guesser.expect(&format!("RCPT TO:<dead{n}@example.net>"), "250");
+        }
+    }
+
     fn what_a_large_message_met_refuses_no_other_one(engine) {
         let full = Arc::new(AtomicBool::new(true));
         let is_full = Arc::clone(&full);

@@ -60,6 +60,34 @@ crate::on_all_engines! {
         busy.rest();
     }
 
+    fn what_the_end_of_a_drain_cuts_off_is_told_and_logged(engine) {
+        let hangs = |_, command: &str| match command == "BODY" {
+            true => Act::Hang,
+            false => Act::Usual,
+        };
+        let backend = Backend::start(free_address(), EXTENSIONS, hangs);
+        let config = pool(&[&backend], "") + "[timeouts]\ndrain = \"300ms\"\n";
+        let mut gatepost = Gatepost::start(engine, &config);
+        let mut client = Client::in_data(gatepost.smtp);
+        client.raw(b"Subject: x\r\n\r\nx\r\n.\r\n");
+        let mut slow = Client::in_data(gatepost.smtp);
+        slow.raw(b"Subject: half\r\n");
+        wait_until("the backend has the message", || {
+            let commands = backend.commands();
+            let has = commands.iter().any(|(_, said)| said == "DATA");
+            has.then_some(())
+        });
+        gatepost.process.signal("TERM");
+        let reply = client.reply();
+        assert!(reply.starts_with("451 4.4.2"), "it may have been delivered: {reply}");
+        assert!(slow.rest().starts_with("421 4.3.2"));
+        client.rest();
+        assert_eq!(ended(&mut gatepost), Some(0));
+        gatepost.log_line(&["verdict=defer", "code=451", "status=4.4.2"]);
+        gatepost.log_line(&["verdict=abandon", "code=421"]);
+        assert!(!gatepost.errors().contains("left out"), "{}", gatepost.errors());
+    }
+
     fn a_second_sigterm_ends_at_once(engine) {
         let backend = Backend::good(free_address());
         let mut gatepost = Gatepost::start(engine, &pool(&[&backend], ""));

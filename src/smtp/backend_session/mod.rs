@@ -451,6 +451,12 @@ impl BackendSession {
         self.transaction.is_committing() && !self.transaction.is_ruled_out()
     }
 
+    /// Whether a reply to the envelope is due: to MAIL, RCPT, or what came before them.
+    #[must_use]
+    pub fn awaits_envelope(&self) -> bool {
+        self.phase == Phase::Transaction && self.transaction.awaits_envelope()
+    }
+
     /// The places in the envelope of the recipients that the backend has accepted so far.
     pub fn accepted(&self) -> impl Iterator<Item = usize> + '_ {
         self.transaction.accepted()

@@ -210,6 +210,10 @@ impl Transaction {
         self.awaited() != Awaited::Nothing
     }
 
+    pub(super) fn awaits_envelope(&self) -> bool {
+        self.answered < self.sent
+    }
+
     pub(super) fn awaited(&self) -> Awaited {
         if self.answered < self.sent {
             match self.answered.checked_sub(self.forwards) {

@@ -120,7 +120,8 @@ pub struct Tally {
     /// Recipients accepted.
     pub recipients: u32,
     /// Refusals since the last good message that are no fault of the client: a 4xx asks it to come again (too many
-    /// recipients, a recipient of another pool, a backend that is away), and what was pipelined after a refused
+    /// recipients, a recipient of another pool, a backend that is away), a recipient that had been accepted when the message came before is refused
+    /// ([`Server::excuse`](super::Server::excuse)), and what was pipelined after a refused
     /// command is refused because of that one. Up to [`DEFERRALS_MAX`](crate::smtp::limits::DEFERRALS_MAX) of
     /// them don't count as errors: else a list that is asked to come again for most of its recipients would be cut
     /// off before it gets any of them through.

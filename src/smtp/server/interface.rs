@@ -157,4 +157,6 @@ pub enum Interrupt {
     Drain,
     /// Too much load: it ends now.
     Overload,
+    /// The time that the process had to stop is over: it ends now.
+    Stop,
 }

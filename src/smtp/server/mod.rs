@@ -123,6 +123,8 @@ pub struct Server {
     discard_due: bool,
     /// A refusal that was written, and that the shell doesn't know yet.
     refused: Option<Reply>,
+    /// The refusal that comes is no error of the client's.
+    excused: bool,
     /// The reply that ended the session, where the core chose it and the shell doesn't know yet.
     farewell: Option<&'static Known>,
     clock: Clock,
@@ -156,6 +158,7 @@ impl Server {
             drain: false,
             discard_due: false,
             refused: None,
+            excused: false,
             farewell: None,
             clock: Clock::new(now),
         }
@@ -232,6 +235,12 @@ impl Server {
         }
     }
 
+    /// The answer to the recipient under way, a refusal, is no error of the client's, as a 4xx is none: the recipient had been
+    /// accepted before, so the client could not know.
+    pub fn excuse(&mut self) {
+        self.excused = self.state == State::Asked(Question::Rcpt);
+    }
+
     /// Puts other settings in force while [`Question::Hello`] is open, so that the reply to EHLO says what holds by now.
     pub fn renew(&mut self, settings: Arc<Settings>) {
         if self.state == State::Asked(Question::Hello) {
@@ -257,6 +266,7 @@ impl Server {
             }
             Interrupt::Timeout => &replies::TIMED_OUT,
             Interrupt::Overload => &replies::OVERLOADED,
+            Interrupt::Stop => &replies::SHUTTING_DOWN,
         };
         self.hang_up_known(known, out);
     }
@@ -402,6 +412,7 @@ impl Server {
         reply.write(out);
         match reply.code {
             ..400 => {}
+            _ if std::mem::take(&mut self.excused) => self.count_deferral(out),
             400..500 => self.count_deferral(out),
             _ => self.count_error(out),
         }

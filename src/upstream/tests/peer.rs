@@ -279,12 +279,8 @@ impl Shared {
             }
             match (&*verb, mode) {
                 ("QUIT", Mode::WaitsForEnd) => wait_for_end(&mut input, &mut out)?,
-                ("RCPT", Mode::Odd) if path(&line).starts_with("odd") => {
-                    return out.write_all(b"421 4.3.0 the filter has gone\r\n");
-                }
-                ("RCPT", Mode::HangsAtRecipient) if path(&line) != "postmaster" => {
-                    return io::copy(&mut input, &mut io::sink()).map(|_| ());
-                }
+                ("RCPT", Mode::Odd) if is_odd(&line) => return out.write_all(GONE),
+                ("RCPT", Mode::HangsAtRecipient) if is_user(&line) => return hang(&mut input),
                 ("RCPT", Mode::OneRecipient) if taken > 0 => {
                     out.write_all(b"452 4.5.3 one at a time\r\n")?;
                     continue;
@@ -350,6 +346,20 @@ fn has_ended(stream: &TcpStream) -> bool {
 }
 
 /// False where that was all.
+const GONE: &[u8] = b"421 4.3.0 the filter has gone\r\n";
+
+fn is_odd(line: &str) -> bool {
+    path(line).starts_with("odd")
+}
+
+fn is_user(line: &str) -> bool {
+    path(line) != "postmaster"
+}
+
+fn hang(input: &mut impl BufRead) -> io::Result<()> {
+    io::copy(input, &mut io::sink()).map(|_| ())
+}
+
 fn greet(out: &mut TcpStream, mode: Mode) -> io::Result<bool> {
     match mode {
         Mode::Unavailable => out.write_all(b"421 4.3.2 full\r\n")?,

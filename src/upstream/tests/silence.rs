@@ -199,6 +199,24 @@ fn a_slow_one_keeps_its_mail_where_the_other_is_a_stand_by() {
 }
 
 #[test]
+fn one_that_hangs_over_the_envelope_of_a_body_that_went_ahead_is_waited_for_as_for_a_command() {
+    on_each_engine(|| async {
+        let ill = Peer::with(Mode::HangsAtRecipient);
+        ill.offer(&["PIPELINING", "CHUNKING"]);
+        let mut config = config(&[&ill]);
+        // Longer than this test may take.
+        config.timeouts.commit = Time::secs(600);
+        config.timeouts.backend = Time::millis(200);
+        let (pools, pool) = pools(&build(&config)).await;
+        let lease = pools.lease(pool, b"joe@example.net", &[], soon()).await;
+        let mut lease = lease.unwrap();
+        let broken = carry(&mut lease).await.unwrap_err();
+        assert_eq!(broken.trouble, Trouble::Timeout);
+        assert!(broken.uncertain, "the whole message may lie there");
+    });
+}
+
+#[test]
 fn where_all_are_silent_each_is_used() {
     on_each_engine(|| async {
         let (one, two) = (Peer::new(), Peer::new());
