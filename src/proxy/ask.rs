@@ -280,7 +280,11 @@ impl Session {
                 self.context
                     .recorder
                     .count(Counter::BodyRefused, self.scope, 1);
-                return Answer::Refuse(replies::NO_MEMORY.reply());
+                let reply = replies::NO_MEMORY.reply();
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.end_turn(self.server.envelope(), &reply, moment);
+                }
+                return Answer::Refuse(reply);
             }
             sleep_until(moment.after(MEMORY_LOOK).min(due)).await;
         }

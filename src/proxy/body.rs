@@ -76,6 +76,7 @@ impl Session {
                 stream.way.abandon();
             }
             transaction.tell(&reply, None);
+            transaction.end_turn(self.server.envelope(), &reply, now());
             self.server.discard(reply);
         }
         self.transaction = Some(transaction);

@@ -100,6 +100,7 @@ impl Session {
         match &answer {
             Answer::AcceptWith(reply) | Answer::Refuse(reply) | Answer::Close(reply) => {
                 transaction.tell(reply, self.decided);
+                transaction.end_turn(self.server.envelope(), reply, self.now);
             }
             Answer::Accept => {}
         }
@@ -274,6 +275,11 @@ impl Session {
         };
         let envelope = self.server.envelope();
         let partly = outcome.is_partly_refused(envelope.recipients().len());
+        if let (Ending::Recipients, Some(turn)) = (&outcome.ending, &mut transaction.turn)
+            && partly
+        {
+            turn.part();
+        }
         // By which RCPT will look for it, also where the message went to another pool.
         let routed = transaction.routed_pool();
         let elsewhere = transaction.pool() != routed;

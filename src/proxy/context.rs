@@ -115,7 +115,7 @@ impl Current {
     /// changed.
     #[must_use]
     pub fn settings(&self, listener: usize) -> Arc<Settings> {
-        let announced = self.site.backends.announced(now());
+        let announced = self.site.backends.announced();
         let mut all = self.settings.borrow_mut();
         match &all[listener] {
             Some((seen, settings)) if *seen == announced => Arc::clone(settings),

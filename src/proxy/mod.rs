@@ -48,6 +48,7 @@ pub mod tarpit;
 mod told;
 pub mod trace;
 pub mod transaction;
+mod turn;
 mod verifier;
 pub mod window;
 

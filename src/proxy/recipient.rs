@@ -31,7 +31,11 @@ impl Session {
             let envelope = self.server.envelope();
             let last = envelope.recipients().last();
             if let (Answer::Accept | Answer::AcceptWith(_), Some(last)) = (&answer, last) {
-                transaction.recipients.push(envelope.path(last.path).whole);
+                let path = envelope.path(last.path).whole;
+                transaction.recipients.push(path);
+                if let Some(turn) = &mut transaction.turn {
+                    turn.ask(path);
+                }
             }
         }
         answer
@@ -101,7 +105,7 @@ impl Session {
         earlier: usize,
     ) -> Result<(PoolId, usize), Answer> {
         if earlier > 0 && self.peer.judgement.recipient_differs() {
-            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
+            return Err(self.cut(replies::OTHER_ROUTE.reply()));
         }
         let Some(route) = route else {
             return Err(Answer::Refuse(replies::NO_ROUTE.reply()));
@@ -115,9 +119,12 @@ impl Session {
         let other = transaction_pool.is_some_and(|pool| pool != route.pool);
         let alone = self.transaction.as_ref().is_some_and(|t| t.alone);
         if earlier > 0 && (other || alone || site.is_lmtp(route.pool)) {
-            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
+            return Err(self.cut(replies::OTHER_ROUTE.reply()));
         }
-        if let Some(reply) = self.exceeds(route.pool, earlier) {
+        if self.is_too_many(route.pool, earlier) {
+            return Err(self.cut(replies::TOO_MANY_HERE.reply()));
+        }
+        if let Some(reply) = self.is_too_large(route.pool) {
             return Err(Answer::Refuse(reply));
         }
         let alone = self.recall_rcpt(&route, path, earlier)?;
@@ -135,7 +142,7 @@ impl Session {
             return Ok(());
         }
         if earlier > 0 {
-            return Err(Answer::Refuse(replies::OTHER_ROUTE.reply()));
+            return Err(self.cut(replies::OTHER_ROUTE.reply()));
         }
         self.route_profile = profile;
         if let Some(transaction) = &mut self.transaction {
@@ -146,14 +153,17 @@ impl Session {
         Ok(())
     }
 
-    /// What a backend refused when the same message came before is told, or the recipient is to be alone: true. Also where a
-    /// route takes every recipient.
+    /// What a recipient met when the same message came before is told, or it is to be alone: true. Also where a route takes every
+    /// recipient.
     fn recall_rcpt(
         &mut self,
         route: &Route,
         path: PathSpan,
         earlier: usize,
     ) -> Result<bool, Answer> {
+        if let Some(told) = self.recall_turn() {
+            return Err(told);
+        }
         let recipient = self.server.envelope().path(path);
         let sending = self.sending(route.pool);
         let pools = &self.context.pools;
@@ -161,9 +171,9 @@ impl Session {
             Some(Lately::Told(said)) => {
                 // It had been accepted: no guess, and no error of the client's.
                 self.server.excuse();
-                Err(Answer::Refuse(reply_of(&said, Step::Recipient)))
+                Err(self.refuse_again(reply_of(&said, Step::Recipient)))
             }
-            Some(Lately::Alone) if earlier > 0 => Err(Answer::Refuse(replies::OTHER_ROUTE.reply())),
+            Some(Lately::Alone) if earlier > 0 => Err(self.cut(replies::OTHER_ROUTE.reply())),
             Some(Lately::Alone) => Ok(true),
             None => Ok(false),
         }
@@ -213,24 +223,26 @@ impl Session {
         }
     }
 
-    /// The reply where a message has more recipients than a pool's backends take, or declared more octets.
-    fn exceeds(&self, pool: PoolId, earlier: usize) -> Option<Reply> {
-        let backends = &self.current.site.backends;
-        let known = backends.pool(pool);
-        if earlier > 0 {
-            let source = self.sending(pool).source;
-            let here = known.map_or(0, |pool| pool.recipients_max(source, self.now));
-            // Where it goes to quarantine in the end, all its recipients do. What that pool is known to take for certain is
-            // kept to; neither its size nor what strangers' mail has shown of it is held against mail that mostly goes elsewhere.
-            let quarantine = self.quarantine_pool().and_then(|pool| backends.pool(pool));
-            let there = quarantine.map_or(0, |pool| pool.recipients_offered());
-            if [here, there]
-                .iter()
-                .any(|most| *most > 0 && earlier >= *most as usize)
-            {
-                return Some(replies::TOO_MANY_HERE.reply());
-            }
+    /// Whether a message has more recipients than a pool's backends take.
+    fn is_too_many(&self, pool: PoolId, earlier: usize) -> bool {
+        if earlier == 0 {
+            return false;
         }
+        let backends = &self.current.site.backends;
+        let (known, source) = (backends.pool(pool), self.sending(pool).source);
+        let here = known.map_or(0, |pool| pool.recipients_max(source, self.now));
+        // Where it goes to quarantine in the end, all its recipients do. What that pool is known to take for certain is
+        // kept to; neither its size nor what strangers' mail has shown of it is held against mail that mostly goes elsewhere.
+        let quarantine = self.quarantine_pool().and_then(|pool| backends.pool(pool));
+        let there = quarantine.map_or(0, |pool| pool.recipients_offered());
+        let is_above = |most: u32| most > 0 && earlier >= most as usize;
+        let is_tried = || known.is_some_and(|pool| pool.tries_one_more(source, earlier, self.now));
+        is_above(there) || (is_above(here) && !is_tried())
+    }
+
+    /// The reply where a message has declared more octets than a pool's backends take.
+    fn is_too_large(&self, pool: PoolId) -> Option<Reply> {
+        let known = self.current.site.backends.pool(pool);
         let most = known.map_or(0, |pool| pool.size_max());
         let declared = self.server.envelope().params().size;
         let needs = Needs {

@@ -5,7 +5,7 @@ use super::{session::Session, trace, transaction::Body};
 use crate::{
     record::Refusal,
     smtp::{
-        Reply,
+        Reply, Status,
         command::{Command, Verb},
         server::{Action, Question},
     },
@@ -46,6 +46,10 @@ impl Session {
         let refusal = by_the_core(self.server.verb(), seen, reply);
         self.io.input.consume(consumed);
         let is_open = self.server.envelope().has_sender();
+        if self.server.verb() == Verb::Rcpt && reply.status == Status(4, 5, 3) {
+            // It has more recipients than `limits.recipients`.
+            self.with_turn(|turn, _| turn.cut(&refusal.subject));
+        }
         match self.transaction.take() {
             // It was the end of a body that had been found dead.
             Some(mut transaction) if !is_open && matches!(transaction.body, Body::Gone) => {

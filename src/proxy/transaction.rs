@@ -11,7 +11,7 @@ use crate::{
         body::BodyFacts,
         server::{Answer, XclientAttributes},
     },
-    upstream::{Backend, BackendReply, PoolId},
+    upstream::{Backend, BackendReply, PoolId, Turn},
 };
 use smallvec::SmallVec;
 use std::{rc::Rc, sync::Arc};
@@ -51,6 +51,8 @@ pub(super) struct Transaction {
     pub recipients: Recipients,
     /// Its recipient gets it in a message of its own.
     pub alone: bool,
+    /// Which of its recipients have had their turn, where it is cut or was cut before.
+    pub turn: Option<Box<Turn>>,
     /// What was asked elsewhere has been judged, and lets the message pass.
     pub answers_judged: bool,
     /// What was refused on the way.
@@ -144,6 +146,7 @@ impl Transaction {
             told: None,
             signed: None,
             alone: false,
+            turn: None,
             answers_judged: false,
         }
     }

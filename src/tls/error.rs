@@ -1,6 +1,7 @@
 //! What is wrong: with a certificate, a key or a file of them, in an operator's words ([`Error`]), and with a handshake,
 //! in one word for the log ([`failure`]).
 
+use super::keys::is_uncheckable;
 use rustls::{AlertDescription, PeerIncompatible, PeerMisbehaved};
 use std::{fmt, io, path::Path};
 
@@ -63,6 +64,7 @@ pub fn failure(error: &io::Error) -> &'static str {
     match error {
         Tls::NoApplicationProtocol => "tls_alpn",
         Tls::NoCertificatesPresented => "tls_no_client_certificate",
+        Tls::InvalidCertificate(why) if is_uncheckable(why) => "tls_unsupported_key",
         Tls::InvalidCertificate(_) => "tls_bad_certificate",
         Tls::PeerIncompatible(
             PeerIncompatible::NoCipherSuitesInCommon | PeerIncompatible::NoKxGroupsInCommon,

@@ -15,6 +15,7 @@ mod error;
 mod facts;
 mod front;
 mod identity;
+mod keys;
 mod store;
 mod trust;
 

@@ -12,6 +12,7 @@ use super::{
     Error, chain,
     facts::names_of,
     identity::{certificates, now},
+    keys::{Uncheckable, is_checkable},
     provider,
 };
 use rustls::{
@@ -286,18 +287,25 @@ impl Clients {
     pub fn believes(&self, chain: &[CertificateDer<'_>]) -> bool {
         let now = std::time::Duration::from_secs(u64::try_from(now()).unwrap_or(0));
         let now = UnixTime::since_unix_epoch(now);
-        let leads = |(own, others): (&_, &_)| self.verify(own, others, now).is_ok();
+        // Where the signature over the handshake may have been forgiven, the certificate may be that of another client.
+        let leads =
+            |(own, others): (&_, &_)| is_checkable(own) && self.verify(own, others, now).is_ok();
         !self.takes_any || chain.split_first().is_some_and(leads)
     }
 
+    /// A signature over the handshake that can't be checked is forgiven where every client is let in: rustls can't read the certificate
+    /// (one of version 1, say), or has no algorithm for its key. Such a certificate is never believed. Any other wrong signature ends
+    /// the handshake, for otherwise a client could show the certificate of another one.
     fn forgiven(
         &self,
         certificate: &CertificateDer<'_>,
         verdict: Result<HandshakeSignatureValid, rustls::Error>,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match self.takes_any {
-            true => forgive(certificate, verdict),
-            false => verdict,
+        match verdict {
+            Err(_) if is_checkable(certificate) => verdict,
+            Err(_) if self.takes_any => Ok(HandshakeSignatureValid::assertion()),
+            Err(_) => Err(Uncheckable.into()),
+            Ok(_) => verdict,
         }
     }
 }
@@ -351,18 +359,5 @@ impl ClientCertVerifier for Clients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.strict.supported_verify_schemes()
-    }
-}
-
-/// A signature that can't be checked, since webpki can't read the certificate (one of version 1, say), is forgiven: such
-/// a certificate leads to no anchor, so it is never believed. Any other wrong signature ends the handshake, for
-/// otherwise a client could show the certificate of another one.
-fn forgive(
-    certificate: &CertificateDer<'_>,
-    verdict: Result<HandshakeSignatureValid, rustls::Error>,
-) -> Result<HandshakeSignatureValid, rustls::Error> {
-    match ParsedCertificate::try_from(certificate) {
-        Err(_) => Ok(HandshakeSignatureValid::assertion()),
-        Ok(_) => verdict,
     }
 }

@@ -9,14 +9,15 @@
 //!   once, and no sender can convert it.
 //! - 8BITMIME and DSN are offered where all usable backends have them: a sender without the offer converts the message, or
 //!   does the other's work, and loses nothing.
-//! - RCPTMAX (RFC 9422) is the least of all.
+//! - RCPTMAX (RFC 9422) is the least that backends say themselves. What messages have shown of a limit may be about their client or
+//!   their sender, and is told at RCPT alone.
 //!
 //! Of a backend that was not reached yet the usual is assumed: what nearly every server has. The listeners wait briefly
 //! for the first answers, and a session's next EHLO tells what is known by then. A message that a backend can't take
 //! after all is put off while another one of the pool may be able to, or where the sender was offered more than it finds.
 
 use super::{
-    backends::Backends, ids::PoolId, message_source::MessageSource, pool::Pool,
+    backends::Backends, ids::PoolId, message_source::MessageSource, origin::keeps_apart, pool::Pool,
     pooling::backend::Backend, pools::Pools, select::Needs,
 };
 use crate::{
@@ -79,15 +80,33 @@ impl Pool {
     /// of any message. 0: no limit is known.
     #[must_use]
     pub fn recipients_max(&self, of: Option<MessageSource>, now: Tick) -> u32 {
-        let shown = self.usable().map(|backend| backend.learned.get(of, now));
+        let is_apart = keeps_apart(self.identity);
+        let shown = self.usable().map(|backend| match is_apart {
+            true => backend.learned.own(of, now),
+            false => backend.learned.get(of, now),
+        });
         lower(
             self.recipients_offered(),
             shown.reduce(lower).unwrap_or_default(),
         )
     }
 
+    /// Whether a message of this source, which has so many recipients and is at the limit, is let through with one more: see
+    /// [`LearnedLimit::tries_one_more`](super::learned::LearnedLimit::tries_one_more).
+    #[must_use]
+    pub fn tries_one_more(&self, of: Option<MessageSource>, recipients: usize, now: Tick) -> bool {
+        let offered = self.recipients_offered() as usize;
+        let mut limited = self.usable().filter(|backend| {
+            let most = backend.learned.get(of, now) as usize;
+            most > 0 && most <= recipients
+        });
+        (offered == 0 || recipients < offered)
+            && !keeps_apart(self.identity)
+            && limited.all(|backend| backend.learned.tries_one_more(of, recipients, now))
+    }
+
     /// What may be announced for it.
-    fn announced(&self, now: Tick) -> Capabilities {
+    fn announced(&self) -> Capabilities {
         let known = self.usable().filter_map(|b| b.seen.get());
         let all = known.map(|seen| seen.extensions).reduce(Extensions::common);
         let utf8 = |b: &Backend| b.seen.get().map_or(USUAL, |seen| seen.extensions);
@@ -99,7 +118,7 @@ impl Pool {
         Capabilities {
             extensions: all.without(Extensions::SMTPUTF8) | any.common(Extensions::SMTPUTF8),
             size_max: self.size_max(),
-            recipients_max: self.recipients_max(None, now),
+            recipients_max: self.recipients_offered(),
             ..Capabilities::default()
         }
     }
@@ -117,9 +136,9 @@ impl Pools {
 impl Backends {
     /// What may be announced before a recipient is known: see the head of this file.
     #[must_use]
-    pub fn announced(&self, now: Tick) -> Capabilities {
+    pub fn announced(&self) -> Capabilities {
         let routed = self.pools().filter(|pool| self.is_routed(pool.id));
-        let all = routed.map(|pool| pool.announced(now)).reduce(|a, b| {
+        let all = routed.map(|pool| pool.announced()).reduce(|a, b| {
             let both = a.extensions.common(b.extensions);
             let either = (a.extensions | b.extensions).common(Extensions::SMTPUTF8);
             Capabilities {

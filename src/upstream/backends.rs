@@ -17,6 +17,7 @@ use super::{
     },
     route::{Route, RouteId, RouteTable},
     security::{Material, SecurityIdentity},
+    turns::Turns,
     verify_cache::Cache,
 };
 use crate::{
@@ -39,6 +40,7 @@ pub struct Backends {
     wakers: Arc<WorkerWakers>,
     changes: Arc<Changes>,
     verified: Arc<Cache>,
+    turns: Arc<Turns>,
     /// What the backends' host names were known to be.
     hosts: Names,
     /// The certificates that backends are shown.
@@ -71,6 +73,7 @@ impl Backends {
             verified: previous
                 .map(|p| Arc::clone(&p.verified))
                 .unwrap_or_default(),
+            turns: previous.map(|p| Arc::clone(&p.turns)).unwrap_or_default(),
             hosts: hosts.clone(),
             ..Backends::default()
         };
@@ -299,6 +302,12 @@ impl Backends {
 
     pub(super) fn verified(&self) -> &Arc<Cache> {
         &self.verified
+    }
+
+    /// The recipients that have had their turn, of messages that were cut.
+    #[must_use]
+    pub fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 }
 

@@ -5,7 +5,11 @@
 //! (§4.5.4.1), so it is kept for a day, and one that every server must take (§4.5.3.1.8) longer where it is used. It counts for all messages, for minutes, where it can hardly be
 //! about one client: clients of two networks have been shown it, or it is no less than what every server must take (§4.5.3.1.8).
 //! A message that is taken with more recipients ends it for the messages of its own source; for others it shows only that the limit
-//! is not for all.
+//! is not for all. Since no message with more recipients would come to show that, one of them is let through every few minutes.
+//!
+//! Only an enhanced code names a limit (x.5.3). A bare 452 is also what a server says of a full mailbox, and two of them in a row may
+//! be two full mailboxes: what it shows never counts for other sources. Nor does anything where the backends judge by the client
+//! ([`LearnedLimit::own`]): they may name a limit to bad clients alone.
 //!
 //! A message with the null sender shows nothing: servers refuse its second recipient because a bounce has but one (Postfix's
 //! `reject_multi_recipient_bounce`). Nor does any code but 452, or 552, which §4.5.3.1.10 wants read as 452.
@@ -36,6 +40,8 @@ const ONE_MORE_MAX: Duration = Duration::from_secs(8 * 3600);
 /// How long a usual one is kept if it is used all the time: as long as senders try (RFC 5321 §4.5.4.1). After that it must be shown anew, since a
 /// message that is split by it never shows that it is over.
 const KEPT_MOST: Duration = Duration::from_secs(5 * 24 * 3600);
+/// How often a message is let through with one recipient more than others have been shown.
+const TRIED_AGAIN: Duration = Duration::from_secs(120);
 /// What is kept of one backend at most.
 const SHOWN_MAX: usize = 128;
 /// What is kept of one network at most, so that its senders don't push out what others have shown.
@@ -49,7 +55,7 @@ pub struct Limit {
     /// Of a message from here.
     pub by: MessageSource,
     /// By an enhanced code that says it. A bare 452 may also have meant two full mailboxes, or a full disk: what it shows is not kept for
-    /// long.
+    /// long, and counts for no other source.
     pub is_named: bool,
 }
 
@@ -85,6 +91,8 @@ pub struct LearnedLimit {
     until: AtomicU64,
     /// When none of them counts for all any more, in ticks.
     counts_until: AtomicU64,
+    /// When one recipient more than others have been shown is tried again, in ticks.
+    tried_again: AtomicU64,
     shown: Mutex<Vec<Shown>>,
 }
 
@@ -96,9 +104,10 @@ impl LearnedLimit {
             by,
             is_named,
         } = limit;
-        let counts = match recipients < USUAL_MIN {
-            true => LOW_COUNTS,
-            false => USUAL_COUNTS,
+        let counts = match (is_named, recipients < USUAL_MIN) {
+            (false, _) => Duration::ZERO,
+            (true, true) => LOW_COUNTS,
+            (true, false) => USUAL_COUNTS,
         };
         let [kept, most] = match is_named || recipients >= USUAL_MIN {
             true if recipients < USUAL_MIN => [KEPT; 2],
@@ -133,7 +142,12 @@ impl LearnedLimit {
             one_more,
         });
         self.until.fetch_max(until.0, Relaxed);
-        self.counts_until.fetch_max(now.after(counts).0, Relaxed);
+        let before = self.counts_until.fetch_max(now.after(counts).0, Relaxed);
+        if is_named && before <= now.0 {
+            // Nothing counted: what counts now is fresh.
+            let first = now.after(TRIED_AGAIN).0;
+            self.tried_again.store(first, Relaxed);
+        }
     }
 
     /// It took a message of this source with so many recipients. What another source was shown may be about that one's client or
@@ -173,16 +187,7 @@ impl LearnedLimit {
             return 0;
         }
         let mut shown = self.lock();
-        let own = shown
-            .iter_mut()
-            .find(|one| of == Some(one.by) && now < one.until);
-        let own = own.map(|one| {
-            if one.recipients >= USUAL_MIN {
-                one.until = now.after(KEPT).min(one.last);
-                self.until.fetch_max(one.until.0, Relaxed);
-            }
-            one.own(now)
-        });
+        let own = self.own_of(&mut shown, of, now);
         let counting = || shown.iter().filter(|one| now < one.counts_until);
         let usual = counting().filter(|one| one.recipients >= USUAL_MIN);
         let usual = usual.map(|one| one.recipients).min();
@@ -194,6 +199,42 @@ impl LearnedLimit {
         });
         let all = own.into_iter().chain(usual).chain(agreed);
         all.min().unwrap_or_default()
+    }
+
+    /// The limit that messages of this source have been shown themselves, kept longer then. 0: none.
+    #[must_use]
+    pub fn own(&self, of: Option<MessageSource>, now: Tick) -> u32 {
+        if of.is_none() || !self.is_known(now) {
+            return 0;
+        }
+        let own = self.own_of(&mut self.lock(), of, now);
+        own.unwrap_or_default()
+    }
+
+    fn own_of(&self, shown: &mut [Shown], of: Option<MessageSource>, now: Tick) -> Option<u32> {
+        let own = shown
+            .iter_mut()
+            .find(|one| of == Some(one.by) && now < one.until)?;
+        if own.recipients >= USUAL_MIN {
+            own.until = now.after(KEPT).min(own.last);
+            self.until.fetch_max(own.until.0, Relaxed);
+        }
+        Some(own.own(now))
+    }
+
+    /// Whether a message of this source, which has so many recipients, may try one more, though others have been shown that this is
+    /// too many: one message every few minutes, for else none would show that it is over. Never against what its own source was shown.
+    #[must_use]
+    pub fn tries_one_more(&self, of: Option<MessageSource>, recipients: usize, now: Tick) -> bool {
+        let due = self.tried_again.load(Relaxed);
+        if now.0 < due || self.get(of, now) as usize != recipients || self.own(of, now) > 0 {
+            return false;
+        }
+        let next = now.after(TRIED_AGAIN).0;
+        let won = self
+            .tried_again
+            .compare_exchange(due, next, Relaxed, Relaxed);
+        won.is_ok()
     }
 
     fn is_known(&self, now: Tick) -> bool {
@@ -396,6 +437,57 @@ mod tests {
         assert_eq!(limit.get(source(1, "x@a.example"), now), 1);
         learn(&limit, 20, source(3, "bob@a.example"), now);
         assert_eq!(limit.get(source(4, "joe@a.example"), now), 20);
+    }
+
+    /// Two networks whose recipients' mailboxes are full, or strangers that name such recipients.
+    #[test]
+    fn what_a_bare_452_shows_counts_for_its_own_source_alone() {
+        let (limit, now) = (LearnedLimit::default(), Tick(5));
+        for (network, recipients) in [(1, 1), (2, 1), (3, 150), (4, 150)] {
+            let by = source(network, "x@a.example");
+            let bare = Limit {
+                recipients,
+                by: by.expect("not the null sender"),
+                is_named: false,
+            };
+            limit.learn(bare, now);
+            assert_eq!(limit.get(by, now), recipients);
+        }
+        for other in [None, source(9, "amy@a.example")] {
+            assert_eq!(limit.get(other, now), 0);
+        }
+    }
+
+    #[test]
+    fn what_networks_agree_on_has_a_way_to_end() {
+        let (limit, now) = (LearnedLimit::default(), Tick(5));
+        let (joe, mal) = (source(7, "joe@a.example"), source(1, "x@a.example"));
+        let show = |now| {
+            learn(&limit, 1, mal, now);
+            learn(&limit, 1, source(2, "y@a.example"), now);
+        };
+        show(now);
+        assert_eq!(limit.get(joe, now), 1);
+        assert!(!limit.tries_one_more(joe, 1, now), "it is fresh");
+        // However often they show it.
+        let due = now.after(TRIED_AGAIN);
+        show(due);
+        assert!(!limit.tries_one_more(mal, 1, due), "it is its own");
+        assert!(!limit.tries_one_more(joe, 2, due), "one more, and not two");
+        assert!(limit.tries_one_more(joe, 1, due));
+        assert!(!limit.tries_one_more(joe, 1, due), "one message");
+        limit.has_taken(|| 2, joe, due);
+        assert_eq!(limit.get(joe, due), 0);
+    }
+
+    #[test]
+    fn where_backends_judge_by_the_client_a_limit_is_its_sources_own() {
+        let (limit, now) = (LearnedLimit::default(), Tick(5));
+        for network in 1..4 {
+            learn(&limit, 100, source(network, "x@a.example"), now);
+        }
+        let own = |network| limit.own(source(network, "x@a.example"), now);
+        assert_eq!((own(1), own(9), limit.own(None, now)), (100, 0, 0));
     }
 
     #[test]

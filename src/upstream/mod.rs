@@ -71,6 +71,7 @@ mod streaming;
 #[cfg(test)]
 mod tests;
 mod tried;
+mod turns;
 mod verification;
 mod verify;
 pub mod verify_cache;
@@ -101,4 +102,5 @@ pub use route::{Route, RouteId, RouteTable};
 pub use security::look as look_at_tls;
 pub use select::Needs;
 pub use tried::{TRIES_MAX, Tried};
+pub use turns::{MessageKey, Turn, Turns};
 pub use verification::Verification;

@@ -7,8 +7,9 @@
 //! Where no size was declared, it is known by its client. It is told once: what comes after that asks a backend again.
 //!
 //! A full mailbox or a message that is too large is told as a refusal for now, since the next message may be a smaller one; so is
-//! any refusal where backends judge by the client and only the size tells that it is the same. Where no size was declared, a full
-//! mailbox isn't told at all: the recipient gets a message of its own, and hears the backend itself.
+//! any refusal where backends judge by the client and only the size tells that it is the same. Where no size was declared, such a
+//! refusal for good isn't told at all: the recipient gets a message of its own, and hears the backend itself. One for now is told: told
+//! wrongly it costs a try, while a mailbox that is full for days would have a message of its own each second time and hold up the others.
 
 use super::{
     ids::PoolId, message_source::MessageSource, origin::keeps_apart, pools::Pools,
@@ -90,7 +91,7 @@ impl Pools {
                 return None;
             }
             (head.code, head.status) = (452, Status(4, 5, 3));
-        } else if is_about_room && sending.size == 0 {
+        } else if is_about_room && sending.size == 0 && head.is_permanent() {
             return Some(Lately::Alone);
         } else if is_about_room && head.is_permanent() {
             (head.code, head.status.0) = (452, 4);

@@ -113,6 +113,60 @@ impl Authority {
         )
     }
 
+    /// One whose key openssl makes by these arguments of `genpkey`, and its key: where they are.
+    pub fn issue_odd(
+        &self,
+        names: &[&str],
+        key: &[&str],
+        folder: &Path,
+        name: &str,
+    ) -> (PathBuf, PathBuf) {
+        let place = |end: &str| folder.join(format!("{name}.{end}"));
+        let openssl = |arguments: &[&str], files: [(&str, PathBuf); 2]| {
+            let mut command = std::process::Command::new("openssl");
+            command.args(arguments);
+            for (option, file) in files {
+                command.arg(option).arg(file);
+            }
+            let out = command.output().expect("runs");
+            assert!(
+                out.status.success(),
+                "{}",
+                String::from_utf8_lossy(&out.stderr)
+            );
+        };
+        let own = place("authority");
+        fs::write(&own, self.0.pem() + &self.0.key().serialize_pem()).expect("written");
+        let alternatives: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        let extensions = format!(
+            "subjectAltName={}\nbasicConstraints=CA:FALSE\n",
+            alternatives.join(",")
+        );
+        fs::write(place("ext"), extensions).expect("written");
+        openssl(
+            &[&["genpkey"], key].concat(),
+            [("-out", place("key")), ("-outform", "PEM".into())],
+        );
+        let request = ["req", "-new", "-subj", "/CN=client"];
+        openssl(&request, [("-key", place("key")), ("-out", place("csr"))]);
+        let (own, request) = (own.to_str().expect("UTF-8"), place("csr"));
+        let sign = [
+            "x509",
+            "-req",
+            "-days",
+            "30",
+            "-set_serial",
+            "7",
+            "-CA",
+            own,
+            "-CAkey",
+            own,
+        ];
+        let sign = [&sign[..], &["-in", request.to_str().expect("UTF-8")]].concat();
+        openssl(&sign, [("-extfile", place("ext")), ("-out", place("pem"))]);
+        (place("pem"), place("key"))
+    }
+
     /// One that ended yesterday.
     pub fn expired(&self, names: &[&str]) -> Pem {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");

@@ -67,5 +67,6 @@ mod tls_behind;
 mod tls_files;
 mod tls_pools;
 mod tls_tickets;
+mod turns;
 mod verdicts;
 mod who;

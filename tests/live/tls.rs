@@ -129,6 +129,31 @@ pub fn talk(command: &mut Command, input: &str) -> String {
 
 const QUIT: &str = "QUIT\n";
 
+/// Keys that no signature is checked by, as arguments of `openssl genpkey`.
+const KEYS: &[&[&str]] = &[
+    &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
+    &[
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:brainpoolP256r1",
+    ],
+    &[
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:secp256k1",
+    ],
+    &[
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-pkeyopt",
+        "ec_param_enc:explicit",
+    ],
+];
+
 crate::on_all_engines! {
     fn starttls_and_implicit_tls_carry_a_message(engine) {
         if need("openssl").is_none() { return; }
@@ -264,6 +289,31 @@ crate::on_all_engines! {
             }
             if !anonymous {
                 site.gatepost.log_line(&["why=tls_bad_certificate"]);
+            }
+        }
+    }
+
+    /// Also where the authority issued it: whoever has no key may show the certificate all the same.
+    fn a_key_that_no_signature_is_checked_by_lets_in_and_proves_nothing(engine) {
+        if need("openssl").is_none() { return; }
+        for (word, anonymous) in [("optional", true), ("required", false)] {
+            let listener = format!("client_certificates = \"{word}\"\nclient_ca = \"FOLDER/ca.pem\"\nclient_trusted = [\"relay.partner.example\"]\n");
+            let site = Site::start(engine, &listener, "");
+            let script = "EHLO client.example\nMAIL FROM:<a@sender.example>\nRCPT TO:<b@elsewhere.example>\nQUIT\n";
+            for (number, key) in KEYS.iter().enumerate() {
+                let kind = format!("k{number}");
+                let (chain, key) = site.authority.issue_odd(&["relay.partner.example"], key, site.folder.path(), &kind);
+                for version in ["-tls1_2", "-tls1_3"] {
+                    let shown = [version, "-cert", chain.to_str().expect("UTF-8"), "-key", key.to_str().expect("UTF-8")];
+                    let seen = site.openssl(false, &shown, script);
+                    // With TLS 1.3 openssl shows no certificate of a curve that has no algorithm there.
+                    assert_eq!(seen.contains("250 2.1.0"), anonymous, "{kind} {version}: {seen}");
+                    assert_eq!(seen.contains("550 5.7.1 Relaying denied"), anonymous, "{kind} {version}: {seen}");
+                }
+            }
+            match anonymous {
+                true => assert!(!site.gatepost.log().contains("certificate="), "{}", site.gatepost.log()),
+                false => drop(site.gatepost.log_line(&["why=tls_unsupported_key", "end=gatepost@tls"])),
             }
         }
     }

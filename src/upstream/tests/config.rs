@@ -142,7 +142,7 @@ fn a_pool_whose_names_have_no_address_is_down_and_refuses_nothing_for_good() {
                 ..Needs::default()
             };
             assert!(!pools.lacks(pool, needs) && !pools.lacks(pool, Needs::default()));
-            let announced = backends.announced(now());
+            let announced = backends.announced();
             assert!(announced.extensions.has(Extensions::SMTPUTF8));
             assert_eq!((announced.size_max, announced.recipients_max), (0, 0));
         }
@@ -164,7 +164,7 @@ fn a_backend_whose_name_has_no_address_may_take_what_the_others_cannot() {
             ..Needs::default()
         };
         assert!(!pools.lacks(pool, large));
-        let announced = backends.announced(now());
+        let announced = backends.announced();
         assert!(announced.extensions.has(Extensions::SMTPUTF8));
         assert_eq!(announced.size_max, 0);
     });

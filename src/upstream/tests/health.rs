@@ -273,12 +273,12 @@ fn what_is_announced_is_what_the_backends_can_take() {
         two.offer(&["8BITMIME", "CHUNKING", "SIZE 3000", "LIMITS RCPTMAX=9"]);
         let backends = build(&config(&[&one, &two]));
         // None was reached yet: the usual, and no limit.
-        let unknown = backends.announced(now());
+        let unknown = backends.announced();
         let usual = Extensions::EIGHTBITMIME | Extensions::SMTPUTF8;
         assert_eq!(unknown.extensions, usual);
         assert_eq!((unknown.size_max, unknown.recipients_max), (0, 0));
         let (pools, pool) = pools(&backends).await;
-        let known = backends.announced(now());
+        let known = backends.announced();
         // One of them takes what the other doesn't; each must be able to take what senders could convert.
         assert_eq!(known.extensions, usual);
         assert_eq!((known.size_max, known.recipients_max), (5000, 7));
@@ -301,7 +301,7 @@ fn what_is_announced_is_what_the_backends_can_take() {
         two.offer(&["8BITMIME", "SMTPUTF8", "DSN", "SIZE 9000"]);
         let avoid = [all.backends[0].id];
         drop(pools.lease(pool, b"", &avoid, soon()).await.unwrap());
-        let known = backends.announced(now());
+        let known = backends.announced();
         assert_eq!(known.extensions, usual | Extensions::DSN);
         assert_eq!((known.size_max, known.recipients_max), (9000, 7));
     });
@@ -325,7 +325,7 @@ fn a_limit_on_recipients_that_is_not_announced_is_learned() {
         assert_eq!(limit(source), 1);
         // The refusal may have been about that message alone.
         assert_eq!(limit(None), 0);
-        assert_eq!(backends.announced(now()).recipients_max, 0);
+        assert_eq!(backends.announced().recipients_max, 0);
     });
 }
 

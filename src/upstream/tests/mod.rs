@@ -11,6 +11,7 @@ mod peer;
 mod sharing;
 mod silence;
 mod sink;
+mod turns;
 mod verify;
 
 use super::*;
