@@ -6,7 +6,7 @@
 //! Rejected: one queue with places kept for known pairs (they would get in, and still wait for all the guesses before them); a
 //! queue for each address, served in turns (guessers have many addresses, and owners then wait for each of them).
 
-use super::throttle::{count_out, site};
+use super::{asker::Asker, throttle::count_out};
 use crate::threads::Threads;
 use std::{
     collections::HashMap,
@@ -27,15 +27,6 @@ const NETWORK_MAX: u32 = 48;
 /// Threads of each kind at most.
 const THREADS_MAX: usize = 4;
 
-/// Whose password is checked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Asker {
-    /// Any account from this address.
-    Stranger(IpAddr),
-    /// An account that was used from this address with success.
-    Known(IpAddr, String),
-}
-
 /// The passwords under way. There is no entry for zero.
 #[derive(Debug, Default)]
 struct Shares {
@@ -49,7 +40,7 @@ impl Shares {
     /// Whether there was room for one more.
     fn take(&mut self, asker: &Asker) -> bool {
         let under_way = self.askers.get(asker).copied().unwrap_or(0);
-        let network = network(asker);
+        let network = asker.network();
         let of_network = network.and_then(|network| self.networks.get(&network).copied());
         if under_way >= SHARE_MAX || of_network.unwrap_or(0) >= NETWORK_MAX {
             return false;
@@ -62,18 +53,10 @@ impl Shares {
     }
 
     fn give_back(&mut self, asker: Asker) {
-        if let Some(network) = network(&asker) {
+        if let Some(network) = asker.network() {
             count_out(&mut self.networks, network);
         }
         count_out(&mut self.askers, asker);
-    }
-}
-
-/// The network of a stranger. A known pair takes nothing of its share.
-fn network(asker: &Asker) -> Option<IpAddr> {
-    match asker {
-        Asker::Stranger(client) => Some(site(*client)),
-        Asker::Known(..) => None,
     }
 }
 

@@ -14,6 +14,7 @@
 //! engine would tie every source to `net`; a source is asked a few times a second and may take its time.
 
 mod accounts;
+mod asker;
 mod attempt;
 mod cache;
 pub mod edit;

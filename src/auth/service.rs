@@ -8,9 +8,10 @@
 use super::{
     Account, Attempt, Credential, Outcome,
     accounts::Accounts,
+    asker::Asker,
     cache::{Cache, JudgesBy},
     grant::{By, Grant, Table},
-    hashing::{Asker, Hashing},
+    hashing::Hashing,
     remote::{Owned, Remote},
     slowed::{Places, Slowed},
     throttle::{Limits, Throttle, network},
@@ -211,9 +212,9 @@ impl Service {
             lasting.cache.put(key, &outcome, now, last);
             reply(outcome);
         };
+        let asker = self.asker(&attempt, now);
         match source.kind.clone() {
             Kind::File(accounts) => {
-                let asker = self.asker(&attempt, now);
                 let job = move || answered(accounts.check(&attempt), Duration::MAX);
                 // A job that isn't taken is dropped, and its reply with it.
                 let _ = self.lasting.hashing.get().map(|at| at.run(asker, job));
@@ -224,7 +225,7 @@ impl Service {
                 if let (Some(spawn), true) = (self.lasting.spawn.get(), before < ASKED_MAX) {
                     spawn(Box::pin(async move {
                         let _asked = asked;
-                        let (outcome, holds) = remote.check(&attempt).await;
+                        let (outcome, holds) = remote.check_as(&attempt, asker).await;
                         answered(outcome, holds);
                     }));
                 }
@@ -232,7 +233,7 @@ impl Service {
         }
     }
 
-    /// Whose share of the hashes an attempt takes.
+    /// Whose share of the hashes, or of a source's places, an attempt takes.
     fn asker(&self, attempt: &Attempt, now: Tick) -> Asker {
         let user = match &attempt.credential {
             Credential::Password { user, .. } => Some(user),

@@ -5,11 +5,20 @@ use crate::{
     harness::{free_address, wait_until},
     postfix::Postfix,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use gatepost::{
     auth::{Attempt, Credential, Mechanism, Outcome, Secret, remote::Remote},
     config,
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+};
 
 /// A source from its keys; `backends` are those of the pool `mta`, `pool` its other keys.
 pub fn source_of(backends: &[SocketAddr], pool: &str, keys: &str) -> Remote {
@@ -242,4 +251,56 @@ fn a_backend_with_proxy_headers_learns_whose_the_password_is() {
         wait_until("they are logged", || (connects() >= 2).then_some(()));
         assert_eq!(connects(), 2, "{}", postfix.log());
     }
+}
+
+/// A Dovecot of which the first connection falls silent after one answer, without being closed; it never answers for `lost`. How
+/// many connections it had.
+fn dovecot_that_falls_silent() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind(free_address()).expect("free");
+    let address = listener.local_addr().expect("bound");
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let number = count.fetch_add(1, SeqCst);
+            thread::spawn(move || {
+                let greeting = b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nDONE\n";
+                stream.write_all(greeting).expect("it greets");
+                let lines = BufReader::new(stream.try_clone().expect("a copy")).lines();
+                let questions = lines
+                    .map_while(Result::ok)
+                    .filter(|line| line.starts_with("AUTH"));
+                let lost = STANDARD.encode("\0lost\0pw");
+                for (at, line) in questions.enumerate() {
+                    let id = line.split('\t').nth(1).unwrap_or_default();
+                    if (number > 0 || at == 0) && !line.contains(&lost) {
+                        let answer = format!("OK\t{id}\tuser=amy\taddresses=a@b.example\n");
+                        let _ = stream.write_all(answer.as_bytes());
+                    }
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+#[test]
+fn a_connection_to_dovecot_that_has_fallen_silent_is_given_up() {
+    let (address, connections) = dovecot_that_falls_silent();
+    let source = source(&format!(
+        "source = \"dovecot\"\nsocket = \"{address}\"\ntimeout = \"1s\"\n"
+    ));
+    let yes = "amy: a@b.example";
+    runtime().block_on(async {
+        let amy = password("amy", "pw");
+        assert_eq!(ask(&source, &amy).await, yes);
+        assert_eq!(ask(&source, &amy).await, "unavailable: no answer in 1s");
+        assert_eq!(ask(&source, &amy).await, yes, "over another connection");
+        // One that answers others is not silent.
+        let lost = password("lost", "pw");
+        let (first, second) = tokio::join!(ask(&source, &lost), ask(&source, &amy));
+        assert_eq!((&*first, &*second), ("unavailable: no answer in 1s", yes));
+        assert_eq!(ask(&source, &amy).await, yes);
+    });
+    assert_eq!(connections.load(SeqCst), 2);
 }

@@ -3,6 +3,9 @@
 //! One connection carries all questions. It is made when it is first needed, kept, and made anew when Dovecot has
 //! closed it; a question that was lost with it is asked once more, since asking twice changes nothing.
 //!
+//! A connection can fall silent without being closed: Dovecot hangs, or its host or a firewall between has lost it. So one that has left
+//! a question without an answer, and has said nothing at all since it was asked, is given up at the next question.
+//!
 //! Source: Dovecot's "Authentication Protocol v1.2".
 
 use super::{
@@ -19,11 +22,13 @@ use std::{
     io,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
     sync::{Mutex, mpsc, oneshot},
+    time::timeout,
 };
 
 /// Octets of a line at most, ours and Dovecot's.
@@ -40,6 +45,8 @@ const FORGOTTEN_MAX: usize = 1024;
 pub struct Dovecot {
     place: Place,
     owned: Owned,
+    /// How long it may take to read a question.
+    patience: Duration,
     link: Mutex<Option<Link>>,
 }
 
@@ -91,6 +98,7 @@ impl Dovecot {
                 false => Place::Port(socket.clone()),
             },
             owned,
+            patience: credentials.timeout.0,
             link: Mutex::default(),
         }
     }
@@ -149,11 +157,11 @@ impl Dovecot {
         }
         let made = match &self.place {
             Place::Path(path) => match UnixStream::connect(path).await {
-                Ok(stream) => greet(stream).await,
+                Ok(stream) => greet(stream, self.patience).await,
                 Err(why) => Err(format!("can't connect to {}: {why}", path.display())),
             },
             Place::Port(address) => match TcpStream::connect(&**address).await {
-                Ok(stream) => greet(stream).await,
+                Ok(stream) => greet(stream, self.patience).await,
                 Err(why) => Err(format!("can't connect to {address}: {why}")),
             },
         };
@@ -189,7 +197,7 @@ fn client_number() -> u32 {
 }
 
 /// Introduces ourselves, hears what Dovecot offers, and starts the task that keeps the connection.
-async fn greet<S>(mut stream: S) -> Result<Link, String>
+async fn greet<S>(mut stream: S, patience: Duration) -> Result<Link, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -215,7 +223,7 @@ where
             (Some("MECH"), Some(name)) => mechanisms.push(name.to_ascii_uppercase().into()),
             (Some("DONE"), _) => {
                 let (questions, asked) = mpsc::channel(64);
-                tokio::spawn(keep(stream, lines, asked));
+                tokio::spawn(keep(stream, lines, asked, patience));
                 return Ok(Link {
                     questions,
                     mechanisms: mechanisms.into(),
@@ -257,26 +265,44 @@ impl Lines {
     }
 }
 
+/// A question that was sent.
+#[derive(Debug)]
+struct Open {
+    answer: oneshot::Sender<Answer>,
+    /// How many reads had brought something before it.
+    heard: u64,
+}
+
 /// Keeps a connection: sends questions, hands answers to their callers. Ends, and with it every question that is open,
-/// when Dovecot closes or breaks the protocol; or when the source is gone and no question waits.
-async fn keep<S>(stream: S, mut lines: Lines, mut asked: mpsc::Receiver<Question>)
-where
+/// when Dovecot closes, breaks the protocol, or is silent; or when the source is gone and no question waits.
+async fn keep<S>(
+    stream: S,
+    mut lines: Lines,
+    mut asked: mpsc::Receiver<Question>,
+    patience: Duration,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut from, mut to) = tokio::io::split(stream);
-    let mut open: HashMap<u32, oneshot::Sender<Answer>> = HashMap::new();
-    let (mut number, mut more) = (0u32, true);
+    let mut open: HashMap<u32, Open> = HashMap::new();
+    let (mut number, mut more, mut heard) = (0u32, true, 0u64);
     while more || !open.is_empty() {
         let mut out = Vec::new();
         tokio::select! {
             question = asked.recv(), if more => match question {
                 None => more = false,
                 Some(Question { words, answer }) => {
+                    let is_silent = |open: &Open| open.heard == heard && open.answer.is_closed();
+                    if open.values().any(is_silent) {
+                        // Before the question is lost: it is asked again over a new connection.
+                        asked.close();
+                        return;
+                    }
                     number = number.wrapping_add(1).max(1);
                     if open.len() >= FORGOTTEN_MAX {
-                        open.retain(|_, waits| !waits.is_closed());
+                        open.retain(|_, open| !open.answer.is_closed());
                     }
-                    open.insert(number, answer);
+                    open.insert(number, Open { answer, heard });
                     out = [format!("AUTH\t{number}").as_bytes(), &words].concat();
                 }
             },
@@ -284,19 +310,21 @@ where
                 if read.is_err() {
                     return;
                 }
+                heard += 1;
                 while let Some(line) = lines.next() {
                     hear(&line, &mut open, &mut out);
                 }
             }
         }
-        if !out.is_empty() && to.write_all(&out).await.is_err() {
+        // One that hangs reads nothing in the end.
+        if !out.is_empty() && !matches!(timeout(patience, to.write_all(&out)).await, Ok(Ok(()))) {
             return;
         }
     }
 }
 
 /// Takes one line of Dovecot's.
-fn hear(line: &str, open: &mut HashMap<u32, oneshot::Sender<Answer>>, out: &mut Vec<u8>) {
+fn hear(line: &str, open: &mut HashMap<u32, Open>, out: &mut Vec<u8>) {
     let mut parts = line.split('\t');
     let (Some(word), Some(number)) = (parts.next(), parts.next()) else {
         return;
@@ -321,9 +349,9 @@ fn hear(line: &str, open: &mut HashMap<u32, oneshot::Sender<Answer>>, out: &mut 
         }
         _ => return,
     };
-    if let Some(waits) = open.remove(&number) {
+    if let Some(open) = open.remove(&number) {
         // The caller may have gone.
-        let _ = waits.send(answer);
+        let _ = open.answer.send(answer);
     }
 }
 
@@ -358,8 +386,9 @@ mod tests {
         let mut out = Vec::new();
         let (one, mut first) = oneshot::channel();
         let (two, mut second) = oneshot::channel();
-        open.insert(1, one);
-        open.insert(2, two);
+        for (number, answer) in [(1, one), (2, two)] {
+            open.insert(number, Open { answer, heard: 0 });
+        }
         for line in [
             "",
             "OK",

@@ -13,15 +13,16 @@ mod dovecot;
 mod http;
 mod introspection;
 mod owned;
+mod places;
 mod sasl;
 mod web;
 
 pub(super) use owned::Owned;
 
-use super::{Attempt, Outcome};
+use super::{Attempt, Outcome, asker::Asker, throttle::network};
 use crate::config::{Config, CredentialSource, Credentials, Time};
+use places::Places;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// The longest that a source may make us wait with a no (`Auth-Wait`).
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Remote {
     timeout: Duration,
-    places: Semaphore,
+    places: Places,
     source: Source,
 }
 
@@ -62,17 +63,23 @@ impl Remote {
         };
         Ok(Remote {
             timeout: credentials.timeout.0,
-            places: Semaphore::new(credentials.concurrency as usize),
+            places: Places::new(credentials.concurrency),
             source,
         })
     }
 
     /// Asks; within the source's `timeout`, and a few seconds more where the source wants a no to come late. Takes a
-    /// tokio runtime with I/O and time. May be dropped at any moment.
+    /// tokio runtime with I/O and time. May be dropped at any moment. Nothing is known of the client.
     ///
     /// With the answer comes how long it holds at most, where the source says.
     pub async fn check(&self, attempt: &Attempt) -> (Outcome, Duration) {
-        match tokio::time::timeout(self.timeout, self.ask(attempt)).await {
+        let stranger = Asker::Stranger(network(attempt.client));
+        self.check_as(attempt, stranger).await
+    }
+
+    /// Asks, with the share of this asker.
+    pub(super) async fn check_as(&self, attempt: &Attempt, asker: Asker) -> (Outcome, Duration) {
+        match tokio::time::timeout(self.timeout, self.ask(attempt, asker)).await {
             Err(_) => {
                 let why = format!("no answer in {}", Time(self.timeout));
                 (Outcome::Unavailable(why), Duration::MAX)
@@ -88,10 +95,10 @@ impl Remote {
     }
 
     /// The answer, how long it is to be kept back, and how long it holds.
-    async fn ask(&self, attempt: &Attempt) -> (Outcome, Duration, Duration) {
-        let Ok(_place) = self.places.acquire().await else {
-            // Nobody closes it.
-            let outcome = Outcome::Unavailable("closed".into());
+    async fn ask(&self, attempt: &Attempt, asker: Asker) -> (Outcome, Duration, Duration) {
+        let Some(_place) = self.places.take(asker).await else {
+            let why = "too many of this client's questions, or of all, wait for a place";
+            let outcome = Outcome::Unavailable(why.into());
             return (outcome, Duration::ZERO, Duration::MAX);
         };
         let outcome = match &self.source {
