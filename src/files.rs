@@ -79,6 +79,33 @@ pub fn open(path: &Path) -> io::Result<File> {
     open_with(path, OpenOptions::new().read(true))
 }
 
+/// Opens a file for appending, and makes it where there is none. Its name may be a link: the operator chose it.
+///
+/// # Errors
+/// As for any file; of the kind [`io::ErrorKind::InvalidData`] where it is none.
+pub fn append(path: &Path, mode: u32) -> io::Result<File> {
+    regular(append_to_any(path, mode)?)
+}
+
+/// The same also for a device, and for a FIFO that a process reads. Where none does, opening it would wait for one.
+///
+/// # Errors
+/// As for [`append`].
+pub fn append_to_any(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(mode);
+    match options.custom_flags(libc::O_NONBLOCK).open(path) {
+        Err(why) if why.raw_os_error() == Some(libc::ENXIO) => {
+            let kind = fs::metadata(path)?.file_type();
+            Err(match kind.is_fifo() {
+                true => no_file("a FIFO that no process reads"),
+                false => what(kind).map_or(why, no_file),
+            })
+        }
+        opened => opened,
+    }
+}
+
 /// Opens a file to lock, and makes it where there is none. What it holds stays.
 ///
 /// # Errors
@@ -197,5 +224,17 @@ mod tests {
             assert!(why.to_string().contains(word), "{why}");
         }
         assert!(open_lock(&fifo).is_err());
+        for open in [append, append_to_any] {
+            let why = open(&fifo, OWN).expect_err("no reader");
+            assert!(why.to_string().contains("a FIFO that no process"), "{why}");
+        }
+        let _reader = File::options().read(true).write(true).open(&fifo);
+        assert!(append_to_any(&fifo, OWN).is_ok());
+        assert!(append_to_any(Path::new("/dev/null"), OWN).is_ok());
+        let why = append(&fifo, OWN).expect_err("it is no file");
+        assert!(why.to_string().contains("a FIFO, not a file"), "{why}");
+        symlink(folder.path().join("log"), folder.path().join("link")).expect("made");
+        assert!(append(&folder.path().join("link"), OWN).is_ok());
+        assert!(folder.path().join("log").is_file());
     }
 }

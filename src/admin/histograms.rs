@@ -4,8 +4,11 @@ use super::collector::Collector;
 use crate::metrics::IntervalLog;
 use std::{
     io,
-    path::Path,
-    sync::{Arc, Mutex, TryLockError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, TryLockError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -14,26 +17,54 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 /// process waits no longer for the last interval.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// The histogram log, open. Files may block, so it is touched on tokio's blocking threads alone, by one of them at a time.
+/// The histogram log. Files may block, also where they are opened, so it is touched on tokio's blocking threads alone, by one of
+/// them at a time.
 #[derive(Clone)]
-pub struct Histograms(Arc<Mutex<IntervalLog>>);
+pub struct Histograms(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    /// `None` where it could not be opened yet.
+    log: Mutex<Option<IntervalLog>>,
+    /// It is to be opened again before the next interval is written.
+    reopen: AtomicBool,
+}
+
+impl Inner {
+    /// Opens the file where that is due, then does the work. Where it can't be opened again, the old file stays in use.
+    fn touch(
+        &self,
+        log: &mut Option<IntervalLog>,
+        work: impl FnOnce(&mut IntervalLog) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let is_due = self.reopen.swap(false, Relaxed);
+        let now = SystemTime::now();
+        let (log, opened) = match log {
+            Some(log) if is_due => {
+                let opened = log.reopen(now);
+                (log, opened)
+            }
+            Some(log) => (log, Ok(())),
+            None => (log.insert(IntervalLog::open(&self.path, now)?), Ok(())),
+        };
+        work(log).and(opened)
+    }
+}
 
 impl Histograms {
-    /// Opens the log, at start, so that a wrong path is told at once.
-    ///
-    /// # Errors
-    /// Those of opening, with the path.
-    pub fn open(path: &Path) -> io::Result<Histograms> {
-        let log = IntervalLog::open(path, SystemTime::now())?;
-        Ok(Histograms(Arc::new(Mutex::new(log))))
+    /// Of this file, which is opened when [`Histograms::run`] begins.
+    #[must_use]
+    pub fn new(path: &Path) -> Histograms {
+        Histograms(Arc::new(Inner {
+            path: path.to_owned(),
+            log: Mutex::new(None),
+            reopen: AtomicBool::new(false),
+        }))
     }
 
-    /// Opens the file again by its name, for rotation; at a reload.
-    ///
-    /// # Errors
-    /// Those of opening, with the path; the old file stays in use.
-    pub async fn reopen(&self) -> io::Result<()> {
-        self.touch(|log| log.reopen(SystemTime::now())).await
+    /// Has the file opened again by its name before the next interval is written: a rotation moved it away.
+    pub fn reopen(&self) {
+        self.0.reopen.store(true, Relaxed);
     }
 
     /// Appends an interval now.
@@ -46,7 +77,8 @@ impl Histograms {
             .await
     }
 
-    /// Appends every `every` until `stop` is ready, and once more then. `failed` is told of each failure.
+    /// Opens the file at once, and again at each interval where that failed; appends every `every` until `stop` is ready, and once
+    /// more then. `failed` is told of each failure.
     pub async fn run(
         self,
         collector: Arc<Collector>,
@@ -54,6 +86,9 @@ impl Histograms {
         stop: impl Future<Output = ()>,
         failed: impl Fn(io::Error),
     ) {
+        if let Err(error) = self.touch(|_| Ok(())).await {
+            failed(error);
+        }
         let mut ticks = interval(every.max(Duration::from_millis(100)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         ticks.tick().await; // The first one is at once.
@@ -76,10 +111,10 @@ impl Histograms {
         &self,
         work: impl FnOnce(&mut IntervalLog) -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
-        let log = self.0.clone();
-        let task = move || match log.try_lock() {
-            Ok(mut log) => work(&mut log),
-            Err(TryLockError::Poisoned(log)) => work(&mut log.into_inner()),
+        let inner = Arc::clone(&self.0);
+        let task = move || match inner.log.try_lock() {
+            Ok(mut log) => inner.touch(&mut log, work),
+            Err(TryLockError::Poisoned(log)) => inner.touch(&mut log.into_inner(), work),
             // Waiting for it would hold one more thread.
             Err(TryLockError::WouldBlock) => {
                 Err(io::Error::other("the write before this one is still stuck"))

@@ -4,13 +4,11 @@
 //! before anything else is written, so a line is never glued to the torn one before it. It counts as lost only if that
 //! never succeeds.
 
+use crate::files;
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, ErrorKind, Write},
-    os::{
-        fd::AsFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
     sync::{Arc, Mutex, OnceLock},
     thread::sleep,
@@ -19,9 +17,6 @@ use std::{
 
 /// Pause before the next try where another program made the descriptor non-blocking and it is full.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// Of a file that is made: senders, recipients and clients are none of other users' business.
-const FILE_MODE: u32 = 0o640;
 
 /// Lines that could not be written, and why.
 #[derive(Debug)]
@@ -43,11 +38,10 @@ pub struct Sink<W = File> {
 static STDERR: OnceLock<Arc<Mutex<Sink>>> = OnceLock::new();
 
 impl Sink {
-    /// A file, opened for appending. One that is missing is made, for its owner and group; the mode of another one stays.
+    /// A file, opened for appending. One that is missing is made, for its owner and group; the mode of another one stays. A
+    /// FIFO must have a reader: the start waits for none.
     pub fn file(path: &Path) -> io::Result<Sink> {
-        let mut options = OpenOptions::new();
-        options.create(true).append(true).mode(FILE_MODE);
-        Ok(Sink::new(options.open(path)?))
+        Ok(Sink::new(files::append_to_any(path, files::GROUP)?))
     }
 
     /// Standard error. All callers get the same one, so that their lines don't mix.
@@ -215,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_full_device_and_a_closed_pipe_lose_every_line_and_say_why() {
-        let full = OpenOptions::new().write(true).open("/dev/full");
+        let full = File::options().write(true).open("/dev/full");
         let loss = Sink::new(full.expect("every Linux has it"))
             .write(b"a\nb\n")
             .expect_err("full");

@@ -6,17 +6,21 @@ use super::{
     snapshot::{Distribution, View},
     stage::Stage,
 };
+use crate::files;
 use hdrhistogram::serialization::{
     V2DeflateSerializer,
     interval_log::{IntervalLogWriterBuilder, Tag},
 };
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
     time::SystemTime,
 };
+
+/// Of a file that is made, before the umask: it tells of no client.
+const MODE: u32 = 0o666;
 
 /// Appends intervals to a file. To rotate: move the file away, then [`IntervalLog::reopen`].
 pub struct IntervalLog {
@@ -111,7 +115,7 @@ fn begin(path: &Path, now: SystemTime) -> io::Result<File> {
         head.extend_from_slice(
             b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",
         );
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = files::append(path, MODE)?;
         file.write_all(&head)?;
         Ok(file)
     };

@@ -67,6 +67,7 @@ pub struct Control {
     inbox: mpsc::Receiver<Request>,
     reloads: Reloads,
     writer: Writer,
+    histograms: Option<Histograms>,
     phase: Phase,
 }
 
@@ -113,6 +114,7 @@ impl Control {
             state,
             inbox,
             writer,
+            histograms: None,
             phase: Phase::Serving,
         };
         control.state.applied();
@@ -171,24 +173,13 @@ impl Control {
                 }
             });
         }
-        let histograms = match &site.config.admin.histogram_log {
-            None => None,
-            Some(path) => match Histograms::open(path) {
-                Ok(log) => {
-                    let every = site.config.admin.histogram_interval.0;
-                    let failed = |why| say!(Warn, "the histogram log: {why}");
-                    tasks.spawn(log.clone().run(collector, every, ended(), failed));
-                    Some(log)
-                }
-                Err(why) => {
-                    say!(
-                        Error,
-                        "the histogram log: {why}; there is none until a restart"
-                    );
-                    None
-                }
-            },
-        };
+        self.histograms = site.config.admin.histogram_log.as_deref().map(|path| {
+            let log = Histograms::new(path);
+            let every = site.config.admin.histogram_interval.0;
+            let failed = |why| say!(Warn, "the histogram log: {why}");
+            tasks.spawn(log.clone().run(collector, every, ended(), failed));
+            log
+        });
         let (state, stopping) = (Arc::clone(&self.state), ended());
         tasks.spawn(async move {
             // A look-up that is half done does no harm, and a write that is under way goes on: the last one waits for it.
@@ -203,19 +194,14 @@ impl Control {
         });
         let state = Arc::clone(&self.state);
         tasks.spawn(certificates::watch(move || state.site(), ended()));
-        let outcome = self.watch(signals, histograms, workers).await;
+        let outcome = self.watch(signals, workers).await;
         let _ = stop.send(true);
         while tasks.join_next().await.is_some() {}
         outcome
     }
 
     /// Signals and requests, until every worker has ended or been told to. Errors: a worker is broken.
-    async fn watch(
-        &mut self,
-        mut signals: Signals,
-        histograms: Option<Histograms>,
-        workers: &[Worker],
-    ) -> Result<(), RunError> {
+    async fn watch(&mut self, mut signals: Signals, workers: &[Worker]) -> Result<(), RunError> {
         let mut outcome = Ok(());
         // A time and not a wait: whatever else keeps the loop busy, the watchdog is told.
         let mut look_at = Instant::now() + GLANCE;
@@ -235,7 +221,7 @@ impl Control {
                     Request::Drain if matches!(self.phase, Phase::Serving) => self.leave("POST /drain"),
                     Request::Drain => {}
                 },
-                brought = self.reloads.next() => self.reloaded(brought, histograms.as_ref()),
+                brought = self.reloads.next() => self.reloads.finish(brought),
                 () = self.phase.over() => match self.phase {
                     Phase::Leaving(_) => self.drain(),
                     _ => {
@@ -324,8 +310,13 @@ impl Control {
         self.phase = Phase::Draining(Instant::now() + patience);
     }
 
-    /// Begins a reload, unless the process goes down.
+    /// Opens the logs again, whatever comes of the configuration: a rotation has moved them away, and will remove them. Begins a
+    /// reload, unless the process goes down.
     fn reload(&mut self, asker: Option<super::reload::Asker>) {
+        self.writer.reopen();
+        if let Some(histograms) = &self.histograms {
+            histograms.reopen();
+        }
         if matches!(self.phase, Phase::Serving) {
             return self.reloads.begin(asker);
         }
@@ -333,21 +324,6 @@ impl Control {
         if let Some(asker) = asker {
             // It may have stopped waiting.
             let _ = asker.send(Err("the process is ending".into()));
-        }
-    }
-
-    /// Puts in force what a reload brought, and opens the logs again.
-    fn reloaded(&mut self, brought: super::reload::Brought, histograms: Option<&Histograms>) {
-        let histograms = histograms.cloned();
-        let reopened = async move {
-            if let Some(histograms) = histograms
-                && let Err(why) = histograms.reopen().await
-            {
-                say!(Warn, "the histogram log: {why}");
-            }
-        };
-        if self.reloads.finish(brought, reopened) {
-            self.writer.reopen();
         }
     }
 }

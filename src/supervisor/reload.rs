@@ -216,51 +216,34 @@ impl Reloads {
         }
     }
 
-    /// Puts in force what a thread brought, where it is still wanted, and says whether that was a reload. `after` is what
-    /// else a reload does. Then the next one begins, where one is wanted.
-    pub fn finish(
-        &mut self,
-        brought: Brought,
-        after: impl Future<Output = ()> + Send + 'static,
-    ) -> bool {
+    /// Puts in force what a thread brought, where it is still wanted. Then the next one begins, where one is wanted.
+    pub fn finish(&mut self, brought: Brought) {
         let (number, built) = match brought {
             Brought::Configuration(number, built) => (number, built),
-            Brought::Backends(before, built) => {
-                self.moved(&before, built);
-                return false;
-            }
+            Brought::Backends(before, built) => return self.moved(&before, built),
         };
-        let applied = self.settle(number, built, after);
+        self.settle(number, built);
         // One that was replaced has come back while a later one still reads: that one is followed in its turn.
         if self.pending.is_none()
             && let Some(askers) = self.again.take()
         {
             self.start(askers);
         }
-        applied
     }
 
     /// [`Reloads::finish`] of the reload of this number.
-    fn settle(
-        &mut self,
-        number: u64,
-        built: Result<Box<Built>, String>,
-        after: impl Future<Output = ()> + Send + 'static,
-    ) -> bool {
+    fn settle(&mut self, number: u64, built: Result<Box<Built>, String>) {
         let Some(pending) = self.pending.take_if(|pending| pending.number == number) else {
-            return false;
+            return;
         };
         let built = match built {
             Ok(built) => built,
-            Err(why) => {
-                refuse(&self.state, &why, pending.askers);
-                return false;
-            }
+            Err(why) => return refuse(&self.state, &why, pending.askers),
         };
         if !Arc::ptr_eq(&built.before, &self.state.site()) {
             // What it builds on is no longer in force.
             self.again.get_or_insert_default().extend(pending.askers);
-            return false;
+            return;
         }
         let Built {
             site,
@@ -290,7 +273,6 @@ impl Reloads {
             if timeout_at(due, all).await.is_err() {
                 say!(Warn, "a worker is slow to take the new configuration");
             }
-            after.await;
             let registry = &state.registry;
             registry.count(Counter::ReloadApplied, Scope::NONE, 1);
             say!(Info, "{done}");
@@ -300,7 +282,6 @@ impl Reloads {
             }
             tell(pending.askers, &Ok(done));
         });
-        true
     }
 
     /// Looks whether names have led elsewhere, and says once that a reload takes long. To be called now and then.

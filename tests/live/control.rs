@@ -137,6 +137,34 @@ crate::on_all_engines! {
         assert!(client.send("a@sender.example", &["b@example.net"], "x\r\n").starts_with("250"));
     }
 
+    /// What a rotation moved away will be removed.
+    fn the_log_is_opened_again_also_where_the_configuration_is_refused(engine) {
+        let backend = Backend::good(free_address());
+        let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));
+        let send = |sender: &str| {
+            let reply = Client::hello(gatepost.smtp).send(sender, &["b@example.net"], "x\r\n");
+            assert!(reply.starts_with("250"), "{reply}");
+        };
+        let text = fs::read_to_string(gatepost.file()).expect("there");
+        fs::write(gatepost.file(), text + "\n[limitz]\n").expect("written");
+        for (round, by_signal) in [(1, true), (2, false)] {
+            send(&format!("before{round}@sender.example"));
+            gatepost.log_line(&[&format!("from=before{round}@sender.example")]);
+            let old = gatepost.folder.path().join(format!("mail.log.{round}"));
+            fs::rename(gatepost.folder.path().join("mail.log"), &old).expect("moved");
+            match by_signal {
+                true => gatepost.process.signal("HUP"),
+                false => assert_eq!(http(gatepost.admin, "POST", "/reload").0, 422),
+            }
+            wait_until("it says so", || {
+                (gatepost.errors().matches("nothing was changed").count() == round).then_some(())
+            });
+            send(&format!("after{round}@sender.example"));
+            gatepost.log_line(&[&format!("from=after{round}@sender.example")]);
+            assert!(!fs::read_to_string(old).expect("there").contains("after"));
+        }
+    }
+
     fn metrics_and_percentiles_tell_of_a_message(engine) {
         let backend = Backend::good(free_address());
         let gatepost = Gatepost::start(engine, &pool(&[&backend], ""));

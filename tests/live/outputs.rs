@@ -35,10 +35,21 @@ fn start(
     errors: Stdio,
     tables: &str,
 ) -> (Running, SocketAddr, SocketAddr) {
+    start_with("", folder, output, errors, tables)
+}
+
+/// The same with these keys of `[admin]`.
+fn start_with(
+    keys: &str,
+    folder: &tempfile::TempDir,
+    output: Stdio,
+    errors: Stdio,
+    tables: &str,
+) -> (Running, SocketAddr, SocketAddr) {
     let (smtp, admin, backend) = (free_address(), free_address(), free_address());
     let file = folder.path().join("gatepost.toml");
     let text = format!(
-        "workers = 1\nhostname = \"edge.example\"\ntrusted = []\n[admin]\nlisten = \"{admin}\"\n\
+        "workers = 1\nhostname = \"edge.example\"\ntrusted = []\n[admin]\nlisten = \"{admin}\"\n{keys}\n\
          [[listener]]\nname = \"mx\"\naddress = [\"{smtp}\"]\n[[pool]]\nname = \"p\"\nbackends = [\"{backend}\"]\n\
          [[route]]\ndomains = [\"example.net\"]\npool = \"p\"\nrecipients = \"accept\"\n[timeouts]\ndrain = \"1s\"\n{tables}"
     );
@@ -162,4 +173,49 @@ fn service_lines_are_json_where_the_log_is() {
     let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(value["level"], "info");
     assert!(value["time"].is_string() && value["message"].is_string());
+}
+
+/// Opening it would wait for a reader that may never come.
+#[test]
+fn a_fifo_that_no_process_reads_holds_nothing_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let told = folder.path().join("stderr");
+    let said = || fs::read_to_string(&told).expect("there");
+    let keys = format!("histogram_log = \"{}\"", fifo.display());
+    let errors = File::create(&told).expect("made");
+    let (process, smtp, admin) = start_with(
+        &keys,
+        &folder,
+        Stdio::null(),
+        errors.into(),
+        "[log]\nto = \"off\"\n",
+    );
+    wait_until("it is told", || {
+        said()
+            .contains("a FIFO that no process reads")
+            .then_some(())
+    });
+    assert_eq!(http(admin, "GET", "/health").0, 200);
+    process.signal("HUP");
+    wait_until("the reload", || said().contains("reloaded").then_some(()));
+    assert!(session(smtp));
+    ends(process);
+    // The log of mail is needed: the start is refused, and says why.
+    let file = folder.path().join("gatepost.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    let text = text.replace("to = \"off\"", &format!("to = \"{}\"", fifo.display()));
+    fs::write(&file, text.replace(&keys, "")).expect("written");
+    let ended = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args(["run", "-c"])
+        .arg(&file)
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(69), "{said}");
+    assert!(
+        said.contains("log.to = ") && said.contains("a FIFO that no process reads"),
+        "{said}"
+    );
 }
