@@ -1,17 +1,28 @@
 //! A question to the admin endpoint of a running process.
 
-use super::output::exit;
+use super::output::{exit, harmless};
 use gatepost::{config::AdminListen, http, process::user};
-use rustix::{net::sockopt::socket_peercred, process::geteuid};
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+        sockopt::socket_peercred,
+    },
+    process::geteuid,
+};
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
-    time::Duration,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 /// How long the endpoint may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause before a Unix socket whose queue is full is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Octets of an answer that are read.
 const ANSWER_MAX: u64 = 16 << 20;
 
@@ -20,11 +31,11 @@ pub struct Endpoint {
     pub listen: AdminListen,
     pub token: Option<Vec<u8>>,
     /// The user that the process runs as, by its configuration. Any user of a machine can listen where the process should, while it
-    /// is down: the token goes to this one, to root, and to the user that asks.
+    /// is down: the token goes to this one, to root, and to the user that asks, and no other is believed.
     pub user: Option<u32>,
 }
 
-/// What it answered.
+/// What it answered. Characters that a terminal would obey are escaped as in JSON.
 pub struct Answer {
     pub status: u16,
     pub body: String,
@@ -53,7 +64,7 @@ impl Endpoint {
                 self.ask(stream, &address.to_string(), path)
             }
             AdminListen::Unix(file) => {
-                let stream = UnixStream::connect(file).map_err(failed)?;
+                let stream = connect_unix(file).map_err(failed)?;
                 self.meant(|| Ok(vec![socket_peercred(&stream)?.uid.as_raw()]))?;
                 stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
                 self.ask(stream, "localhost", path)
@@ -76,35 +87,46 @@ impl Endpoint {
         }
     }
 
-    /// Whether the token may go to a server of these users of the machine; of none, it is on another machine. Errors: the exit
-    /// code, and what to tell.
+    /// Whether a server of these users of the machine is asked and believed, and gets the token; of none, it is on another machine.
+    /// Where there is no token, and the configuration doesn't say which user the process runs as, another user's is asked with a
+    /// warning: a service manager may have started it so. Errors: the exit code, and what to tell.
     fn meant(&self, users: impl FnOnce() -> io::Result<Vec<u32>>) -> Result<(), (u8, String)> {
-        if self.token.is_none() {
-            return Ok(());
-        }
         let place = self.listen.to_string();
         let advice =
             "let it listen on a Unix socket (admin.listen = \"unix:/run/gatepost/admin.sock\")";
-        let users = users().map_err(|why| {
-            let why = format!(
-                "which user listens on {place} can't be found out ({why}), so it is not sent the token; {advice}"
-            );
-            (exit::UNAVAILABLE, why)
-        })?;
+        let users = match users() {
+            Ok(users) => users,
+            // Nothing is sent to it that it should not know.
+            Err(_) if self.token.is_none() => return Ok(()),
+            Err(why) => {
+                let why = format!(
+                    "which user listens on {place} can't be found out ({why}), so it is not sent the token; {advice}"
+                );
+                return Err((exit::UNAVAILABLE, why));
+            }
+        };
         let is_right =
             |user: u32| user == 0 || user == geteuid().as_raw() || Some(user) == self.user;
-        match users.into_iter().find(|user| !is_right(*user)) {
-            None => Ok(()),
-            Some(other) => {
-                let other = user::name(other);
-                let why = format!(
-                    "the socket on {place} belongs to the user {other}, which is neither root, nor process.user, nor the user that \
-                     asks: it is not sent the token. Where {other} is not the user of gatepost, it has taken its place; else name it in \
-                     process.user, ask as that user, or {advice}"
-                );
-                Err((exit::UNAVAILABLE, why))
-            }
+        let Some(other) = users.into_iter().find(|user| !is_right(*user)) else {
+            return Ok(());
+        };
+        let other = user::name(other);
+        let is_believed = self.token.is_none() && self.user.is_none();
+        let what = match (&self.token, is_believed) {
+            (Some(_), _) => "it is not sent the token",
+            (None, false) => "it is not asked",
+            (None, true) => "what it answers may not be gatepost's",
+        };
+        let why = format!(
+            "the socket on {place} belongs to the user {other}, which is neither root, nor process.user, nor the user that \
+             asks: {what}. Where {other} is not the user of gatepost, it has taken its place; else name it in \
+             process.user, ask as that user, or {advice}"
+        );
+        if is_believed {
+            eprintln!("gatepost: warning: {}", harmless(&why));
+            return Ok(());
         }
+        Err((exit::UNAVAILABLE, why))
     }
 
     fn ask(&self, mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<Answer> {
@@ -127,9 +149,28 @@ impl Endpoint {
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         Ok(Answer {
             status: status.ok_or_else(strange)?,
-            body: body.to_string(),
+            body: harmless(body),
         })
     }
+}
+
+/// Connects to a Unix socket. A server that accepts nothing leaves its queue full, and the kernel would have a caller wait for ever.
+fn connect_unix(file: &Path) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(file)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let due = Instant::now() + PATIENCE;
+    loop {
+        match connect(&socket, &address) {
+            Ok(()) => break,
+            Err(Errno::AGAIN) if Instant::now() < due => sleep(PAUSE),
+            Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(why) => return Err(why.into()),
+        }
+    }
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// The users that the server of a connection may be of. Of the loopback there is one: where the kernel tells of none, it is in

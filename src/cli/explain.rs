@@ -3,7 +3,7 @@
 use super::{
     explained,
     load::{Flags, complain, load},
-    output::{exit, say},
+    output::{exit, harmless, say},
 };
 use clap::{Args, ValueEnum};
 use gatepost::supervisor::explain::{Bench, Described, Fate, Recorded, unix_seconds};
@@ -123,7 +123,8 @@ pub fn explain(asked: Explain) -> ExitCode {
     match told {
         Ok(code) => code,
         Err((code, why)) => {
-            eprintln!("gatepost: {why}");
+            // It may be what another process answered.
+            eprintln!("gatepost: {}", harmless(&why));
             code.into()
         }
     }

@@ -1,5 +1,6 @@
 //! An explanation in words, made of its JSON: the same for a message that was handled and for one that is only described.
 
+use crate::characters::is_hidden;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -182,7 +183,7 @@ fn word(value: &Value) -> String {
 
 /// What others wrote, without what a terminal would obey.
 fn plain(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '?' } else { c };
+    let safe = |c: char| if is_hidden(c) { '?' } else { c };
     text.chars().map(safe).collect()
 }
 

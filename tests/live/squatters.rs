@@ -140,7 +140,9 @@ fn listens(user: u32) -> (SocketAddr, mpsc::Receiver<String>) {
             let mut request = [0; 4096];
             let octets = stream.read(&mut request).unwrap_or(0);
             let _ = give.send(String::from_utf8_lossy(&request[..octets]).into_owned());
-            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n{\"error\":\"unknown\"}");
+            let _ = stream.write_all(
+                b"HTTP/1.1 404 Not Found\r\n\r\n{\"error\":\"unknown \\u001b[31m\\u202e\"}",
+            );
         }
     });
     (address.recv().expect("it listens"), take)
@@ -162,12 +164,16 @@ fn explain(file: &Path) -> (Option<i32>, String) {
 fn with_token(folder: &Path, admin: &str, process: &str) -> PathBuf {
     let token = folder.join("token");
     fs::write(&token, "s3cr3t-token").expect("written");
+    let token = format!("token = {{ file = \"{}\" }}", token.display());
+    configured(folder, admin, &token, process)
+}
+
+fn configured(folder: &Path, admin: &str, token: &str, process: &str) -> PathBuf {
     let file = folder.join("gatepost.toml");
     let text = format!(
-        "[admin]\nlisten = \"{admin}\"\ntoken = {{ file = \"{}\" }}\n{process}\n[[listener]]\nname = \"mx\"\n\
+        "[admin]\nlisten = \"{admin}\"\n{token}\n{process}\n[[listener]]\nname = \"mx\"\n\
          address = [\"127.0.0.1:25\"]\n[[pool]]\nname = \"p\"\nbackends = [\"127.0.0.1:26\"]\n\
-         [[route]]\ndomains = [\"example.net\"]\npool = \"p\"\n",
-        token.display()
+         [[route]]\ndomains = [\"example.net\"]\npool = \"p\"\n"
     );
     fs::write(&file, text).expect("written");
     file
@@ -199,6 +205,43 @@ fn the_token_goes_to_no_other_users_socket() {
             assert_eq!(code, Some(69), "{said}");
             assert!(said.contains("it is not sent the token"), "{said}");
         }
+    }
+}
+
+/// Also where there is no token, what another user's process says is not taken for Gatepost's, and moves no terminal.
+#[test]
+fn another_users_socket_is_not_believed() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let as_nobody = "[process]\nuser = \"nobody\"";
+    for (user, process, code, warns) in [
+        (NOBODY, "", Some(65), true),
+        (NOBODY, as_nobody, Some(65), false),
+        (0, "", Some(65), false),
+        (1, as_nobody, Some(69), true),
+    ] {
+        let (address, requests) = listens(user);
+        let file = configured(folder.path(), &address.to_string(), "", process);
+        let (ended, said) = explain(&file);
+        assert_eq!(ended, code, "{user} {process}: {said}");
+        assert_eq!(
+            said.contains("belongs to the user"),
+            warns,
+            "{user} {process}: {said}"
+        );
+        assert!(
+            !said.contains('\u{1b}') && !said.contains('\u{202e}'),
+            "{said:?}"
+        );
+        assert_eq!(
+            said.contains("unknown \\u001b[31m"),
+            ended == Some(65),
+            "{said}"
+        );
+        let request = requests.recv().unwrap_or_default();
+        assert_eq!(request.is_empty(), ended == Some(69), "{request}");
     }
 }
 
