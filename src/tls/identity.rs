@@ -114,6 +114,11 @@ impl Identity {
         }
     }
 
+    /// Whether it is good at a moment in seconds since 1970.
+    pub(super) fn is_good(&self, now: i64) -> bool {
+        (self.about.begins..=self.about.ends).contains(&now)
+    }
+
     pub(super) fn is_rsa(&self) -> bool {
         self.certified.key.algorithm() == SignatureAlgorithm::RSA
     }
@@ -129,14 +134,14 @@ impl Identity {
         })
     }
 
-    /// What an operator should know of the days that it is good for, at a moment in seconds since 1970. It is shown all the same:
-    /// most mail servers take one that has ended, a client that verifies it hears more from it than from a closed port, and the
+    /// What an operator should know of the days that it is good for, at a moment in seconds since 1970. It is shown all the same where
+    /// there is no good one for its name: most mail servers take one that has ended, a client that verifies it hears more from it than from a closed port, and the
     /// clock may be what is wrong.
     #[must_use]
     fn warning(&self, now: i64) -> Option<Error> {
         let name = self.name();
         let (begins, ends) = (self.about.begins, self.about.ends);
-        let shown = "it is used all the same, and peers that verify it refuse it";
+        let shown = "where no other one is good for its name, it is used, and peers that verify it refuse it";
         if now < begins {
             let day = day(begins);
             let text = format!("the certificate of {name} is not good before {day}; {shown}");

@@ -49,14 +49,23 @@ pub(crate) mod testing {
     use super::{Acceptor, Anchors, Identity, Store, acceptor::Terms};
     use crate::config::{ClientCertificates, TlsVersion};
     use rustls::pki_types::PrivateKeyDer;
-    use std::sync::Arc;
+    use std::{ops::Range, sync::Arc};
 
     /// A certificate of its own making, with an ECDSA key.
     pub(crate) fn identity(names: &[&str]) -> Identity {
+        identity_of(names, 2000..4000)
+    }
+
+    /// One that is good in these years.
+    pub(crate) fn identity_of(names: &[&str], years: Range<i32>) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        Identity::of(vec![made.cert.der().clone()], key).unwrap()
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let made = params.self_signed(&pair).unwrap();
+        let key = PrivateKeyDer::try_from(pair.serialize_der()).unwrap();
+        Identity::of(vec![made.der().clone()], key).unwrap()
     }
 
     /// Answers handshakes as one of these names, and asks clients for a certificate, which they need not have.

@@ -1,6 +1,6 @@
 //! The certificates of all listeners, and which of them a client gets.
 
-use super::Identity;
+use super::{Identity, identity::now};
 use rustls::{
     CipherSuite, SignatureScheme,
     server::{ClientHello, ResolvesServerCert},
@@ -63,8 +63,13 @@ impl Store {
         &self.slot
     }
 
-    /// The one for a client that asks for `name` and can check what `usable` says.
-    fn choose(&self, name: Option<&str>, usable: impl Fn(&Identity) -> bool) -> Option<Identity> {
+    /// The one for a client that asks for `name` and can check what `usable` says, at a moment in seconds since 1970.
+    fn choose(
+        &self,
+        name: Option<&str>,
+        now: i64,
+        usable: impl Fn(&Identity) -> bool,
+    ) -> Option<Identity> {
         let moving = self.slot.get();
         let all = || self.fixed.iter().chain(&moving);
         let name = name.map(str::to_ascii_lowercase);
@@ -77,8 +82,9 @@ impl Store {
             let first = all().next()?;
             fit = all().filter(|one| one.is_for(first.name())).collect();
         }
-        // The cheaper signatures first; the order of the file among equals.
-        fit.sort_by_key(|one| one.is_rsa());
+        // Those first that are good now: one that has ended, or was laid there before its time, may stand beside. Then the cheaper
+        // signatures; the order of the file among equals.
+        fit.sort_by_key(|one| (!one.is_good(now), one.is_rsa()));
         fit.iter()
             .find(|one| usable(one))
             .or(fit.first())
@@ -91,7 +97,7 @@ impl ResolvesServerCert for Store {
         let usable = |identity: &Identity| {
             can_check(identity, hello.signature_schemes(), hello.cipher_suites())
         };
-        self.choose(hello.server_name(), usable)
+        self.choose(hello.server_name(), now(), usable)
             .map(|identity| identity.certified)
     }
 }
@@ -111,10 +117,11 @@ fn can_check(identity: &Identity, schemes: &[SignatureScheme], suites: &[CipherS
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::tls::testing::identity;
+    use crate::tls::testing::{identity, identity_of};
 
     fn chosen(store: &Store, name: Option<&str>) -> String {
-        store.choose(name, |_| true).unwrap().name().to_string()
+        let chosen = store.choose(name, now(), |_| true).unwrap();
+        chosen.name().to_string()
     }
 
     #[test]
@@ -135,7 +142,7 @@ mod tests {
         ] {
             assert_eq!(chosen(&store, asked), given, "{asked:?}");
         }
-        assert!(Store::default().choose(None, |_| true).is_none());
+        assert!(Store::default().choose(None, now(), |_| true).is_none());
     }
 
     #[test]
@@ -143,7 +150,7 @@ mod tests {
         let slot = CertificateSlot::default();
         let alone = Store::with(Vec::new(), slot.clone());
         let behind = Store::with(vec![identity(&["mx.example.net"])], slot.clone());
-        assert!(alone.choose(None, |_| true).is_none());
+        assert!(alone.choose(None, now(), |_| true).is_none());
         slot.put(identity(&["mx.example.org"]));
         assert_eq!(chosen(&alone, None), "mx.example.org");
         let newer = identity(&["mx.example.org", "mail.example.org"]);
@@ -156,6 +163,51 @@ mod tests {
         // The file's come first, also for clients that ask for no name.
         assert_eq!(chosen(&behind, None), "mx.example.net");
         assert_eq!((alone.all().len(), behind.all().len()), (1, 2));
+    }
+
+    #[test]
+    fn one_that_is_good_now_goes_before_one_that_is_not() {
+        let name = "mx.example.net";
+        let old = identity_of(&[name], 2020..2030);
+        let good = identity_of(&[name], 2025..2035);
+        let early = identity_of(&[name], 2033..2040);
+        let other = identity_of(&["mx.example.org"], 2000..2100);
+        let in_year = |year: i64| (year - 1970) * 31_556_952;
+        let slot = CertificateSlot::default();
+        slot.put(good.clone());
+        for store in [
+            Store::new(vec![
+                early.clone(),
+                old.clone(),
+                good.clone(),
+                other.clone(),
+            ]),
+            Store::new(vec![
+                old.clone(),
+                other.clone(),
+                good.clone(),
+                early.clone(),
+            ]),
+            // By ACME.
+            Store::with(vec![old.clone(), early.clone()], slot),
+        ] {
+            let shown = |year: i64, given: &Identity| {
+                for asked in [Some(name), None, Some("nobody.example")] {
+                    let chosen = store.choose(asked, in_year(year), |_| true).unwrap();
+                    assert!(
+                        Arc::ptr_eq(&chosen.certified, &given.certified),
+                        "{year} {asked:?}"
+                    );
+                }
+            };
+            shown(2022, &old);
+            shown(2031, &good);
+            shown(2037, &early);
+        }
+        // Where none is good, the first of the file is shown all the same.
+        let store = Store::new(vec![old.clone(), early.clone()]);
+        let chosen = store.choose(None, in_year(2031), |_| true).unwrap();
+        assert!(Arc::ptr_eq(&chosen.certified, &old.certified));
     }
 
     #[test]
