@@ -49,13 +49,19 @@ pub(super) fn fitted(mut config: Config, workers: usize) -> Config {
     if config.limits.sessions > most {
         say!(
             Warn,
-            "limits.sessions = {}: each of {workers} workers takes {most} sessions at most, for the limit of open files; raise that \
-             (LimitNOFILE, ulimit -Hn), or lower limits.sessions",
+            "limits.sessions = {}: each of {workers} workers takes {most} sessions at most, for the limit of open files, and an \
+             address and a network may have fewer of them; raise that limit (LimitNOFILE, ulimit -Hn), or lower limits.sessions",
             config.limits.sessions
         );
-        config.limits.sessions = most;
+        fit(&mut config, workers, most);
     }
     config
+}
+
+fn fit(config: &mut Config, workers: usize, most: u32) {
+    config.limits.sessions = most;
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+    config.places = Some(most.saturating_mul(workers));
 }
 
 /// A warning where `limits.sessions` is written, and can't be had with the hard limit of this process. The service's may be another.
@@ -132,5 +138,38 @@ mod tests {
         }
         assert!(share(&config(64), 2, 65_536) > 32_000);
         assert_eq!(share(&config(64), 1, 64), 32);
+    }
+
+    #[test]
+    // INV-LIMIT
+    fn where_places_are_few_a_dozen_addresses_do_not_have_them_all() {
+        let shares = |limit: u64, workers: usize, written: &str| {
+            let text = format!(
+                "hostname = \"mx.example\"\n{written}\n[[listener]]\nname = \"mx\"\naddress = [\"127.0.0.1:25\"]\n\
+                 [[pool]]\nname = \"mta\"\nbackends = [\"127.0.0.2:25\"]\n[[route]]\ndomains = [\"example.net\"]\npool = \"mta\"\n"
+            );
+            let mut config = config::parse("test", &text).expect("it is sound").config;
+            let most = sessions(share(&config, workers, limit));
+            fit(&mut config, workers, most);
+            let policies = config.policies();
+            let rates = (
+                policies[0].client_rate.sessions,
+                policies[0].prefix_rate.sessions,
+            );
+            (most * workers as u32, rates)
+        };
+        for (limit, workers) in [(1024, 1), (1024, 2), (2048, 4), (4096, 2)] {
+            let (places, (address, network)) = shares(limit, workers, "");
+            assert!(
+                address * 12 < places && network * 3 < places,
+                "{limit}: {address} of {places}"
+            );
+            assert!(address >= 4 && network >= address, "{limit}");
+        }
+        // What is written stays where it is less, and so does no limit.
+        let written = "[policy.client_rate]\nsessions = 2\n[policy.prefix_rate]\nsessions = 0\n";
+        assert_eq!(shares(1024, 2, written).1, (2, 0));
+        assert_eq!(shares(64, 1, "").1, (4, 8));
+        assert_eq!(shares(524_288, 2, "").1, (100, 500));
     }
 }

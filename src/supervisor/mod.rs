@@ -138,7 +138,6 @@ impl Process {
         inform(&registry, &choice);
         let maildir = Maildir::start(&config).map_err(unavailable)?;
         let (memory, kept) = memory::Memory::load(&config);
-        let shared = Arc::new(Shared::with_secret(&config.policies(), memory.secret));
         let rules = rules(&config);
         let in_force = InForce {
             workers: cores.len(),
@@ -149,6 +148,7 @@ impl Process {
         };
         let connections_max = descriptors::connections(&config, cores.len());
         let config = descriptors::fitted(config, cores.len());
+        let shared = Arc::new(Shared::with_secret(&config.policies(), memory.secret));
         let learned = runtime.block_on(names::learn(&config, None));
         let site = first_site(config, &registry, &learned)?;
         memory::restore(&memory, kept, &shared, &site.auth);

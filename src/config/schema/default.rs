@@ -26,6 +26,7 @@ impl Default for Config {
             dkim: Vec::new(),
             policy: Policy::default(),
             shadow_config: None,
+            places: None,
             state: State::default(),
             profile: Vec::new(),
             limits: Limits::default(),

@@ -121,6 +121,10 @@ pub struct Config {
     /// is an error of this file.
     #[schemars(with = "Option<String>")]
     pub shadow_config: Option<PathBuf>,
+    /// Sessions of all workers, where the limit of open files allows fewer than `limits.sessions`: then an address and a network have
+    /// a share of them at most. Not a key.
+    #[serde(skip)]
+    pub places: Option<u32>,
     /// What is remembered over a restart.
     pub state: State,
     /// Parts of `[policy]` with a name, for listeners, routes and classes of clients; there may be several.

@@ -6,6 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
+/// Where descriptors are few: one part in so many places is what an address may have, and this at least.
+pub(crate) const OF_ADDRESS: (u32, u32) = (16, 4);
+/// The same for a network.
+pub(crate) const OF_NETWORK: (u32, u32) = (4, 8);
+
 /// A part of `[policy]` with a name. Listeners and routes name it (`profile = "acme"`), so that a tenant is what names the same
 /// profile; or it holds for a class of clients, wherever they connect.
 ///
@@ -144,7 +149,24 @@ impl Config {
             Role::Submission => part::for_submission(&below),
         };
         let parts = parts.into_iter().skip(from);
-        parts.fold(below, |below, part| part.over(below))
+        self.fitted(parts.fold(below, |below, part| part.over(below)))
+    }
+
+    /// With no more sessions of an address and a network than is their share of the places, where descriptors are few.
+    fn fitted(&self, mut policy: Policy) -> Policy {
+        let Some(places) = self.places else {
+            return policy;
+        };
+        for (rate, (part, least)) in [
+            (&mut policy.client_rate, OF_ADDRESS),
+            (&mut policy.prefix_rate, OF_NETWORK),
+        ] {
+            // 0 is no limit, as it was written.
+            if rate.sessions > 0 {
+                rate.sessions = rate.sessions.min((places / part).max(least));
+            }
+        }
+        policy
     }
 
     /// Whether clients on other machines are trusted. A network that has every client doesn't count: it is an error by itself.
