@@ -215,19 +215,14 @@ impl<D: Disk> Log<D> {
         self.shared.watermarks().set_trouble(why);
     }
 
-    /// Tries a disk that failed, if it is time for that: nobody sends a message while it is known not to work, so none would
-    /// find out that it works again.
+    /// Tries a disk that failed, if it is time for that: while it is known not to work no message comes, so none would find
+    /// out that it works again. The file that this needs is a spare one, which is a chore.
     pub fn probe(&mut self, now_ms: u64) {
         if let Some((_, retry_ms)) = self.trouble
             && now_ms >= retry_ms
-            && !self.is_spare_coming
+            && self.spares.len() > SPARES_RESERVED
         {
-            // The new file, where there is no spare one, is made by the chores.
-            if self.spares.len() > SPARES_RESERVED {
-                drop(self.begin_segment(Purpose::Accept, &[], now_ms));
-            } else {
-                self.spare_retry_ms = self.spare_retry_ms.min(now_ms);
-            }
+            drop(self.begin_segment(Purpose::Accept, &[], now_ms));
         }
     }
 

@@ -129,6 +129,14 @@ impl World {
         Some(name.clone())
     }
 
+    /// The sector at an offset of a file can't be read from now on.
+    pub fn make_unreadable(&mut self, name: &str, at: u32) {
+        let contents = self.names.get(name).and_then(|id| self.files.get_mut(id));
+        if let Some(contents) = contents {
+            contents.spoil(at as usize);
+        }
+    }
+
     /// Begins an operation. Whether it is the one during which everything ends.
     fn begin(&mut self, generation: u64) -> io::Result<bool> {
         if self.crashed || generation != self.generation {

@@ -31,7 +31,7 @@ const OPTIONS: Options = Options {
     sabotage_tail: false,
 };
 
-fn open(disk: &Simulated) -> (Log<Simulated>, Report) {
+pub(super) fn open(disk: &Simulated) -> (Log<Simulated>, Report) {
     recover::open(disk.again(), OPTIONS, 0).expect("opens")
 }
 
@@ -44,7 +44,7 @@ fn accept(log: &Log<Simulated>, octets: usize) -> Request {
     Request::accept(log.shared().next_sequence(), accept, body)
 }
 
-fn put(log: &mut Log<Simulated>, octets: usize) -> Result<u64, Refused> {
+pub(super) fn put(log: &mut Log<Simulated>, octets: usize) -> Result<u64, Refused> {
     let request = accept(log, octets);
     log.commit(std::slice::from_ref(&request), 0)
         .pop()
@@ -52,7 +52,7 @@ fn put(log: &mut Log<Simulated>, octets: usize) -> Result<u64, Refused> {
         .map(|()| request.sequence())
 }
 
-fn end(log: &mut Log<Simulated>, sequence: u64) -> Result<(), Refused> {
+pub(super) fn end(log: &mut Log<Simulated>, sequence: u64) -> Result<(), Refused> {
     let ending = Ending::Delivered;
     let done = Request::Done { sequence, ending };
     log.commit(&[done], 0).pop().expect("an answer")

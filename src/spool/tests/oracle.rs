@@ -11,7 +11,6 @@ use super::{
         message::{Accept, Recipient},
         options::Options,
         payload::{Ending, State},
-        read::{ReadError, StoredBody},
         reclaim::Progress,
         record::Kind,
         recover,
@@ -26,7 +25,7 @@ use super::{
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Open,
     /// Asked for and not told.
     Asked,
@@ -34,33 +33,33 @@ enum End {
 }
 
 #[derive(Debug)]
-struct Sent {
-    accept: Accept,
-    body: Vec<u8>,
-    promised: bool,
+pub(super) struct Sent {
+    pub accept: Accept,
+    pub body: Vec<u8>,
+    pub promised: bool,
     /// Its acceptance failed, and what was written of it can't count any more.
-    never: bool,
-    end: End,
-    state: Option<State>,
+    pub never: bool,
+    pub end: End,
+    pub state: Option<State>,
     /// States asked for and not told.
-    asked: Vec<State>,
+    pub asked: Vec<State>,
     /// All states ever asked for: what rot may bring back.
-    all: Vec<State>,
+    pub all: Vec<State>,
 }
 
-struct Oracle {
-    random: Random,
-    course: Course,
-    sent: BTreeMap<u64, Sent>,
+pub(super) struct Oracle {
+    pub random: Random,
+    pub course: Course,
+    pub sent: BTreeMap<u64, Sent>,
     /// What failed since the last success: it may come to light.
-    open: BTreeSet<u64>,
-    now_ms: u64,
-    tally: Tally,
+    pub open: BTreeSet<u64>,
+    pub now_ms: u64,
+    pub tally: Tally,
     /// Starts have told of damage, or of a tail that was dropped after rot.
-    damaged: bool,
+    pub damaged: bool,
 }
 
-type Outcome<T> = Result<T, String>;
+pub(super) type Outcome<T> = Result<T, String>;
 
 /// Runs one course.
 pub fn run(course: Course) -> Outcome<Tally> {
@@ -94,7 +93,7 @@ pub fn run(course: Course) -> Outcome<Tally> {
 }
 
 impl Oracle {
-    fn options(&mut self) -> Options {
+    pub(super) fn options(&mut self) -> Options {
         Options {
             segment_octets: SEGMENT_MIN,
             verify_bodies: self.random.once_in(3),
@@ -168,127 +167,6 @@ impl Oracle {
             }
         }
         Ok(None)
-    }
-
-    /// Index files must say what the segments say.
-    fn compare(&mut self, disk: &Simulated) -> Outcome<()> {
-        if self.tally.rotted > 0 || !self.random.once_in(4) {
-            return Ok(());
-        }
-        let mut found = Vec::new();
-        for verify_bodies in [false, true] {
-            let options = Options {
-                verify_bodies,
-                ..self.options()
-            };
-            let opened = recover::open(disk.copy(), options, self.now_ms);
-            let (log, report) = opened.map_err(|why| format!("a copy does not start: {why:?}"))?;
-            self.tally.sealed += report.sealed;
-            let index = log.shared().index();
-            let epochs = index.segments().keys();
-            let pinned: Vec<_> = epochs.map(|epoch| (*epoch, index.pinned(*epoch))).collect();
-            let next = log.shared().unused_sequence();
-            found.push((index.page(0, usize::MAX), pinned, next));
-        }
-        match found[0] == found[1] {
-            true => Ok(()),
-            false => Err(format!("an index file lies: {found:?}")),
-        }
-    }
-
-    /// Compares what the spool has with what was promised.
-    fn check(&mut self, log: &Log<Simulated>, report: &Report) -> Outcome<()> {
-        let rotted = self.tally.rotted > 0;
-        if !rotted && (report.damaged > 0 || report.set_aside > 0) {
-            return Err(format!("damage without rot: {report:?}"));
-        }
-        let live: BTreeSet<u64> = {
-            let page = log.shared().index().page(0, usize::MAX);
-            page.into_iter().map(|(sequence, _)| sequence).collect()
-        };
-        if let Some(sequence) = live.iter().find(|live| !self.sent.contains_key(live)) {
-            return Err(format!("message {sequence} was never sent"));
-        }
-        let excused = rotted && self.damaged;
-        for (sequence, sent) in &mut self.sent {
-            let is_live = live.contains(sequence);
-            match (is_live, sent.promised, sent.end) {
-                (false, true, End::Open) if !excused => {
-                    return Err(format!("message {sequence} is lost"));
-                }
-                (true, _, End::Told) if !excused => {
-                    return Err(format!("message {sequence} is back from its end"));
-                }
-                (true, false, _) if sent.never && !rotted => {
-                    return Err(format!("message {sequence} was refused and is there"));
-                }
-                (true, false, _) => self.tally.surplus += 1,
-                _ => {}
-            }
-            (sent.promised, sent.never) = (is_live, !is_live);
-            sent.end = if is_live { End::Open } else { End::Told };
-        }
-        self.open.clear();
-        for sequence in live {
-            self.fetch(log, sequence, excused)?;
-        }
-        Ok(())
-    }
-
-    /// Reads a message and compares it.
-    fn fetch(&mut self, log: &Log<Simulated>, sequence: u64, excused: bool) -> Outcome<()> {
-        let rotted = self.tally.rotted > 0;
-        let found = match log.shared().fetch(sequence) {
-            Ok(found) => found,
-            Err(ReadError::Damaged) if rotted => {
-                self.tally.set_aside += 1;
-                return Ok(());
-            }
-            Err(ReadError::Io(_)) => return Ok(()),
-            Err(why) => return Err(format!("message {sequence} can't be read: {why:?}")),
-        };
-        let mut body = Vec::new();
-        match found.body {
-            StoredBody::Inline(octets) => body = octets,
-            StoredBody::File(mut reader) => loop {
-                match reader.read() {
-                    Ok(Some(octets)) => body.extend(octets),
-                    Ok(None) => break,
-                    Err(why) if why.kind() == std::io::ErrorKind::InvalidData && rotted => {
-                        self.tally.set_aside += 1;
-                        return Ok(());
-                    }
-                    Err(why) if why.kind() == std::io::ErrorKind::InvalidData => {
-                        return Err(format!("the body of {sequence} is damaged"));
-                    }
-                    Err(_) => return Ok(()),
-                }
-            },
-        }
-        let sent = self.sent.get_mut(&sequence).ok_or("never sent")?;
-        let mut accept = found.accept;
-        (accept.body_octets, accept.body_in_file) = (0, false);
-        if accept != sent.accept || body != sent.body {
-            return Err(format!("message {sequence} is not what was sent"));
-        }
-        let known = found.state == sent.state
-            || found
-                .state
-                .as_ref()
-                .is_some_and(|state| sent.asked.contains(state))
-            || excused
-                && found
-                    .state
-                    .as_ref()
-                    .is_none_or(|state| sent.all.contains(state));
-        if !known {
-            return Err(format!("message {sequence} has a state that was not told"));
-        }
-        if found.state != sent.state {
-            sent.state = found.state;
-            sent.asked.clear();
-        }
-        Ok(())
     }
 
     fn work(&mut self, log: &mut Log<Simulated>, disk: &Simulated) -> Outcome<()> {
