@@ -14,6 +14,9 @@ use super::{
 };
 use std::{io, sync::Arc};
 
+/// How many spare files there are to be: those that are kept for a full disk, and the next segment. A log that takes what a
+/// disk can take fills a segment in the time that it takes to make one.
+const SPARES_WANTED: usize = SPARES_RESERVED + 1;
 /// After a spare file could not be made, no other is tried for so long, in milliseconds.
 const SPARE_RETRY_MS: u64 = 1_000;
 
@@ -100,7 +103,7 @@ impl<D: Disk> Log<D> {
     /// What is to be done next beside the log, if anything is. [`Log::finished`] must hear what came of it.
     pub fn next_chore(&mut self, now_ms: u64) -> Option<Chore<D::File>> {
         if !self.is_spare_coming
-            && self.spares.len() < self.spares_wanted()
+            && self.spares.len() < SPARES_WANTED
             && now_ms >= self.spare_retry_ms
         {
             self.is_spare_coming = true;
@@ -123,13 +126,6 @@ impl<D: Disk> Log<D> {
             }
         }
         None
-    }
-
-    /// Those that are kept for a full disk, and one more where a segment will be needed soon.
-    fn spares_wanted(&self) -> usize {
-        let half_full = |active: &super::log::Active<D::File>| active.end > active.octets / 2;
-        let soon = self.active.as_ref().is_none_or(half_full) || self.is_in_trouble();
-        SPARES_RESERVED + usize::from(soon)
     }
 
     /// A chore has come to its end.

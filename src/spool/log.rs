@@ -226,11 +226,6 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Whether a disk that failed has not been proven again.
-    pub fn is_in_trouble(&self) -> bool {
-        self.trouble.is_some()
-    }
-
     /// Looks at the free space, now and then.
     pub fn look(&mut self, now_ms: u64) {
         if now_ms.abs_diff(self.looked_ms) >= LOOK_MS {

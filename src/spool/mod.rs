@@ -12,7 +12,7 @@
 //!   └ read, body ─ messages handed out; bodies that have a file of their own
 //! recover ─ the start; `scan`: which segments count, what they say, what is set aside (`report`)
 //! shared ─ what the log's one writer shares with all others
-//! disk ─ one directory of files; `simulator` is one that loses what was not synced
+//! disk ─ one directory of files; `tests/simulator` is one that loses what was not synced
 //! ```
 //!
 //! What it must not know: sessions, policy, engines, routes, schedules. A message is an envelope and octets.
@@ -27,11 +27,7 @@ pub mod batch;
 pub mod body;
 pub mod chores;
 pub mod committer;
-#[cfg(test)]
-pub mod contents;
 pub mod disk;
-#[cfg(test)]
-pub mod faults;
 pub mod fields;
 pub mod handle;
 pub mod index;
@@ -41,8 +37,6 @@ pub mod meter;
 pub mod options;
 pub mod payload;
 pub mod plan;
-#[cfg(test)]
-pub mod random;
 pub mod read;
 pub mod reclaim;
 pub mod record;
@@ -54,8 +48,6 @@ mod scan;
 pub mod sealed;
 pub mod segment;
 pub mod shared;
-#[cfg(test)]
-pub mod simulator;
 #[cfg(test)]
 mod tests;
 pub mod watermarks;

@@ -112,12 +112,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    (
-        "spool",
-        &[
-            "delivery", "upstream", "net", "smtp", "metrics", "log", "config",
-        ],
-    ),
+    ("spool", &["threads", "files", "metrics", "log", "config"]),
     (
         "proxy",
         &[

@@ -1,5 +1,6 @@
 //! The oracle's look at a spool after a start.
 
+use super::simulator::Simulated;
 use super::{
     super::{
         log::Log,
@@ -7,7 +8,6 @@ use super::{
         read::{ReadError, StoredBody},
         recover,
         report::Report,
-        simulator::Simulated,
     },
     oracle::{End, Oracle, Outcome},
 };

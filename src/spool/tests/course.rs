@@ -1,6 +1,6 @@
 //! What a run of the oracle is given, and what it gives.
 
-use super::super::simulator::Sabotage;
+use super::simulator::Sabotage;
 
 /// What a run is to have.
 #[derive(Debug, Clone, Copy, Default)]

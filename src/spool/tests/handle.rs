@@ -1,5 +1,6 @@
 //! The spool as a worker uses it, with its threads, on a simulated disk.
 
+use super::simulator::Simulated;
 use super::{
     super::{
         committer::Committer,
@@ -13,7 +14,6 @@ use super::{
         recover,
         refused::{Refused, Watermark},
         segment::SEGMENT_MIN,
-        simulator::Simulated,
         watermarks::Limits,
     },
     threads::envelope,
@@ -270,7 +270,8 @@ fn a_disk_that_fails_refuses_and_takes_again_when_it_works() {
             _ => assert!(matches!(refused, Refused::Failed(_))),
         }
         assert!(put_in_pieces(&spool, 2).is_err());
-        assert!(spool.watermarks().may_accept(0).is_err());
+        // On a full disk, a file that was emptied meanwhile will do.
+        assert!(fault == 3 || spool.watermarks().may_accept(0).is_err());
         // What is there can be read meanwhile.
         assert!(fetch(&spool, first).is_ok());
         {

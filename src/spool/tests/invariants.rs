@@ -15,9 +15,9 @@ use super::super::{
     report::{OpenError, Report},
     request::Request,
     segment::{self, RECORDS_AT, SEGMENT_MIN},
-    simulator::Simulated,
     watermarks::Limits,
 };
+use super::simulator::Simulated;
 use std::io::{self, IoSlice};
 
 const OPTIONS: Options = Options {

@@ -1,7 +1,8 @@
 //! A real process that is killed while it commits: what it had told is there afterwards.
 
 use super::{
-    super::{payload::Ending, read::StoredBody, request::Request, simulator::Random},
+    super::{payload::Ending, read::StoredBody, request::Request},
+    simulator::Random,
     threads,
 };
 use std::{

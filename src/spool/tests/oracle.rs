@@ -4,6 +4,7 @@
 //! whose end was told; none that was never sent; what is read of each is what was sent, in the state that was told or in one
 //! that was asked for and not told. What a start has shown is promised from then on.
 
+use super::simulator::{Faults, Random, Simulated};
 use super::{
     super::{
         body::BodyWriter,
@@ -18,7 +19,6 @@ use super::{
         report::Report,
         request::Request,
         segment::SEGMENT_MIN,
-        simulator::{Faults, Random, Simulated},
     },
     course::{Course, Tally},
 };

@@ -1,5 +1,6 @@
 //! Index files: a start that finds them reads no sealed segment, and one that finds something else in their place does.
 
+use super::simulator::Simulated;
 use super::{
     super::{
         disk::{Disk, DiskFile},
@@ -12,7 +13,6 @@ use super::{
         report::Report,
         request::Request,
         segment::{Named, SEGMENT_MIN},
-        simulator::Simulated,
     },
     invariants,
 };

@@ -1,6 +1,6 @@
 //! The oracle over many seeds, and what it must notice.
 
-use super::super::simulator::Sabotage;
+use super::simulator::Sabotage;
 use super::{
     course::{Course, Tally},
     oracle::run,

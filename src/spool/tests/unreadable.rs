@@ -10,7 +10,6 @@ use super::{
         recover,
         report::Report,
         segment::{self, SEGMENT_MIN},
-        simulator::Simulated,
     },
     invariants::{self, end, put},
 };
@@ -42,6 +41,8 @@ fn without(placed: &[(u64, u64, u32)], sequence: u64) -> Vec<u64> {
     let all = placed.iter().map(|(sequence, ..)| *sequence);
     all.filter(|found| *found != sequence).collect()
 }
+
+use super::simulator::Simulated;
 
 #[test]
 fn a_head_that_cant_be_read_costs_its_message_alone() {

@@ -1,6 +1,6 @@
 //! One file of a simulated disk: what the page cache shows, what the disk has, and which sectors can't be read.
 
-use super::{disk::SECTOR, random::Random};
+use super::{super::disk::SECTOR, random::Random};
 use std::collections::BTreeSet;
 
 /// What a simulated file holds, for the process and on the disk.

@@ -9,8 +9,8 @@
 //! sectors unreadable.
 
 use super::{
+    super::disk::{Disk, DiskFile},
     contents::{BLOCK, Contents},
-    disk::{Disk, DiskFile},
 };
 pub use super::{
     faults::{Faults, Sabotage},
