@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::{
     fs::{self, File},
     io::{self, IoSlice},
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
 };
 
@@ -198,7 +198,11 @@ impl Directory {
     /// What the file system said.
     pub fn open(path: &Path) -> io::Result<Directory> {
         if !path.is_dir() {
-            fs::create_dir_all(path)?;
+            // Mail is for its owner's eyes.
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)?;
             if let Some(above) = path.parent().filter(|above| *above != Path::new("")) {
                 File::open(above)?.sync_all()?;
             }
