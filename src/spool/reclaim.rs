@@ -137,13 +137,15 @@ impl<D: Disk> Log<D> {
         Ok(next)
     }
 
-    /// A segment turned out damaged: it is kept whole.
+    /// A segment turned out to be damaged: it is kept whole.
     fn leave(&mut self, epoch: u64) -> Option<u32> {
         if let Some(segment) = self.shared.index().segment_mut(epoch)
             && !segment.damaged
         {
             segment.damaged = true;
             self.counters.damaged_segments += 1;
+            // The next start is to read the segment, and to tell of it.
+            self.removals.push_back(Named::Index(epoch));
         }
         None
     }
