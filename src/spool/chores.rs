@@ -17,6 +17,8 @@ use std::{io, sync::Arc};
 /// How many spare files there are to be: those that are kept for a full disk, and the next segment. A log that takes what a
 /// disk can take fills a segment in the time that it takes to make one.
 const SPARES_WANTED: usize = SPARES_RESERVED + 1;
+/// How many files one chore removes.
+const REMOVALS_MAX: usize = 256;
 /// After a spare file could not be made, no other is tried for so long, in milliseconds.
 const SPARE_RETRY_MS: u64 = 1_000;
 
@@ -38,8 +40,8 @@ pub enum Chore<F> {
         /// Where it ends.
         end: u32,
     },
-    /// A file that nothing needs.
-    Remove(Named),
+    /// Files that nothing needs.
+    Remove(Vec<Named>),
 }
 
 /// What came of a chore.
@@ -60,7 +62,7 @@ pub enum Finished {
         /// Octets of the file.
         octets: Option<u64>,
     },
-    /// A file was removed, or is left for the next start.
+    /// Files were removed, or are left for the next start.
     Removed,
 }
 
@@ -81,7 +83,7 @@ impl<D: Disk> Shared<D> {
                 }
             }
             Chore::Remove(named) => {
-                if let Some(name) = named.name() {
+                for name in named.into_iter().filter_map(Named::name) {
                     drop(self.disk.remove(&name));
                 }
                 Finished::Removed
@@ -100,8 +102,9 @@ impl<D: Disk> Shared<D> {
 }
 
 impl<D: Disk> Log<D> {
-    /// What is to be done next beside the log, if anything is. [`Log::finished`] must hear what came of it.
-    pub fn next_chore(&mut self, now_ms: u64) -> Option<Chore<D::File>> {
+    /// A spare file to be made, if one is wanted and none is being made. [`Log::finished`] must hear what came of it. It does not
+    /// wait for the other chores, for a batch may wait for the file.
+    pub fn next_spare(&mut self, now_ms: u64) -> Option<Chore<D::File>> {
         if !self.is_spare_coming
             && self.spares.len() < SPARES_WANTED
             && now_ms >= self.spare_retry_ms
@@ -112,8 +115,14 @@ impl<D: Disk> Log<D> {
             let octets = self.options.octets();
             return Some(Chore::Spare { number, octets });
         }
-        if let Some(named) = self.removals.pop_front() {
-            return Some(Chore::Remove(named));
+        None
+    }
+
+    /// What else is to be done beside the log.
+    pub fn next_chore(&mut self) -> Option<Chore<D::File>> {
+        if !self.removals.is_empty() {
+            let few = self.removals.len().min(REMOVALS_MAX);
+            return Some(Chore::Remove(self.removals.drain(..few).collect()));
         }
         while let Some(epoch) = self.sealing.pop_front() {
             let index = self.shared.index();
@@ -161,7 +170,7 @@ impl<D: Disk> Log<D> {
     /// Does all chores on this thread.
     #[cfg(test)]
     pub fn do_chores(&mut self, now_ms: u64) {
-        while let Some(chore) = self.next_chore(now_ms) {
+        while let Some(chore) = self.next_spare(now_ms).or_else(|| self.next_chore()) {
             let done = self.shared.carry_out(chore);
             self.finished(done, now_ms);
         }

@@ -33,7 +33,7 @@ pub const BATCH_OCTETS_MAX: u64 = 8 << 20;
 const IDLE: Duration = Duration::from_millis(50);
 /// A reclaiming step comes after so many batches, even under load: so that the disk doesn't fill up.
 const BATCHES_A_STEP: u32 = 16;
-/// How many chores are under way at once.
+/// How many chores are under way at once: one spare file, and one of the others.
 const CHORES_MAX: usize = 2;
 /// How long a batch waits for a spare file that is being made, before it makes one itself.
 const CHORE_WAIT: Duration = Duration::from_secs(5);
@@ -101,6 +101,10 @@ impl<D: Disk, A: Answer> Submitter<D, A> {
     ///
     /// # Errors
     /// The committer has stopped.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the request goes back to its owner"
+    )]
     pub(super) fn submit_and_wait(&self, request: Request, answer: A) -> Result<(), Item<A>> {
         self.queue.send((request, answer)).map_err(|back| back.0)
     }
@@ -143,6 +147,7 @@ impl Committer {
             done,
             finished,
             under_way: 0,
+            is_other_under_way: false,
             metrics: Arc::clone(&metrics),
             now_ms,
             stop: Arc::clone(&stop),
@@ -179,6 +184,8 @@ struct Work<D: Disk, A, C> {
     finished: Receiver<Finished>,
     /// Chores that were given away and have not come back.
     under_way: usize,
+    /// One of them makes no spare file.
+    is_other_under_way: bool,
     metrics: Arc<Mutex<Metrics>>,
     now_ms: C,
     stop: Arc<AtomicBool>,
@@ -215,12 +222,14 @@ impl<D: Disk, A: Answer, C: Fn() -> u64> Work<D, A, C> {
     /// Hears of chores that are done, and gives away the next.
     fn chores(&mut self, now_ms: u64) {
         while let Ok(finished) = self.finished.try_recv() {
-            self.under_way -= 1;
-            self.log.finished(finished, now_ms);
+            self.heard(finished, now_ms);
         }
-        while self.under_way < CHORES_MAX
-            && let Some(chore) = self.log.next_chore(now_ms)
-        {
+        let spare = self.log.next_spare(now_ms);
+        let other = (!self.is_other_under_way)
+            .then(|| self.log.next_chore())
+            .flatten();
+        self.is_other_under_way |= other.is_some();
+        for chore in spare.into_iter().chain(other) {
             let (shared, done) = (Arc::clone(self.log.shared()), self.done.clone());
             let job = move || {
                 let finished = shared.carry_out(chore);
@@ -238,12 +247,17 @@ impl<D: Disk, A: Answer, C: Fn() -> u64> Work<D, A, C> {
     /// Waits for the end of a chore. Whether one came.
     fn hear(&mut self, now_ms: u64) -> bool {
         let finished = self.finished.recv_timeout(CHORE_WAIT);
+        let came = finished.is_ok();
         if let Ok(finished) = finished {
-            self.under_way -= 1;
-            self.log.finished(finished, now_ms);
-            return true;
+            self.heard(finished, now_ms);
         }
-        false
+        came
+    }
+
+    fn heard(&mut self, finished: Finished, now_ms: u64) {
+        self.under_way -= 1;
+        self.is_other_under_way &= matches!(finished, Finished::Spare { .. });
+        self.log.finished(finished, now_ms);
     }
 
     /// Takes what waits, up to a batch; waits for the first where there is nothing else to do.

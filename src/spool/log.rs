@@ -395,6 +395,7 @@ impl<D: Disk> Log<D> {
         self.next_spare += 1;
         let file = self.shared.make_spare(number, octets)?;
         self.counters.octets_filled += u64::from(octets);
+        self.counters.late_files += 1;
         Ok((number, file))
     }
 }

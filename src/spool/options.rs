@@ -55,6 +55,8 @@ pub struct Counters {
     pub octets: u64,
     /// Octets of new files filled with zeros.
     pub octets_filled: u64,
+    /// New files that a batch had to wait for and to make itself, because no spare one was there.
+    pub late_files: u64,
     /// Batches that failed.
     pub failed_batches: u64,
     /// Segments begun.

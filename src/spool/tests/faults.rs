@@ -4,11 +4,11 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
     /// Of segments.
-    SegmentSync,
+    Segment,
     /// Of the directory.
-    DirectorySync,
+    Directory,
     /// Of bodies' files.
-    BodySync,
+    Body,
 }
 
 /// How often what fails: once in so many operations, zero for never.

@@ -292,6 +292,7 @@ fn a_growing_spool_is_given_its_files_by_other_threads() {
         .collect();
     let log = spool.metrics().log;
     assert!(log.segments > 40 && log.sealed > 20, "{log:?}");
+    assert_eq!(log.late_files, 1, "the first one");
     drop((committer, spool));
     let (_committer, spool) = start(&disk, Limits::default());
     assert_eq!(spool.messages(0, 1_000).len(), sequences.len());

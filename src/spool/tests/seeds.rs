@@ -91,21 +91,21 @@ fn noticed(change: impl Fn(&mut Course)) -> Option<(u64, String)> {
 
 #[test]
 fn a_sync_of_a_segment_that_does_nothing_is_noticed() {
-    let found = noticed(|course| course.sabotage = Some(Sabotage::SegmentSync));
+    let found = noticed(|course| course.sabotage = Some(Sabotage::Segment));
     println!("{found:?}");
     assert!(found.is_some());
 }
 
 #[test]
 fn a_sync_of_the_directory_that_does_nothing_is_noticed() {
-    let found = noticed(|course| course.sabotage = Some(Sabotage::DirectorySync));
+    let found = noticed(|course| course.sabotage = Some(Sabotage::Directory));
     println!("{found:?}");
     assert!(found.is_some());
 }
 
 #[test]
 fn a_sync_of_a_body_that_does_nothing_is_noticed() {
-    let found = noticed(|course| course.sabotage = Some(Sabotage::BodySync));
+    let found = noticed(|course| course.sabotage = Some(Sabotage::Body));
     println!("{found:?}");
     assert!(found.is_some());
 }

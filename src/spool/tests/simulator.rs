@@ -203,8 +203,8 @@ impl World {
             return Ok(());
         };
         let sabotage = match contents.is_body {
-            true => Sabotage::BodySync,
-            false => Sabotage::SegmentSync,
+            true => Sabotage::Body,
+            false => Sabotage::Segment,
         };
         if ends {
             if self.random.once_in(2) {
@@ -229,7 +229,7 @@ impl World {
         if !ends && self.random.once_in(self.faults.directory) {
             return Err(io::Error::from_raw_os_error(5));
         }
-        if self.sabotage != Some(Sabotage::DirectorySync) && (!ends || self.random.once_in(2)) {
+        if self.sabotage != Some(Sabotage::Directory) && (!ends || self.random.once_in(2)) {
             for change in self.pending.drain(..) {
                 apply(&mut self.durable, change);
             }
