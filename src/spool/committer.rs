@@ -215,7 +215,7 @@ impl<D: Disk, A: Answer, C: Fn() -> u64> Work<D, A, C> {
                 self.step();
             }
         }
-        // Whoever opens the directory next must find nothing at work in it.
+        // The next owner of the directory must find nothing at work in it.
         while self.under_way > 0 && self.hear((self.now_ms)()) {}
     }
 
