@@ -291,7 +291,10 @@ impl<D: Disk, A: Answer, C: Fn() -> u64> Work<D, A, C> {
         let begun = Instant::now();
         let now_ms = (self.now_ms)();
         let octets = requests.iter().map(Request::octets).sum();
-        while self.log.awaits_spare(octets) && self.hear(now_ms) {}
+        while self.log.awaits_spare(octets) && self.hear(now_ms) {
+            // The file that came may be the one that is kept for a full disk: the next is to be made.
+            self.chores(now_ms);
+        }
         let results = self.log.commit(requests, now_ms);
         {
             let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
