@@ -11,7 +11,8 @@ use std::{
     path::Path,
 };
 
-const SPOOL: &str = "the spool's interface, for sessions that will hand it messages (docs/architecture.md)";
+const SPOOL: &str =
+    "the spool's interface, for sessions that will hand it messages (docs/architecture.md)";
 
 /// Names that are declared for a reader outside the code that is looked at, with the reason.
 const EXCEPTIONS: &[(&str, &str)] = &[
