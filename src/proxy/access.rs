@@ -21,11 +21,9 @@ impl Session {
         let (site, address) = (&current.site, self.peer.address);
         let listener = &site.listeners[listener];
         // Either certificate may have made it trusted: the one of its PROXY header, and that of TLS with us later.
-        let by_proxy = self
-            .peer
-            .via
-            .as_deref()
-            .map_or(&[][..], |via| via.secured().1);
+        let is_named = self.server.xclient_attributes().is_some();
+        let via = self.peer.via.as_deref().filter(|_| !is_named);
+        let by_proxy = via.map_or(&[][..], |via| via.secured().1);
         let shown = [self.certificate(), by_proxy];
         let by_name = || shown.iter().any(|names| listener.trusts_certificate(names));
         let trusted = || site.trusts(address) || by_name();

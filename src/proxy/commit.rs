@@ -100,7 +100,10 @@ impl Session {
         match &answer {
             Answer::AcceptWith(reply) | Answer::Refuse(reply) | Answer::Close(reply) => {
                 transaction.tell(reply, self.decided);
-                transaction.end_turn(self.server.envelope(), reply, self.now);
+                // What the policy decides it decides anew: a stranger can have it put off what looks like another's message.
+                if self.decided.is_none() {
+                    transaction.end_turn(self.server.envelope(), reply, self.now);
+                }
             }
             Answer::Accept => {}
         }

@@ -177,9 +177,11 @@ impl Session {
 
     /// The names in the client's certificate, as it was verified here or by a proxy.
     pub fn certificate(&self) -> &[Box<str>] {
+        // After XCLIENT the certificate is the proxy's, whether it was shown here or told of in a PROXY header.
+        if self.server.xclient_attributes().is_some() {
+            return &[];
+        }
         match (self.io.stream.tls(), self.peer.via.as_deref()) {
-            // After XCLIENT the certificate is the proxy's.
-            (Some(_), _) if self.server.xclient_attributes().is_some() => &[],
             (Some(tls), _) => &tls.peer_names,
             (None, via) => via.map_or(&[], |via| via.secured().1),
         }

@@ -78,6 +78,8 @@ impl Transaction {
     pub fn end_turn(&mut self, envelope: &Envelope, reply: &Reply, now: Tick) {
         if let Some(turn) = &mut self.turn
             && reply.is_transient()
+            // This ends a session, and at RCPT none ends.
+            && reply.code != 421
         {
             let recipients = envelope.recipients().iter();
             let paths = recipients.map(|recipient| envelope.path(recipient.path).whole);

@@ -33,7 +33,11 @@ pub(super) fn build(
 ) -> Result<Option<Shadow>, Vec<String>> {
     let candidate = match load(config) {
         None => return Ok(None),
-        Some(Ok(candidate)) => candidate,
+        // Where descriptors are few, it has no more places than the one in force.
+        Some(Ok(candidate)) => Config {
+            places: config.places,
+            ..candidate
+        },
         Some(Err(problems)) => {
             let lines = problems.iter().map(Problem::brief);
             return Err(lines.map(|line| format!("shadow_config: {line}")).collect());

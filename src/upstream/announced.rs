@@ -17,8 +17,8 @@
 //! after all is put off while another one of the pool may be able to, or where the sender was offered more than it finds.
 
 use super::{
-    backends::Backends, ids::PoolId, message_source::MessageSource, origin::keeps_apart, pool::Pool,
-    pooling::backend::Backend, pools::Pools, select::Needs,
+    backends::Backends, ids::PoolId, message_source::MessageSource, origin::keeps_apart,
+    pool::Pool, pooling::backend::Backend, pools::Pools, select::Needs,
 };
 use crate::{
     net::now,

@@ -19,9 +19,7 @@ use crate::{
     net::{Chunk, Stream, now},
     smtp::{
         Tick,
-        backend_session::{
-            BackendError, BackendSession, BackendState, Event, identity::Attributes,
-        },
+        backend_session::{BackendError, BackendSession, BackendState, Event},
     },
     tls::Connector,
 };
@@ -49,8 +47,7 @@ pub(super) struct Conn {
     closed: bool,
     /// Why the client is of no more use.
     failure: Option<BackendError>,
-    /// The last moment that is known: a deadline counts from it. Set by what was received last, by a wait that was in vain,
-    /// and anew after a wait for the client.
+    /// The last moment that is known: deadlines count from it. Set by what was received, by a wait in vain, after one for the client.
     pub(super) now: Tick,
     pub(super) born: Tick,
     /// When it was last put into the pool.
@@ -321,6 +318,11 @@ impl Conn {
         self.unread.is_none()
     }
 
+    /// Whether it can be told of another client: Postfix and Gatepost offer no XCLIENT once they were told of one.
+    fn can_be_told(&self, kind: PoolIdentity) -> bool {
+        kind == PoolIdentity::Xclient && self.session.capabilities().xclient.0 > 0
+    }
+
     /// Why it may not serve another transaction though it is clean; `None` where it may.
     pub(super) fn is_spent(&self, pool: &Pool, now: Tick) -> Option<Counter> {
         let offered = self.session.capabilities().messages_max;
@@ -333,7 +335,7 @@ impl Conn {
             return Some(Counter::ClosedAge);
         }
         // Only of one that is in the pool.
-        let is_bound = self.owner.is_some() && pool.identity != PoolIdentity::Xclient;
+        let is_bound = self.owner.is_some() && !self.can_be_told(pool.identity);
         let wait = match is_bound && (pool.waits.idle.is_zero() || pool.waits.idle > OWNED_IDLE) {
             true => OWNED_IDLE,
             false => pool.waits.idle,
@@ -446,14 +448,10 @@ pub(super) fn fitness(
         (None, None) => Fitness::Ready,
         (Some(origin), Some(owner)) if owner.is(origin) => Fitness::Ready,
         _ if !keeps_apart(kind) => Fitness::Ready,
-        (Some(_), _) if kind != PoolIdentity::Xclient => return None,
-        (Some(_), Some(_)) => {
-            // A backend that no longer offers XCLIENT can't be told of another client: Postfix and Gatepost don't, once they were told of one.
-            let offered = conn.session.capabilities().xclient;
-            (offered != Attributes::default()).then_some(Fitness::Another)?
-        }
+        (Some(_), Some(_)) if conn.can_be_told(kind) => Fitness::Another,
         // Rather not: it would be missed by the next question.
-        (Some(_), None) => Fitness::Unowned,
+        (Some(_), None) if kind == PoolIdentity::Xclient => Fitness::Unowned,
+        (Some(_), _) => return None,
         (None, Some(_)) => return None,
     };
     Some(fits)

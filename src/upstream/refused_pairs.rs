@@ -1,7 +1,9 @@
 //! Recipients of one message that a delivery found refused, until the message comes again: see `super::refusals`.
 //!
 //! Strangers can have recipients refused at will. So these have a table of their own, which guesses at recipients don't fill, and
-//! each client and network has a share of it: above that its own oldest entry goes, never another's. The shard is chosen by a
+//! each client and network has a share of it. What a client has above its share is not remembered: what is there is told in its next tries and
+//! makes room, while a list of many dead recipients that pushed out its own would find none of them at its next try. Of a network the oldest
+//! goes, never another's. The shard is chosen by a
 //! hash with a secret: else a sixteenth of the entries would do where sender, size and recipient are known.
 
 use super::{recipient_key::RecipientKey, reply::BackendReply};
@@ -76,7 +78,9 @@ impl RefusedPairs {
             *before = kept;
             return;
         }
-        shard.make_room(client, now);
+        if !shard.make_room(client, now) {
+            return;
+        }
         shard.kept.insert(key.as_bytes().into(), kept);
         drop(shard);
         self.is_used.store(true, Relaxed);
@@ -97,26 +101,29 @@ impl RefusedPairs {
 }
 
 impl Shard {
-    /// Makes room for one more of this client: within its share and its network's by what is theirs, else by what belongs to
-    /// the network that has most.
-    fn make_room(&mut self, client: Option<u128>, now: Tick) {
+    /// Makes room for one more of this client: within its network's share by what is theirs, else by what belongs to the network
+    /// that has most. False: the client has its share.
+    fn make_room(&mut self, client: Option<u128>, now: Tick) -> bool {
         let network = client.map(client_key::prefix_of);
         let of_client = |kept: &Kept| client.is_some() && kept.client == client;
         let of_network =
             |kept: &Kept| client.is_some() && kept.client.map(client_key::prefix_of) == network;
         let count = |of: &dyn Fn(&Kept) -> bool| self.kept.values().filter(|kept| of(kept)).count();
         if count(&of_client) >= CLIENT_MAX {
-            return self.remove_oldest(of_client);
+            self.kept.retain(|_, kept| now < kept.until);
+            let those = self.kept.values().filter(|kept| of_client(kept));
+            return those.count() < CLIENT_MAX;
         }
         if count(&of_network) >= NETWORK_MAX {
-            return self.remove_oldest(of_network);
+            self.remove_oldest(of_network);
+            return true;
         }
         if self.kept.len() < KEPT_MAX {
-            return;
+            return true;
         }
         self.kept.retain(|_, kept| now < kept.until);
         if self.kept.len() < KEPT_MAX {
-            return;
+            return true;
         }
         let mut counts: HashMap<Option<u128>, u32> = HashMap::new();
         for kept in self.kept.values() {
@@ -127,6 +134,7 @@ impl Shard {
         let largest = counts.into_iter().max_by_key(|(_, count)| *count);
         let largest = largest.and_then(|(network, _)| network);
         self.remove_oldest(|kept| kept.client.map(client_key::prefix_of) == largest);
+        true
     }
 
     fn remove_oldest(&mut self, of: impl Fn(&Kept) -> bool) {
@@ -208,6 +216,22 @@ mod tests {
         }
         assert!(count(&table) <= SHARDS * NETWORK_MAX + 40);
         assert!((0..40).all(|n| table.take(&honest(n), NOW).is_some()));
+    }
+
+    #[test]
+    fn a_list_with_more_dead_recipients_than_a_share_gets_through() {
+        let table = RefusedPairs::default();
+        let mut left: Vec<RecipientKey> = (0..2_000)
+            .map(|n| key(&format!("{n}@dead.example")))
+            .collect();
+        for _ in 0..12 {
+            // Each try tells what is remembered, and learns what it meets anew.
+            left.retain(|dead| table.take(dead, NOW).is_none());
+            for dead in &left {
+                table.learn(dead, said(), client(1, 1), NOW, LATER);
+            }
+        }
+        assert!(left.is_empty(), "{} are left", left.len());
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! it its turn again before each try of the other. So where that has happened, the next time is told twice, then four times, up to
 //! [`TIMES_MAX`].
 //!
-//! What is told wrongly is told for now, and costs a try. Bounded in all and for a network; where there is no room, the network that has
+//! What is told wrongly is told for now, and costs a try; to tries from another network than the one that was put off it is told once. Bounded in all and for a network; where there is no room, the network that has
 //! the most loses its oldest messages.
 
 use crate::smtp::{Reply, Tick};
@@ -63,6 +63,10 @@ pub struct MessageKey<'a> {
 struct Waiting {
     recipient: u64,
     said: Arc<Reply>,
+    /// The network of the client whose try put it off.
+    by: u128,
+    /// A try from another network was told it.
+    is_told_elsewhere: bool,
     /// So often it is told this before it is asked again.
     times: u8,
     /// So often it was to be told.
@@ -190,9 +194,13 @@ impl Turn {
             return None;
         }
         message.until = now.after(self.kept);
-        let mut waiting = message.waiting.iter();
+        let mut waiting = message.waiting.iter_mut();
         let one = waiting.find(|one| one.recipient == recipient)?;
-        let said = (one.times > 0).then(|| Arc::clone(&one.said));
+        // A large sender tries again from another network; a forger who knows sender and size gets one wrong answer told for that.
+        let is_elsewhere = one.by != self.network;
+        let is_over = is_elsewhere && one.is_told_elsewhere;
+        one.is_told_elsewhere |= is_elsewhere;
+        let said = (one.times > 0 && !is_over).then(|| Arc::clone(&one.said));
         drop(table);
         if said.is_some() {
             self.tell(recipient);
@@ -294,15 +302,17 @@ impl Table {
         (recipient, said): (u64, &Arc<Reply>),
         (all, until): (u64, Tick),
     ) {
-        let mut network = network;
+        let (by, mut network) = (network, network);
         if let Some(known) = self.messages.get_mut(&message) {
             (known.until, network) = (until, known.network);
             let mut waiting = known.waiting.iter_mut();
             if let Some(one) = waiting.find(|one| one.recipient == recipient) {
                 one.of = match one.freed_by == all {
                     true => (one.of / 2).max(1),
+                    false if one.by != by => 1,
                     false => one.of.saturating_mul(2).min(TIMES_MAX),
                 };
+                (one.by, one.is_told_elsewhere) = (by, false);
                 (one.times, one.said) = (one.of, Arc::clone(said));
                 return;
             }
@@ -321,6 +331,8 @@ impl Table {
         kept.waiting.push(Waiting {
             recipient,
             said: Arc::clone(said),
+            by,
+            is_told_elsewhere: false,
             times: 1,
             of: 1,
             freed_by: 0,

@@ -20,8 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("proxy_protocol", &["decimal"]),
     ("smtp", &["characters", "decimal"]),
-    ("metrics", &[]),
-    ("log", &["characters", "decimal"]),
+    ("metrics", &["files"]),
+    ("log", &["characters", "decimal", "files"]),
     ("config", &["characters", "files", "smtp"]),
     ("state", &["files"]),
     ("threads", &[]),
@@ -81,7 +81,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("record", &["policy", "smtp", "metrics", "log", "config"]),
+    (
+        "record",
+        &["policy", "smtp", "characters", "metrics", "log", "config"],
+    ),
     (
         "reports",
         &["policy", "net", "files", "metrics", "log", "config"],
@@ -155,7 +158,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "admin", "process", "http", "record", "auth", "policy", "log", "config", "files",
+            "admin",
+            "process",
+            "http",
+            "record",
+            "auth",
+            "policy",
+            "characters",
+            "log",
+            "config",
+            "files",
         ],
     ),
 ];

@@ -22,7 +22,7 @@ use std::{
     io,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -36,6 +36,9 @@ const LINE_MAX: usize = 8192;
 
 /// Lines that Dovecot may introduce itself with.
 const GREETING_MAX: usize = 200;
+
+/// How long Dovecot takes for a no (`auth_failure_delay`, 2 s), and some.
+const NO_TAKES: Duration = Duration::from_secs(3);
 
 /// Abandoned questions that are kept at most, before they are forgotten.
 const FORGOTTEN_MAX: usize = 1024;
@@ -122,10 +125,13 @@ impl Dovecot {
             }
             let (answer, waits) = oneshot::channel();
             let asked = link.questions.send(Question { words, answer }).await;
-            match (asked, waits.await) {
-                (Ok(()), Ok(answer)) => return self.judge(&answer),
-                _ => lost = "the connection was lost before an answer came".into(),
+            // What was not taken holds the other end of the answer.
+            if asked.is_ok()
+                && let Ok(answer) = waits.await
+            {
+                return self.judge(&answer);
             }
+            lost = "the connection was lost before an answer came".into();
         }
         Outcome::Unavailable(lost)
     }
@@ -271,6 +277,15 @@ struct Open {
     answer: oneshot::Sender<Answer>,
     /// How many reads had brought something before it.
     heard: u64,
+    sent: Instant,
+}
+
+impl Open {
+    /// Its caller has waited in vain, and longer than a no takes. `heard`: how many reads have brought something by now.
+    fn is_silent(&self, heard: u64, patience: Duration) -> bool {
+        let after = (patience / 2).max(NO_TAKES);
+        self.heard == heard && self.answer.is_closed() && self.sent.elapsed() >= after
+    }
 }
 
 /// Keeps a connection: sends questions, hands answers to their callers. Ends, and with it every question that is open,
@@ -287,13 +302,16 @@ async fn keep<S>(
     let mut open: HashMap<u32, Open> = HashMap::new();
     let (mut number, mut more, mut heard) = (0u32, true, 0u64);
     while more || !open.is_empty() {
+        if !more {
+            // A reload has taken the source away: what no caller waits for any more is not waited for here.
+            open.retain(|_, open| !open.answer.is_closed());
+        }
         let mut out = Vec::new();
         tokio::select! {
             question = asked.recv(), if more => match question {
                 None => more = false,
                 Some(Question { words, answer }) => {
-                    let is_silent = |open: &Open| open.heard == heard && open.answer.is_closed();
-                    if open.values().any(is_silent) {
+                    if open.values().any(|open| open.is_silent(heard, patience)) {
                         // Before the question is lost: it is asked again over a new connection.
                         asked.close();
                         return;
@@ -302,13 +320,16 @@ async fn keep<S>(
                     if open.len() >= FORGOTTEN_MAX {
                         open.retain(|_, open| !open.answer.is_closed());
                     }
-                    open.insert(number, Open { answer, heard });
+                    open.insert(number, Open { answer, heard, sent: Instant::now() });
                     out = [format!("AUTH\t{number}").as_bytes(), &words].concat();
                 }
             },
-            read = lines.fill(&mut from) => {
-                if read.is_err() {
-                    return;
+            read = timeout(patience, lines.fill(&mut from)) => {
+                match read {
+                    Ok(Ok(())) => {}
+                    // None is asked: it may be silent for as long as it likes.
+                    Err(_) => continue,
+                    Ok(Err(_)) => return,
                 }
                 heard += 1;
                 while let Some(line) = lines.next() {
@@ -387,7 +408,15 @@ mod tests {
         let (one, mut first) = oneshot::channel();
         let (two, mut second) = oneshot::channel();
         for (number, answer) in [(1, one), (2, two)] {
-            open.insert(number, Open { answer, heard: 0 });
+            let sent = Instant::now();
+            open.insert(
+                number,
+                Open {
+                    answer,
+                    heard: 0,
+                    sent,
+                },
+            );
         }
         for line in [
             "",

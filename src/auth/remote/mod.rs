@@ -96,7 +96,9 @@ impl Remote {
 
     /// The answer, how long it is to be kept back, and how long it holds.
     async fn ask(&self, attempt: &Attempt, asker: Asker) -> (Outcome, Duration, Duration) {
-        let Some(_place) = self.places.take(asker).await else {
+        // What is asked must have time for its answer: one that is given up at once would look like a source that is silent.
+        let waited = tokio::time::timeout(self.timeout / 2, self.places.take(asker)).await;
+        let Ok(Some(_place)) = waited else {
             let why = "too many of this client's questions, or of all, wait for a place";
             let outcome = Outcome::Unavailable(why.into());
             return (outcome, Duration::ZERO, Duration::MAX);

@@ -3,13 +3,17 @@
 //! A source may take its time over a no (Dovecot: two seconds), and a failure is counted only after it. So without shares a few
 //! addresses that guess would hold all places, and everybody's login would wait for their guesses. An address may have a third as many
 //! places as are free for strangers, and its network as many as are free: the more addresses guess, the fewer each of them has, and some
-//! stay free for the next address. A quarter of all places is for pairs of address and account that have worked lately. The rest waits, in turns:
+//! stay free for the next address. Pairs of address and account that have worked lately have shares of their own: a quarter of all places is
+//! theirs, and a quarter is left to strangers, since one account that logs in from many networks makes many such pairs. The rest waits, in turns:
 //! each address one question. Those that wait have the same shares of a list, and what is above these isn't asked.
 //!
 //! Rejected: a fixed share, as account files have (`auth/hashing`). A hash takes as long for a yes as for a no, so threads are free again at
 //! once; 64 places of two seconds are not, and ten addresses with a small share each would hold all of them.
 
-use crate::auth::{asker::Asker, throttle::count_out};
+use crate::auth::{
+    asker::Asker,
+    throttle::{count_out, site},
+};
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
@@ -19,8 +23,8 @@ use tokio::sync::oneshot;
 
 /// Questions that wait for a place at one source at most.
 const WAITING_MAX: u32 = 1024;
-/// One part in so many is left to pairs that have worked.
-const OF_KNOWN: u32 = 4;
+/// One part in so many is left to pairs that have worked, and as much to strangers.
+const OF_OTHERS: u32 = 4;
 /// A share is one part in so many of what is free.
 const OF_FREE: u32 = 3;
 
@@ -29,9 +33,18 @@ const OF_FREE: u32 = 3;
 struct Shares {
     max: u32,
     taken: u32,
-    strangers: u32,
+    /// Of that, by strangers and by known pairs.
+    of_class: [u32; 2],
     askers: HashMap<Asker, u32>,
-    networks: HashMap<IpAddr, u32>,
+    networks: HashMap<(usize, IpAddr), u32>,
+}
+
+/// The class of an asker, and its network.
+fn place_of(asker: &Asker) -> (usize, IpAddr) {
+    match asker {
+        Asker::Stranger(client) => (0, site(*client)),
+        Asker::Known(client, _) => (1, site(*client)),
+    }
 }
 
 impl Shares {
@@ -39,7 +52,7 @@ impl Shares {
         Shares {
             max,
             taken: 0,
-            strangers: 0,
+            of_class: [0; 2],
             askers: HashMap::new(),
             networks: HashMap::new(),
         }
@@ -47,38 +60,31 @@ impl Shares {
 
     /// Whether this asker may have one more.
     fn has_room(&self, asker: &Asker) -> bool {
-        let network = asker.network();
-        let free = match network {
-            None => self.max.saturating_sub(self.taken),
-            Some(_) => {
-                let max = self.max - self.max / OF_KNOWN;
-                let of_strangers = max.saturating_sub(self.strangers);
-                of_strangers.min(self.max.saturating_sub(self.taken))
-            }
-        };
+        let network = place_of(asker);
+        let max = self.max - self.max / OF_OTHERS;
+        let of_class = max.saturating_sub(self.of_class[network.0]);
+        let free = of_class.min(self.max.saturating_sub(self.taken));
         if free == 0 {
             return false;
         }
         let own = self.askers.get(asker).copied().unwrap_or(0);
-        let of_network = network.and_then(|network| self.networks.get(&network).copied());
-        (own == 0 || own < free / OF_FREE) && of_network.is_none_or(|taken| taken < free)
+        let of_network = self.networks.get(&network);
+        (own == 0 || own < free / OF_FREE) && of_network.is_none_or(|taken| *taken < free)
     }
 
     fn take(&mut self, asker: &Asker) {
         self.taken += 1;
         *self.askers.entry(asker.clone()).or_insert(0) += 1;
-        if let Some(network) = asker.network() {
-            self.strangers += 1;
-            *self.networks.entry(network).or_insert(0) += 1;
-        }
+        let network = place_of(asker);
+        self.of_class[network.0] += 1;
+        *self.networks.entry(network).or_insert(0) += 1;
     }
 
     fn give_back(&mut self, asker: &Asker) {
         self.taken -= 1;
-        if let Some(network) = asker.network() {
-            self.strangers -= 1;
-            count_out(&mut self.networks, network);
-        }
+        let network = place_of(asker);
+        self.of_class[network.0] -= 1;
+        count_out(&mut self.networks, network);
         count_out(&mut self.askers, asker.clone());
     }
 }
@@ -313,7 +319,10 @@ mod tests {
         drop((guessers, amy));
         let state = places.locked();
         assert!(state.under_way.askers.is_empty() && state.under_way.networks.is_empty());
-        assert_eq!((state.under_way.taken, state.under_way.strangers), (0, 0));
+        assert_eq!(
+            (state.under_way.taken, state.under_way.of_class),
+            (0, [0, 0])
+        );
     }
 
     #[test]

@@ -274,6 +274,24 @@ fn it_is_known_again_by_sender_and_size_and_kept_for_a_day() {
 }
 
 #[test]
+fn another_network_is_told_once() {
+    let (turns, amy, now) = (Arc::<Turns>::default(), &b"amy@a.example"[..], Tick(5));
+    let told = |network| {
+        let mut turn = turns.begin(key(network, 99));
+        let said = turn.told(amy, now);
+        turn.cut(b"jim@example.net");
+        said.is_some()
+    };
+    put_off(&turns, key(1, 99), amy, now);
+    assert!(told(1) && told(1), "its own tries");
+    assert!(told(2), "a large sender's next try");
+    assert!(!told(2) && !told(3), "a forger has one wrong answer told");
+    assert!(told(1));
+    put_off(&turns, key(3, 99), amy, now);
+    assert!(told(2), "it was put off anew");
+}
+
+#[test]
 fn one_network_pushes_out_nothing_of_others() {
     let (turns, joe, now) = (Arc::<Turns>::default(), &b"joe@example.net"[..], Tick(5));
     put_off(&turns, key(1, 10), joe, now);
