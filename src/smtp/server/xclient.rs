@@ -6,7 +6,7 @@
 //!
 //! XCLIENT takes that right away, and the shell grants it anew where the address that was named has it, as Postfix does.
 //! Some proxies only pass on what their client says after they have named it (nginx's mail proxy): a second XCLIENT would be the
-//! client's own.
+//! client's own. Others need two commands for one client, so the next command may still be an XCLIENT with PORT, HELO and PROTO.
 //!
 //! A login holds until the next XCLIENT, which must name it again, as Postfix has it: a proxy that goes on to another
 //! client and doesn't name its login must not lend it that of the one before. Different from Postfix: what XCLIENT said
@@ -173,6 +173,19 @@ fn one_of(value: &[u8], yes: &[u8], no: &[u8]) -> Option<bool> {
     (is(yes) || is(no)).then(|| is(yes))
 }
 
+/// Whether XCLIENT only adds to what the one before it has named: what a client may say of itself, should a proxy pass it on.
+fn completes(arguments: &[u8]) -> bool {
+    let mut left = XclientAttributes::default();
+    let is_read = left.read(arguments, AttributeCommand::XClient).is_some();
+    let unsaid = XclientAttributes::default();
+    (left.port, left.hello, left.esmtp) = (
+        unsaid.port.clone(),
+        unsaid.hello.clone(),
+        unsaid.esmtp.clone(),
+    );
+    is_read && left == unsaid
+}
+
 impl Server {
     /// Allows this session XCLIENT, XFORWARD, or both; other extensions are not granted. Holds until an XCLIENT: at
     /// [`Question::Client`] the shell says what the client that is named has.
@@ -203,7 +216,10 @@ impl Server {
     }
 
     pub(super) fn xclient(&mut self, arguments: &[u8], out: &mut Vec<u8>) {
-        if let Some(known) = self.claim_refusal(Extensions::XCLIENT) {
+        if let Some(known) = self.claim_refusal(Extensions::XCLIENT)
+            && !(self.claiming && completes(arguments))
+        {
+            self.claiming = false;
             self.refuse_known(known, out);
             return;
         }
