@@ -15,9 +15,17 @@ pub(super) enum Asker {
 impl Asker {
     /// The network of a stranger. A known pair takes nothing of its share.
     pub fn network(&self) -> Option<IpAddr> {
-        match self {
-            Asker::Stranger(client) => Some(site(*client)),
-            Asker::Known(..) => None,
-        }
+        (!self.is_known()).then(|| self.site())
+    }
+
+    /// The network of its address, whoever it is.
+    pub fn site(&self) -> IpAddr {
+        let (Asker::Stranger(client) | Asker::Known(client, _)) = self;
+        site(*client)
+    }
+
+    /// Whether it is a pair that has worked.
+    pub fn is_known(&self) -> bool {
+        matches!(self, Asker::Known(..))
     }
 }

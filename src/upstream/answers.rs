@@ -24,6 +24,8 @@ use std::{
 
 /// Networks of clients whose questions must hang, with no answer between, before a backend is left out.
 const NETWORKS_MIN: usize = 3;
+/// Hangs that are further apart say nothing together: a backend that few questions go to has some names that hang.
+const LAPSE: Duration = Duration::from_secs(600);
 /// A silence is told no more often than this.
 const TELL_PAUSE: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,8 @@ pub struct Answers {
     pub(super) silence: Arc<Silence>,
     /// Hashes of networks whose questions hung since the last answer; 0: none.
     hung: [AtomicU64; NETWORKS_MIN],
+    /// When one hung last, in ticks.
+    hung_at: AtomicU64,
     /// When it answered last, in ticks; 0: never.
     heard_at: AtomicU64,
     /// When its silence was told last, in ticks; 0: never.
@@ -77,6 +81,10 @@ impl Answers {
             Some(network) => mix(mix(network as u64) ^ (network >> 64) as u64),
             None => mix(now.0),
         };
+        let before = self.hung_at.swap(now.0, Relaxed);
+        if now.since(Tick(before)) > LAPSE {
+            self.forget();
+        }
         for place in &self.hung {
             let seen = place.compare_exchange(0, hash.max(1), Relaxed, Relaxed);
             if seen.is_ok() || seen == Err(hash.max(1)) {
@@ -137,6 +145,10 @@ mod tests {
             answers.hangs(None, at(27)),
             "of trusted clients each counts"
         );
+        answers.forget();
+        assert!(!answers.hangs(Some(7 << 64), at(30)) && !answers.hangs(Some(8 << 64), at(31)));
+        let later = at(32).after(LAPSE);
+        assert!(!answers.hangs(Some(9 << 64), later), "the others lapsed");
     }
 
     #[test]

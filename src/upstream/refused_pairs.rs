@@ -10,11 +10,12 @@ use super::{recipient_key::RecipientKey, reply::BackendReply};
 use crate::{client_key, smtp::Tick};
 use std::{
     collections::{HashMap, hash_map::RandomState},
-    hash::BuildHasher,
+    hash::{BuildHasher, Hash},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 const SHARDS: usize = 8;
@@ -24,6 +25,8 @@ const KEPT_MAX: usize = 2048;
 const CLIENT_MAX: usize = 64;
 /// Entries of one network in a shard: 1,280 in all.
 const NETWORK_MAX: usize = 160;
+/// How often those that are over are looked for at most.
+const SWEPT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Kept {
@@ -38,7 +41,12 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Shard {
     kept: HashMap<Box<[u8]>, Kept, RandomState>,
+    /// How many of them each client has, and each network; those of clients that are trusted are the network `None`.
+    clients: HashMap<u128, usize, RandomState>,
+    networks: HashMap<Option<u128>, usize, RandomState>,
     order: u64,
+    /// When those that are over are looked for again.
+    swept: Tick,
 }
 
 /// The table, for all workers.
@@ -67,6 +75,10 @@ impl RefusedPairs {
         until: Tick,
     ) {
         let mut shard = self.shard(key);
+        shard.remove(key.as_bytes());
+        if !shard.make_room(client, now) {
+            return;
+        }
         shard.order += 1;
         let kept = Kept {
             said,
@@ -74,14 +86,7 @@ impl RefusedPairs {
             client,
             order: shard.order,
         };
-        if let Some(before) = shard.kept.get_mut(key.as_bytes()) {
-            *before = kept;
-            return;
-        }
-        if !shard.make_room(client, now) {
-            return;
-        }
-        shard.kept.insert(key.as_bytes().into(), kept);
+        shard.put(key.as_bytes().into(), kept);
         drop(shard);
         self.is_used.store(true, Relaxed);
     }
@@ -89,7 +94,7 @@ impl RefusedPairs {
     /// What was said of it; it is forgotten with that.
     #[must_use]
     pub fn take(&self, key: &RecipientKey, now: Tick) -> Option<BackendReply> {
-        let kept = self.shard(key).kept.remove(key.as_bytes())?;
+        let kept = self.shard(key).remove(key.as_bytes())?;
         (now < kept.until).then_some(kept.said)
     }
 
@@ -101,47 +106,87 @@ impl RefusedPairs {
 }
 
 impl Shard {
+    fn put(&mut self, key: Box<[u8]>, kept: Kept) {
+        if let Some(client) = kept.client {
+            *self.clients.entry(client).or_default() += 1;
+        }
+        *self.networks.entry(kept.network()).or_default() += 1;
+        self.kept.insert(key, kept);
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Kept> {
+        let kept = self.kept.remove(key)?;
+        if let Some(client) = kept.client {
+            count_down(&mut self.clients, &client);
+        }
+        count_down(&mut self.networks, &kept.network());
+        Some(kept)
+    }
+
     /// Makes room for one more of this client: within its network's share by what is theirs, else by what belongs to the network
     /// that has most. False: the client has its share.
     fn make_room(&mut self, client: Option<u128>, now: Tick) -> bool {
+        if !self.has_share(client) || self.kept.len() >= KEPT_MAX {
+            self.sweep(now);
+        }
+        if !self.has_share(client) {
+            return false;
+        }
         let network = client.map(client_key::prefix_of);
-        let of_client = |kept: &Kept| client.is_some() && kept.client == client;
-        let of_network =
-            |kept: &Kept| client.is_some() && kept.client.map(client_key::prefix_of) == network;
-        let count = |of: &dyn Fn(&Kept) -> bool| self.kept.values().filter(|kept| of(kept)).count();
-        if count(&of_client) >= CLIENT_MAX {
-            self.kept.retain(|_, kept| now < kept.until);
-            let those = self.kept.values().filter(|kept| of_client(kept));
-            return those.count() < CLIENT_MAX;
+        let of_network = self.networks.get(&network).copied().unwrap_or_default();
+        if client.is_some() && of_network >= NETWORK_MAX {
+            self.remove_oldest(network);
+        } else if self.kept.len() >= KEPT_MAX {
+            let most = self.networks.iter().max_by_key(|(_, count)| **count);
+            let largest = most.and_then(|(network, _)| *network);
+            self.remove_oldest(largest);
         }
-        if count(&of_network) >= NETWORK_MAX {
-            self.remove_oldest(of_network);
-            return true;
-        }
-        if self.kept.len() < KEPT_MAX {
-            return true;
-        }
-        self.kept.retain(|_, kept| now < kept.until);
-        if self.kept.len() < KEPT_MAX {
-            return true;
-        }
-        let mut counts: HashMap<Option<u128>, u32> = HashMap::new();
-        for kept in self.kept.values() {
-            *counts
-                .entry(kept.client.map(client_key::prefix_of))
-                .or_default() += 1;
-        }
-        let largest = counts.into_iter().max_by_key(|(_, count)| *count);
-        let largest = largest.and_then(|(network, _)| network);
-        self.remove_oldest(|kept| kept.client.map(client_key::prefix_of) == largest);
         true
     }
 
-    fn remove_oldest(&mut self, of: impl Fn(&Kept) -> bool) {
-        let those = self.kept.iter().filter(|(_, kept)| of(kept));
+    /// Whether a client may have one more.
+    fn has_share(&self, client: Option<u128>) -> bool {
+        let own = client.and_then(|client| self.clients.get(&client));
+        own.is_none_or(|own| *own < CLIENT_MAX)
+    }
+
+    /// Removes those that are over, not each time that room is wanted: a message may have a thousand recipients refused.
+    fn sweep(&mut self, now: Tick) {
+        if now < self.swept {
+            return;
+        }
+        self.swept = now.after(SWEPT);
+        let over = self.kept.iter().filter(|(_, kept)| now >= kept.until);
+        let over: Vec<_> = over.map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.remove(&key);
+        }
+    }
+
+    fn remove_oldest(&mut self, network: Option<u128>) {
+        let those = self
+            .kept
+            .iter()
+            .filter(|(_, kept)| kept.network() == network);
         let oldest = those.min_by_key(|(_, kept)| kept.order);
         if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-            self.kept.remove(&key);
+            self.remove(&key);
+        }
+    }
+}
+
+impl Kept {
+    fn network(&self) -> Option<u128> {
+        self.client.map(client_key::prefix_of)
+    }
+}
+
+/// One less; none is no entry.
+fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize, RandomState>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
         }
     }
 }
@@ -183,10 +228,15 @@ mod tests {
     }
 
     fn count(table: &RefusedPairs) -> usize {
-        let shards = table.shards.iter();
-        shards
-            .map(|shard| shard.lock().expect("sound").kept.len())
-            .sum()
+        let count = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().expect("sound");
+            let all = shard.kept.len();
+            assert_eq!(shard.networks.values().sum::<usize>(), all);
+            let of_clients = shard.kept.values().filter(|kept| kept.client.is_some());
+            assert_eq!(shard.clients.values().sum::<usize>(), of_clients.count());
+            all
+        };
+        table.shards.iter().map(count).sum()
     }
 
     #[test]
@@ -200,6 +250,20 @@ mod tests {
         assert_eq!(table.take(&joe, NOW), Some(said()));
         assert_eq!(table.take(&joe, NOW), None);
         assert_eq!(table.take(&amy, LATER), None);
+        assert_eq!(count(&table), 0);
+    }
+
+    #[test]
+    fn what_is_over_leaves_its_share() {
+        let table = RefusedPairs::default();
+        fill(&table, client(1, 1), 2_000);
+        assert_eq!(count(&table), SHARDS * CLIENT_MAX);
+        let joe = key("joe@example.net");
+        table.learn(&joe, said(), client(1, 1), NOW, LATER);
+        assert_eq!(table.take(&joe, NOW), None, "it has its share");
+        let later = LATER.after(SWEPT);
+        table.learn(&joe, said(), client(1, 1), later, Tick::FAR);
+        assert!(table.take(&joe, later).is_some());
     }
 
     #[test]

@@ -256,8 +256,13 @@ impl Turn {
         let message = (self.message, self.network);
         let mut table = self.turns.lock();
         table.sweep(&self.turns, now);
+        // Looked for once a message: a stranger's may have a thousand recipients, and the lock is everybody's.
+        let mut has_room = true;
         for recipient in recipients {
-            table.keep(&self.turns, message, (*recipient, said), (self.all, until));
+            let is_kept = table.renew(message, (*recipient, said), (self.all, until));
+            if !is_kept && has_room {
+                has_room = table.add(&self.turns, message, (*recipient, said), until);
+            }
         }
     }
 
@@ -294,31 +299,43 @@ impl Table {
         }
     }
 
-    /// Keeps a recipient of a message, whose first try came from this network.
-    fn keep(
+    /// Keeps a recipient anew that is kept already; false: it is not.
+    fn renew(
         &mut self,
-        turns: &Turns,
-        (message, network): (u64, u128),
+        (message, by): (u64, u128),
         (recipient, said): (u64, &Arc<Reply>),
         (all, until): (u64, Tick),
-    ) {
-        let (by, mut network) = (network, network);
-        if let Some(known) = self.messages.get_mut(&message) {
-            (known.until, network) = (until, known.network);
-            let mut waiting = known.waiting.iter_mut();
-            if let Some(one) = waiting.find(|one| one.recipient == recipient) {
-                one.of = match one.freed_by == all {
-                    true => (one.of / 2).max(1),
-                    false if one.by != by => 1,
-                    false => one.of.saturating_mul(2).min(TIMES_MAX),
-                };
-                (one.by, one.is_told_elsewhere) = (by, false);
-                (one.times, one.said) = (one.of, Arc::clone(said));
-                return;
-            }
-        }
+    ) -> bool {
+        let Some(known) = self.messages.get_mut(&message) else {
+            return false;
+        };
+        known.until = until;
+        let mut waiting = known.waiting.iter_mut();
+        let Some(one) = waiting.find(|one| one.recipient == recipient) else {
+            return false;
+        };
+        one.of = match one.freed_by == all {
+            true => (one.of / 2).max(1),
+            false if one.by != by => 1,
+            false => one.of.saturating_mul(2).min(TIMES_MAX),
+        };
+        (one.by, one.is_told_elsewhere) = (by, false);
+        (one.times, one.said) = (one.of, Arc::clone(said));
+        true
+    }
+
+    /// Keeps a recipient of a message; false: there is no room. It counts for the network of the message's first try.
+    fn add(
+        &mut self,
+        turns: &Turns,
+        (message, by): (u64, u128),
+        (recipient, said): (u64, &Arc<Reply>),
+        until: Tick,
+    ) -> bool {
+        let known = self.messages.get(&message);
+        let network = known.map_or(by, |known| known.network);
         if !self.has_room(turns, network, message) {
-            return;
+            return false;
         }
         let kept = self.messages.entry(message).or_insert_with(|| {
             turns.class_of(message).fetch_add(1, Relaxed);
@@ -339,6 +356,7 @@ impl Table {
         });
         *self.shares.entry(network).or_default() += 1;
         self.count += 1;
+        true
     }
 
     /// Those that were told (in order) in a try that was not cut may be asked.

@@ -64,6 +64,7 @@ mod submission;
 mod systemd;
 mod tls;
 mod tls_behind;
+mod tls_clients;
 mod tls_files;
 mod tls_pools;
 mod tls_tickets;

@@ -10,10 +10,7 @@
 //! Rejected: a fixed share, as account files have (`auth/hashing`). A hash takes as long for a yes as for a no, so threads are free again at
 //! once; 64 places of two seconds are not, and ten addresses with a small share each would hold all of them.
 
-use crate::auth::{
-    asker::Asker,
-    throttle::{count_out, site},
-};
+use crate::auth::{asker::Asker, throttle::count_out};
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
@@ -41,10 +38,7 @@ struct Shares {
 
 /// The class of an asker, and its network.
 fn place_of(asker: &Asker) -> (usize, IpAddr) {
-    match asker {
-        Asker::Stranger(client) => (0, site(*client)),
-        Asker::Known(client, _) => (1, site(*client)),
-    }
+    (usize::from(asker.is_known()), asker.site())
 }
 
 impl Shares {
